@@ -1,0 +1,3 @@
+"""Turns recordings into tags."""
+
+__version__ = "0.1.0"
