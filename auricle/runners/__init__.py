@@ -1,7 +1,7 @@
 """Runners: the one place where a model meets waveforms.
 
-A runner takes float32 waveforms at the artifact's rate and gives logits and embeddings. Which one serves an artifact
-follows from its backend, and only that one's library is imported.
+A runner takes float32 waveforms at the artifact's rate and gives logits and embeddings. Which one serves an
+artifact follows from its backend, and only that one's library is imported.
 """
 
 from typing import Any
@@ -50,12 +50,14 @@ def load_runner(artifact: Any, *, threads: int | None = None, batch: int = 16, d
             if error.name != "torch":
                 raise
             raise ImportError(
-                f"{artifact.path}: this model needs torch, which is not installed: pip install auricle[train], "
-                "or export it to ONNX where torch is (auricle export MODEL model.onnx)",
+                f"{artifact.path}: this model needs torch, which is not installed: pip install auricle[train],"
+                " or export it to ONNX where torch is (auricle export MODEL model.onnx)",
                 name="torch",
             ) from error
         return TorchRunner(artifact, threads=threads, batch=batch, device=device)
-    raise ValueError(f"{artifact.path}: no runner for backend {artifact.backend!r}; there are {', '.join(BACKENDS)}")
+    raise ValueError(
+        f"{artifact.path}: no runner for backend {artifact.backend!r}; there are {', '.join(BACKENDS)}"
+    )
 
 
 def check(runner: Any) -> dict[str, Any]:

@@ -30,7 +30,9 @@ def window_starts(num_samples: int, window: int, hop: int, tail: str = "drop") -
     (array([0, 4]), array([0, 4, 6]), array([0]))
     """
     if window < 1 or hop < 1 or num_samples < 0:
-        raise ValueError(f"expected window, hop >= 1 and num_samples >= 0, got {window}, {hop}, {num_samples}")
+        raise ValueError(
+            f"expected window, hop >= 1 and num_samples >= 0, got {window}, {hop}, {num_samples}"
+        )
     if tail not in ("drop", "align"):
         raise ValueError(f'tail is {tail!r}; expected "drop" or "align"')
     if num_samples == 0:

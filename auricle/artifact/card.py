@@ -1,0 +1,45 @@
+"""The model card: README.md of a model, made from its description."""
+
+from typing import Any
+
+
+def model_card(artifact: Any) -> str:
+    """README.md of a model, from its description."""
+    rate = artifact.rate
+    lines = [f"# {artifact.name}", "", "Made by auricle from model.json, which is what counts.", ""]
+    rows = {
+        "backend": artifact.backend,
+        "architecture": artifact.architecture.get("name", "-"),
+        "input": ", ".join(f"{entry['kind']} at {entry['rate']} Hz" for entry in artifact.inputs),
+        "window": f"{artifact.window / rate:g} s every {artifact.hop / rate:g} s, tail: {artifact.tail}",
+        "labels": str(artifact.num_classes),
+        "embedding": f"{artifact.embedding_size} values",
+        "licence of the weights": artifact.licence or "not stated",
+    }
+    lines += ["| | |", "|---|---|", *(f"| {name} | {_cell(value)} |" for name, value in rows.items()), ""]
+    plain = {name: value for name, value in artifact.metrics.items() if not isinstance(value, (dict, list))}
+    if plain:
+        lines += ["## Measured", "", "| metric | value |", "|---|---|"]
+        lines += [*(f"| {name} | {_cell(value)} |" for name, value in plain.items()), ""]
+    per_class = artifact.metrics.get("per_class")
+    if isinstance(per_class, dict) and per_class:
+        columns = sorted({column for row in per_class.values() for column in row})
+        lines += ["## By class", "", f"| label | {' | '.join(columns)} |", "|---" * (len(columns) + 1) + "|"]
+        for label, row in per_class.items():
+            lines.append(
+                f"| {_cell(label)} | {' | '.join(_cell(row.get(column, '')) for column in columns)} |"
+            )
+        lines.append("")
+    plain = {name: value for name, value in artifact.training.items() if not isinstance(value, (dict, list))}
+    if plain:
+        lines += ["## Training", "", "| | |", "|---|---|"]
+        lines += [*(f"| {name} | {_cell(value)} |" for name, value in plain.items()), ""]
+    lines += ["## Labels", "", ", ".join(artifact.labels), ""]
+    if artifact.attachments:
+        lines += ["## Further files", "", *(f"- `{name}`" for name in artifact.attachments), ""]
+    return "\n".join(lines)
+
+
+def _cell(value: Any) -> str:
+    text = f"{value:.4g}" if isinstance(value, float) else str(value)
+    return text.replace("|", "\\|").replace("\n", " ")

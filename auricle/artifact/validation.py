@@ -1,0 +1,105 @@
+"""What a model's description must be: every message names the field, what came and what was expected."""
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from auricle.features import FeatureConfig
+
+FORMAT = 1
+STATE_FILES = {"onnx": "model.onnx", "torch": "weights.safetensors", "tflite": "model.tflite"}
+OTHER_FILES = ("model.json", "check.safetensors", "README.md")
+INPUT_KINDS = ("logmel", "waveform", "embedding")
+
+
+def validate(artifact: Any) -> None:
+    """Refuse a field that is wrong, with a ValueError that names it."""
+
+    def expect(ok: bool, name: str, expected: str) -> None:
+        if not ok:
+            got = repr(getattr(artifact, name))
+            raise ValueError(f"field {name!r}: expected {expected}, got {got[:80]}")
+
+    labels = artifact.labels
+    for name in ("window", "hop", "embedding_size"):
+        expect(_is_count(getattr(artifact, name)), name, "a positive integer")
+    for name in ("name", "licence"):
+        expect(isinstance(getattr(artifact, name), str), name, "text")
+    for name in ("architecture", "training", "metrics"):
+        expect(isinstance(getattr(artifact, name), dict), name, "an object")
+    for name in ("calibration", "events"):
+        expect(isinstance(getattr(artifact, name), dict | None), name, "an object or null")
+    expect(artifact.backend in STATE_FILES, "backend", f"one of {', '.join(STATE_FILES)}")
+    expect(artifact.tail in ("drop", "align"), "tail", '"drop" or "align"')
+    expect(artifact.format == FORMAT, "format", str(FORMAT))
+    texts = isinstance(labels, tuple) and bool(labels) and all(isinstance(label, str) for label in labels)
+    expect(texts, "labels", "a list of at least one name")
+    twice = (
+        sorted({label for label in labels if labels.count(label) > 1})
+        if len(set(labels)) < len(labels)
+        else []
+    )
+    if twice:
+        raise ValueError(
+            f"field 'labels': {twice[0]!r} stands there twice; every output needs a name of its own"
+        )
+    tolerance = artifact.tolerance
+    expect(isinstance(tolerance, (int, float)) and 0 < tolerance < 1, "tolerance", "a number in (0, 1)")
+    for name in ("parents", "thresholds"):
+        value = getattr(artifact, name)
+        expect(
+            value is None or (isinstance(value, list) and len(value) == len(labels)),
+            name,
+            "one entry a label",
+        )
+    plain = all(isinstance(name, str) and name == Path(name).name for name in artifact.attachments)
+    expect(
+        plain and not set(artifact.attachments) & {*OTHER_FILES, *STATE_FILES.values()},
+        "attachments",
+        "names of further files in the folder",
+    )
+    _validate_inputs(artifact.inputs)
+
+
+def _validate_inputs(inputs: Any) -> None:
+    if not isinstance(inputs, list) or not inputs or not all(isinstance(entry, dict) for entry in inputs):
+        raise ValueError(f"field 'inputs': expected a list of objects, got {repr(inputs)[:80]}")
+    for number, entry in enumerate(inputs):
+        where = f"field 'inputs[{number}]"
+        if entry.get("kind") not in INPUT_KINDS:
+            raise ValueError(
+                f"{where}.kind': expected one of {', '.join(INPUT_KINDS)}, got {entry.get('kind')!r}"
+            )
+        if not _is_count(entry.get("rate")):
+            raise ValueError(f"{where}.rate': expected samples a second, got {entry.get('rate')!r}")
+        if entry["kind"] != "logmel":
+            continue
+        features = entry.get("features")
+        names = {f.name for f in dataclasses.fields(FeatureConfig)}
+        # Every setting has to be there: a default that changed later would change the model.
+        if not isinstance(features, dict) or set(features) != names:
+            got = sorted(features) if isinstance(features, dict) else features
+            raise ValueError(f"{where}.features': expected {', '.join(sorted(names))}, got {got}")
+        try:
+            config = FeatureConfig(**features)
+        except (ValueError, TypeError) as error:
+            raise ValueError(f"{where}.features': {error}") from error
+        if config.rate != entry["rate"]:
+            raise ValueError(f"{where}.rate': {entry['rate']} Hz, but its features are for {config.rate} Hz")
+
+
+def _is_count(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value > 0
+
+
+def validate_check(artifact: Any, waveforms: np.ndarray, logits: np.ndarray, where: str) -> None:
+    """Refuse a check vector that does not fit the model."""
+    expected = (len(waveforms), artifact.num_classes)
+    if waveforms.ndim != 2 or waveforms.shape[1] != artifact.window or not len(waveforms):
+        raise ValueError(f"{where}: expected waveforms (B, {artifact.window}), got {waveforms.shape}")
+    if logits.shape != expected:
+        raise ValueError(f"{where}: expected logits {expected}, got {logits.shape}")
+    if not (np.isfinite(waveforms).all() and np.isfinite(logits).all()):
+        raise ValueError(f"{where}: a value is not finite; the model diverged or its input was broken")
