@@ -1,0 +1,85 @@
+"""The `auricle` command: parse, call one function, print.
+
+Exit status: 0 all well, 1 something failed (and it is named), 2 wrong usage. Results go to standard output
+and nothing else does; errors, warnings and progress go to standard error. One file per group of verbs:
+recordings.py (tag), corpora.py (pack, evaluate), networks.py (train, check, export, models).
+"""
+
+import os
+import sys
+import warnings
+from typing import Annotated
+
+import typer
+
+from auricle.cli.corpora import evaluate, pack
+from auricle.cli.networks import check, export, models, train
+from auricle.cli.output import describe, print_error, show_warning
+from auricle.cli.recordings import tag
+
+# Plain help and plain errors: they start faster than rich ones, and one line stays one line.
+app = typer.Typer(
+    rich_markup_mode=None, pretty_exceptions_enable=False, no_args_is_help=True, add_completion=False
+)
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        from auricle import __version__
+
+        print(f"auricle {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _start(
+    version: Annotated[
+        bool, typer.Option("--version", help="Print the version and stop.", callback=_version, is_eager=True)
+    ] = False,
+) -> None:
+    """Say which sounds are in a recording, and when; train and judge the models that do."""
+
+
+for _verb, _example in (
+    (tag, "auricle tag film.mp4 recordings/ --top 3"),
+    (pack, "auricle pack meta.csv out/pack"),
+    (train, "auricle train --data out/pack --out out/run --recipe esc50_compact"),
+    (evaluate, "auricle evaluate out/run/best out/pack --split fold5"),
+    (check, "auricle check out/run/best"),
+    (export, "auricle export out/run/best model.onnx"),
+    (models, "auricle models --classes 50"),
+):
+    app.command(epilog=f"Example: {_example}")(_verb)
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run the command line and leave with its exit status.
+
+    Args:
+        arguments: what stands after `auricle`; None takes the process's own.
+
+    Raises:
+        SystemExit: always, with the status.
+
+    >>> try:
+    ...     main(["--version"])
+    ... except SystemExit as done:
+    ...     done.code
+    auricle 0.1.0
+    0
+    """
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):  # a file name that is not UTF-8 is printed escaped, never a crash
+            stream.reconfigure(errors="backslashreplace")
+    try:
+        with warnings.catch_warnings():
+            warnings.showwarning = show_warning
+            app(arguments, prog_name="auricle")
+    except BrokenPipeError:  # the reader (head, less) has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        sys.exit(1)
+    except Exception as error:
+        if os.environ.get("AURICLE_DEBUG") == "1":
+            raise
+        print_error(describe(error))
+        sys.exit(1)

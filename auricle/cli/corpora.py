@@ -1,0 +1,118 @@
+"""Verbs over corpora: pack a corpus, evaluate a model on a pack."""
+
+import json
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from auricle.cli.output import assignments, print_error, print_table
+
+
+class ReportFormat(StrEnum):
+    """How figures are written."""
+
+    table = "table"
+    json = "json"
+
+
+def pack(
+    source: Annotated[
+        str,
+        typer.Argument(
+            help="ESC-50's meta.csv, a CSV or Parquet manifest, or a folder with one folder a class."
+        ),
+    ],
+    out: Annotated[str, typer.Argument(help="The pack's folder; one begun earlier is gone on with.")],
+    rate: Annotated[int, typer.Option(min=1000, metavar="HZ", help="Sample rate of the pack.")] = 16000,
+    jobs: Annotated[
+        int | None, typer.Option(min=1, metavar="N", help="Processes; as many as cores at first.")
+    ] = None,
+    verify: Annotated[
+        bool, typer.Option("--verify", help="Read everything back and compare checksums.")
+    ] = False,
+    label_set: Annotated[str, typer.Option(metavar="NAME", help="Name of the label set.")] = "labels",
+) -> None:
+    """Decode a corpus once into a pack, from which training reads at random.
+
+    Killed at any moment, the same command goes on where it was. A file that cannot be read is listed in
+    failures.parquet and named at the end, and the exit status is 1.
+    """
+    from auricle.engine import pack as pack_corpus
+
+    report = pack_corpus(source, Path(out), rate=rate, jobs=jobs, verify=verify, label_set=label_set)
+    print_table(
+        typer.get_text_stream("stdout"), ["", ">"], [[key, _figure(value)] for key, value in report.items()]
+    )
+    if report.get("failures"):
+        print_error(
+            f"{report['failures']} clips could not be read: {Path(out) / 'failures.parquet'} names them"
+        )
+        raise typer.Exit(1)
+
+
+def evaluate(
+    model: Annotated[
+        str, typer.Argument(help="A bundled model's name, an artifact's folder, an .onnx file.")
+    ],
+    pack: Annotated[Path, typer.Argument(help="A pack.")],
+    split: Annotated[
+        list[str] | None, typer.Option(metavar="NAME", help="Only this split; may be given again.")
+    ] = None,
+    where: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="KEY=A,B",
+            help="Only clips whose KEY is A or B, say licence=CC0,CC-BY; may be given again.",
+        ),
+    ] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", help="Write scores.parquet, metrics.json and per_class.csv here."),
+    ] = None,
+    format: Annotated[ReportFormat, typer.Option(help="For people, programs.")] = ReportFormat.table,
+    label_set: Annotated[str, typer.Option(metavar="NAME", help="The label set to compare with.")] = "labels",
+    threads: Annotated[
+        int | None, typer.Option(min=1, metavar="N", help="Threads; all cores at first.")
+    ] = None,
+) -> None:
+    """Score a model on a pack's clips: mAP, AUC, d', accuracy, with intervals.
+
+    A class for which a figure is not defined (no positives in the split) is left out of the mean and counted.
+    """
+    from auricle.evaluation import evaluate as evaluate_model
+
+    chosen = {key: tuple(value.split(",")) for key, value in assignments(where or [], "--where").items()}
+    figures = evaluate_model(
+        model,
+        pack,
+        splits=tuple(split) if split else None,
+        where=chosen or None,
+        out=out,
+        label_set=label_set,
+        threads=threads,
+    )
+    if format is ReportFormat.json:
+        print(json.dumps(figures, indent=2, default=float))
+    else:
+        rows = [[key, _figure(value)] for key, value in _flat(figures)]
+        print_table(typer.get_text_stream("stdout"), ["figure", "value>"], rows)
+
+
+def _flat(figures: dict[str, Any], prefix: str = "") -> list[tuple[str, Any]]:
+    rows: list[tuple[str, Any]] = []
+    for key, value in figures.items():
+        if isinstance(value, dict):
+            rows += _flat(value, f"{prefix}{key}.")
+        else:
+            rows.append((prefix + key, value))
+    return rows
+
+
+def _figure(value: Any) -> str:
+    if isinstance(value, float):
+        return f"{value:.4g}" if abs(value) < 1 else f"{value:.4f}".rstrip("0").rstrip(".")
+    if isinstance(value, list | tuple):
+        return " to ".join(_figure(item) for item in value) if len(value) == 2 else f"{len(value)} of them"
+    return str(value)

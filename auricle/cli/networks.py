@@ -1,0 +1,95 @@
+"""Verbs over models: train, check, export, models."""
+
+import json
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from auricle.cli.corpora import ReportFormat
+from auricle.cli.output import assignments, print_error, print_table
+
+MODEL_HELP = "A bundled model's name, an artifact's folder, an .onnx file."
+
+
+def train(
+    data: Annotated[Path, typer.Option(metavar="PACK", help="The pack to train on.")],
+    out: Annotated[Path, typer.Option(metavar="RUN", help="The run's folder.")],
+    recipe: Annotated[str, typer.Option(metavar="NAME", help="A whole configuration by name.")],
+    set_: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set", metavar="KEY=VALUE", help="Change one setting of the recipe; may be given again."
+        ),
+    ] = None,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on with the run in --out where it was killed.")
+    ] = False,
+    device: Annotated[str, typer.Option(help="cpu, cuda, cuda:1, or auto.")] = "auto",
+    threads: Annotated[
+        int | None, typer.Option(min=1, metavar="N", help="Threads; all cores at first.")
+    ] = None,
+) -> None:
+    """Train a model on a pack by a recipe; prints the folder of the trained artifact.
+
+    Resumed after a kill, a run on a CPU ends with the same weights, bit for bit, as one never stopped.
+    """
+    from auricle.recipes import configure
+    from auricle.training import train as train_model
+
+    config = configure(
+        recipe, data=data, settings=assignments(set_ or [], "--set"), device=device, threads=threads
+    )
+    print(train_model(config, out, resume=resume))
+
+
+def check(model: Annotated[str, typer.Argument(help=MODEL_HELP)]) -> None:
+    """Run a model on the waveform stored with it and compare with the logits stored with it.
+
+    Exit status 1 where they differ by more than the stated tolerance: then the model, the runtime or the
+    machine does not do what it did when the model was made.
+    """
+    from auricle.artifact import load_artifact
+    from auricle.runners import check as check_runner
+    from auricle.runners import load_runner
+
+    result = check_runner(load_runner(load_artifact(model)))
+    figures = f"largest difference {result['max_difference']:.2g}, tolerance {result['tolerance']:.2g}"
+    if not result["ok"]:
+        print_error(f"{model} does not give the logits stored with it: {figures}")
+        raise typer.Exit(1)
+    print(f"{model}: ok, {figures}")
+
+
+def export(
+    model: Annotated[str, typer.Argument(help=MODEL_HELP)],
+    out: Annotated[Path, typer.Argument(help="The file to write, ending in .onnx.")],
+) -> None:
+    """Write a model as one ONNX file with its front end inside: waveform in, logits and embedding out."""
+    if out.suffix != ".onnx":
+        raise typer.BadParameter(f"{out}: the name must end in .onnx", param_hint="OUT")
+    from auricle.interop.onnx import export_onnx
+
+    print(export_onnx(model, out))
+
+
+def models(
+    classes: Annotated[int, typer.Option(min=1, metavar="N", help="Width of the last layer.")] = 527,
+    format: Annotated[ReportFormat, typer.Option(help="For people, programs.")] = ReportFormat.table,
+) -> None:
+    """List the models that can be trained: name, weights, multiplies, input, source.
+
+    The figures are counted on the nets themselves, with a last layer as wide as --classes.
+    """
+    from auricle.models import describe_models
+
+    rows = describe_models(num_classes=classes)
+    if format is ReportFormat.json:
+        print(json.dumps(rows, indent=2))
+        return
+    table = [
+        [row["name"], f"{row['weights']:,}", f"{row['multiplies']:,}", row["input"], row["source"]]
+        for row in rows
+    ]
+    print_table(sys.stdout, ["name", "weights>", "multiplies>", "input", "source"], table)
