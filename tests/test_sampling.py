@@ -1,0 +1,122 @@
+"""Draws are fair, exact over an epoch, and a pure function of seed and step."""
+
+import numpy as np
+import pytest
+
+from auricle.sampling import PatchSampler, hash_uint64, permute
+
+LENGTHS = np.array([100, 1000, 50, 430, 80, 2000, 999])
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 7, 64, 1000, 4097])
+def test_permute_hits_every_index_once(size: int) -> None:
+    for key in range(5):
+        assert sorted(permute(np.arange(size), size, key)) == list(range(size))
+
+
+def test_permutations_of_different_keys_are_uncorrelated() -> None:
+    first = permute(np.arange(5000), 5000, 1).astype(float)
+    for other in (np.arange(5000), permute(np.arange(5000), 5000, 2)):
+        assert abs(np.corrcoef(first, other)[0, 1]) < 0.05
+
+
+def test_permute_of_small_ranges_reaches_every_order() -> None:
+    seen = {tuple(permute(np.arange(4), 4, int(key))) for key in hash_uint64(3, np.arange(2000))}
+    assert len(seen) == 24
+
+
+def test_permute_takes_huge_ranges_without_memory() -> None:
+    out = permute(np.arange(100), 20_000_000_000, 5)
+    assert len(set(out.tolist())) == 100 and out.max() > 1_000_000_000
+
+
+def test_permute_refuses_an_index_outside() -> None:
+    with pytest.raises(ValueError, match="in \\[0, size\\)"):
+        permute(np.array([5]), 5, 0)
+
+
+def test_every_clip_once_an_epoch_over_ranks() -> None:
+    ranks = [PatchSampler(LENGTHS, patch=80, batch=7, seed=3, rank=rank, world=2) for rank in range(2)]
+    for step in range(4):
+        clips = np.concatenate([sampler.draw(step)[0] for sampler in ranks])
+        assert np.bincount(clips).tolist() == [2] * 7
+
+
+def test_offsets_stay_inside_and_cover_the_clip() -> None:
+    sampler = PatchSampler(LENGTHS, patch=80, batch=70, seed=0)
+    clips, offsets = (
+        np.concatenate(part) for part in zip(*[sampler.draw(step) for step in range(400)], strict=True)
+    )
+    assert (offsets >= 0).all() and (offsets <= np.maximum(LENGTHS[clips] - 80, 0)).all()
+    of_longest = offsets[clips == 5]
+    assert of_longest.min() < 20 and of_longest.max() > 1900
+    assert np.histogram(of_longest, bins=4, range=(0, 1921))[0] == pytest.approx(len(of_longest) / 4, rel=0.1)
+    assert set(offsets[clips == 4]) == {0}, "a clip as long as the patch has one place"
+
+
+def test_patches_count_by_length_on_the_grid() -> None:
+    sampler = PatchSampler(LENGTHS, patch=100, batch=1, seed=1, balance="patches")
+    assert sampler.epoch_size == 1 + 10 + 1 + 4 + 1 + 20 + 9
+    drawn = [sampler.draw(step) for step in range(sampler.epoch_size)]
+    pairs = {(int(clip[0]), int(offset[0])) for clip, offset in drawn}
+    assert pairs == {(i, k * 100) for i, n in enumerate(LENGTHS) for k in range(max(n // 100, 1))}
+
+
+def test_classes_are_drawn_equally_often_and_their_clips_too() -> None:
+    indptr, indices = np.array([0, 4, 4, 5, 7]), np.array([0, 1, 2, 3, 4, 5, 6])  # 4, 0, 1 and 2 clips
+    sampler = PatchSampler(
+        LENGTHS, patch=10, batch=3, seed=1, balance="classes", label_clips=(indptr, indices)
+    )
+    assert sampler.epoch_size == 3
+    clips = np.concatenate([sampler.draw(step)[0] for step in range(40)])
+    counts = np.bincount(clips, minlength=7)
+    assert counts[:4].tolist() == [10] * 4 and counts[4] == 40 and counts[5:].tolist() == [20, 20]
+    for step in range(40):
+        assert sum(clip < 4 for clip in sampler.draw(step)[0]) == 1, (
+            "each epoch of K draws has each class once"
+        )
+
+
+def test_same_seed_same_stream_and_another_seed_another() -> None:
+    one, same, other = (PatchSampler(LENGTHS, patch=80, batch=5, seed=seed) for seed in (4, 4, 5))
+    for step in (0, 17, 3):
+        assert np.array_equal(np.stack(one.draw(step)), np.stack(same.draw(step)))
+    assert any(not np.array_equal(one.draw(step)[0], other.draw(step)[0]) for step in range(4))
+
+
+def test_state_goes_on_where_it_was_taken() -> None:
+    whole = PatchSampler(LENGTHS, patch=80, batch=5, seed=4)
+    expected = [next(whole) for _ in range(9)]
+    first = PatchSampler(LENGTHS, patch=80, batch=5, seed=4)
+    for _ in range(4):
+        next(first)
+    second = PatchSampler(LENGTHS, patch=80, batch=5, seed=4)
+    second.load_state_dict(first.state_dict())
+    for clips, offsets in expected[4:]:
+        got = next(second)
+        assert np.array_equal(got[0], clips) and np.array_equal(got[1], offsets)
+
+
+def test_a_state_of_another_stream_is_refused() -> None:
+    state = PatchSampler(LENGTHS, patch=80, batch=5, seed=4).state_dict()
+    with pytest.raises(ValueError, match="another stream"):
+        PatchSampler(LENGTHS, patch=80, batch=5, seed=5).load_state_dict(state)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"balance": "sometimes"}, "unknown balance 'sometimes'"),
+        ({"balance": "classes"}, "needs label_clips"),
+        ({"patch": 0}, "patch and batch >= 1"),
+        ({"rank": 2, "world": 2}, "0 <= rank < world"),
+    ],
+)
+def test_wrong_options_are_refused(options: dict, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        PatchSampler(LENGTHS, **{"patch": 80, "batch": 5, "seed": 4, **options})
+
+
+def test_no_clips_are_refused() -> None:
+    with pytest.raises(ValueError, match="got none"):
+        PatchSampler(np.array([]), patch=1, batch=1, seed=0)
