@@ -1,1 +1,1 @@
-"""Metrics, in NumPy only."""
+"""Figures of merit, in NumPy only."""
