@@ -47,7 +47,7 @@ def permute(index: np.ndarray, size: int | np.ndarray, key: np.ndarray | int) ->
     >>> sorted(permute(np.arange(10), 10, key=7).tolist())
     [0, 1, 2, 3, 4, 5, 6, 7, 8, 9]
 
-    Source: Black and Rogaway, "Ciphers with Arbitrary Finite Domains", CT-RSA 2002 (Feistel with cycle walking).
+    Source: Black and Rogaway, "Ciphers with Arbitrary Finite Domains", CT-RSA 2002 (section 5).
     """
     index, size, key = np.broadcast_arrays(np.asarray(index, np.int64), np.asarray(size, np.int64), key)
     if ((index < 0) | (index >= size)).any():
@@ -81,9 +81,10 @@ class PatchSampler:
         seed: which of the endless streams.
         balance: "clips": every clip once an epoch, at a random offset. "patches": every patch of the
             non-overlapping grid once an epoch, so a long clip counts by its length (Hershey et al. 2017,
-            section 3.1). "classes": every class equally often, exactly over an epoch of K draws; within a class every
-            clip equally often; a clip with several labels is drawn under each of them.
-        label_clips: (indptr (K+1,), indices) of the clips of each class, for "classes"; classes without clips are skipped.
+            section 3.1). "classes": every class equally often, exactly over an epoch of K draws; within a
+            class every clip equally often; a clip with several labels is drawn under each of them.
+        label_clips: (indptr (K+1,), indices) of the clips of each class, for "classes"; a class without clips
+            is passed over.
         rank, world: this process's number and how many there are.
 
     A clip shorter than the patch is drawn at offset 0; who reads it pads with zeros.

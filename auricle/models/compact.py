@@ -1,0 +1,101 @@
+"""Compact: a small fully convolutional residual net on log-mel, made for few cores.
+
+Source: our own.  Basic residual blocks as in He et al., "Deep Residual Learning for Image Recognition",
+CVPR 2016 (section 3.3), with the pooled projection shortcut of He et al., "Bag of Tricks", CVPR 2019
+(figure 2c).  Dense 3x3 convolutions in place of depthwise ones: on CPUs they reach the matrix units' rate,
+depthwise ones the memory's.  Channels are few where the map is large: the first stages set the time that a
+second of audio takes, the last ones the number of weights.
+
+  - any number of frames and bands: the map is averaged over frequency, then averaged and peaked over time
+  - halves time and frequency in the stem and in each later stage: 16 times in all (0.16 s a step)
+  - batch norm on the input, so that the front end needs no statistics of its own
+
+Shape letters: B clips, C channels, T frames, F mel bands, E embedding, K classes.
+"""
+
+from collections.abc import Sequence
+
+from torch import Tensor, nn
+from torch.nn import functional
+
+
+class Compact(nn.Module):
+    """Log-mel of any length -> logits, by way of an embedding as wide as the last stage.
+
+    Args:
+        num_classes: K, the width of the logits.
+        stem: channels after the first convolution.
+        widths: channels of each stage.
+        blocks: residual blocks in each stage.
+        dropout: share of the embedding dropped in training.
+
+    Shapes:
+        forward: (B, 1, T, F) log-mel -> (B, K) logits, no sigmoid.
+        embed:   (B, 1, T, F) log-mel -> (B, E).
+
+    >>> import torch
+    >>> Compact(num_classes=5)(torch.zeros(2, 1, 98, 64)).shape
+    torch.Size([2, 5])
+    """
+
+    input_kind = "logmel"
+
+    def __init__(
+        self,
+        *,
+        num_classes: int,
+        stem: int = 16,
+        widths: Sequence[int] = (16, 32, 96, 192),
+        blocks: Sequence[int] = (1, 1, 2, 2),
+        dropout: float = 0.0,
+    ):
+        super().__init__()
+        if len(widths) != len(blocks) or not widths:
+            raise ValueError(f"expected as many widths as blocks, got {list(widths)} and {list(blocks)}")
+        self.num_classes, self.embedding_size = num_classes, widths[-1]
+        self.norm = nn.BatchNorm2d(1)
+        self.stem = nn.Sequential(_conv(1, stem, 3, stride=2), nn.BatchNorm2d(stem), nn.ReLU())
+        stages, size_in = [], stem
+        for stage, (width, count) in enumerate(zip(widths, blocks, strict=True)):
+            for block in range(count):
+                stages.append(Residual(size_in, width, stride=2 if stage and not block else 1))
+                size_in = width
+        self.body = nn.Sequential(*stages)
+        self.dropout = nn.Dropout(dropout)
+        self.head = nn.Linear(self.embedding_size, num_classes)
+        # Most classes are absent from most patches: start from a sigmoid of about 1 / K.
+        nn.init.constant_(self.head.bias, -4.0)
+
+    def embed(self, logmel_BCTF: Tensor) -> Tensor:
+        """(B, 1, T, F) log-mel -> (B, E): mean plus peak over time of the mean over frequency."""
+        if logmel_BCTF.ndim != 4 or logmel_BCTF.shape[1] != 1:
+            raise ValueError(f"expected log-mel (B, 1, T, F), got {tuple(logmel_BCTF.shape)}")
+        map_BCTF = self.body(self.stem(self.norm(logmel_BCTF)))
+        map_BCT = map_BCTF.mean(3)
+        return map_BCT.mean(2) + map_BCT.amax(2)
+
+    def forward(self, logmel_BCTF: Tensor) -> Tensor:
+        """(B, 1, T, F) log-mel -> (B, K) logits."""
+        return self.head(self.dropout(self.embed(logmel_BCTF)))
+
+
+class Residual(nn.Module):
+    """Two 3x3 convolutions beside a shortcut, averaged down and projected where the shape changes."""
+
+    def __init__(self, size_in: int, size_out: int, *, stride: int):
+        super().__init__()
+        self.conv1, self.norm1 = _conv(size_in, size_out, 3, stride=stride), nn.BatchNorm2d(size_out)
+        self.conv2, self.norm2 = _conv(size_out, size_out, 3), nn.BatchNorm2d(size_out)
+        shortcut: list[nn.Module] = [nn.AvgPool2d(2, ceil_mode=True)] if stride == 2 else []
+        if stride == 2 or size_in != size_out:
+            shortcut += [_conv(size_in, size_out, 1), nn.BatchNorm2d(size_out)]
+        self.shortcut = nn.Sequential(*shortcut)
+
+    def forward(self, map_BCTF: Tensor) -> Tensor:
+        """(B, C, T, F) -> (B, C', T / stride, F / stride), rounded up."""
+        inner = functional.relu(self.norm1(self.conv1(map_BCTF)))
+        return functional.relu(self.norm2(self.conv2(inner)) + self.shortcut(map_BCTF))
+
+
+def _conv(size_in: int, size_out: int, kernel: int, stride: int = 1) -> nn.Conv2d:
+    return nn.Conv2d(size_in, size_out, kernel, stride=stride, padding=kernel // 2, bias=False)
