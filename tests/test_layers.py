@@ -9,8 +9,8 @@ import pytest
 PACKAGE = Path(__file__).parents[1] / "auricle"
 LAYERS = [  # lowest first; modules of one layer do not import each other
     {"audio", "features", "metrics", "formats", "progress"},
-    {"datasets", "models", "augment", "distributed", "events"},
-    {"shards", "sampling", "artifact", "runners", "frontend"},
+    {"datasets", "models", "augment", "distributed", "events", "frontend"},
+    {"shards", "sampling", "artifact", "runners"},
     {"tagging", "evaluation", "report", "planning"},
     {"training", "engine", "calibration", "doctor", "search", "interop"},
     {"recipes"},

@@ -34,17 +34,8 @@ METADATA_KEY = "auricle"  # in an ONNX file's metadata_props: model.json
 CHECK_KEY = "auricle.check"  # and check.safetensors, base64
 
 # What the answer to a waveform depends on, beside the weights themselves.
-_IDENTITY: tuple[str, ...] = (
-    "backend",
-    "architecture",
-    "inputs",
-    "labels",
-    "window",
-    "hop",
-    "tail",
-    "embedding_size",
-)
-_IDENTITY += ("parents", "calibration", "thresholds", "events")
+_IDENTITY = "backend architecture inputs labels window hop tail embedding_size".split()
+_IDENTITY += "parents calibration thresholds events".split()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -203,9 +194,8 @@ def load_artifact(name_or_path: str | Path) -> Artifact:
         return _parse(text, path, f"{path}: metadata {METADATA_KEY!r}")
     if not (path / "model.json").is_file():
         known = ", ".join(["default", *bundled_models()])
-        raise ValueError(
-            f"no model {name_or_path}: neither a folder with a model.json nor an .onnx file nor one of {known}"
-        )
+        reason = f"neither a folder with a model.json nor an .onnx file nor one of {known}"
+        raise ValueError(f"no model {name_or_path}: {reason}")
     artifact = _parse((path / "model.json").read_text(encoding="utf-8"), path, str(path / "model.json"))
     if not artifact.state_path.is_file():
         raise ValueError(f"{artifact.state_path}: missing; backend {artifact.backend!r} needs it")

@@ -50,8 +50,8 @@ def load_runner(artifact: Any, *, threads: int | None = None, batch: int = 16, d
             if error.name != "torch":
                 raise
             raise ImportError(
-                f"{artifact.path}: this model needs torch, which is not installed: pip install auricle[train],"
-                " or export it to ONNX where torch is (auricle export MODEL model.onnx)",
+                f"{artifact.path}: this model needs torch, which is missing: pip install auricle[train], or"
+                " export it to ONNX where torch is (auricle export MODEL model.onnx)",
                 name="torch",
             ) from error
         return TorchRunner(artifact, threads=threads, batch=batch, device=device)

@@ -1,0 +1,104 @@
+"""Runs a torch model from its weights, front end before it."""
+
+from contextlib import nullcontext
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from auricle.frontend import LogMel
+from auricle.models import MODELS
+
+
+class TorchRunner:
+    """See `auricle.runners.load_runner`; `precision` "bfloat16" trades accuracy of scores for speed."""
+
+    def __init__(
+        self,
+        artifact: Any,
+        *,
+        threads: int | None = None,
+        batch: int = 16,
+        device: str = "cpu",
+        precision: str = "float32",
+    ):
+        if precision not in ("float32", "bfloat16"):
+            raise ValueError(f'precision is {precision!r}; expected "float32" or "bfloat16"')
+        self.artifact = artifact
+        self.batch = batch
+        self._device = torch.device(device)
+        if self._device.type == "cuda" and not torch.cuda.is_available():
+            raise ValueError(f"device is {device!r}, but torch sees no CUDA device here: use cpu")
+        if threads is not None:
+            torch.set_num_threads(threads)  # of the whole process: torch knows no other
+        self._precision = torch.bfloat16 if precision == "bfloat16" else None
+        frontend, net = build(artifact)
+        self._frontend = frontend.to(self._device)
+        self._net = net.to(self._device, memory_format=torch.channels_last)
+
+    @torch.inference_mode()
+    def run(self, waveforms_BN: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """(B, window) float32 -> logits (B, K) and embeddings (B, E), float32, for any B."""
+        window = self.artifact.window
+        if waveforms_BN.ndim != 2 or waveforms_BN.shape[1] != window:
+            raise ValueError(f"expected waveforms (B, {window}), got {waveforms_BN.shape}")
+        count = len(waveforms_BN)
+        logits_BK = np.empty((count, self.artifact.num_classes), np.float32)
+        embeddings_BE = np.empty((count, self.artifact.embedding_size), np.float32)
+        for start in range(0, count, self.batch):
+            stop = min(start + self.batch, count)
+            padded = np.zeros((self.batch, window), np.float32)
+            padded[: stop - start] = waveforms_BN[start:stop]
+            lower = self._precision
+            autocast = torch.autocast(self._device.type, dtype=lower) if lower else nullcontext()
+            with autocast:
+                logits, embeddings = logits_and_embedding(
+                    self._net, self._frontend(torch.from_numpy(padded).to(self._device))
+                )
+            logits_BK[start:stop] = logits[: stop - start].float().cpu().numpy()
+            embeddings_BE[start:stop] = embeddings[: stop - start].float().cpu().numpy()
+        return logits_BK, embeddings_BE
+
+
+def build(artifact: Any, *, method: str = "fft") -> tuple[nn.Module, nn.Module]:
+    """Front end and net of a torch artifact, in evaluation mode, with its weights.
+
+    Args:
+        artifact: of backend "torch".
+        method: how the front end computes, see `LogMel`.
+
+    Raises:
+        ValueError: unknown architecture or arguments, or weights that do not fit them.
+    """
+    name, arguments = artifact.architecture.get("name"), artifact.architecture.get("arguments", {})
+    where = f"{artifact.path}/model.json: field 'architecture'"
+    if name not in MODELS:
+        raise ValueError(f"{where}: unknown model {name!r}; there are {', '.join(sorted(MODELS))}")
+    try:
+        net = MODELS[name](**arguments)
+    except TypeError as error:
+        raise ValueError(f"{where}: {name} does not take these arguments: {error}") from error
+    weights = {key: torch.from_numpy(array) for key, array in artifact.read_weights().items()}
+    try:
+        net.load_state_dict(weights)
+    except RuntimeError as error:
+        raise ValueError(f"{artifact.state_path}: weights do not fit {name}({arguments}): {error}") from error
+    if net.num_classes != artifact.num_classes or net.embedding_size != artifact.embedding_size:
+        raise ValueError(
+            f"{where}: the net gives {net.num_classes} logits and embeddings of {net.embedding_size}, but "
+            f"model.json has {artifact.num_classes} labels and embeddings of {artifact.embedding_size}"
+        )
+    if net.input_kind == "logmel":
+        return LogMel(artifact.features, method=method).eval(), net.eval()
+    if net.input_kind == "waveform":
+        return nn.Identity(), net.eval()
+    raise ValueError(f"{where}: {name} takes {net.input_kind!r}, which is not made from one waveform")
+
+
+def logits_and_embedding(net: nn.Module, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Both outputs of a model, in one pass where it says that its logits are `head(embed(x))`."""
+    embedding = net.embed(x)  # type: ignore[operator]
+    head = getattr(net, "head", None)
+    logits = head(embedding) if head is not None else net(x)
+    return logits, embedding

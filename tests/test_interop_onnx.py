@@ -1,0 +1,170 @@
+"""Export to ONNX: the graph answers as torch does, and carries what is needed to use it."""
+
+import dataclasses
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+pytest.importorskip("torch", reason="torch is not installed")
+pytest.importorskip("onnxscript", reason="onnxscript is not installed")
+import onnx
+import onnxruntime
+import torch
+from torch import nn
+
+from auricle.artifact import load_artifact, onnx_metadata, save_artifact
+from auricle.features import FeatureConfig
+from auricle.interop.onnx import export_artifact, export_onnx
+from auricle.runners import check, load_runner
+from auricle.runners import torch as torch_runner
+
+CONFIG = FeatureConfig(bands=32)
+LABELS = ("dog", "rain", "clock")
+
+
+class Tiny(nn.Module):
+    """A convolutional net of the contract: norm after each convolution, any length."""
+
+    input_kind = "logmel"
+
+    def __init__(self, *, num_classes: int, width: int = 8):
+        super().__init__()
+        self.num_classes, self.embedding_size = num_classes, 2 * width
+        self.features = nn.Sequential(
+            nn.Conv2d(1, width, 3, 2, 1, bias=False), nn.BatchNorm2d(width), nn.ReLU(),
+            nn.Conv2d(width, 2 * width, 3, 2, 1, bias=False), nn.BatchNorm2d(2 * width), nn.ReLU(),
+        )  # fmt: skip
+        self.head = nn.Linear(2 * width, num_classes)
+
+    def embed(self, x: torch.Tensor) -> torch.Tensor:
+        return self.features(x).mean(dim=(2, 3))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.head(self.embed(x))
+
+
+@pytest.fixture(autouse=True)
+def tiny_in_models(monkeypatch: pytest.MonkeyPatch) -> None:
+    torch.set_num_threads(1)
+    monkeypatch.setitem(torch_runner.MODELS, "tiny", Tiny)
+
+
+def save_tiny(path: Path, window: int = 8000) -> Path:
+    torch.manual_seed(0)
+    net = Tiny(num_classes=len(LABELS))
+    for module in net.modules():
+        if isinstance(module, nn.BatchNorm2d):  # statistics that folding has to get right
+            module.running_mean.normal_()
+            module.running_var.uniform_(0.5, 2)
+            nn.init.normal_(module.weight)
+    net.eval()
+    waveform = np.random.default_rng(1).uniform(-0.5, 0.5, (1, window)).astype(np.float32)
+    from auricle.frontend import LogMel
+
+    with torch.inference_mode():
+        logits = net(LogMel(CONFIG)(torch.from_numpy(waveform))).numpy()
+    save_artifact(
+        path,
+        weights={name: tensor.numpy() for name, tensor in net.state_dict().items()},
+        check=(waveform, logits),
+        architecture={"name": "tiny", "arguments": {"num_classes": len(LABELS)}},
+        inputs=[{"kind": "logmel", "rate": 16000, "features": dataclasses.asdict(CONFIG)}],
+        labels=LABELS,
+        window=window,
+        hop=window,
+        embedding_size=16,
+        licence="CC-BY-4.0",
+        metrics={"accuracy": 0.5},
+    )
+    return path
+
+
+@pytest.fixture(scope="module")
+def exported(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    folder = tmp_path_factory.mktemp("export")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(torch_runner.MODELS, "tiny", Tiny)
+        return save_tiny(folder / "tiny"), export_onnx(folder / "tiny", folder / "out" / "tiny.onnx")
+
+
+def test_the_graph_answers_as_torch_does_at_any_batch_and_length(exported: tuple[Path, Path]) -> None:
+    frontend, net = torch_runner.build(load_artifact(exported[0]))
+    session = onnxruntime.InferenceSession(exported[1], providers=["CPUExecutionProvider"])
+    rng = np.random.default_rng(2)
+    for batch, length in ((1, 400), (7, 8000), (2, 25_001)):
+        waveforms = rng.uniform(-1, 1, (batch, length)).astype(np.float32)
+        logits, embeddings = session.run(["logits", "embedding"], {"waveform": waveforms})
+        with torch.inference_mode():
+            expected = net.embed(frontend(torch.from_numpy(waveforms)))
+            np.testing.assert_allclose(embeddings, expected.numpy(), atol=1e-4)
+            np.testing.assert_allclose(logits, net.head(expected).numpy(), atol=1e-4)
+    assert np.abs(logits).max() > 0.01
+
+
+def test_batch_norm_is_folded_and_no_local_file_is_named(exported: tuple[Path, Path]) -> None:
+    graph = onnx.load(exported[1])
+    operators = {node.op_type for node in graph.graph.node}
+    assert "Conv" in operators and "BatchNormalization" not in operators
+    assert b"site-packages" not in exported[1].read_bytes() and b".py" not in exported[1].read_bytes()
+    onnx.checker.check_model(graph)
+
+
+def test_an_exported_file_is_a_model_of_its_own(exported: tuple[Path, Path]) -> None:
+    source, artifact = load_artifact(exported[0]), load_artifact(exported[1])
+    assert artifact.backend == "onnx" and artifact.labels == LABELS and artifact.licence == "CC-BY-4.0"
+    assert (artifact.window, artifact.rate, artifact.features) == (source.window, 16000, CONFIG)
+    result = check(load_runner(artifact, threads=1, batch=2))
+    assert result["ok"] and result["max_difference"] < 1e-4
+    # The reader of ours, which knows no protobuf schema, sees what the onnx package sees.
+    properties = {p.key: p.value for p in onnx.load(exported[1]).metadata_props}
+    assert onnx_metadata(exported[1]) == properties
+
+
+def test_a_torch_model_becomes_a_folder_that_runs_without_torch(
+    exported: tuple[Path, Path], tmp_path: Path
+) -> None:
+    artifact = export_artifact(
+        exported[0], tmp_path / "light", licence="CC0-1.0", attachments={"ATTRIBUTION.csv": b"who,what\n"}
+    )
+    assert artifact == load_artifact(tmp_path / "light") and artifact.backend == "onnx"
+    assert artifact.licence == "CC0-1.0" and artifact.metrics == {"accuracy": 0.5}
+    assert artifact.labels == LABELS and artifact.name == "tiny"
+    assert (tmp_path / "light" / "ATTRIBUTION.csv").read_bytes() == b"who,what\n"
+    assert check(load_runner(artifact, threads=1, batch=2))["ok"]
+    # the graph in the folder says the same of itself, and may leave it
+    alone = load_artifact(tmp_path / "light" / "model.onnx")
+    assert alone.licence == "CC0-1.0" and alone.labels == LABELS
+    again = export_onnx(tmp_path / "light", tmp_path / "again.onnx")
+    assert again.read_bytes() == (tmp_path / "light" / "model.onnx").read_bytes()
+
+
+def test_a_graph_that_differs_from_torch_is_refused(
+    exported: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    build = torch_runner.build
+
+    def wrong(artifact: object, *, method: str = "fft") -> tuple[nn.Module, nn.Module]:
+        frontend, net = build(artifact, method=method)
+        if method == "convolution":
+            frontend.mel.mul_(1.01)
+        return frontend, net
+
+    monkeypatch.setattr(torch_runner, "build", wrong)
+    with pytest.raises(ValueError, match=r"logits differ from torch's by .* nothing was written"):
+        export_onnx(exported[0], tmp_path / "wrong.onnx")
+    assert not list(tmp_path.iterdir())
+
+
+def test_missing_extras_are_named(
+    exported: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "onnxscript", None)
+    with pytest.raises(ImportError, match=r"onnxscript.*pip install auricle\[train,export\]"):
+        export_onnx(exported[0], tmp_path / "x.onnx")
+
+
+def test_out_must_be_an_onnx_file(exported: tuple[Path, Path], tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"ends in \.onnx"):
+        export_onnx(exported[0], tmp_path / "model.tflite")
