@@ -1,0 +1,58 @@
+"""Corpora and label formats, each turned into the same rows: `Clip`."""
+
+import csv
+from collections.abc import Callable
+from pathlib import Path
+
+from auricle.datasets.clips import Clip, check_ids, check_leaks
+from auricle.datasets.esc50 import esc50, is_esc50
+from auricle.datasets.folders import folders
+from auricle.datasets.manifest import manifest
+
+__all__ = ["DATASETS", "Clip", "check_ids", "check_leaks", "esc50", "folders", "manifest", "open_corpus"]
+
+DATASETS: dict[str, Callable[[str | Path], list[Clip]]] = {
+    "esc50": esc50,
+    "folders": folders,
+    "manifest": manifest,
+}
+TABLES = (".csv", ".tsv", ".parquet")
+
+
+def open_corpus(source: str | Path) -> tuple[str, list[Clip]]:
+    """The clips of a source, whatever it is.
+
+    A folder is read as folders named by class, a CSV, TSV or Parquet file as a manifest, ESC-50 is known by
+    its columns. `NAME:PATH` says which reader of `DATASETS` to take.
+
+    Returns:
+        The reader's name and its clips, in the source's order.
+
+    Raises:
+        ValueError: nothing is there, or it is of no known kind.
+    """
+    text = str(source)
+    name, _, rest = text.partition(":")
+    if name in DATASETS and rest and not Path(text).exists():
+        return name, DATASETS[name](rest)
+    path = Path(source)
+    if not path.exists():
+        raise ValueError(f"{path}: no such file or folder")
+    name = _kind(path)
+    return name, DATASETS[name](path)
+
+
+def _kind(path: Path) -> str:
+    if path.is_dir():
+        is_release = (path / "meta" / "esc50.csv").is_file() and (path / "audio").is_dir()
+        return "esc50" if is_release else "folders"
+    suffix = path.suffix.lower()
+    if suffix not in TABLES:
+        raise ValueError(
+            f"{path}: unknown kind of source {suffix or '(no suffix)'!r}; expected a folder, or a table: {', '.join(TABLES)}"
+        )
+    if suffix == ".csv":
+        with path.open(newline="", encoding="utf-8-sig", errors="replace") as file:
+            if is_esc50(next(csv.reader(file), [])):
+                return "esc50"
+    return "manifest"

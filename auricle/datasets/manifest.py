@@ -1,0 +1,156 @@
+"""A table of recordings, CSV or Parquet: one row a clip."""
+
+import csv
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+from auricle.datasets.clips import Clip, check_ids
+
+NEEDED = ("path", "labels")
+OPTIONAL = ("id", "start", "end", "split", "group", "scores")
+DELIMITERS = {".csv": ",", ".tsv": "\t"}
+LOOK_AT = 20  # paths that are looked up before a long run starts
+
+
+def manifest(path: str | Path) -> list[Clip]:
+    """Clips of a CSV, TSV or Parquet table, in the order of its rows.
+
+    Columns: `path` (relative to the table's folder) and `labels` (separated by `;`; may be empty) are needed;
+    `id`, `start` and `end` (seconds), `split`, `group` and `scores` (separated by `;`, parallel to the labels)
+    are optional; all others become attributes. Without `group`, all clips of one file are a group. Without
+    `id`, the id is the path, with the range where there is one. A Parquet column may hold lists.
+
+    Args:
+        path: the table.
+
+    Raises:
+        ValueError: a column is missing, a row does not make sense (its line is named), two rows are the same
+            clip, or none of the first files exists.
+    """
+    table = Path(path)
+    if not table.is_file():
+        raise ValueError(f"{table}: no such file")
+    columns, rows = _read_parquet(table) if table.suffix.lower() == ".parquet" else _read_csv(table)
+    missing = [name for name in NEEDED if name not in columns]
+    if missing:
+        raise ValueError(
+            f"{table}: column {' and '.join(missing)} missing: it has {', '.join(columns) or 'none'}; "
+            f"needed are {', '.join(NEEDED)}, optional {', '.join(OPTIONAL)}"
+        )
+    clips = []
+    for line, row in rows:
+        try:
+            clips.append(_clip(row, table.parent))
+        except ValueError as error:
+            raise ValueError(f"{table}, row {line}: {error}") from None
+    if not clips:
+        raise ValueError(f"{table}: no rows")
+    try:
+        check_ids(clips)
+    except ValueError as error:
+        raise ValueError(f"{table}: {error}") from None
+    _check_some_exist(clips, table)
+    return clips
+
+
+def _read_csv(table: Path) -> tuple[list[str], Iterable[tuple[int, dict[str, Any]]]]:
+    delimiter = DELIMITERS.get(table.suffix.lower(), ",")
+    try:
+        text = table.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{table}: not UTF-8 text (byte {error.start}); save the table as UTF-8") from None
+    reader = csv.DictReader(text.splitlines(keepends=True), delimiter=delimiter)
+    columns = [name.strip() for name in reader.fieldnames or []]
+    reader.fieldnames = columns
+
+    def rows() -> Iterator[tuple[int, dict[str, Any]]]:
+        for row in reader:
+            if None in row:
+                raise ValueError(
+                    f"{table}, row {reader.line_num}: more fields than the {len(columns)} columns; "
+                    "put a field that contains the separator into quotes"
+                )
+            yield reader.line_num, row
+
+    return columns, rows()
+
+
+def _read_parquet(table: Path) -> tuple[list[str], Iterable[tuple[int, dict[str, Any]]]]:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        file = pq.ParquetFile(table)
+    except pa.ArrowInvalid as error:
+        raise ValueError(f"{table}: not a Parquet file ({error})") from None
+
+    def rows() -> Iterator[tuple[int, dict[str, Any]]]:
+        line = 0
+        for batch in file.iter_batches():
+            for row in batch.to_pylist():
+                line += 1
+                yield line, row
+
+    return list(file.schema_arrow.names), rows()
+
+
+def _clip(row: dict[str, Any], folder: Path) -> Clip:
+    name = _text(row["path"])
+    if not name:
+        raise ValueError("path is empty")
+    start, end = _seconds(row.get("start"), "start"), _seconds(row.get("end"), "end")
+    scores = _parts(row.get("scores"))
+    pairs = _parts(row["labels"])
+    if len(set(pairs)) != len(pairs):
+        raise ValueError(f"a label is given twice: {';'.join(pairs)}")
+    known = set(NEEDED) | set(OPTIONAL)
+    return Clip(
+        id=_text(row.get("id")) or name + _range(start, end),
+        path=str(folder / name),
+        start=start,
+        end=end,
+        labels=pairs,
+        split=_text(row.get("split")),
+        group=_text(row.get("group")) or name,
+        scores=tuple(_number(score, "scores") for score in scores) if scores else None,
+        attributes={key: _text(value) for key, value in row.items() if key and key not in known},
+    )
+
+
+def _range(start: float | None, end: float | None) -> str:
+    if start is None and end is None:
+        return ""
+    return f"[{start or 0.0!r}-{'' if end is None else repr(end)}]"
+
+
+def _text(value: Any) -> str:
+    return "" if value is None else str(value).strip()
+
+
+def _parts(value: Any) -> tuple[str, ...]:
+    parts = [str(part) for part in value] if isinstance(value, list | tuple) else _text(value).split(";")
+    return tuple(part.strip() for part in parts if part.strip())
+
+
+def _number(value: Any, name: str) -> float:
+    try:
+        number = float(value)
+    except (TypeError, ValueError):
+        raise ValueError(f"{name} is not a number: {value!r}") from None
+    if number != number or number in (float("inf"), float("-inf")):
+        raise ValueError(f"{name} is not a finite number: {value!r}")
+    return number
+
+
+def _seconds(value: Any, name: str) -> float | None:
+    return None if _text(value) in ("", "nan") else _number(value, name)
+
+
+def _check_some_exist(clips: list[Clip], table: Path) -> None:
+    looked_at = list(dict.fromkeys(clip.path for clip in clips))[:LOOK_AT]
+    if not any(Path(path).is_file() for path in looked_at):
+        raise ValueError(
+            f"{table}: none of its first {len(looked_at)} files exists, e.g. {looked_at[0]}; "
+            f"paths are relative to the table's folder, {table.parent}"
+        )

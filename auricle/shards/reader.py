@@ -1,0 +1,275 @@
+"""Random access to a pack: memory-mapped, no copy until a patch is asked for."""
+
+import json
+from collections.abc import Iterable, Mapping
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from auricle.shards.layout import CLIPS, FORMAT, JOURNAL, MANIFEST, digest, label_file
+
+
+def read_manifest(path: Path) -> dict[str, Any]:
+    """The manifest of a finished pack.
+
+    Raises:
+        ValueError: no pack, an unfinished one, or one of a later format.
+    """
+    file = path / MANIFEST
+    if not file.is_file():
+        if not path.is_dir():
+            raise ValueError(f"{path}: no such folder; expected a pack, as `auricle pack` writes it")
+        if (path / JOURNAL).is_dir():
+            raise ValueError(
+                f"{path}: packing was not finished; run the same `auricle pack` again to continue it"
+            )
+        raise ValueError(f"{path}: not a pack: {MANIFEST} is missing; `auricle pack SOURCE OUT` makes one")
+    try:
+        manifest = json.loads(file.read_text(encoding="utf-8"))
+        found, _ = manifest["format"], [manifest[key] for key in ("rate", "shards", "files", "label_sets")]
+    except (ValueError, KeyError, TypeError) as error:
+        raise ValueError(f"{file}: damaged ({error}); pack the source again") from None
+    if found != FORMAT:
+        raise ValueError(f"{file}: format {found}, this version of auricle reads {FORMAT}; update auricle")
+    return manifest
+
+
+class Pack:
+    """A pack, opened for reading; cheap to open, and to send to another process.
+
+    Args:
+        path: the folder that `auricle pack` wrote.
+
+    Raises:
+        ValueError: no pack, or an unfinished one.
+    """
+
+    def __init__(self, path: str | Path):
+        self.path = Path(path)
+        self.manifest = read_manifest(self.path)
+        self.rate: int = self.manifest["rate"]
+        self.fingerprint: str = self.manifest["fingerprint"]
+        self.lengths = self._array("samples")  # (N,) int64, samples of each clip
+        self._shards = self._array("shard")
+        self._offsets = self._array("offset")
+        self._maps: list[np.ndarray | None] = [None] * len(self.manifest["shards"])
+        self._csr: dict[str, np.ndarray] = {}
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Pack, (self.path,)
+
+    def __len__(self) -> int:
+        return len(self.lengths)
+
+    def __repr__(self) -> str:
+        return f"Pack({str(self.path)!r}: {len(self)} clips, {self.rate} Hz)"
+
+    @cached_property
+    def ids(self) -> np.ndarray:
+        """(N,) clip ids."""
+        return self._column("id")
+
+    @cached_property
+    def splits(self) -> np.ndarray:
+        """(N,) splits; "" where there is none."""
+        return self._column("split")
+
+    @cached_property
+    def groups(self) -> np.ndarray:
+        """(N,) source recordings."""
+        return self._column("group")
+
+    def attributes(self, name: str) -> np.ndarray:
+        """(N,) values of a further column of the source, as text; None where a row had none."""
+        if name not in self.attribute_names:
+            known = ", ".join(self.attribute_names) or "none"
+            raise ValueError(f"{self.path}: no attribute {name!r}; there are: {known}")
+        return self._attribute_table.field(name).to_numpy(zero_copy_only=False)
+
+    @cached_property
+    def attribute_names(self) -> list[str]:
+        """Names of the further columns of the source."""
+        table = self._attribute_table
+        return [] if table is None else [field.name for field in table.type]
+
+    @cached_property
+    def _attribute_table(self) -> Any:
+        import pyarrow.parquet as pq
+
+        if "attributes" not in pq.read_schema(self.path / CLIPS).names:
+            return None
+        return pq.read_table(self.path / CLIPS, columns=["attributes"])["attributes"].combine_chunks()
+
+    def samples(self, clip: int) -> np.ndarray:
+        """(n,) int16: a whole clip, as a read-only view of the mapped file."""
+        start = int(self._offsets[clip])
+        return self._map(self._shards[clip])[start : start + int(self.lengths[clip])]
+
+    def patch(self, clip: int, offset: int, length: int) -> np.ndarray:
+        """(length,) int16 from sample `offset` on, as a view; shorter where the clip ends."""
+        if offset < 0 or length < 0:
+            raise ValueError(f"offset and length must not be negative, got {offset} and {length}")
+        return self.samples(clip)[offset : offset + length]
+
+    def patches(
+        self, clips: np.ndarray, offsets: np.ndarray, length: int, out: np.ndarray | None = None
+    ) -> np.ndarray:
+        """(B, length) int16: one patch for each of B clips, zeros where a clip ends before its patch.
+
+        Args:
+            clips: (B,) positions of clips in the pack.
+            offsets: (B,) first sample of each patch within its clip.
+            length: samples.
+            out: (B, length) int16 to write to.
+
+        Raises:
+            ValueError: an offset is negative, or `out` has another shape or type.
+            IndexError: there is no such clip.
+        """
+        clips, offsets = np.asarray(clips), np.asarray(offsets)
+        if out is None:
+            out = np.empty((len(clips), length), dtype=np.int16)
+        elif out.shape != (len(clips), length) or out.dtype != np.int16:
+            raise ValueError(f"out: expected {(len(clips), length)} int16, got {out.shape} {out.dtype}")
+        if offsets.shape != clips.shape or (offsets.size and offsets.min() < 0):
+            raise ValueError("offsets: expected one for each clip, none negative")
+        counts = np.clip(self.lengths[clips] - offsets, 0, length)
+        starts = self._offsets[clips] + offsets
+        shards = self._shards[clips]
+        for shard in np.unique(shards):
+            self._map(shard)
+        maps = self._maps
+        if counts.size and counts.min() == length:
+            for row, shard, start in zip(out, shards.tolist(), starts.tolist(), strict=True):
+                row[:] = maps[shard][start : start + length]  # type: ignore[index]
+            return out
+        for row, shard, start, count in zip(
+            out, shards.tolist(), starts.tolist(), counts.tolist(), strict=True
+        ):
+            row[:count] = maps[shard][start : start + count]  # type: ignore[index]
+            row[count:] = 0
+        return out
+
+    @property
+    def label_sets(self) -> list[str]:
+        """Names of the label sets that lie over this audio."""
+        return list(self.manifest["label_sets"])
+
+    def label_names(self, label_set: str = "labels") -> list[str]:
+        """The ordered labels of a set: the columns of `targets`."""
+        import pyarrow.parquet as pq
+
+        self._check_label_set(label_set)
+        schema = pq.read_schema(self.path / label_file(label_set))
+        return json.loads(schema.metadata[b"labels"])
+
+    def clip_labels(self, label_set: str = "labels") -> tuple[np.ndarray, np.ndarray]:
+        """CSR (indptr, indices): the positive labels of each clip."""
+        return self._index(label_set, "indptr"), self._index(label_set, "indices")
+
+    def label_clips(self, label_set: str = "labels") -> tuple[np.ndarray, np.ndarray]:
+        """CSR (indptr, clips): the positive clips of each label."""
+        return self._index(label_set, "label_indptr"), self._index(label_set, "label_clips")
+
+    def targets(self, clips: np.ndarray, label_set: str = "labels", soft: bool = False) -> np.ndarray:
+        """(B, K) float32: 1 for the labels of each clip, or its soft scores where there are some.
+
+        Args:
+            clips: (B,) positions of clips in the pack.
+            label_set: which labels.
+            soft: give the soft scores in place of 0 and 1.
+        """
+        self._check_label_set(label_set)
+        entry = self.manifest["label_sets"][label_set]
+        out = np.zeros((len(clips), entry["labels"]), dtype=np.float32)
+        has_scores = soft and entry["soft"]
+        names = ("soft_indptr", "soft_indices") if has_scores else ("indptr", "indices")
+        indptr, indices = (self._index(label_set, name) for name in names)
+        clips = np.asarray(clips)
+        starts, counts = indptr[clips], indptr[clips + 1] - indptr[clips]
+        rows = np.repeat(np.arange(len(clips)), counts)
+        within = np.arange(len(rows)) - np.repeat(np.cumsum(counts) - counts, counts)
+        positions = np.repeat(starts, counts) + within
+        out[rows, indices[positions]] = (
+            self._index(label_set, "soft_scores")[positions] if has_scores else 1.0
+        )
+        return out
+
+    def select(
+        self,
+        splits: Iterable[str] | None = None,
+        where: Mapping[str, tuple[str, ...]] | None = None,
+    ) -> np.ndarray:
+        """(M,) int64: positions of the clips in some splits, whose attributes have some values.
+
+        Args:
+            splits: names of splits; None takes all.
+            where: attribute -> the values that are let through.
+
+        Raises:
+            ValueError: there is no such split or attribute.
+        """
+        mask = np.ones(len(self), dtype=bool)
+        if splits is not None:
+            wanted = {splits} if isinstance(splits, str) else set(splits)
+            known = set(np.unique(self.splits))
+            if unknown := sorted(wanted - known):
+                raise ValueError(
+                    f"{self.path}: no split {unknown[0]!r}; there are: {', '.join(sorted(known))}"
+                )
+            mask &= np.isin(self.splits, list(wanted))
+        for name, values in (where or {}).items():
+            allowed = {values} if isinstance(values, str) else set(values)
+            mask &= np.fromiter((value in allowed for value in self.attributes(name)), bool, len(self))
+        return np.flatnonzero(mask)
+
+    def verify(self) -> list[str]:
+        """Read every file again and compare checksums; one line for each that is missing or damaged."""
+        expected = {shard["file"]: shard["blake2b"] for shard in self.manifest["shards"]} | self.manifest[
+            "files"
+        ]
+        for entry in self.manifest["label_sets"].values():
+            expected |= entry["files"]
+        problems = []
+        for name, checksum in expected.items():
+            file = self.path / name
+            if not file.is_file():
+                problems.append(f"{file}: missing")
+            elif digest(file) != checksum:
+                problems.append(f"{file}: damaged (its checksum is not the manifest's)")
+        return problems
+
+    def _column(self, name: str) -> np.ndarray:
+        import pyarrow.parquet as pq
+
+        return pq.read_table(self.path / CLIPS, columns=[name])[name].to_numpy()
+
+    def _array(self, name: str) -> np.ndarray:
+        # A plain array over the mapping: slices of np.memmap cost three times as much.
+        return np.asarray(np.load(self.path / f"index/{name}.npy", mmap_mode="r")).view(np.ndarray)
+
+    def _index(self, label_set: str, part: str) -> np.ndarray:
+        name = f"{label_set}.{part}"
+        if name not in self._csr:
+            self._check_label_set(label_set)
+            self._csr[name] = self._array(name)
+        return self._csr[name]
+
+    def _check_label_set(self, label_set: str) -> None:
+        if label_set not in self.manifest["label_sets"]:
+            raise ValueError(
+                f"{self.path}: no label set {label_set!r}; there are: {', '.join(self.label_sets)}"
+            )
+
+    def _map(self, shard: int) -> np.ndarray:
+        mapped = self._maps[shard]
+        if mapped is None:
+            file = self.path / self.manifest["shards"][shard]["file"]
+            words = file.stat().st_size // 2
+            if file.stat().st_size != self.manifest["shards"][shard]["bytes"]:
+                raise ValueError(f"{file}: damaged: it has another length than the manifest says")
+            mapped = np.asarray(np.memmap(file, dtype=np.int16, mode="r", shape=(words,))).view(np.ndarray)
+            self._maps[shard] = mapped
+        return mapped
