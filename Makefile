@@ -1,0 +1,52 @@
+# make tag     install the base (no torch) and tag the example recording
+# make test    install everything for development and run the tests
+# make check   format, lint, types, doctests, layers, docs
+# make slow    the tests that take long
+# make docs    write the generated parts of the documentation anew
+# make clean   remove what these made
+
+PYTHON ?= python3
+VENV := .venv
+DEV := .venv-dev
+NICE_PIP := PIP_DISABLE_PIP_VERSION_CHECK=1
+
+.PHONY: tag test check slow docs clean
+
+tag: $(VENV)/installed
+	$(VENV)/bin/auricle tag examples/scene.ogg --windows
+
+test: $(DEV)/installed
+	$(DEV)/bin/python -m pytest
+
+check: $(DEV)/installed
+	$(DEV)/bin/ruff format --check .
+	$(DEV)/bin/ruff check .
+	$(DEV)/bin/mypy
+	$(DEV)/bin/python -m pytest -q auricle tests/test_layers.py tests/test_docs.py
+
+slow: $(DEV)/installed
+	$(DEV)/bin/python -m pytest -m slow
+
+docs: $(DEV)/installed
+	$(DEV)/bin/python docs/generate.py
+
+clean:
+	rm -rf $(VENV) $(DEV) build out runs .pytest_cache .mypy_cache .ruff_cache
+
+# An environment is made anew when what it is made from has changed.
+$(VENV)/installed: pyproject.toml constraints.txt
+	$(call new_environment,$(VENV))
+	$(NICE_PIP) $(VENV)/bin/python -m pip install --quiet -c constraints.txt -e .
+	touch $@
+
+$(DEV)/installed: pyproject.toml constraints.txt
+	$(call new_environment,$(DEV))
+	$(NICE_PIP) $(DEV)/bin/python -m pip install --quiet -c constraints.txt -e '.[dev]' torch==2.13.0
+	touch $@
+
+define new_environment
+@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { \
+	echo "auricle needs Python 3.11 or newer, and $(PYTHON) is not: make PYTHON=/path/to/python3.11 $(MAKECMDGOALS)" >&2; exit 1; }
+rm -rf $(1)
+$(PYTHON) -m venv $(1)
+endef
