@@ -211,8 +211,8 @@ def _open_model(model: Any, pack: Any, **options: Any) -> tuple[Any, Any]:
 def _check_rate(artifact: Any, pack: Any) -> None:
     if pack.rate < artifact.rate:
         raise ValueError(
-            f"{pack.path}: packed at {pack.rate} Hz, but the model needs {artifact.rate} Hz, and what was cut "
-            f"off does not come back: pack the source again with --rate {artifact.rate}"
+            f"{pack.path}: packed at {pack.rate} Hz, but the model needs {artifact.rate} Hz, and what was "
+            f"cut off does not come back: pack the source again with --rate {artifact.rate}"
         )
 
 
