@@ -35,7 +35,7 @@ def export_onnx(model: str | Path, out: str | Path) -> Path:
     Raises:
         ValueError: the graph's logits differ from torch's by more than 1e-4 (nothing is written then), or the
             model cannot be exported.
-        ImportError: torch, onnx or onnxscript is not installed.
+        ModuleNotFoundError: torch, onnx or onnxscript is not installed.
 
     >>> export_onnx("runs/urban/best", "urban.onnx")  # doctest: +SKIP
     PosixPath('urban.onnx')
@@ -64,7 +64,7 @@ def export_artifact(model: str | Path, out: str | Path, **fields: Any) -> Artifa
         **fields: fields of `Artifact` to change (name, licence, metrics), and `attachments`, name -> content.
 
     Raises:
-        ValueError, ImportError: as `export_onnx`.
+        ValueError, ModuleNotFoundError: as `export_onnx`.
 
     >>> export_artifact("runs/urban/best", "models/urban").backend  # doctest: +SKIP
     'onnx'
@@ -89,19 +89,12 @@ def _export(artifact: Artifact) -> bytes:
     torch, onnx, torch_runner = _libraries()
     frontend, net = torch_runner.build(artifact)
     convolution, _ = torch_runner.build(artifact, method="convolution")
-    outputs = torch_runner.logits_and_embedding
-
-    class Graph(torch.nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.frontend, self.net = convolution, net
-
-        def forward(self, waveform: Any) -> Any:
-            return outputs(self.net, self.frontend(waveform))
+    graph = torch_runner.WaveformModel(convolution, net).eval()
+    original = torch_runner.WaveformModel(frontend, net).eval()
 
     def reference(waveforms: np.ndarray) -> list[np.ndarray]:
         with torch.inference_mode():
-            return [output.numpy() for output in outputs(net, frontend(torch.from_numpy(waveforms)))]
+            return [output.numpy() for output in original(torch.from_numpy(waveforms))]
 
     lengths = [artifact.window]
     longer = artifact.window * 3 // 2 + 123
@@ -111,7 +104,7 @@ def _export(artifact: Artifact) -> bytes:
     axes = {0: "batch", 1: "samples"} if len(lengths) > 1 else {0: "batch"}
     with _quiet():
         program = torch.onnx.export(
-            Graph().eval(),
+            graph,
             (torch.zeros(2, artifact.window),),
             dynamo=True,  # folds batch norms into the convolutions before them
             opset_version=OPSET,
@@ -120,24 +113,18 @@ def _export(artifact: Artifact) -> bytes:
             dynamic_shapes={"waveform": axes},
             verbose=False,
         )
-    graph = program.model_proto
-    _describe(onnx, graph, artifact)
-    content: bytes = graph.SerializeToString()
+    proto = program.model_proto
+    _describe(onnx, proto, artifact)
+    content: bytes = proto.SerializeToString()
     _compare(content, reference, lengths, artifact.path)
     return content
 
 
-def _describe(onnx: Any, graph: Any, artifact: Artifact) -> None:
+def _describe(onnx: Any, proto: Any, artifact: Artifact) -> None:
     """Put model.json and the check in; take stack traces with the names of local files out."""
-    for part in (
-        graph.graph,
-        *graph.graph.node,
-        *graph.graph.input,
-        *graph.graph.output,
-        *graph.graph.value_info,
-    ):
-        del part.metadata_props[:]
-    for part in graph.graph.initializer:
+    graph = proto.graph
+    values = (*graph.input, *graph.output, *graph.value_info, *graph.initializer)
+    for part in (graph, *graph.node, *values):
         del part.metadata_props[:]
     waveforms, logits, _ = artifact.read_check()
     described = artifact.description() | {"backend": "onnx", "attachments": []}
@@ -145,7 +132,7 @@ def _describe(onnx: Any, graph: Any, artifact: Artifact) -> None:
         METADATA_KEY: json.dumps(described, ensure_ascii=False, allow_nan=False),
         CHECK_KEY: base64.b64encode(encode_check(waveforms, logits)).decode(),
     }
-    onnx.helper.set_model_props(graph, properties)
+    onnx.helper.set_model_props(proto, properties)
 
 
 def _compare(content: bytes, reference: Any, lengths: list[int], where: Path) -> None:
@@ -170,8 +157,8 @@ def _compare(content: bytes, reference: Any, lengths: list[int], where: Path) ->
             difference = float(np.abs(ours - torchs).max()) / scale if ours.shape == torchs.shape else np.inf
             if not difference <= TOLERANCE:
                 raise ValueError(
-                    f"{where}: the exported graph's {name} differ from torch's by {difference:.2g} for {batch}"
-                    f" x {length} samples; expected at most {TOLERANCE:g}; nothing was written"
+                    f"{where}: the exported graph's {name} differ from torch's by {difference:.2g} for "
+                    f"{batch} x {length} samples; expected at most {TOLERANCE:g}; nothing was written"
                 )
 
 
@@ -186,7 +173,7 @@ def _libraries() -> tuple[Any, Any, Any]:
     except ModuleNotFoundError as error:
         if error.name is None or error.name.split(".")[0] not in ("torch", "onnx", "onnxscript"):
             raise
-        raise ImportError(
+        raise ModuleNotFoundError(
             f"export needs {error.name}, which is not installed: pip install auricle[train,export]",
             name=error.name,
         ) from error

@@ -29,7 +29,7 @@ def load_runner(artifact: Any, *, threads: int | None = None, batch: int = 16, d
 
     Raises:
         ValueError: no runner for the backend, or it cannot use the device.
-        ImportError: the backend's library is not installed; the message says what to install.
+        ModuleNotFoundError: the backend's library is not installed; the message says what to install.
 
     >>> from auricle.artifact import load_artifact
     >>> runner = load_runner(load_artifact("default"), threads=1)  # doctest: +SKIP
@@ -49,7 +49,7 @@ def load_runner(artifact: Any, *, threads: int | None = None, batch: int = 16, d
         except ModuleNotFoundError as error:
             if error.name != "torch":
                 raise
-            raise ImportError(
+            raise ModuleNotFoundError(
                 f"{artifact.path}: this model needs torch, which is missing: pip install auricle[train], or"
                 " export it to ONNX where torch is (auricle export MODEL model.onnx)",
                 name="torch",

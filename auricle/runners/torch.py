@@ -33,9 +33,7 @@ class TorchRunner:
         if threads is not None:
             torch.set_num_threads(threads)  # of the whole process: torch knows no other
         self._precision = torch.bfloat16 if precision == "bfloat16" else None
-        frontend, net = build(artifact)
-        self._frontend = frontend.to(self._device)
-        self._net = net.to(self._device, memory_format=torch.channels_last)
+        self._model = WaveformModel(*build(artifact)).eval().to(self._device)
 
     @torch.inference_mode()
     def run(self, waveforms_BN: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -53,12 +51,25 @@ class TorchRunner:
             lower = self._precision
             autocast = torch.autocast(self._device.type, dtype=lower) if lower else nullcontext()
             with autocast:
-                logits, embeddings = logits_and_embedding(
-                    self._net, self._frontend(torch.from_numpy(padded).to(self._device))
-                )
+                logits, embeddings = self._model(torch.from_numpy(padded).to(self._device))
             logits_BK[start:stop] = logits[: stop - start].float().cpu().numpy()
             embeddings_BE[start:stop] = embeddings[: stop - start].float().cpu().numpy()
         return logits_BK, embeddings_BE
+
+
+class WaveformModel(nn.Module):
+    """(B, N) waveform -> (B, K) logits and (B, E) embedding, in one pass where there is a head on it."""
+
+    def __init__(self, frontend: nn.Module, net: nn.Module):
+        super().__init__()
+        self.frontend, self.net = frontend, net
+
+    def forward(self, waveform: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """See the class."""
+        x = self.frontend(waveform)
+        embedding = self.net.embed(x)  # type: ignore[operator]
+        head = getattr(self.net, "head", None)
+        return (self.net(x) if head is None else head(embedding)), embedding
 
 
 def build(artifact: Any, *, method: str = "fft") -> tuple[nn.Module, nn.Module]:
@@ -94,11 +105,3 @@ def build(artifact: Any, *, method: str = "fft") -> tuple[nn.Module, nn.Module]:
     if net.input_kind == "waveform":
         return nn.Identity(), net.eval()
     raise ValueError(f"{where}: {name} takes {net.input_kind!r}, which is not made from one waveform")
-
-
-def logits_and_embedding(net: nn.Module, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """Both outputs of a model, in one pass where it says that its logits are `head(embed(x))`."""
-    embedding = net.embed(x)  # type: ignore[operator]
-    head = getattr(net, "head", None)
-    logits = head(embedding) if head is not None else net(x)
-    return logits, embedding
