@@ -52,6 +52,7 @@ class Pack:
         self.rate: int = self.manifest["rate"]
         self.fingerprint: str = self.manifest["fingerprint"]
         self.lengths = self._array("samples")  # (N,) int64, samples of each clip
+        self.audible = self._array("audible")  # (N,) int64, of these up to the last that is not zero
         self._shards = self._array("shard")
         self._offsets = self._array("offset")
         self._maps: list[np.ndarray | None] = [None] * len(self.manifest["shards"])

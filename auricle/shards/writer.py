@@ -29,6 +29,12 @@ from auricle.shards.layout import (
 )
 
 SCHEMA = pa.schema([pa.field("samples", pa.large_list(pa.field("item", pa.int16(), nullable=False)))])
+MEASURED = (
+    "samples",
+    "audible",
+    "clipped",
+    "warnings",
+)  # of each clip; audible: up to the last non-zero sample
 # A pack has at most this many shards, so that a reader can keep all of them mapped (1024 open files are usual).
 MOST_SHARDS = 512
 FEWEST_CLIPS = 64
@@ -84,7 +90,8 @@ def write_shard(
             column = pa.LargeListArray.from_arrays(offsets, pa.array(pcm), type=SCHEMA.field(0).type)
             # One batch a clip: memory holds one clip at a time, however long the shard.
             writer.write_batch(pa.record_batch([column], schema=SCHEMA))
-            rows.append({"samples": pcm.size, "clipped": clipped, "warnings": item[1]})
+            audible = int(pcm.size - np.argmax(pcm[::-1] != 0)) if pcm.any() else 0
+            rows.append({"samples": pcm.size, "audible": audible, "clipped": clipped, "warnings": item[1]})
     good = [row for row in rows if "error" not in row]
     for row, offset in zip(good, _sample_offsets(temporary), strict=True):
         row["offset"] = offset
@@ -165,7 +172,7 @@ def finish_pack(
     """
     kept: list[Clip] = []
     failed: list[tuple[Clip, str]] = []
-    columns: dict[str, list[Any]] = {name: [] for name in ("shard", "row", "samples", "clipped", "warnings")}
+    columns: dict[str, list[Any]] = {name: [] for name in ("shard", "row", *MEASURED)}
     offsets: list[int] = []
     shards = []
     queue = iter(clips)
@@ -181,7 +188,7 @@ def finish_pack(
             offsets.append(result["offset"])
             for name, value in (("shard", shard), ("row", row)):
                 columns[name].append(value)
-            for name in ("samples", "clipped", "warnings"):
+            for name in MEASURED:
                 columns[name].append(result[name])
             row += 1
         shards.append(
@@ -195,6 +202,7 @@ def finish_pack(
         "shard": np.array(columns["shard"], dtype=np.int32),
         "offset": np.array(offsets, dtype=np.int64),
         "samples": np.array(columns["samples"], dtype=np.int64),
+        "audible": np.array(columns["audible"], dtype=np.int64),
     }.items():
         write_array(out / f"index/{name}.npy", array)
         files[f"index/{name}.npy"] = digest(out / f"index/{name}.npy")
@@ -249,6 +257,7 @@ def _clip_table(clips: Sequence[Clip], columns: dict[str, list[Any]], root: Path
         "shard": pa.array(columns["shard"], pa.int32()),
         "row": pa.array(columns["row"], pa.int32()),
         "samples": pa.array(columns["samples"], pa.int64()),
+        "audible": pa.array(columns["audible"], pa.int64()),
         "clipped": pa.array(columns["clipped"], pa.int64()),
         "warnings": pa.array(columns["warnings"], pa.list_(pa.string())),
     }

@@ -1,0 +1,164 @@
+"""TrainConfig: everything that decides what a training run computes."""
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from auricle.augment import MIXINGS
+from auricle.features import FeatureConfig
+from auricle.sampling import BALANCES
+
+CHOICES = {
+    "optimizer": ("adamw", "adam"),
+    "schedule": ("cosine", "step", "constant"),
+    "mixing": MIXINGS,
+    "balance": BALANCES,
+    "precision": ("auto", "bfloat16", "float32"),
+    "tail": ("drop", "align"),
+}
+MACHINE_FIELDS = ("data", "device", "threads", "checkpoint_every")  # a resumed run may have others
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainConfig:
+    """The whole configuration of a run; kept as RUN/config.json and in the artifact.
+
+    >>> TrainConfig(data=Path("pack"), steps=100).batch
+    64
+    """
+
+    data: Path  # the pack
+    name: str = "model"
+    licence: str = ""  # of the weights
+
+    model: str = "compact"
+    model_arguments: dict[str, Any] = field(default_factory=dict)  # num_classes comes from the label set
+    features: FeatureConfig = field(default_factory=FeatureConfig)
+    window: int = 32000  # samples of a patch, in training and at use
+    hop: int = 32000  # samples from one window to the next, at use
+    tail: str = "align"  # what happens to an incomplete last window
+
+    label_set: str = "labels"
+    train_splits: tuple[str, ...] | None = None  # None: all that are not for validation
+    validation_splits: tuple[str, ...] = ()
+    validation_fraction: float = 0.1  # of the groups, where no split is named; 0 for none
+    where: dict[str, tuple[str, ...]] = field(default_factory=dict)  # attribute -> values let through
+
+    epochs: float | None = None  # how long: this many times every clip ...
+    steps: int | None = None  # ... or this many batches; one of the two
+    batch: int = 64  # patches
+    optimizer: str = "adamw"
+    learning_rate: float = 2e-3
+    weight_decay: float = 0.02  # of matrices and kernels only
+    schedule: str = "cosine"  # to zero; "step": a tenth from `drop_at` on
+    warmup_steps: int = 200
+    drop_at: float = 13 / 17  # share of the steps (Hershey et al. 2017, section 4.1)
+    clip_norm: float = 5.0  # of the gradient
+    average: float = 0.999  # decay of the running average of the weights, which is what is kept; 0 for none
+
+    balance: str = "clips"
+    mixing: str = "none"
+    gain_decibels: float = 0.0
+    speed_spread: float = 0.0
+    mask_frames: int = 0
+    mask_bands: int = 0
+
+    precision: str = "auto"  # bfloat16 where the processor or GPU is fast at it
+    seed: int = 0
+    device: str = "auto"
+    threads: int | None = None  # None: as torch has it
+    log_every: int = 20  # steps
+    validate_every: int = 500
+    checkpoint_every: int = 500
+
+    def __post_init__(self) -> None:
+        for name, known in CHOICES.items():
+            if getattr(self, name) not in known:
+                raise ValueError(f"{name} is {getattr(self, name)!r}; known: {', '.join(known)}")
+        if (self.epochs is None) == (self.steps is None):
+            raise ValueError(f"expected one of epochs and steps, got {self.epochs} and {self.steps}")
+        for name in ("window", "hop", "batch", "log_every", "validate_every", "checkpoint_every"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} is {getattr(self, name)}; expected at least 1")
+        if not 0 <= self.validation_fraction < 1 or not 0 <= self.average < 1:
+            raise ValueError("expected validation_fraction and average in [0, 1)")
+        if self.window < self.features.window:
+            raise ValueError(f"window is {self.window} samples, fewer than a frame's {self.features.window}")
+
+    def as_dict(self) -> dict[str, Any]:
+        """As JSON can hold it."""
+        return dataclasses.asdict(self) | {"data": str(self.data)}
+
+
+def configure(config: TrainConfig, settings: Mapping[str, str]) -> TrainConfig:
+    """The same configuration with some settings changed, as `--set` gives them.
+
+    Args:
+        config: where to start.
+        settings: field -> value as text (YAML; a list of names may be joined by commas). `features.bands` and
+            `model_arguments.dropout` reach inside. `steps` replaces `epochs`, and the reverse.
+
+    Raises:
+        ValueError: an unknown field (the known ones are listed), or a value that does not fit it.
+
+    >>> start = TrainConfig(data=Path("pack"), steps=9)
+    >>> configure(start, {"batch": "32", "train_splits": "a,b"}).train_splits
+    ('a', 'b')
+    """
+    changes: dict[str, Any] = {}
+    fields = {item.name: getattr(config, item.name) for item in dataclasses.fields(config)}
+    for key, text in settings.items():
+        name, _, inner = key.partition(".")
+        if name not in fields or (inner and name not in ("features", "model_arguments", "where")):
+            raise ValueError(f"unknown setting {key!r}; known: {', '.join(sorted(fields))}")
+        value = yaml.safe_load(text)
+        if inner:
+            outer = changes.get(name, fields[name])
+            if dataclasses.is_dataclass(outer):
+                outer = dataclasses.asdict(outer)  # type: ignore[arg-type]
+            value = {**outer, inner: value}
+        changes[name] = _fit(name, value)
+        if name in ("steps", "epochs") and changes[name] is not None:
+            changes.setdefault("epochs" if name == "steps" else "steps", None)
+    return dataclasses.replace(config, **changes)
+
+
+def _fit(name: str, value: Any) -> Any:
+    """A value as its field wants it; ValueError where it cannot be."""
+    types = {item.name: str(item.type) for item in dataclasses.fields(TrainConfig)}
+    kind = next(item.type for item in dataclasses.fields(TrainConfig) if item.name == name)
+    try:
+        if value is None and "None" in types[name]:
+            return None
+        if name == "features":
+            return FeatureConfig(**value)
+        if name == "where":
+            return {key: _names(names) for key, names in value.items()}
+        if "tuple" in types[name]:
+            return _names(value)
+        if kind is Path:
+            return Path(value)
+        if kind in (int, int | None):
+            if int(value) != value:
+                raise ValueError(f"{value} is not whole")
+            return int(value)
+        if kind in (float, float | None):
+            return float(value)
+        if kind is str and not isinstance(value, (list, dict)):
+            return str(value)
+        if isinstance(value, dict):
+            return value
+    except (TypeError, ValueError, AttributeError) as error:
+        raise ValueError(f"setting {name!r} does not take {value!r}: {error}") from error
+    raise ValueError(f"setting {name!r} does not take {value!r}: expected {types[name]}")
+
+
+def _names(value: Any) -> tuple[str, ...]:
+    parts = (
+        value.split(",") if isinstance(value, str) else value if isinstance(value, (list, tuple)) else [value]
+    )
+    return tuple(str(part).strip() for part in parts if str(part).strip())
