@@ -31,7 +31,7 @@ docs: $(DEV)/installed
 	$(DEV)/bin/python docs/generate.py
 
 clean:
-	rm -rf $(VENV) $(DEV) build out runs .pytest_cache .mypy_cache .ruff_cache
+	rm -rf $(VENV) $(DEV) build .pytest_cache .mypy_cache .ruff_cache
 
 # An environment is made anew when what it is made from has changed.
 $(VENV)/installed: pyproject.toml constraints.txt

@@ -1,6 +1,7 @@
 """Verbs over corpora: pack a corpus, evaluate a model on a pack."""
 
 import json
+import sys
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
@@ -24,7 +25,7 @@ def pack(
             help="ESC-50's meta.csv, a CSV or Parquet manifest, or a folder with one folder a class."
         ),
     ],
-    out: Annotated[str, typer.Argument(help="The pack's folder; one begun earlier is gone on with.")],
+    out: Annotated[Path, typer.Argument(help="The pack's folder; one begun earlier is gone on with.")],
     rate: Annotated[int, typer.Option(min=1000, metavar="HZ", help="Sample rate of the pack.")] = 16000,
     jobs: Annotated[
         int | None, typer.Option(min=1, metavar="N", help="Processes; as many as cores at first.")
@@ -40,16 +41,21 @@ def pack(
     failures.parquet and named at the end, and the exit status is 1.
     """
     from auricle.engine import pack as pack_corpus
+    from auricle.progress import format_seconds
 
-    report = pack_corpus(source, Path(out), rate=rate, jobs=jobs, verify=verify, label_set=label_set)
-    print_table(
-        typer.get_text_stream("stdout"), ["", ">"], [[key, _figure(value)] for key, value in report.items()]
+    report = pack_corpus(source, out, rate=rate, jobs=jobs, verify=verify, label_set=label_set)
+    done = (
+        "was packed before" if report["finished_before"] else f"packed in {format_seconds(report['elapsed'])}"
     )
-    if report.get("failures"):
-        print_error(
-            f"{report['failures']} clips could not be read: {Path(out) / 'failures.parquet'} names them"
-        )
+    print(f"{out}: {report['clips']} clips, {format_seconds(report['seconds'])} of sound, {done}")
+    for problem in report.get("problems") or []:
+        print_error(f"{out}: {problem}")
+    if report["failures"]:
+        print_error(f"{report['failures']} clips could not be read: {out / 'failures.parquet'} names them")
+    if report["failures"] or report.get("problems"):
         raise typer.Exit(1)
+    if verify:
+        print(f"{out}: every checksum is as written")
 
 
 def evaluate(
@@ -97,7 +103,7 @@ def evaluate(
         print(json.dumps(figures, indent=2, default=float))
     else:
         rows = [[key, _figure(value)] for key, value in _flat(figures)]
-        print_table(typer.get_text_stream("stdout"), ["figure", "value>"], rows)
+        print_table(sys.stdout, ["figure", "value>"], rows)
 
 
 def _flat(figures: dict[str, Any], prefix: str = "") -> list[tuple[str, Any]]:

@@ -1,5 +1,6 @@
 """Verbs over models: train, check, export, models."""
 
+import dataclasses
 import json
 import sys
 from pathlib import Path
@@ -35,12 +36,17 @@ def train(
 
     Resumed after a kill, a run on a CPU ends with the same weights, bit for bit, as one never stopped.
     """
-    from auricle.recipes import configure
+    settings = assignments(set_ or [], "--set")
+    from auricle.recipes import RECIPES
+    from auricle.training import configure
     from auricle.training import train as train_model
 
-    config = configure(
-        recipe, data=data, settings=assignments(set_ or [], "--set"), device=device, threads=threads
-    )
+    if recipe not in RECIPES:
+        raise typer.BadParameter(
+            f"no recipe {recipe!r}; there are: {', '.join(RECIPES)}", param_hint="--recipe"
+        )
+    config = configure(RECIPES[recipe](data), settings)
+    config = dataclasses.replace(config, device=device, threads=threads)
     print(train_model(config, out, resume=resume))
 
 
@@ -82,14 +88,12 @@ def models(
 
     The figures are counted on the nets themselves, with a last layer as wide as --classes.
     """
-    from auricle.models import describe_models
+    from auricle.models.counting import describe_models
 
     rows = describe_models(num_classes=classes)
     if format is ReportFormat.json:
         print(json.dumps(rows, indent=2))
         return
-    table = [
-        [row["name"], f"{row['weights']:,}", f"{row['multiplies']:,}", row["input"], row["source"]]
-        for row in rows
-    ]
-    print_table(sys.stdout, ["name", "weights>", "multiplies>", "input", "source"], table)
+    columns = ["name", "weights>", "multiplies>", "input", "source"]
+    cells = [[f"{row[name]:,}" if isinstance(row[name], int) else row[name] for name in row] for row in rows]
+    print_table(sys.stdout, columns, cells)

@@ -5,7 +5,7 @@ import os
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import IO, Any
+from typing import TextIO
 
 import typer
 
@@ -18,6 +18,14 @@ def print_error(text: str) -> None:
     >>> print_error("nothing happens on standard output")
     """
     print(f"auricle: error: {text}", file=sys.stderr)
+
+
+def print_warning(text: str) -> None:
+    """Print one line to standard error.
+
+    >>> print_warning("nothing happens on standard output")
+    """
+    print(f"auricle: warning: {' '.join(text.split())}", file=sys.stderr)
 
 
 def describe(error: Exception) -> str:
@@ -56,7 +64,14 @@ def missing(module: str) -> str:
     return f"this needs {name}, which is not installed: pip install {what}"
 
 
-def show_warning(message: Warning | str, category: type[Warning], *rest: Any) -> None:
+def show_warning(
+    message: Warning | str,
+    category: type[Warning],
+    filename: str = "",
+    lineno: int = 0,
+    file: TextIO | None = None,
+    line: str | None = None,
+) -> None:
     """Print a warning as one line on standard error: a stand-in for `warnings.showwarning`.
 
     Python's own warnings about code (deprecations and the like) are for developers and are left out.
@@ -65,11 +80,11 @@ def show_warning(message: Warning | str, category: type[Warning], *rest: Any) ->
     """
     if issubclass(category, DeprecationWarning | PendingDeprecationWarning | ImportWarning | ResourceWarning):
         return
-    print(f"auricle: warning: {' '.join(str(message).split())}", file=sys.stderr)
+    print_warning(str(message))
 
 
 @contextlib.contextmanager
-def opened(out: str) -> Iterator[IO[str]]:
+def opened(out: str) -> Iterator[TextIO]:
     """The stream that results are written to: standard output for "-", a new file otherwise.
 
     >>> with opened("-") as stream:
@@ -88,7 +103,7 @@ def opened(out: str) -> Iterator[IO[str]]:
 
 
 def print_table(
-    stream: IO[str], columns: Sequence[str], rows: Sequence[Sequence[str]], title: str = ""
+    stream: TextIO, columns: Sequence[str], rows: Sequence[Sequence[str]], title: str = ""
 ) -> None:
     """Print rows under column heads: with colour on a terminal, as plain aligned text elsewhere.
 

@@ -1,22 +1,18 @@
 """Verbs over recordings: tag."""
 
-import functools
-import glob
-import json
-import os
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from enum import StrEnum
-from pathlib import Path
-from typing import IO, TYPE_CHECKING, Annotated, Any
+from functools import partial
+from typing import TYPE_CHECKING, Annotated, Any, TextIO
 
 import typer
 
-from auricle.cli.output import describe, opened, print_error, print_table, show_warning
+from auricle.cli.output import describe, opened, print_error, print_table, print_warning
 
 if TYPE_CHECKING:
     from auricle.audio import RawFormat
-    from auricle.tagging import Tagger
+    from auricle.tagging import TagOptions
 
 STDIN = "-"
 
@@ -68,35 +64,33 @@ def tag(
     """
     if end is not None and end <= start:
         raise typer.BadParameter(f"{end:g} is not after --start {start:g}", param_hint="--end")
-    tag_one = functools.partial(
-        _tag_one,
+    from auricle.formats import write_csv, write_jsonl
+    from auricle.tagging import TagOptions, find_media
+
+    options = TagOptions(
         model=model,
         threads=threads,
-        options={"top": top, "threshold": threshold, "windows": windows, "start": start, "end": end},
+        top=top,
+        threshold=threshold,
+        windows=windows,
+        start=start,
+        end=end,
         raw=None if raw is None else _raw_format(raw),
     )
-    _tagger(model, threads)  # a wrong model is one error, not one for each file
-    files, failures = _find(paths)
-    for failure in failures:
-        print_error(failure)
+    results = _Told(_results(find_media(paths), options, jobs))
     with opened(out) as stream:
-        write = _WRITERS[format](stream, windows)
-        for path, result in zip(files, _results(tag_one, files, jobs, quiet=len(files) < 2), strict=True):
-            if isinstance(result, BaseException):
-                failures.append(path)
-                print_error(_named(path, result))
-            else:
-                write(result)
-                stream.flush()
-    if failures:
-        if len(files) + len(failures) > 2:
-            print_error(f"{len(failures)} of the inputs could not be tagged: they are named above")
+        if format is TagFormat.csv:
+            write_csv((_placed(result, start) for result in results), stream)
+        elif format is TagFormat.jsonl:
+            write_jsonl(results, stream)
+        else:
+            _write_table(results, stream)
+    if results.failures:
+        if results.count > 1:
+            print_error(
+                f"{results.failures} of {results.count} inputs could not be tagged: they are named above"
+            )
         raise typer.Exit(1)
-
-
-def _named(path: str, error: BaseException) -> str:
-    text = describe(error) if isinstance(error, Exception) else type(error).__name__
-    return text if Path(path).name in text or path == STDIN else f"{path}: {text}"
 
 
 def _raw_format(text: str) -> "RawFormat":
@@ -106,133 +100,89 @@ def _raw_format(text: str) -> "RawFormat":
         rate, channels, dtype = text.split(",")
         return RawFormat(rate=int(rate), channels=int(channels), dtype=dtype.strip())
     except ValueError as error:
-        raise typer.BadParameter(
-            f"{text!r}: {error}; expected RATE,CHANNELS,DTYPE", param_hint="--raw"
-        ) from None
+        problem = f"{text!r}: {error}; expected RATE,CHANNELS,DTYPE, say 16000,1,s16le"
+        raise typer.BadParameter(problem, param_hint="--raw") from None
 
 
-def _find(paths: Sequence[str]) -> tuple[list[str], list[str]]:
-    """The files behind paths, folders and globs, in order and each once; and what was found wanting."""
-    from auricle.audio import MEDIA_SUFFIXES
+class _Told:
+    """Results as they pass: failures and warnings are told on standard error, and counted."""
 
-    files: list[str] = []
-    failures: list[str] = []
-    for text in paths:
-        path = Path(text)
-        if (
-            text == STDIN or path.is_file() or (path.exists() and not path.is_dir())
-        ):  # a named pipe exists, too
-            found = [text]
-        elif path.is_dir():
-            found = sorted(str(file) for file in path.rglob("*") if file.suffix.lower() in MEDIA_SUFFIXES)
-            if not found:
-                failures.append(
-                    f"{text}: no recording in this folder (known by suffix: .wav, .mp3, .mp4 and so on)"
-                )
-        elif glob.has_magic(text):
-            matches = glob.glob(text, recursive=True)  # noqa: PTH207 (Path.glob takes no absolute pattern)
-            found = sorted(file for file in matches if Path(file).is_file())
-            if not found:
-                failures.append(f"{text}: nothing matches")
-        else:
-            found = []
-            failures.append(f"{text}: no such file or folder")
-        files += found
-    return list(dict.fromkeys(files)), failures
+    def __init__(self, results: Iterable[dict[str, Any]]):
+        self.results, self.count, self.failures = results, 0, 0
+
+    def __iter__(self) -> Iterator[dict[str, Any]]:
+        for result in self.results:
+            self.count += 1
+            for warning in result.pop("warnings", []):
+                print_warning(_naming(result["path"], warning))
+            if "error" in result:
+                self.failures += 1
+                print_error(_naming(result["path"], result["error"]))
+            yield result
 
 
-@functools.cache
-def _tagger(model: str, threads: int | None) -> "Tagger":
-    from auricle.tagging import Tagger
-
-    return Tagger(model, threads=threads)
-
-
-def _tag_one(
-    path: str, *, model: str, threads: int | None, options: dict[str, Any], raw: "RawFormat | None"
-) -> dict[str, Any]:
-    result = _tagger(model, threads).tag(path, raw=raw, warn=functools.partial(_warn, path), **options)
-    return {**result, "path": path}
-
-
-def _warn(path: str, text: str) -> None:
-    show_warning(text if Path(path).name in text else f"{path}: {text}", UserWarning)
+def _naming(path: str, text: str) -> str:
+    return text if text.startswith(path) or path == STDIN else f"{path}: {text}"
 
 
 def _results(
-    tag_one: Callable[[str], dict[str, Any]], files: Sequence[str], jobs: int, quiet: bool
-) -> Iterator[dict[str, Any] | BaseException]:
-    """What `tag_one` gives or raises for each file, in the order of the files."""
+    found: list[tuple[str, str | None]], options: "TagOptions", jobs: int
+) -> Iterator[dict[str, Any]]:
+    """What is said of each input, in the order of the inputs: tags, or {"path", "error"}."""
+    from auricle.artifact import load_artifact
+    from auricle.engine import run_files
     from auricle.progress import Progress
+    from auricle.tagging import tag_file
 
-    with Progress(len(files), "tagging", quiet=quiet or sys.stdout.isatty()) as progress:
-        if jobs == 1 or len(files) == 1 or STDIN in files:  # another process has no standard input
-            for path in files:
-                try:
-                    result: dict[str, Any] | BaseException = tag_one(path)
-                except Exception as error:
-                    if os.environ.get("AURICLE_DEBUG") == "1":
-                        raise
-                    result = error
+    files = [path for path, problem in found if problem is None]
+    tag_one = partial(tag_file, options=options)
+    load_artifact(options.model)  # a wrong model is one error, not one for each file
+    if jobs > 1 and len(files) > 1 and STDIN not in files:  # another process has no standard input
+        outcomes = (result for _, result in run_files(tag_one, files, jobs=jobs, ordered=True))
+    else:
+        outcomes = (_attempt(tag_one, path) for path in files)
+    quiet = len(files) < 2 or sys.stdout.isatty()  # results that scroll by are progress enough
+    with Progress(len(files), "tagging", quiet=quiet) as progress:
+        for path, problem in found:
+            outcome = problem if problem is not None else next(outcomes)
+            if problem is None:
                 progress.advance()
-                yield result
-            return
-        from auricle.engine import run_files
-
-        waiting: dict[int, dict[str, Any] | BaseException] = {}
-        following = 0
-        for index, result in run_files(tag_one, files, jobs=jobs):
-            waiting[index] = result
-            progress.advance()
-            while following in waiting:
-                yield waiting.pop(following)
-                following += 1
+            if isinstance(outcome, Exception):
+                outcome = describe(outcome)
+            yield {"path": path, "error": outcome} if isinstance(outcome, str) else outcome
 
 
-def _write_jsonl(stream: IO[str], windows: bool) -> Callable[[dict[str, Any]], None]:
-    return lambda result: print(json.dumps(result, ensure_ascii=False), file=stream)
+def _attempt(tag_one: partial[dict[str, Any]], path: str) -> dict[str, Any] | Exception:
+    try:
+        return tag_one(path)
+    except Exception as error:
+        return error
 
 
-def _write_csv(stream: IO[str], windows: bool) -> Callable[[dict[str, Any]], None]:
-    import csv
-
-    table = csv.writer(stream, lineterminator="\n")
-    table.writerow(["path", "start", "end", "label", "score"])
-
-    def write(result: dict[str, Any]) -> None:
-        whole = {"start": 0.0, "end": result["duration"], "tags": result["tags"]}
-        for window in result["windows"] if windows else [whole]:
-            for found in window["tags"]:
-                row = [result["path"], window["start"], window["end"], found["label"], found["score"]]
-                table.writerow(row)
-
-    return write
+def _placed(result: dict[str, Any], start: float) -> dict[str, Any]:
+    """A result whose tags of the whole say where the whole began."""
+    if not start or "error" in result or "windows" in result:
+        return result
+    whole = {"start": start, "end": start + result["duration"], "tags": result["tags"]}
+    return {**result, "windows": [whole]}
 
 
-def _write_table(stream: IO[str], windows: bool) -> Callable[[dict[str, Any]], None]:
-    first = True
-
-    def write(result: dict[str, Any]) -> None:
-        nonlocal first
-        if not first:
+def _write_table(results: Iterable[dict[str, Any]], stream: TextIO) -> None:
+    for number, result in enumerate(result for result in results if "error" not in result):
+        if number:
             print(file=stream)
-        first = False
         title = f"{result['path']}  ({result['duration']:.1f} s)"
-        rows = [[f"{found['score']:.2f}", found["label"]] for found in result["tags"]]
+        rows = [[f"{tag['score']:.2f}", tag["label"]] for tag in result["tags"]]
         print_table(stream, ["score>", "label"], rows, title)
-        if windows:
+        if "windows" in result:
             print(file=stream)
             rows = [
                 [
                     f"{window['start']:.1f}",
                     f"{window['end']:.1f}",
-                    ", ".join(f"{found['label']} {found['score']:.2f}" for found in window["tags"]),
+                    ", ".join(f"{tag['label']} {tag['score']:.2f}" for tag in window["tags"]),
                 ]
                 for window in result["windows"]
             ]
             print_table(stream, ["from>", "to>", "sounds"], rows)
-
-    return write
-
-
-_WRITERS = {TagFormat.table: _write_table, TagFormat.csv: _write_csv, TagFormat.jsonl: _write_jsonl}
+        stream.flush()
