@@ -1,10 +1,10 @@
 """LogMel: the log-mel of `auricle.features` as a torch module, equal to it to 1e-4.
 
 Source: Hershey et al. (2017), section 3, read as in `auricle.features`. Two ways to the same numbers: a
-Fourier transform, the faster one in torch, and a convolution with the windowed sines and cosines, which ONNX
+Fourier transform, the faster one in torch, and a convolution with the windowed cosines and sines, which ONNX
 runtimes compute much faster than their Fourier operators.
 
-Shape letters: B clips, N samples, T frames, F mel bands.
+Shape letters: B clips, N samples, T frames, W window, H half a window, K FFT bins with weight, F mel bands.
 """
 
 import numpy as np
@@ -35,24 +35,34 @@ class LogMel(nn.Module):
     torch.Size([2, 1, 98, 64])
     """
 
+    mel: Tensor
+    hann: Tensor
+    cosines: Tensor
+    sines: Tensor
+
     def __init__(self, config: FeatureConfig, *, method: str = "fft"):
         super().__init__()
         if method not in ("fft", "convolution"):
             raise ValueError(f"method is {method!r}: expected 'fft' or 'convolution'")
         self.config = config
         self.method = method
-        bins = used_bins(config)
-        self.bins = bins
-        self.register_buffer("mel", torch.from_numpy(mel_matrix(config)[bins]).float(), persistent=False)
-        hann = hann_window(config)
+        self.bins = used_bins(config)
+        self._constant("mel", mel_matrix(config)[self.bins])  # (K, F)
         if method == "fft":
-            self.register_buffer("hann", torch.from_numpy(hann).float(), persistent=False)
-        else:
-            angle = (
-                2 * np.pi / config.fft * np.outer(np.arange(bins.start, bins.stop), np.arange(config.window))
-            )
-            basis = np.concatenate([np.cos(angle), np.sin(angle)]) * hann  # (2 bins, window)
-            self.register_buffer("basis", torch.from_numpy(basis[:, None]).float(), persistent=False)
+            self._constant("hann", hann_window(config))
+            return
+        # The window is symmetric about its middle, sample W / 2. With phases counted from there, cosines see
+        # only the sum of the two halves and sines only the difference: half the multiplies of a plain
+        # convolution. The middle itself, if there is one, is in both halves: it gets half its weight.
+        self.middle = (config.window + 1) // 2
+        position = np.arange(self.middle, config.window) - config.window / 2
+        weight = hann_window(config)[self.middle :] * np.where(position == 0, 0.5, 1.0)
+        angle = 2 * np.pi / config.fft * np.outer(position, np.arange(self.bins.start, self.bins.stop))
+        self._constant("cosines", weight[:, None] * np.cos(angle))  # (H, K)
+        self._constant("sines", weight[:, None] * np.sin(angle))
+
+    def _constant(self, name: str, values: np.ndarray) -> None:
+        self.register_buffer(name, torch.from_numpy(values).float(), persistent=False)
 
     def forward(self, waveform_BN: Tensor) -> Tensor:
         """Compute the log-mel of each waveform; the shapes stand at the class."""
@@ -65,16 +75,33 @@ class LogMel(nn.Module):
             )
         with torch.autocast(waveform_BN.device.type, enabled=False):
             waveform_BN = waveform_BN.float()
-            magnitude = self._fft(waveform_BN) if self.method == "fft" else self._convolution(waveform_BN)
-            return (magnitude @ self.mel + self.config.log_offset).log().unsqueeze(1)
+            magnitude_BTK = self._fft(waveform_BN) if self.method == "fft" else self._convolution(waveform_BN)
+            return (magnitude_BTK @ self.mel + self.config.log_offset).log().unsqueeze(1)
 
     def _fft(self, waveform_BN: Tensor) -> Tensor:
-        """(B, N) -> (B, T, bins), magnitudes."""
-        windows = waveform_BN.unfold(1, self.config.window, self.config.hop) * self.hann
-        return torch.fft.rfft(windows, n=self.config.fft)[..., self.bins].abs()
+        """(B, N) -> (B, T, K), magnitudes."""
+        windows_BTW = waveform_BN.unfold(1, self.config.window, self.config.hop) * self.hann
+        return torch.fft.rfft(windows_BTW, n=self.config.fft)[..., self.bins].abs()
 
     def _convolution(self, waveform_BN: Tensor) -> Tensor:
-        """(B, N) -> (B, T, bins), magnitudes."""
-        parts = nn.functional.conv1d(waveform_BN.unsqueeze(1), self.basis, stride=self.config.hop)
-        real, imaginary = parts.chunk(2, dim=1)
-        return (real * real + imaginary * imaginary + TINY).sqrt().transpose(1, 2)
+        """(B, N) -> (B, T, K), magnitudes.
+
+        A strided convolution, written as windows times matrices: measured in onnxruntime, one thread, it is
+        1.3 to 1.4 times as fast as the same numbers from its Conv operator.
+        """
+        windows_BTW = self._windows(waveform_BN)
+        right_BTH = windows_BTW[..., self.middle :]
+        left_BTH = windows_BTW[..., 1 : self.config.window - self.middle + 1].flip(-1)
+        real_BTK = (right_BTH + left_BTH) @ self.cosines
+        imaginary_BTK = (right_BTH - left_BTH) @ self.sines
+        return (real_BTK * real_BTK + imaginary_BTK * imaginary_BTK + TINY).sqrt()
+
+    def _windows(self, waveform_BN: Tensor) -> Tensor:
+        """(B, N) -> (B, T, W) by slices of rows of one hop, which every ONNX runtime does fast."""
+        window, hop = self.config.window, self.config.hop
+        frames = (waveform_BN.shape[1] - window) // hop + 1
+        rows = -(-window // hop)  # that one window reaches into
+        padded_BN = nn.functional.pad(waveform_BN, (0, rows * hop - window))[:, : (frames + rows - 1) * hop]
+        hops_BRH = padded_BN.reshape(waveform_BN.shape[0], frames + rows - 1, hop)
+        parts = [hops_BRH[:, row : row + frames, : min(hop, window - row * hop)] for row in range(rows)]
+        return torch.cat(parts, dim=-1)
