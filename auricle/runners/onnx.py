@@ -77,8 +77,8 @@ class OnnxRunner:
         for output in self._session.get_outputs():
             if output.name in expected and output.shape[1:] != [expected[output.name]]:
                 raise ValueError(
-                    f"{self.artifact.state_path}: {output.name} is {output.shape}, but model.json says "
-                    f"{expected[output.name]} values; graph and description do not belong together"
+                    f"{self.artifact.state_path}: {output.name} has shape {output.shape[1:]}, but "
+                    f"model.json says {expected[output.name]} values; graph and description do not belong together"
                 )
 
 

@@ -1,0 +1,415 @@
+"""Tagger: media -> scores over time and clip scores, at any length in the same memory.
+
+A background thread decodes and resamples, a few blocks ahead; the caller's thread scores. Windows are
+gathered into batches of one fixed shape across blocks, so that neither the decoder's blocks nor the
+neighbours in a batch change a score.
+
+Shape letters: B windows of a batch, K classes, E embedding.
+"""
+
+import glob
+import queue
+import threading
+import warnings
+from collections.abc import Callable, Generator, Iterable, Iterator
+from contextlib import closing
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, BinaryIO, NamedTuple
+
+import numpy as np
+
+from auricle.artifact import load_artifact
+from auricle.audio import MEDIA_SUFFIXES, AudioError, AudioWarning, Block, RawFormat, blocks
+from auricle.runners import load_runner
+from auricle.runners.windows import MeanScores, sigmoid
+
+BLOCKS_AHEAD = 3  # decoded blocks that may wait: enough to hide a slow read, a few MB at most
+JOIN_SECONDS = (
+    5.0  # a decoder that waits for a silent pipe cannot be interrupted; it is a daemon and dies with us
+)
+
+
+class Windows(NamedTuple):
+    """Some windows and what the model says of them."""
+
+    starts: np.ndarray  # (B,) int64, first sample, counted from the recording's beginning at the model's rate
+    stops: (
+        np.ndarray
+    )  # (B,) int64, end of what was heard: before start + window where the recording is shorter
+    on_grid: np.ndarray  # (B,) bool; False for the one that was aligned to the end
+    logits: np.ndarray  # (B, K) float32
+    embeddings: np.ndarray  # (B, E) float32
+
+
+class Tagger:
+    """A model, loaded once, for any number of recordings, one at a time.
+
+    Args:
+        model: name, folder or .onnx file, see `load_artifact`.
+        threads: processor threads for scoring; None takes every core.
+        batch: windows scored at once.
+        device: "cpu", or a torch device for a torch model.
+
+    Raises:
+        ValueError: no such model, or it is broken.
+
+    >>> Tagger("default").tag("examples/scene.mp3", top=1)["tags"][0]["label"]  # doctest: +SKIP
+    'siren'
+    """
+
+    def __init__(
+        self,
+        model: str | Path = "default",
+        *,
+        threads: int | None = None,
+        batch: int = 16,
+        device: str = "cpu",
+    ):
+        self.artifact = load_artifact(model)
+        self.runner = load_runner(self.artifact, threads=threads, batch=batch, device=device)
+        self.batch = batch
+
+    def windows(
+        self,
+        source: str | Path | BinaryIO,
+        *,
+        start: float = 0.0,
+        end: float | None = None,
+        raw: RawFormat | None = None,
+        hop: int | None = None,
+        warn: Callable[[str], None] | None = None,
+    ) -> Iterator[Windows]:
+        """Score a recording window by window, as it is read.
+
+        Beside the windows on the grid, one more is aligned to the end where the grid leaves a rest, so that
+        nothing goes unheard; a recording shorter than a window is padded with zeros. Streaming in blocks of
+        any size gives the same scores, to the last bit, as reading the recording whole.
+
+        Args:
+            source: a path, "-" for standard input, or an open binary file.
+            start: seconds at which to begin.
+            end: seconds at which to stop; None is the end of the recording.
+            raw: set where the source is PCM without a header.
+            hop: samples from window to window; None takes the model's.
+            warn: is told, in this thread, what was wrong with the recording but could be got over; None makes
+                an `AudioWarning` of it.
+
+        Yields:
+            Windows, at most `batch` at a time, in order.
+
+        Raises:
+            AudioError: the recording cannot be read, or holds no sample in the range.
+            ValueError: the model gives a logit that is not finite.
+
+        >>> for part in Tagger().windows("day.flac"):  # doctest: +SKIP
+        ...     print(part.starts / 16000, part.logits.argmax(1))
+        """
+        window, hop = self.artifact.window, self.artifact.hop if hop is None else hop
+        if hop < 1:
+            raise ValueError(f"hop is {hop}; expected at least 1 sample")
+        gathered = np.empty((self.batch, window), np.float32)
+        spans: list[tuple[int, int, bool]] = []  # (start, stop, on grid) of the windows gathered so far
+        decoded = _decoded(source, self.artifact.rate, start=start, end=end, raw=raw, warn=warn)
+        with closing(decoded):  # its thread ends here, also where the caller stops early
+            for samples, begin, stop, on_grid in _cut(decoded, window, hop):
+                gathered[len(spans), : len(samples)] = samples
+                gathered[len(spans), len(samples) :] = 0
+                spans.append((begin, stop, on_grid))
+                if len(spans) == self.batch:
+                    yield self._score(source, gathered, spans)
+                    spans = []
+            if spans:
+                yield self._score(source, gathered[: len(spans)], spans)
+
+    def tag(
+        self,
+        source: str | Path | BinaryIO,
+        *,
+        top: int | None = 5,
+        threshold: float = 0.0,
+        windows: bool = False,
+        start: float = 0.0,
+        end: float | None = None,
+        raw: RawFormat | None = None,
+        warn: Callable[[str], None] | None = None,
+    ) -> dict[str, Any]:
+        """The tags of a recording, as one object that JSON can hold.
+
+        A score is the mean over the windows of the sigmoid of their logits, over the windows that the model's
+        `tail` names. Numbers are rounded to six significant digits.
+
+        Args:
+            source: as in `windows`.
+            top: how many tags at most; None gives all.
+            threshold: tags below this score are left out.
+            windows: also give the tags of every window.
+            start: as in `windows`.
+            end: as in `windows`.
+            raw: as in `windows`.
+            warn: as in `windows`; None puts what it would be told under "warnings", where there is something.
+
+        Returns:
+            {"path": as given, "duration": seconds heard, "tags": [{"label", "score"}, ...] by falling score},
+            and with `windows` also {"windows": [{"start", "end" (seconds), "tags"}, ...]}.
+
+        Raises:
+            AudioError, ValueError: as `windows`.
+
+        >>> Tagger().tag("dog.wav", top=1)  # doctest: +SKIP
+        {'path': 'dog.wav', 'duration': 5.0, 'tags': [{'label': 'dog', 'score': 0.934512}]}
+        """
+        _check_choice(top, threshold)
+        artifact = self.artifact
+        warned: list[str] = []
+        mean = MeanScores(artifact.num_classes)
+        rows: list[dict[str, Any]] = []
+        first = last = None
+        for part in self.windows(source, start=start, end=end, raw=raw, warn=warn or warned.append):
+            counted = part.on_grid if artifact.tail == "drop" else slice(None)
+            mean.add(part.logits[counted])
+            first, last = (part.starts[0] if first is None else first), part.stops[-1]
+            if windows:
+                for begin, stop, scores in zip(part.starts, part.stops, sigmoid(part.logits), strict=True):
+                    span = {"start": _rounded(begin / artifact.rate), "end": _rounded(stop / artifact.rate)}
+                    rows.append(span | {"tags": self._tags(scores, top, threshold)})
+        assert first is not None and last is not None  # `windows` raises where there is no sample
+        result: dict[str, Any] = {
+            "path": source_name(source),
+            "duration": _rounded((last - first) / artifact.rate),
+        }
+        result["tags"] = self._tags(mean.mean(), top, threshold)
+        if windows:
+            result["windows"] = rows
+        if warned:
+            result["warnings"] = warned
+        return result
+
+    def _score(self, source: Any, waveforms: np.ndarray, spans: list[tuple[int, int, bool]]) -> Windows:
+        starts, stops, on_grid = zip(*spans, strict=True)
+        logits, embeddings = self.runner.run(waveforms)
+        finite = np.isfinite(logits).all(axis=1)
+        if not finite.all():
+            seconds = starts[int(np.argmin(finite))] / self.artifact.rate
+            raise ValueError(
+                f"{source_name(source)}: the model {self.artifact.name} gives a score that is no number at "
+                f"{seconds:.2f} s; auricle check tells whether the model is damaged"
+            )
+        return Windows(
+            np.array(starts, np.int64), np.array(stops, np.int64), np.array(on_grid), logits, embeddings
+        )
+
+    def _tags(self, scores: np.ndarray, top: int | None, threshold: float) -> list[dict[str, Any]]:
+        order = np.argsort(-scores, kind="stable")[:top]  # equal scores keep the labels' order
+        labels = self.artifact.labels
+        return [
+            {"label": labels[k], "score": _rounded(scores[k])}
+            for k in order.tolist()
+            if scores[k] >= threshold
+        ]
+
+
+@dataclass(frozen=True, kw_only=True)
+class TagOptions:
+    """What `tag_file` needs to know, fit to be sent to another process; see `Tagger` and `Tagger.tag`."""
+
+    model: str = "default"
+    threads: int | None = None
+    batch: int = 16
+    top: int | None = 5
+    threshold: float = 0.0
+    windows: bool = False
+    start: float = 0.0
+    end: float | None = None
+    raw: RawFormat | None = None
+
+
+def tag_file(path: str, options: TagOptions) -> dict[str, Any]:
+    """`Tagger.tag` of one file, with a model that this process loads once: for `auricle.engine.run_files`.
+
+    Raises:
+        AudioError, ValueError: as `Tagger`.
+
+    >>> tag_file("dog.wav", TagOptions(threads=1))  # doctest: +SKIP
+    """
+    tagger = _tagger(str(options.model), options.threads, options.batch)
+    return tagger.tag(
+        path,
+        top=options.top,
+        threshold=options.threshold,
+        windows=options.windows,
+        start=options.start,
+        end=options.end,
+        raw=options.raw,
+    )
+
+
+def tag_paths(paths: Iterable[str | Path], options: TagOptions | None = None) -> Iterator[dict[str, Any]]:
+    """Tag files, folders and globs, one after another.
+
+    Yields:
+        For each file, in order, what `Tagger.tag` gives, or {"path", "error": one line}: a bad file never
+        stops the others.
+
+    Raises:
+        ValueError: the model or an option is wrong.
+
+    >>> for result in tag_paths(["recordings", "*.mp4"]):  # doctest: +SKIP
+    ...     print(result["path"], result["tags"])
+    """
+    options = options or TagOptions()
+    _check_choice(options.top, options.threshold)
+    _tagger(str(options.model), options.threads, options.batch)  # a wrong model is one error, not one a file
+    for path, problem in find_media(paths):
+        if problem is not None:
+            yield {"path": path, "error": problem}
+            continue
+        try:
+            result = tag_file(path, options)
+        except (AudioError, ValueError, OSError) as error:
+            result = {"path": path, "error": str(error)}
+        yield result
+
+
+def find_media(paths: Iterable[str | Path]) -> list[tuple[str, str | None]]:
+    """The files that paths stand for.
+
+    Args:
+        paths: files, folders (searched to any depth for media files, by suffix), globs that no shell has
+            expanded, and "-" for standard input.
+
+    Returns:
+        (file, None) for every file, once, and (path, what is wrong) for what stands for none; in the order of
+        `paths`, a folder's files sorted.
+
+    >>> find_media(["-", "no-such-folder/"])
+    [('-', None), ('no-such-folder/', 'no-such-folder/: no such file or folder')]
+    """
+    found: dict[str, str | None] = {}
+    for text in map(str, paths):
+        path = Path(text)
+        if path.is_dir():
+            files = [str(file) for file in sorted(path.rglob("*")) if _is_media(file)]
+            problem = "no media files in this folder (known by suffix: .wav, .mp3, .mp4 ...)"
+        elif text == "-" or path.exists():
+            files, problem = [text], ""
+        elif glob.has_magic(text):
+            matches = glob.glob(text, recursive=True)  # noqa: PTH207  Path.glob takes no absolute pattern
+            files = sorted(file for file in matches if Path(file).is_file())
+            problem = "no file matches"
+        else:
+            files, problem = [], "no such file or folder"
+        for file in files:
+            found.setdefault(file, None)
+        if not files:
+            found.setdefault(text, f"{text}: {problem}")
+    return list(found.items())
+
+
+def source_name(source: str | Path | BinaryIO) -> str:
+    """What to call a source.
+
+    >>> source_name("a.wav"), source_name("-")
+    ('a.wav', '-')
+    """
+    return str(source) if isinstance(source, str | Path) else str(getattr(source, "name", "stream"))
+
+
+def _is_media(path: Path) -> bool:
+    # macOS leaves "._take.wav" beside "take.wav" on foreign disks; it is no recording.
+    return path.suffix.lower() in MEDIA_SUFFIXES and not path.name.startswith(".") and path.is_file()
+
+
+@lru_cache(maxsize=2)
+def _tagger(model: str, threads: int | None, batch: int) -> Tagger:
+    return Tagger(model, threads=threads, batch=batch)
+
+
+def _check_choice(top: int | None, threshold: float) -> None:
+    if top is not None and top < 1:
+        raise ValueError(f"top is {top}; expected at least 1")
+    if not 0 <= threshold <= 1:
+        raise ValueError(f"threshold is {threshold}; expected a score from 0 to 1")
+
+
+def _rounded(value: float) -> float:
+    return float(f"{float(value):.6g}")
+
+
+def _cut(decoded: Iterator[Block], window: int, hop: int) -> Iterator[tuple[np.ndarray, int, int, bool]]:
+    """Blocks -> windows (samples, start, stop, on the grid?), as `window_starts` with tail "align"."""
+    kept = np.empty(0, np.float32)  # what a later window may still need, up to sample `heard`
+    first = heard = following = -1
+    for block in decoded:
+        if first < 0:
+            first = heard = following = block.start
+        kept = np.concatenate([kept, block.samples])
+        heard += len(block.samples)
+        base = heard - len(kept)
+        while following + window <= heard:
+            yield kept[following - base : following - base + window], following, following + window, True
+            following += hop
+        kept = kept[-window:]  # a later window may begin in it, or the last be aligned to the end
+    if heard == first:
+        return
+    if heard - first < window:
+        yield kept, first, heard, True
+    elif (heard - window - first) % hop:
+        yield kept[-window:], heard - window, heard, False
+
+
+def _decoded(
+    source: str | Path | BinaryIO,
+    rate: int,
+    *,
+    start: float,
+    end: float | None,
+    raw: RawFormat | None,
+    warn: Callable[[str], None] | None,
+) -> Generator[Block, None, None]:
+    """`blocks`, decoded ahead in a thread that ends with this generator, and never without a sample."""
+    ready: queue.Queue[Block | BaseException | None] = queue.Queue(BLOCKS_AHEAD)
+    warned: queue.SimpleQueue[str] = queue.SimpleQueue()
+    stopped = threading.Event()
+
+    def put(item: Block | BaseException | None) -> None:
+        while not stopped.is_set():
+            try:
+                return ready.put(item, timeout=0.1)
+            except queue.Full:
+                continue
+
+    def decode() -> None:
+        last: BaseException | None = None
+        try:
+            for block in blocks(source, rate, start=start, end=end, raw=raw, warn=warned.put):
+                put(block)
+                if stopped.is_set():
+                    break
+        except BaseException as error:  # whatever it is, the caller's thread is the one to hear of it
+            last = error
+        put(last)
+
+    def tell() -> None:
+        while not warned.empty():
+            message = warned.get()
+            warnings.warn(message, AudioWarning, stacklevel=4) if warn is None else warn(message)
+
+    thread = threading.Thread(target=decode, name="auricle-decode", daemon=True)
+    thread.start()
+    empty = True
+    try:
+        while (item := ready.get()) is not None:
+            tell()
+            if isinstance(item, BaseException):
+                raise item
+            empty = empty and not len(item.samples)
+            yield item
+        tell()
+    finally:
+        stopped.set()
+        thread.join(JOIN_SECONDS)
+    if empty:
+        upto = "its end" if end is None else f"{end:g} s"
+        raise AudioError(f"{source_name(source)}: no sound between {start:g} s and {upto}; nothing to tag")
