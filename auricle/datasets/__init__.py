@@ -5,7 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from auricle.datasets.clips import Clip, check_ids, check_leaks
-from auricle.datasets.esc50 import esc50, is_esc50
+from auricle.datasets.esc50 import esc50, find_table, is_esc50
 from auricle.datasets.folders import folders
 from auricle.datasets.manifest import manifest
 
@@ -43,16 +43,17 @@ def open_corpus(source: str | Path) -> tuple[str, list[Clip]]:
 
 
 def _kind(path: Path) -> str:
-    if path.is_dir():
-        is_release = (path / "meta" / "esc50.csv").is_file() and (path / "audio").is_dir()
-        return "esc50" if is_release else "folders"
-    suffix = path.suffix.lower()
-    if suffix not in TABLES:
-        raise ValueError(
-            f"{path}: unknown kind of source {suffix or '(no suffix)'!r}; expected a folder, or a table: {', '.join(TABLES)}"
-        )
-    if suffix == ".csv":
-        with path.open(newline="", encoding="utf-8-sig", errors="replace") as file:
+    table = find_table(path) if path.is_dir() else path
+    suffix = table.suffix.lower()
+    if table.is_file() and suffix == ".csv":
+        with table.open(newline="", encoding="utf-8-sig", errors="replace") as file:
             if is_esc50(next(csv.reader(file), [])):
                 return "esc50"
+    if path.is_dir():
+        return "folders"
+    if suffix not in TABLES:
+        raise ValueError(
+            f"{path}: unknown kind of source, suffix {suffix!r}; expected folders named by class, or "
+            f"a table: {', '.join(TABLES)}"
+        )
     return "manifest"

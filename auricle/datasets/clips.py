@@ -56,8 +56,8 @@ def check_ids(clips: Sequence[Clip]) -> None:
     for position, clip in enumerate(clips):
         if clip.id in seen:
             raise ValueError(
-                f"clips {seen[clip.id] + 1} and {position + 1} have the same id {clip.id!r}: give each its own "
-                "(a column `id`), or put their labels in one row, separated by `;`"
+                f"clips {seen[clip.id] + 1} and {position + 1} have the same id {clip.id!r}: give each its "
+                "own (a column `id`), or put their labels in one row, separated by `;`"
             )
         seen[clip.id] = position
 

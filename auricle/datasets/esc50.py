@@ -12,7 +12,7 @@ from pathlib import Path
 
 from auricle.datasets.clips import Clip, check_ids
 
-NEEDED = ("fold", "category")
+TABLES = ("meta.csv", "meta/esc50.csv")
 ACROSS_FOLDS = frozenset({"131943", "134049", "209698", "234879"})  # as published: see the header
 
 
@@ -22,9 +22,9 @@ def is_esc50(columns: list[str]) -> bool:
     >>> is_esc50(["filename", "fold", "target", "category", "esc10", "src_file", "take"])
     True
     """
-    recording = {"freesound_id", "src_file"} & set(columns)
-    media = {"path", "filename"} & set(columns)
-    return bool(recording and media and {"fold", "category", "esc10"} <= set(columns))
+    has_recording = {"freesound_id", "src_file"} & set(columns)
+    has_media = {"path", "filename"} & set(columns)
+    return bool(has_recording and has_media and {"fold", "category", "esc10"} <= set(columns))
 
 
 def esc50(path: str | Path) -> list[Clip]:
@@ -39,7 +39,9 @@ def esc50(path: str | Path) -> list[Clip]:
     Raises:
         ValueError: not a table of ESC-50.
     """
-    table = _table(Path(path))
+    table = find_table(Path(path))
+    if not table.is_file():
+        raise ValueError(f"{table}: neither a file nor a folder with meta.csv or meta/esc50.csv")
     with table.open(newline="", encoding="utf-8-sig") as file:
         reader = csv.DictReader(file)
         columns = list(reader.fieldnames or [])
@@ -53,13 +55,9 @@ def esc50(path: str | Path) -> list[Clip]:
     return clips
 
 
-def _table(path: Path) -> Path:
-    if not path.is_dir():
-        return path
-    for candidate in (path / "meta.csv", path / "meta" / "esc50.csv", path / "esc50.csv"):
-        if candidate.is_file():
-            return candidate
-    raise ValueError(f"{path}: neither meta.csv nor meta/esc50.csv is in this folder")
+def find_table(path: Path) -> Path:
+    """The table of ESC-50 in a folder, if there is one; otherwise the path itself."""
+    return next((file for name in TABLES if (file := path / name).is_file()), path)
 
 
 def _clip(row: dict[str, str], table: Path) -> Clip:

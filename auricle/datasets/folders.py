@@ -55,8 +55,13 @@ def _media_files(root: Path) -> list[tuple[str, ...]]:
     from auricle.audio import MEDIA_SUFFIXES  # brings the decoders: only when a folder is walked
 
     found = []
+    seen: set[str] = set()
     for folder, names, files in os.walk(root, followlinks=True):
-        names[:] = [name for name in names if not name.startswith(".")]
+        if (real := os.path.realpath(folder)) in seen:  # a link back up, or to a folder that was walked
+            names.clear()
+            continue
+        seen.add(real)
+        names[:] = sorted(name for name in names if not name.startswith("."))
         inside = Path(folder).relative_to(root).parts
         for name in files:
             if not name.startswith(".") and Path(name).suffix.lower() in MEDIA_SUFFIXES:

@@ -1,6 +1,7 @@
 """A table of recordings, CSV or Parquet: one row a clip."""
 
 import csv
+import io
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -16,10 +17,11 @@ LOOK_AT = 20  # paths that are looked up before a long run starts
 def manifest(path: str | Path) -> list[Clip]:
     """Clips of a CSV, TSV or Parquet table, in the order of its rows.
 
-    Columns: `path` (relative to the table's folder) and `labels` (separated by `;`; may be empty) are needed;
-    `id`, `start` and `end` (seconds), `split`, `group` and `scores` (separated by `;`, parallel to the labels)
-    are optional; all others become attributes. Without `group`, all clips of one file are a group. Without
-    `id`, the id is the path, with the range where there is one. A Parquet column may hold lists.
+    Columns: `path` (relative to the table's folder) and `labels` (separated by `;`; may be empty) are
+    needed; `id`, `start` and `end` (seconds), `split`, `group` and `scores` (separated by `;`, parallel to
+    the labels, 0 to 1) are optional; all others become attributes. Without `group`, all clips of one file
+    are a group. Without `id`, the id is the path, with the range where there is one. In Parquet, labels and
+    scores may be lists.
 
     Args:
         path: the table.
@@ -38,6 +40,8 @@ def manifest(path: str | Path) -> list[Clip]:
             f"{table}: column {' and '.join(missing)} missing: it has {', '.join(columns) or 'none'}; "
             f"needed are {', '.join(NEEDED)}, optional {', '.join(OPTIONAL)}"
         )
+    if len(set(columns)) != len(columns):
+        raise ValueError(f"{table}: a column is there twice: {', '.join(columns)}")
     clips = []
     for line, row in rows:
         try:
@@ -54,13 +58,16 @@ def manifest(path: str | Path) -> list[Clip]:
     return clips
 
 
-def _read_csv(table: Path) -> tuple[list[str], Iterable[tuple[int, dict[str, Any]]]]:
+Rows = Iterable[tuple[int, dict[str, Any]]]  # line of the table, column -> value
+
+
+def _read_csv(table: Path) -> tuple[list[str], Rows]:
     delimiter = DELIMITERS.get(table.suffix.lower(), ",")
     try:
         text = table.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError as error:
         raise ValueError(f"{table}: not UTF-8 text (byte {error.start}); save the table as UTF-8") from None
-    reader = csv.DictReader(text.splitlines(keepends=True), delimiter=delimiter)
+    reader = csv.DictReader(io.StringIO(text, newline=""), delimiter=delimiter)
     columns = [name.strip() for name in reader.fieldnames or []]
     reader.fieldnames = columns
 
@@ -76,7 +83,7 @@ def _read_csv(table: Path) -> tuple[list[str], Iterable[tuple[int, dict[str, Any
     return columns, rows()
 
 
-def _read_parquet(table: Path) -> tuple[list[str], Iterable[tuple[int, dict[str, Any]]]]:
+def _read_parquet(table: Path) -> tuple[list[str], Rows]:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -101,16 +108,16 @@ def _clip(row: dict[str, Any], folder: Path) -> Clip:
         raise ValueError("path is empty")
     start, end = _seconds(row.get("start"), "start"), _seconds(row.get("end"), "end")
     scores = _parts(row.get("scores"))
-    pairs = _parts(row["labels"])
-    if len(set(pairs)) != len(pairs):
-        raise ValueError(f"a label is given twice: {';'.join(pairs)}")
+    labels = _parts(row["labels"])
+    if len(set(labels)) != len(labels):
+        raise ValueError(f"a label is given twice: {';'.join(labels)}")
     known = set(NEEDED) | set(OPTIONAL)
     return Clip(
         id=_text(row.get("id")) or name + _range(start, end),
         path=str(folder / name),
         start=start,
         end=end,
-        labels=pairs,
+        labels=labels,
         split=_text(row.get("split")),
         group=_text(row.get("group")) or name,
         scores=tuple(_number(score, "scores") for score in scores) if scores else None,

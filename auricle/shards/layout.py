@@ -1,19 +1,22 @@
 """Names and small file operations that the writer and the reader of a pack share.
 
-manifest.json        written last: a pack without it is not finished
-clips.parquet        one row a clip: id, path, start, end, group, split, shard, row, samples, clipped, ...
-labels/NAME.parquet  one row a clip; the ordered label list is in the schema's metadata
-shards/NNNNN.arrow   Arrow IPC, uncompressed, one record batch of one row a clip: large_list<int16>
-index/*.npy          int64 positions and label tables in CSR form, memory-mapped by the reader
-failures.parquet     id, path, error of every clip that could not be read
-journal/             only while packing: one JSON file for every finished shard
-run.json             when and how fast it was packed, and from where: the only file that differs between runs
+- `manifest.json`: written last; a folder without it is no finished pack
+- `clips.parquet`: a row for each clip: id, path, start, end, group, split, shard, row, samples, clipped,
+  warnings, attributes
+- `labels/NAME.parquet`: a row for each clip; the ordered label list is in the schema's metadata
+- `shards/NNNNN.arrow`: Arrow IPC, uncompressed, batches of one row, which is one clip: large_list<int16>
+- `index/*.npy`: where each clip is, and label tables in CSR form; memory-mapped by the reader
+- `failures.parquet`: id, path and error of each clip that could not be read
+- `journal/`: only while packing: a JSON file for each finished shard
+- `run.json`: from where, when and how fast: the only file that differs from run to run
 """
 
+import contextlib
 import hashlib
 import json
 import os
 import re
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +28,7 @@ CLIPS = "clips.parquet"
 FAILURES = "failures.parquet"
 RUN = "run.json"
 JOURNAL = "journal"
+LOCK = ".lock"
 TEMPORARY = ".partial"  # suffix of a file that is being written
 
 
@@ -35,6 +39,15 @@ def shard_file(shard: int) -> str:
     'shards/00003.arrow'
     """
     return f"shards/{shard:05d}.arrow"
+
+
+def journal_file(shard: int) -> str:
+    """Where a shard's journal entry lies: the shard is finished if this is there.
+
+    >>> journal_file(3)
+    'journal/00003.json'
+    """
+    return f"{JOURNAL}/{shard:05d}.json"
 
 
 def label_file(label_set: str) -> str:
@@ -48,6 +61,19 @@ def label_file(label_set: str) -> str:
     return f"labels/{label_set}.parquet"
 
 
+def printable(text: str) -> str:
+    r"""Text that every encoding of a pack can hold: bytes of a file name that are not UTF-8 are spelled out.
+
+    >>> printable("caf\udce9.wav")
+    'caf\\xe9.wav'
+    """
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError:
+        return text.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+    return text
+
+
 def digest(path: Path) -> str:
     """BLAKE2b-256 of a file, in hexadecimal digits."""
     state = hashlib.blake2b(digest_size=32)
@@ -57,24 +83,29 @@ def digest(path: Path) -> str:
     return state.hexdigest()
 
 
+def temporary_for(path: Path) -> Path:
+    """Where a file is written until it is complete; another process takes another name."""
+    return path.with_name(f"{path.name}.{os.getpid()}{TEMPORARY}")
+
+
 def publish(temporary: Path, path: Path) -> None:
     """Give a finished temporary file its name, after its bytes have reached the disk."""
-    with temporary.open("rb+") as file:
-        os.fsync(file.fileno())
+    _sync(temporary, os.O_RDWR)
     temporary.replace(path)
-    _sync_folder(path.parent)
+    if os.name == "posix":
+        _sync(path.parent, os.O_RDONLY)
 
 
 def write_json(path: Path, value: Any) -> None:
     """Write JSON so that the file is either there in full or not at all."""
-    temporary = path.with_name(f"{path.name}.{os.getpid()}{TEMPORARY}")
-    temporary.write_text(json.dumps(value, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    temporary = temporary_for(path)
+    temporary.write_text(json.dumps(value, indent=1) + "\n", encoding="ascii")
     publish(temporary, path)
 
 
 def write_array(path: Path, array: np.ndarray) -> None:
     """Write a .npy file so that it is either there in full or not at all."""
-    temporary = path.with_name(f"{path.name}.{os.getpid()}{TEMPORARY}")
+    temporary = temporary_for(path)
     with temporary.open("wb") as file:
         np.save(file, array)
     publish(temporary, path)
@@ -84,15 +115,48 @@ def write_table(path: Path, table: Any) -> None:
     """Write an Arrow table as Parquet so that the file is either there in full or not at all."""
     import pyarrow.parquet as pq
 
-    temporary = path.with_name(f"{path.name}.{os.getpid()}{TEMPORARY}")
+    temporary = temporary_for(path)
     pq.write_table(table, temporary, compression="zstd")
     publish(temporary, path)
 
 
-def _sync_folder(folder: Path) -> None:
-    if os.name != "posix":
+@contextlib.contextmanager
+def locked(out: Path) -> Iterator[None]:
+    """Hold a pack's folder against other writers; the lock goes with the process, also if it is killed.
+
+    Raises:
+        ValueError: another process holds it.
+    """
+    try:
+        import fcntl
+    except ImportError:  # no such locks on Windows: two runs into one folder are then not noticed
+        yield
         return
-    descriptor = os.open(folder, os.O_RDONLY)
+    path = out / LOCK
+    while True:
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            holder = os.read(descriptor, 32).decode(errors="replace").strip() or "unknown"
+            os.close(descriptor)
+            raise ValueError(
+                f"{out}: another process (pid {holder}) is writing this pack; wait, or give another folder"
+            ) from None
+        if path.exists() and os.fstat(descriptor).st_ino == path.stat().st_ino:
+            break
+        os.close(descriptor)  # its holder finished, and removed it, between our two steps
+    try:
+        os.ftruncate(descriptor, 0)
+        os.write(descriptor, str(os.getpid()).encode())
+        yield
+    finally:
+        path.unlink(missing_ok=True)
+        os.close(descriptor)
+
+
+def _sync(path: Path, mode: int) -> None:
+    descriptor = os.open(path, mode)
     try:
         os.fsync(descriptor)
     finally:

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from auricle.shards.layout import CLIPS, FORMAT, JOURNAL, MANIFEST, digest, label_file
+from auricle.shards.layout import CLIPS, FAILURES, FORMAT, JOURNAL, MANIFEST, digest, label_file
 
 
 def read_manifest(path: Path) -> dict[str, Any]:
@@ -23,7 +23,7 @@ def read_manifest(path: Path) -> dict[str, Any]:
             raise ValueError(f"{path}: no such folder; expected a pack, as `auricle pack` writes it")
         if (path / JOURNAL).is_dir():
             raise ValueError(
-                f"{path}: packing was not finished; run the same `auricle pack` again to continue it"
+                f"{path}: packing was not finished; the same `auricle pack` again goes on where it was"
             )
         raise ValueError(f"{path}: not a pack: {MANIFEST} is missing; `auricle pack SOURCE OUT` makes one")
     try:
@@ -79,7 +79,7 @@ class Pack:
 
     @cached_property
     def groups(self) -> np.ndarray:
-        """(N,) source recordings."""
+        """(N,) source recording of each clip."""
         return self._column("group")
 
     def attributes(self, name: str) -> np.ndarray:
@@ -102,6 +102,13 @@ class Pack:
         if "attributes" not in pq.read_schema(self.path / CLIPS).names:
             return None
         return pq.read_table(self.path / CLIPS, columns=["attributes"])["attributes"].combine_chunks()
+
+    @cached_property
+    def failures(self) -> list[dict[str, str]]:
+        """Clips of the source that could not be read: id, path, error."""
+        import pyarrow.parquet as pq
+
+        return pq.read_table(self.path / FAILURES).to_pylist()
 
     def samples(self, clip: int) -> np.ndarray:
         """(n,) int16: a whole clip, as a read-only view of the mapped file."""
@@ -139,17 +146,15 @@ class Pack:
         counts = np.clip(self.lengths[clips] - offsets, 0, length)
         starts = self._offsets[clips] + offsets
         shards = self._shards[clips]
-        for shard in np.unique(shards):
-            self._map(shard)
-        maps = self._maps
+        maps = {int(shard): self._map(shard) for shard in np.unique(shards)}
         if counts.size and counts.min() == length:
             for row, shard, start in zip(out, shards.tolist(), starts.tolist(), strict=True):
-                row[:] = maps[shard][start : start + length]  # type: ignore[index]
+                row[:] = maps[shard][start : start + length]
             return out
         for row, shard, start, count in zip(
             out, shards.tolist(), starts.tolist(), counts.tolist(), strict=True
         ):
-            row[:count] = maps[shard][start : start + count]  # type: ignore[index]
+            row[:count] = maps[shard][start : start + count]
             row[count:] = 0
         return out
 

@@ -1,9 +1,7 @@
 """Clip rows and their samples -> the files of a pack. What runs where is the engine's business."""
 
-import hashlib
-import json
-import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,41 +10,37 @@ import pyarrow as pa
 
 from auricle import __version__
 from auricle.datasets import Clip
-from auricle.shards.labels import write_labels
+from auricle.shards.labels import Labels, write_labels
 from auricle.shards.layout import (
     CLIPS,
     FAILURES,
     FORMAT,
-    JOURNAL,
     MANIFEST,
-    TEMPORARY,
     digest,
+    journal_file,
+    printable,
     publish,
     shard_file,
+    temporary_for,
     write_array,
     write_json,
     write_table,
 )
+from auricle.shards.source import relative
 
 SCHEMA = pa.schema([pa.field("samples", pa.large_list(pa.field("item", pa.int16(), nullable=False)))])
-MEASURED = (
-    "samples",
-    "audible",
-    "clipped",
-    "warnings",
-)  # of each clip; audible: up to the last non-zero sample
-# A pack has at most this many shards, so that a reader can keep all of them mapped (1024 open files are usual).
-MOST_SHARDS = 512
-FEWEST_CLIPS = 64
+INDEX = {"shard": np.int32, "offset": np.int64, "samples": np.int64, "audible": np.int64}
+MEASURED = ("samples", "audible", "clipped", "warnings")  # of each clip; audible: up to its last sound
+LOOK_BACK = 65536  # samples looked at at a time for the last that is not zero
 
 
-def clips_per_shard(num_clips: int) -> int:
-    """How many clips go into a shard: a function of the corpus alone.
+@dataclass(frozen=True, kw_only=True)
+class Decoded:
+    """A clip as it goes into a shard: (N,) int16 samples, how many were clipped, what was odd about it."""
 
-    >>> clips_per_shard(2000), clips_per_shard(2_000_000)
-    (64, 3907)
-    """
-    return max(FEWEST_CLIPS, -(-num_clips // MOST_SHARDS))
+    pcm: np.ndarray
+    clipped: int
+    warnings: list[str]
 
 
 def to_int16(samples: np.ndarray) -> tuple[np.ndarray, int]:
@@ -64,41 +58,53 @@ def to_int16(samples: np.ndarray) -> tuple[np.ndarray, int]:
     return scaled.astype(np.int16), clipped
 
 
-def write_shard(
-    out: Path, shard: int, decoded: Iterator[tuple[np.ndarray, list[str]] | str]
-) -> dict[str, Any]:
+def write_shard(out: Path, shard: int, decoded: Iterable[Decoded | str]) -> dict[str, Any]:
     """Write one shard and its journal entry.
 
     Args:
         out: the pack's folder.
         shard: its number.
-        decoded: for every clip of the shard in order, ((N,) float32 samples, warnings), or why it failed.
+        decoded: for every clip of the shard in order, its samples, or why there are none.
 
     Returns:
         The journal entry: checksum, and a row for each clip.
     """
     path = out / shard_file(shard)
-    temporary = path.with_name(f"{path.name}.{os.getpid()}{TEMPORARY}")
+    temporary = temporary_for(path)
     rows: list[dict[str, Any]] = []
     with pa.OSFile(str(temporary), "wb") as sink, pa.ipc.new_file(sink, SCHEMA) as writer:
         for item in decoded:
             if isinstance(item, str):
-                rows.append({"error": item})
+                rows.append({"error": printable(item)})
                 continue
-            pcm, clipped = to_int16(item[0])
-            offsets = pa.array([0, pcm.size], pa.int64())
-            column = pa.LargeListArray.from_arrays(offsets, pa.array(pcm), type=SCHEMA.field(0).type)
+            offsets = pa.array([0, item.pcm.size], pa.int64())
+            column = pa.LargeListArray.from_arrays(offsets, pa.array(item.pcm), type=SCHEMA.field(0).type)
             # One batch a clip: memory holds one clip at a time, however long the shard.
             writer.write_batch(pa.record_batch([column], schema=SCHEMA))
-            audible = int(pcm.size - np.argmax(pcm[::-1] != 0)) if pcm.any() else 0
-            rows.append({"samples": pcm.size, "audible": audible, "clipped": clipped, "warnings": item[1]})
+            rows.append(
+                {
+                    "samples": item.pcm.size,
+                    "audible": _audible(item.pcm),
+                    "clipped": item.clipped,
+                    "warnings": [printable(warning) for warning in item.warnings],
+                }
+            )
     good = [row for row in rows if "error" not in row]
     for row, offset in zip(good, _sample_offsets(temporary), strict=True):
         row["offset"] = offset
     entry = {"shard": shard, "bytes": temporary.stat().st_size, "blake2b": digest(temporary), "clips": rows}
     publish(temporary, path)
-    write_json(out / JOURNAL / f"{shard:05d}.json", entry)
+    write_json(out / journal_file(shard), entry)
     return entry
+
+
+def _audible(pcm: np.ndarray) -> int:
+    """Samples up to the last that is not zero, looked for from the end."""
+    for end in range(len(pcm), 0, -LOOK_BACK):
+        start = max(end - LOOK_BACK, 0)
+        if (found := np.flatnonzero(pcm[start:end])).size:
+            return start + int(found[-1]) + 1
+    return 0
 
 
 def _sample_offsets(path: Path) -> Iterator[int]:
@@ -107,43 +113,9 @@ def _sample_offsets(path: Path) -> Iterator[int]:
         base = file.read_buffer().address
         reader = pa.ipc.open_file(file)
         for index in range(reader.num_record_batches):
-            values = reader.get_batch(index).column(0).values
-            position = values.buffers()[1].address - base if len(values) else 0
+            position = reader.get_batch(index).column(0).values.buffers()[1].address - base
             assert position % 2 == 0, "Arrow aligns buffers to 8 bytes"
             yield position // 2
-
-
-def fingerprint(clips: Sequence[Clip], root: Path, rate: int, *, labels: bool) -> str:
-    """What identifies a source: its clips in order, the sizes of their files, the rate, and the labels if asked."""
-    state = hashlib.blake2b(digest_size=16)
-    sizes: dict[str, int] = {}
-    for clip in clips:
-        if clip.path not in sizes:
-            sizes[clip.path] = _size(clip.path)
-        row: list[Any] = [clip.id, relative(clip.path, root), sizes[clip.path], clip.start, clip.end]
-        if labels:
-            row = [clip.id, clip.labels, clip.scores]
-        else:
-            row += [clip.split, clip.group, sorted(clip.attributes.items())]
-        state.update(json.dumps(row, ensure_ascii=True).encode() + b"\n")
-    state.update(f"rate {rate}".encode())
-    return state.hexdigest()
-
-
-def _size(path: str) -> int:
-    try:
-        return Path(path).stat().st_size
-    except OSError:
-        return -1
-
-
-def relative(path: str, root: Path) -> str:
-    """A path as the pack keeps it: from the source's folder, so that a pack does not depend on where that is.
-
-    >>> relative("data/a/b.wav", Path("data"))
-    'a/b.wav'
-    """
-    return Path(os.path.relpath(path, root)).as_posix()
 
 
 def finish_pack(
@@ -152,8 +124,6 @@ def finish_pack(
     read_entry: Callable[[int], dict[str, Any]],
     *,
     root: Path,
-    num_shards: int,
-    label_set: str,
     header: dict[str, Any],
 ) -> dict[str, Any]:
     """Write tables, index and, last, the manifest, from the journal of all shards.
@@ -163,33 +133,28 @@ def finish_pack(
         clips: all clips of the source, in order.
         read_entry: shard number -> its journal entry.
         root: the source's folder.
-        num_shards: how many there are.
-        label_set: name of the set that holds the clips' labels.
-        header: what the manifest says first.
+        header: as `manifest_header` made it.
 
     Returns:
         The manifest.
     """
     kept: list[Clip] = []
     failed: list[tuple[Clip, str]] = []
-    columns: dict[str, list[Any]] = {name: [] for name in ("shard", "row", *MEASURED)}
-    offsets: list[int] = []
+    columns: dict[str, list[Any]] = {name: [] for name in ("shard", "row", "offset", *MEASURED)}
     shards = []
     queue = iter(clips)
-    for shard in range(num_shards):
+    for shard in range(header["num_shards"]):
         entry = read_entry(shard)
         row = 0
         for result in entry["clips"]:
             clip = next(queue)
             if "error" in result:
-                failed.append((clip, result["error"]))
+                failed.append((clip, _unrooted(result["error"], clip, root)))
                 continue
             kept.append(clip)
-            offsets.append(result["offset"])
-            for name, value in (("shard", shard), ("row", row)):
+            warnings = [_unrooted(warning, clip, root) for warning in result["warnings"]]
+            for name, value in (result | {"shard": shard, "row": row, "warnings": warnings}).items():
                 columns[name].append(value)
-            for name in MEASURED:
-                columns[name].append(result[name])
             row += 1
         shards.append(
             {"file": shard_file(shard), "clips": row, "bytes": entry["bytes"], "blake2b": entry["blake2b"]}
@@ -198,19 +163,10 @@ def finish_pack(
     write_table(out / CLIPS, _clip_table(kept, columns, root))
     write_table(out / FAILURES, _failure_table(failed, root))
     files = {name: digest(out / name) for name in (CLIPS, FAILURES)}
-    for name, array in {
-        "shard": np.array(columns["shard"], dtype=np.int32),
-        "offset": np.array(offsets, dtype=np.int64),
-        "samples": np.array(columns["samples"], dtype=np.int64),
-        "audible": np.array(columns["audible"], dtype=np.int64),
-    }.items():
-        write_array(out / f"index/{name}.npy", array)
-        files[f"index/{name}.npy"] = digest(out / f"index/{name}.npy")
-    labels = [
-        clip.labels if clip.scores is None else dict(zip(clip.labels, clip.scores, strict=True))
-        for clip in kept
-    ]
-    label_entry = write_labels(out, label_set, [clip.id for clip in kept], labels)
+    for name, dtype in INDEX.items():
+        file = f"index/{name}.npy"
+        write_array(out / file, np.array(columns[name], dtype=dtype))
+        files[file] = digest(out / file)
     total = sum(columns["samples"])
     manifest = header | {
         "clips": len(kept),
@@ -219,7 +175,10 @@ def finish_pack(
         "seconds": total / header["rate"],
         "clipped_samples": sum(columns["clipped"]),
         "clips_with_warnings": sum(1 for messages in columns["warnings"] if messages),
-        "label_sets": {label_set: label_entry},
+        "label_sets": {
+            name: write_source_labels(out, name, kept) | {"source": source}
+            for name, source in header["label_sets"].items()
+        },
         "shards": shards,
         "files": files,
     }
@@ -227,10 +186,23 @@ def finish_pack(
     return manifest
 
 
+def _unrooted(message: str, clip: Clip, root: Path) -> str:
+    return message.replace(printable(clip.path), relative(clip.path, root))
+
+
+def write_source_labels(out: Path, label_set: str, clips: Sequence[Clip]) -> dict[str, Any]:
+    """Write the labels that a pack's clips bring as a label set; its entry for the manifest is returned."""
+    labels: list[Labels] = [
+        clip.labels if clip.scores is None else dict(zip(clip.labels, clip.scores, strict=True))
+        for clip in clips
+    ]
+    return write_labels(out, label_set, [printable(clip.id) for clip in clips], labels)
+
+
 def manifest_header(
-    *, rate: int, source: str, source_print: str, label_print: str, per_shard: int
+    *, rate: int, source: str, fingerprint: str, num_shards: int, label_sets: dict[str, str]
 ) -> dict[str, Any]:
-    """The part of a manifest that is known before anything is decoded."""
+    """The part of a manifest that is known before anything is decoded; `label_sets`: name -> fingerprint."""
     import soxr
 
     return {
@@ -240,20 +212,20 @@ def manifest_header(
         "resampler": f"soxr {soxr.__version__} HQ",
         "auricle": __version__,
         "source": source,
-        "fingerprint": source_print,
-        "label_fingerprint": label_print,
-        "clips_per_shard": per_shard,
+        "fingerprint": fingerprint,
+        "num_shards": num_shards,
+        "label_sets": label_sets,
     }
 
 
 def _clip_table(clips: Sequence[Clip], columns: dict[str, list[Any]], root: Path) -> pa.Table:
     table = {
-        "id": pa.array([clip.id for clip in clips], pa.string()),
-        "path": pa.array([relative(clip.path, root) for clip in clips], pa.string()),
+        "id": _text(clip.id for clip in clips),
+        "path": _text(relative(clip.path, root) for clip in clips),
         "start": pa.array([clip.start for clip in clips], pa.float64()),
         "end": pa.array([clip.end for clip in clips], pa.float64()),
-        "group": pa.array([clip.group for clip in clips], pa.string()),
-        "split": pa.array([clip.split for clip in clips], pa.string()),
+        "group": _text(clip.group for clip in clips),
+        "split": _text(clip.split for clip in clips),
         "shard": pa.array(columns["shard"], pa.int32()),
         "row": pa.array(columns["row"], pa.int32()),
         "samples": pa.array(columns["samples"], pa.int64()),
@@ -263,7 +235,7 @@ def _clip_table(clips: Sequence[Clip], columns: dict[str, list[Any]], root: Path
     }
     names = list(dict.fromkeys(name for clip in clips for name in clip.attributes))
     if names:
-        values = [pa.array([clip.attributes.get(name) for clip in clips], pa.string()) for name in names]
+        values = [_text(clip.attributes.get(name) for clip in clips) for name in names]
         table["attributes"] = pa.StructArray.from_arrays(values, names)
     return pa.table(table)
 
@@ -271,8 +243,12 @@ def _clip_table(clips: Sequence[Clip], columns: dict[str, list[Any]], root: Path
 def _failure_table(failed: Sequence[tuple[Clip, str]], root: Path) -> pa.Table:
     return pa.table(
         {
-            "id": pa.array([clip.id for clip, _ in failed], pa.string()),
-            "path": pa.array([relative(clip.path, root) for clip, _ in failed], pa.string()),
-            "error": pa.array([error for _, error in failed], pa.string()),
+            "id": _text(clip.id for clip, _ in failed),
+            "path": _text(relative(clip.path, root) for clip, _ in failed),
+            "error": _text(error for _, error in failed),
         }
     )
+
+
+def _text(values: Iterable[str | None]) -> pa.Array:
+    return pa.array([None if value is None else printable(value) for value in values], pa.string())

@@ -1,0 +1,6 @@
+"""One job over many files, in local processes: packing, and whatever else goes file by file."""
+
+from auricle.engine.packing import pack
+from auricle.engine.processes import WorkerDied, default_jobs, run_files
+
+__all__ = ["WorkerDied", "default_jobs", "pack", "run_files"]

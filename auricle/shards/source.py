@@ -1,0 +1,94 @@
+"""What a source is, before anything is decoded: its fingerprints, and how it is cut into shards."""
+
+import hashlib
+import json
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from auricle.datasets import Clip
+from auricle.shards.layout import printable
+
+# A reader keeps all shards mapped, and 1024 open files are a usual limit: at most 2 x 256 shards and one.
+MOST_SHARDS = 256
+FEWEST_CLIPS = 64
+FEWEST_BYTES = 64_000_000
+
+
+def file_sizes(clips: Sequence[Clip]) -> list[int]:
+    """Bytes of each clip's file; -1 where there is none."""
+    sizes: dict[str, int] = {}
+    for clip in clips:
+        if clip.path not in sizes:
+            try:
+                sizes[clip.path] = Path(clip.path).stat().st_size
+            except (OSError, ValueError):
+                sizes[clip.path] = -1
+    return [sizes[clip.path] for clip in clips]
+
+
+def cut_into_shards(clips: Sequence[Clip], sizes: Sequence[int], rate: int) -> list[range]:
+    """Which clips go into which shard: a function of the source alone, whoever works first.
+
+    A shard is closed at 64 clips or 64 MB of files (of PCM, where a clip's length is known), more in a
+    corpus that would otherwise have more than 512 shards.
+
+    >>> clips = [Clip(id=str(i), path=f"{i}.ogg") for i in range(150)]
+    >>> cut_into_shards(clips, [50_000] * 150, rate=16000)
+    [range(0, 64), range(64, 128), range(128, 150)]
+    """
+    weights = [
+        2 * rate * (clip.end - (clip.start or 0.0)) if clip.end is not None else max(size, 0)
+        for clip, size in zip(clips, sizes, strict=True)
+    ]
+    most_clips = max(FEWEST_CLIPS, -(-len(clips) // MOST_SHARDS))
+    most_bytes = max(FEWEST_BYTES, sum(weights) / MOST_SHARDS)
+    shards, first, weight = [], 0, 0.0
+    for position, more in enumerate(weights):
+        weight += more
+        if position + 1 - first >= most_clips or weight >= most_bytes:
+            shards.append(range(first, position + 1))
+            first, weight = position + 1, 0.0
+    if first < len(clips):
+        shards.append(range(first, len(clips)))
+    return shards
+
+
+def audio_fingerprint(clips: Sequence[Clip], sizes: Sequence[int], root: Path, rate: int) -> str:
+    """What identifies a pack: rate, and per clip its id, file, size, range, split, group and attributes."""
+    return _fingerprint(
+        rate,
+        (
+            (clip.id, relative(clip.path, root), size, clip.start, clip.end, clip.split, clip.group)
+            + tuple(sorted(clip.attributes.items()))
+            for clip, size in zip(clips, sizes, strict=True)
+        ),
+    )
+
+
+def label_fingerprint(clips: Sequence[Clip]) -> str:
+    """What identifies the labels that a source brings.
+
+    >>> one, two = (label_fingerprint([Clip(id="a", path="a.wav", labels=(label,))]) for label in ("x", "y"))
+    >>> one == two
+    False
+    """
+    return _fingerprint(((clip.id, clip.labels, clip.scores)) for clip in clips)
+
+
+def _fingerprint(*parts: Any) -> str:
+    state = hashlib.blake2b(digest_size=16)
+    for part in parts:
+        for row in [part] if isinstance(part, int) else part:
+            state.update(json.dumps(row).encode() + b"\n")
+    return state.hexdigest()
+
+
+def relative(path: str, root: Path) -> str:
+    """A path as a pack keeps it: from the source's folder, so that a pack does not depend on where that is.
+
+    >>> relative("data/a/b.wav", Path("data"))
+    'a/b.wav'
+    """
+    return printable(Path(os.path.relpath(path, root)).as_posix())
