@@ -4,7 +4,7 @@ Source: Piczak, "ESC: Dataset for Environmental Sound Classification", ACM Multi
 the takes of one Freesound recording together, but for four recordings that were cut into clips of two
 classes (hen and rooster, clock alarm and clock tick) and stand in two folds as published. Their groups
 carry the fold as a suffix, so that the official folds can be used; attribute `freesound_id` has the
-plain number for whoever wants to leave these ten clips out.
+plain number for whoever wants to leave these nine clips out.
 """
 
 import csv

@@ -216,7 +216,7 @@ def _on_finished(out: Path, header: dict[str, Any], clips: Sequence[Clip], label
     if label_set in manifest["label_sets"]:
         if manifest["label_sets"][label_set].get("source") != source:
             raise ValueError(
-                f"{out}: these recordings are packed already, but label set {label_set!r} holds other labels; "
+                f"{out}: these recordings are packed, but label set {label_set!r} holds other labels; "
                 "give the new ones another name: they are added without decoding"
             )
         return

@@ -190,17 +190,32 @@ class Pack:
         self._check_label_set(label_set)
         entry = self.manifest["label_sets"][label_set]
         out = np.zeros((len(clips), entry["labels"]), dtype=np.float32)
-        has_scores = soft and entry["soft"]
-        names = ("soft_indptr", "soft_indices") if has_scores else ("indptr", "indices")
-        indptr, indices = (self._index(label_set, name) for name in names)
-        clips = np.asarray(clips)
-        starts, counts = indptr[clips], indptr[clips + 1] - indptr[clips]
+        if soft and entry["soft"]:
+            rows, positions, columns = self._pairs(clips, label_set, "soft_indptr", "soft_indices")
+            out[rows, columns] = self._index(label_set, "soft_scores")[positions]
+        else:
+            rows, _, columns = self._pairs(clips, label_set, "indptr", "indices")
+            out[rows, columns] = 1.0
+        return out
+
+    def _pairs(self, clips: np.ndarray, label_set: str, indptr: str, indices: str) -> tuple[np.ndarray, ...]:
+        """CSR rows of some clips, flat: row in the batch, position in the index, column."""
+        bounds = self._index(label_set, indptr)
+        clips = np.asarray(clips, dtype=np.int64)
+        counts = bounds[clips + 1] - bounds[clips]
         rows = np.repeat(np.arange(len(clips)), counts)
         within = np.arange(len(rows)) - np.repeat(np.cumsum(counts) - counts, counts)
-        positions = np.repeat(starts, counts) + within
-        out[rows, indices[positions]] = (
-            self._index(label_set, "soft_scores")[positions] if has_scores else 1.0
-        )
+        positions = np.repeat(bounds[clips], counts) + within
+        return rows, positions, self._index(label_set, indices)[positions]
+
+    def unknown(self, clips: np.ndarray, label_set: str = "labels") -> np.ndarray:
+        """(B, K) bool: labels of which it is not known whether they hold; False everywhere in most sets."""
+        self._check_label_set(label_set)
+        entry = self.manifest["label_sets"][label_set]
+        out = np.zeros((len(clips), entry["labels"]), dtype=bool)
+        if f"index/{label_set}.unknown_indptr.npy" in entry["files"]:
+            rows, _, columns = self._pairs(clips, label_set, "unknown_indptr", "unknown_indices")
+            out[rows, columns] = True
         return out
 
     def select(
