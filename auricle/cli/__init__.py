@@ -43,7 +43,7 @@ def _start(
 for _verb, _example in (
     (tag, "auricle tag film.mp4 recordings/ --top 3"),
     (pack, "auricle pack meta.csv out/pack"),
-    (train, "auricle train --data out/pack --out out/run --recipe esc50_compact"),
+    (train, "auricle train --data out/pack --out out/run --recipe compact-esc50"),
     (evaluate, "auricle evaluate out/run/best out/pack --split fold5"),
     (check, "auricle check out/run/best"),
     (export, "auricle export out/run/best model.onnx"),

@@ -1,6 +1,5 @@
 """Verbs over models: train, check, export, models."""
 
-import dataclasses
 import json
 import sys
 from pathlib import Path
@@ -37,16 +36,10 @@ def train(
     Resumed after a kill, a run on a CPU ends with the same weights, bit for bit, as one never stopped.
     """
     settings = assignments(set_ or [], "--set")
-    from auricle.recipes import RECIPES
-    from auricle.training import configure
+    from auricle.recipes import configure
     from auricle.training import train as train_model
 
-    if recipe not in RECIPES:
-        raise typer.BadParameter(
-            f"no recipe {recipe!r}; there are: {', '.join(RECIPES)}", param_hint="--recipe"
-        )
-    config = configure(RECIPES[recipe](data), settings)
-    config = dataclasses.replace(config, device=device, threads=threads)
+    config = configure(recipe, data=data, settings=settings, device=device, threads=threads)
     print(train_model(config, out, resume=resume))
 
 
@@ -88,12 +81,17 @@ def models(
 
     The figures are counted on the nets themselves, with a last layer as wide as --classes.
     """
-    from auricle.models.counting import describe_models
+    from auricle.models import describe_models
 
     rows = describe_models(num_classes=classes)
     if format is ReportFormat.json:
         print(json.dumps(rows, indent=2))
         return
-    columns = ["name", "weights>", "multiplies>", "input", "source"]
-    cells = [[f"{row[name]:,}" if isinstance(row[name], int) else row[name] for name in row] for row in rows]
-    print_table(sys.stdout, columns, cells)
+    columns = ("name", "weights", "multiplies", "input", "source")
+    heads = [f"{name}>" if name in ("weights", "multiplies") else name for name in columns]
+    cells = [[_cell(row[name]) for name in columns] for row in rows]
+    print_table(sys.stdout, heads, cells)
+
+
+def _cell(value: int | str) -> str:
+    return f"{value:,}" if isinstance(value, int) else value

@@ -1,0 +1,367 @@
+"""The command line: its surface is frozen, results stand alone on standard output, errors are one line."""
+
+import csv
+import io
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+import typer
+from tiny_model import LABELS, save_file
+
+from auricle.cli import app, main
+from auricle.cli.output import assignments, describe, missing, show_warning
+
+SURFACE = Path(__file__).parent / "cli_surface.txt"
+COMMANDS = typer.main.get_command(app).commands  # type: ignore[attr-defined]
+
+
+def run(capsys: pytest.CaptureFixture[str], *arguments: object) -> tuple[int, str, str]:
+    """Exit status, standard output, standard error."""
+    with pytest.raises(SystemExit) as ended:
+        main([str(argument) for argument in arguments])
+    printed = capsys.readouterr()
+    return int(ended.value.code or 0), printed.out, printed.err
+
+
+def one_line_error(err: str) -> str:
+    lines = err.splitlines()
+    assert len(lines) == 1 and lines[0].startswith("auricle: error: ")
+    return lines[0]
+
+
+@pytest.fixture(scope="session")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A very small model that nobody trained, as an ONNX file."""
+    return save_file(tmp_path_factory.mktemp("model") / "tiny.onnx")
+
+
+@pytest.fixture
+def recordings(tmp_path: Path) -> Path:
+    folder = tmp_path / "recordings"
+    folder.mkdir()
+    noise = np.random.default_rng(1).uniform(-0.5, 0.5, 2 * 22050)
+    soundfile.write(folder / "a.wav", noise, 22050)
+    soundfile.write(folder / "b, c.flac", noise[:11025], 22050)
+    (folder / "notes.txt").write_text("not a recording")
+    return folder
+
+
+# --- the surface
+
+
+def surface() -> str:
+    """Each verb with its arguments and options, one a line."""
+    lines = []
+    for verb, command in COMMANDS.items():
+        for parameter in command.params:
+            if parameter.name != "help":
+                lines.append(f"{verb} {max(parameter.opts, key=len)}")
+    return "\n".join(lines) + "\n"
+
+
+def test_verbs_and_options_are_the_frozen_ones() -> None:
+    # A new or renamed option is a decision: change tests/cli_surface.txt by hand, and the changelog.
+    assert surface() == SURFACE.read_text()
+
+
+@pytest.mark.parametrize("verb", COMMANDS)
+def test_every_verb_has_help_with_an_example(verb: str, capsys: pytest.CaptureFixture[str]) -> None:
+    status, out, err = run(capsys, verb, "--help")
+    assert status == 0 and not err
+    assert f"Example: auricle {verb}" in out
+    assert len(out.splitlines()) > 8
+
+
+def test_help_imports_nothing_heavy() -> None:
+    code = (
+        "import sys; sys.argv = ['auricle', '--help']\n"
+        "from auricle.cli import main\n"
+        "try: main()\n"
+        "finally: print(*sys.modules)"
+    )
+    modules = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    loaded = {name.split(".")[0] for name in modules.splitlines()[-1].split()}
+    assert "auricle" in loaded
+    heavy = "torch scipy pyarrow av onnxruntime matplotlib numpy soundfile soxr safetensors".split()
+    assert not loaded & set(heavy)
+
+
+def test_the_version_is_printed(capsys: pytest.CaptureFixture[str]) -> None:
+    status, out, _ = run(capsys, "--version")
+    assert status == 0 and out.startswith("auricle 0.")
+
+
+# --- exit status and errors
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["nonesuch"],
+        ["tag"],
+        ["tag", "a.wav", "--format", "xml"],
+        ["tag", "a.wav", "--top", "0"],
+        ["tag", "a.wav", "--threshold", "2"],
+        ["tag", "a.wav", "--start", "3", "--end", "2"],
+        ["tag", "a.wav", "--raw", "16000"],
+        ["tag", "a.wav", "--raw", "16000,1,s17le"],
+        ["train", "--data", "x", "--out", "y", "--recipe", "z", "--set", "epochs"],
+        ["evaluate", "default", "pack", "--where", "licence"],
+        ["export", "default", "model.txt"],
+    ],
+    ids=" ".join,
+)
+def test_wrong_usage_ends_with_2(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    status, out, err = run(capsys, *arguments)
+    assert status == 2
+    assert not out
+    assert "Error: " in err and "Traceback" not in err
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["tag", "a.wav", "--model", "nonesuch"],
+        ["pack", "nonesuch", "out"],
+        ["evaluate", "nonesuch", "nonesuch-pack"],
+        ["check", "nonesuch"],
+        ["export", "nonesuch", "model.onnx"],
+    ],
+    ids=" ".join,
+)
+def test_a_failure_ends_with_1_and_one_line(
+    arguments: list[str], capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    status, out, err = run(capsys, *arguments)
+    assert status == 1
+    assert not out
+    assert "nonesuch" in one_line_error(err)
+
+
+def test_an_unknown_recipe_is_answered_with_the_known(capsys: pytest.CaptureFixture[str]) -> None:
+    pytest.importorskip("torch", reason="torch is not installed")
+    status, _, err = run(capsys, "train", "--data", "x", "--out", "y", "--recipe", "nonesuch")
+    assert status == 1
+    assert "nonesuch" in one_line_error(err) and "compact-esc50" in err
+
+
+def test_debugging_lets_the_error_through(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AURICLE_DEBUG", "1")
+    with pytest.raises(ValueError, match="nonesuch"):
+        main(["check", "nonesuch"])
+
+
+def test_what_is_not_expected_says_so() -> None:
+    assert describe(KeyError("x")).startswith("KeyError: 'x' (not expected")
+    assert describe(ValueError("one\n  two")) == "one two"
+    assert describe(PermissionError(13, "Permission denied", "a.wav")) == "a.wav: Permission denied"
+
+
+def test_a_missing_extra_is_named() -> None:
+    assert "pip install 'auricle[train]'" in missing("torch")
+    assert describe(ModuleNotFoundError("no", name="onnxscript.x")) == missing("onnxscript")
+    assert "pip install numpy" in missing("numpy")
+
+
+def test_warnings_are_one_line_and_those_about_code_are_left_out(capsys: pytest.CaptureFixture[str]) -> None:
+    show_warning("the file\nends early", UserWarning)
+    show_warning("use another function", DeprecationWarning)
+    assert capsys.readouterr().err == "auricle: warning: the file ends early\n"
+
+
+def test_assignments_are_refused_twice() -> None:
+    with pytest.raises(typer.BadParameter, match="given twice"):
+        assignments(["a=1", "a=2"], "--set")
+
+
+def test_a_reader_that_stops_early_is_no_error(model: Path, recordings: Path) -> None:
+    tag = f"{sys.executable} -m auricle tag '{recordings}' --windows --format csv --model '{model}'"
+    command = f"{tag} | true; exit ${{PIPESTATUS[0]}}"
+    done = subprocess.run(["bash", "-c", command], capture_output=True, text=True)
+    assert "Traceback" not in done.stderr and "Broken" not in done.stderr
+
+
+# --- tag
+
+
+def test_tag_writes_a_table_for_people(
+    model: Path, recordings: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    status, out, err = run(capsys, "tag", recordings / "a.wav", "--model", model, "--windows")
+    assert (status, err) == (0, "")
+    lines = out.splitlines()
+    assert lines[0] == f"{recordings / 'a.wav'}  (2.0 s)"
+    assert lines[1].split() == ["score", "label"]
+    assert {line.split()[1] for line in lines[2:5]} == set(LABELS)
+    assert lines[6].split() == ["from", "to", "sounds"]
+    assert [line.split()[:2] for line in lines[7:9]] == [["0.0", "0.2"], ["0.2", "0.5"]]
+    assert "\x1b" not in out  # no colours where there is no terminal
+
+
+def test_tag_writes_json_lines_and_nothing_else_to_standard_output(
+    model: Path, recordings: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    status, out, _ = run(capsys, "tag", recordings, "--model", model, "--format", "jsonl", "--top", 2)
+    assert status == 0
+    results = [json.loads(line) for line in out.splitlines()]
+    assert [Path(result["path"]).name for result in results] == ["a.wav", "b, c.flac"]
+    assert all(list(result) == ["path", "duration", "tags"] for result in results)
+    assert all(len(result["tags"]) == 2 for result in results)
+    assert results[0]["tags"][0]["score"] >= results[0]["tags"][1]["score"]
+
+
+def test_tag_writes_csv_with_times(model: Path, recordings: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    status, out, _ = run(
+        capsys, "tag", recordings / "a.wav", "--model", model, "--format", "csv", "--start", 0.5, "--top", 1
+    )
+    rows = list(csv.DictReader(io.StringIO(out)))
+    assert status == 0
+    assert [(row["start"], row["end"]) for row in rows] == [("0.5", "2")]
+
+
+def test_tag_writes_to_a_file_and_says_nothing(
+    model: Path, recordings: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out_file = tmp_path / "tags.csv"
+    status, out, _ = run(capsys, "tag", recordings, "--model", model, "--format", "csv", "--out", out_file)
+    assert (status, out) == (0, "")
+    assert len(out_file.read_text().splitlines()) == 1 + 2 * 3
+
+
+def test_a_bad_file_is_named_and_the_others_are_tagged(
+    model: Path, recordings: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    bad = recordings / "aa.wav"
+    bad.write_text("this is no sound")
+    status, out, err = run(
+        capsys, "tag", recordings, recordings / "gone.wav", "--model", model, "--format", "csv", "--top", 1
+    )
+    assert status == 1
+    assert [Path(row["path"]).name for row in csv.DictReader(io.StringIO(out))] == ["a.wav", "b, c.flac"]
+    errors = [line for line in err.splitlines() if line.startswith("auricle: error: ")]
+    assert len(errors) == 3
+    assert "aa.wav" in errors[0] and "gone.wav" in errors[1] and "2 of 4 inputs" in errors[2]
+
+
+def test_several_processes_say_the_same_in_the_same_order(
+    model: Path, recordings: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = ["tag", recordings, "--model", model, "--format", "jsonl", "--threads", 1]
+    _, alone, _ = run(capsys, *arguments)
+    _, together, _ = run(capsys, *arguments, "--jobs", 2)
+    assert alone and alone == together
+
+
+def test_a_pipe_is_tagged(model: Path, recordings: Path) -> None:
+    command = [sys.executable, "-m", "auricle", "tag", "-", "--model", str(model), "--format", "jsonl"]
+    piped = subprocess.run(
+        command, input=(recordings / "a.wav").read_bytes(), capture_output=True, check=True
+    )
+    assert json.loads(piped.stdout)["path"] == "-"
+    whole = subprocess.run(
+        [*command[:4], str(recordings / "a.wav"), *command[5:]], capture_output=True, check=True
+    )
+    assert json.loads(piped.stdout)["tags"] == json.loads(whole.stdout)["tags"]
+
+
+def test_pcm_without_a_header_is_tagged(
+    model: Path, recordings: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    samples, rate = soundfile.read(recordings / "a.wav", dtype="int16")
+    raw = recordings / "a.raw"
+    raw.write_bytes(samples.astype("<i2").tobytes())
+    options = ["--model", model, "--format", "jsonl"]
+    status, out, _ = run(capsys, "tag", raw, *options, "--raw", f"{rate},1,s16le")
+    _, wav, _ = run(capsys, "tag", recordings / "a.wav", *options)
+    assert status == 0
+    assert json.loads(out)["tags"] == json.loads(wav)["tags"]
+
+
+def test_colour_is_for_terminals_that_want_it(model: Path, recordings: Path) -> None:
+    pty = pytest.importorskip("pty")
+
+    def on_terminal(**environment: str) -> bytes:
+        reader, writer = pty.openpty()
+        command = [sys.executable, "-m", "auricle", "tag", str(recordings / "a.wav"), "--model", str(model)]
+        settings = {**os.environ, "TERM": "xterm-256color", **environment}
+        subprocess.run(command, stdout=writer, stderr=subprocess.DEVNULL, check=True, env=settings)
+        os.close(writer)
+        printed = os.read(reader, 100_000)
+        os.close(reader)
+        return printed
+
+    plain = {name: value for name, value in os.environ.items() if name == "NO_COLOR"}
+    assert plain or b"\x1b[1m" in on_terminal()
+    assert b"\x1b[3" not in on_terminal(NO_COLOR="1")
+
+
+# --- the other verbs
+
+
+def test_check_compares_with_the_stored_logits(model: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    status, out, _ = run(capsys, "check", model)
+    assert status == 0 and "ok, largest difference" in out
+
+
+def test_check_fails_where_they_differ(
+    model: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import auricle.runners
+
+    verdict = {"max_difference": 0.5, "tolerance": 1e-4, "ok": False}
+    monkeypatch.setattr(auricle.runners, "check", lambda runner: verdict)
+    status, out, err = run(capsys, "check", model)
+    assert (status, out) == (1, "")
+    assert "largest difference 0.5" in one_line_error(err)
+
+
+def test_pack_names_what_failed_and_evaluate_reads_the_pack(
+    model: Path, recordings: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    table = recordings / "meta.csv"
+    table.write_text(
+        "path,labels,split,licence\n"
+        "a.wav,dog,test,CC0\n"
+        '"b, c.flac",rain,test,CC-BY\n'
+        "a.wav,dog;rain,train,CC0\n".replace("a.wav,dog;rain", "notes.txt,dog")
+    )
+    pack = tmp_path / "pack"
+    status, out, err = run(capsys, "pack", table, pack, "--jobs", 1, "--verify")
+    assert status == 1
+    assert "2 clips" in out and "notes.txt" in err and "failures.parquet" in err
+    arguments = ["evaluate", model, pack, "--split", "test", "--format", "json"]
+    status, out, _ = run(capsys, *arguments, "--out", tmp_path / "judged")
+    assert status == 0
+    assert json.loads(out)["clips"] == 2
+    assert (tmp_path / "judged" / "metrics.json").is_file()
+    status, out, _ = run(capsys, *arguments, "--where", "licence=CC0")
+    assert json.loads(out)["clips"] == 1
+    status, out, _ = run(capsys, "evaluate", model, pack, "--split", "test")
+    assert status == 0 and out.splitlines()[0].split() == ["figure", "value"]
+
+
+def test_models_are_counted_on_the_nets(capsys: pytest.CaptureFixture[str]) -> None:
+    pytest.importorskip("torch", reason="torch is not installed")
+    from auricle.models import build
+
+    width = build("compact", num_classes=2).embedding_size
+    status, out, _ = run(capsys, "models", "--classes", 50, "--format", "json")
+    rows = {row["name"]: row for row in json.loads(out)}
+    _, wider, _ = run(capsys, "models", "--classes", 51, "--format", "json")
+    more = {row["name"]: row for row in json.loads(wider)}
+    compact = rows["compact"]
+    assert {"name", "weights", "multiplies", "input", "source"} <= set(compact)
+    assert more["compact"]["weights"] - compact["weights"] == width + 1  # one more label: a row and a bias
+    assert more["compact"]["multiplies"] - compact["multiplies"] == width
+    assert compact["weights"] < 2_000_000 and compact["source"]
+
+
+if __name__ == "__main__":
+    SURFACE.write_text(surface())
