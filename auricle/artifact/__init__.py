@@ -13,6 +13,7 @@ import base64
 import dataclasses
 import hashlib
 import json
+import math
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -296,14 +297,14 @@ def encode_check(waveforms: np.ndarray, logits: np.ndarray) -> bytes:
 
 
 def _plain(value: Any) -> Any:
-    """The same value as JSON can hold it: NumPy's numbers as Python's, NaN (an undefined metric) as null."""
+    """The same value as JSON can hold it: NumPy's numbers as Python's, NaN and infinity (undefined metrics) as null."""
     if isinstance(value, (np.generic, np.ndarray)):
         value = value.tolist()
     if isinstance(value, Mapping):
         return {str(key): _plain(entry) for key, entry in value.items()}
     if isinstance(value, (list, tuple)):
         return [_plain(entry) for entry in value]
-    return None if isinstance(value, float) and value != value else value
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _dump(value: Any) -> str:

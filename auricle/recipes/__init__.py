@@ -1,0 +1,37 @@
+"""Whole configurations, by name: one file per published result."""
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from auricle.recipes.compact_esc50 import compact_esc50, compact_esc50_free
+from auricle.training import TrainConfig
+from auricle.training import configure as change
+
+RECIPES: dict[str, Callable[[Path], TrainConfig]] = {
+    "compact-esc50": compact_esc50,
+    "compact-esc50-free": compact_esc50_free,
+}
+
+
+def configure(
+    name: str,
+    *,
+    data: Path,
+    settings: Mapping[str, str] | None = None,
+    device: str = "auto",
+    threads: int | None = None,
+) -> TrainConfig:
+    """A recipe's configuration, with settings changed as `--set` gives them.
+
+    Raises:
+        ValueError: no recipe has that name (the known ones are listed), or a setting does not fit.
+
+    >>> configure("compact-esc50", data=Path("pack"), settings={"epochs": "10"}).epochs
+    10.0
+    """
+    import dataclasses
+
+    if name not in RECIPES:
+        raise ValueError(f"unknown recipe {name!r}; known: {', '.join(sorted(RECIPES))}")
+    config = dataclasses.replace(RECIPES[name](Path(data)), device=device, threads=threads)
+    return change(config, settings or {})

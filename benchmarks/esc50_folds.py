@@ -1,0 +1,105 @@
+"""Measures a recipe by the five official folds of ESC-50: train on four, test on the fifth, keep every figure.
+
+    auricle pack ../shared/data/esc50/meta.csv out/esc50
+    python benchmarks/esc50_folds.py --data out/esc50 --out runs/folds
+
+Nothing is chosen on the test fold: the length of training is fixed and the last weights count.  A run that was
+stopped goes on.
+"""
+
+import argparse
+import csv
+import json
+import platform
+import subprocess
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+
+from auricle.evaluation import evaluate
+from auricle.metrics.ranking import bootstrap_intervals
+from auricle.recipes import configure
+from auricle.training import train
+
+FOLDS = tuple(f"fold{number}" for number in range(1, 6))
+METRICS = ("accuracy", "map", "auc", "d_prime")
+
+
+def run_fold(data: Path, out: Path, recipe: str, fold: str, settings: dict[str, str]) -> dict[str, float]:
+    """Train without the fold, score it, and keep figures and scores under out/fold."""
+    rest = ",".join(name for name in FOLDS if name != fold)
+    config = configure(recipe, data=data, settings={"train_splits": rest, **settings})
+    model = train(config, out / fold / "run", resume=True)
+    figures = evaluate(model, data, splits=[fold], out=out / fold)
+    log = (out / fold / "run" / "log.jsonl").read_text().splitlines()
+    return {**figures, "hours": json.loads(log[-1])["seconds"] / 3600}
+
+
+def out_of_fold(out: Path) -> dict[str, tuple[float, float]]:
+    """Intervals over all five folds' clips, each scored by the model that had not seen it."""
+    tables = [pq.read_table(out / fold / "scores.parquet") for fold in FOLDS]
+    labels = json.loads(tables[0].schema.metadata[b"labels"])
+    scores = np.concatenate([np.stack(table["scores"].to_numpy()) for table in tables])
+    truth = [set(row) for table in tables for row in table["labels"].to_pylist()]
+    targets = np.array([[label in row for label in labels] for row in truth])
+    groups = np.concatenate([table["group"].to_numpy(zero_copy_only=False) for table in tables])
+    return bootstrap_intervals(targets, scores, groups)
+
+
+def device_name() -> str:
+    """The processor, its cores counted."""
+    for line in Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").is_file() else ():
+        if line.startswith("model name"):
+            count = len([None for core in Path("/proc/cpuinfo").read_text().split("\n\n") if core.strip()])
+            return f"{line.partition(': ')[2]} x{count}"
+    return platform.processor() or platform.machine()
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--recipe", default="compact-esc50")
+    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE")
+    parser.add_argument("--results", type=Path, help="append the rows to this CSV")
+    arguments = parser.parse_args()
+    settings = dict(item.split("=", 1) for item in arguments.set)
+    commit = subprocess.run(
+        ["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True
+    ).stdout.strip()
+    rows, figures = [], {}
+    for fold in FOLDS:
+        figures[fold] = run_fold(arguments.data, arguments.out, arguments.recipe, fold, settings)
+        for metric in METRICS:
+            rows.append([arguments.recipe, "ESC-50", fold, metric, f"{figures[fold][metric]:.4f}", "", commit,
+                         f"{figures[fold]['hours']:.3f}", device_name()])  # fmt: skip
+            print(" ".join(rows[-1]), flush=True)
+    hours = sum(entry["hours"] for entry in figures.values())
+    for metric in METRICS:
+        mean = np.mean([entry[metric] for entry in figures.values()])
+        rows.append(
+            [
+                arguments.recipe,
+                "ESC-50",
+                "mean",
+                metric,
+                f"{mean:.4f}",
+                "",
+                commit,
+                f"{hours:.3f}",
+                device_name(),
+            ]
+        )
+        print(" ".join(rows[-1]), flush=True)
+    for metric, (low, high) in out_of_fold(arguments.out).items():
+        print(f"out of fold, 95% interval over recordings: {metric} {low:.4f} to {high:.4f}")
+    if arguments.results:
+        with arguments.results.open("a", newline="") as stream:
+            csv.writer(stream, lineterminator="\n").writerows(rows)
+
+
+if __name__ == "__main__":
+    main()
