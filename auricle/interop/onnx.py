@@ -5,6 +5,7 @@ The graph is compared with torch before it is kept.
 
 import base64
 import contextlib
+import io
 import json
 import logging
 import warnings
@@ -101,18 +102,26 @@ def _export(artifact: Artifact) -> bytes:
     with contextlib.suppress(ValueError, RuntimeError):  # some nets take one length only
         reference(np.zeros((1, longer), np.float32))
         lengths += [longer, artifact.window * 2]
-    axes = {0: "batch", 1: "samples"} if len(lengths) > 1 else {0: "batch"}
-    with _quiet():
-        program = torch.onnx.export(
-            graph,
-            (torch.zeros(2, artifact.window),),
-            dynamo=True,  # folds batch norms into the convolutions before them
-            opset_version=OPSET,
-            input_names=["waveform"],
-            output_names=["logits", "embedding"],
-            dynamic_shapes={"waveform": axes},
-            verbose=False,
-        )
+    axes = {0: torch.export.Dim("batch")}
+    if len(lengths) > 1:
+        # The exporter wants to know that there is at least one frame.
+        shortest = artifact.features.window if net.input_kind == "logmel" else artifact.window
+        axes[1] = torch.export.Dim("samples", min=shortest)
+    try:
+        with _quiet():
+            program = torch.onnx.export(
+                graph,
+                (torch.zeros(2, artifact.window),),
+                dynamo=True,  # folds batch norms into the convolutions before them
+                opset_version=OPSET,
+                input_names=["waveform"],
+                output_names=["logits", "embedding"],
+                dynamic_shapes={"waveform": axes},
+                verbose=False,
+            )
+    except Exception as error:  # torch's exporter has no common class for what it raises
+        cause = str(error.__cause__ or error).strip().split("\n")[0]
+        raise ValueError(f"{artifact.path}: torch cannot export this net to ONNX: {cause}") from error
     proto = program.model_proto
     _describe(onnx, proto, artifact)
     content: bytes = proto.SerializeToString()
@@ -182,10 +191,10 @@ def _libraries() -> tuple[Any, Any, Any]:
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """Keep back what torch's exporter says of libraries that nobody asked for; the result is compared."""
+    """Keep back what torch's exporter prints: the result is compared, and a failure becomes one line."""
     logger = logging.getLogger("torch.onnx")
     level = logger.level
-    with warnings.catch_warnings():
+    with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
         warnings.simplefilter("ignore")
         logger.setLevel(logging.ERROR)
         try:

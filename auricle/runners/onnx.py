@@ -78,7 +78,7 @@ class OnnxRunner:
             if output.name in expected and output.shape[1:] != [expected[output.name]]:
                 raise ValueError(
                     f"{self.artifact.state_path}: {output.name} has shape {output.shape[1:]}, but "
-                    f"model.json says {expected[output.name]} values; graph and description do not belong together"
+                    f"model.json says {expected[output.name]} values: they do not belong together"
                 )
 
 
