@@ -49,7 +49,7 @@ def test_equals_the_numpy_front_end(config: FeatureConfig, method: str) -> None:
     ours = LogMel(config, method=method)(torch.from_numpy(waveform))
     assert ours.dtype == torch.float32
     assert ours.shape == (4, 1, num_frames(waveform.shape[1], config), config.bands)
-    # Magnitudes, and so the rounding of float32, grow with the window; the offset under the logarithm does not.
+    # Magnitudes, and so the rounding of float32, grow with the window; the offset in the logarithm does not.
     tolerance = 1e-4 * max(1.0, config.window / 400)
     for row, samples in zip(ours.numpy()[:, 0], waveform, strict=True):
         np.testing.assert_allclose(row, log_mel(samples, config, np.float64), atol=tolerance, rtol=0)
