@@ -151,7 +151,7 @@ def test_a_torch_model_runs_from_its_folder(tmp_path: Path) -> None:
     np.testing.assert_array_equal(runner.run(waveforms[3:4])[0][0], logits[3])
     assert check(runner)["ok"]
     for change, message in (
-        ({"architecture": {"name": "nonesuch"}}, r"unknown model 'nonesuch'; there are .*compact"),
+        ({"architecture": {"name": "nonesuch"}}, r"unknown model 'nonesuch'; known: .*compact"),
         ({"architecture": {"name": "compact", "arguments": {"depth": 3}}}, "does not take these arguments"),
         ({"architecture": {"name": "compact", "arguments": arguments | {"stem": 5}}}, "weights do not fit"),
     ):

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from auricle.frontend import LogMel
-from auricle.models import MODELS
+from auricle.models import build as build_net
 
 
 class TorchRunner:
@@ -84,12 +84,10 @@ def build(artifact: Any, *, method: str = "fft") -> tuple[nn.Module, nn.Module]:
     """
     name, arguments = artifact.architecture.get("name"), artifact.architecture.get("arguments", {})
     where = f"{artifact.path}/model.json: field 'architecture'"
-    if name not in MODELS:
-        raise ValueError(f"{where}: unknown model {name!r}; there are {', '.join(sorted(MODELS))}")
     try:
-        net = MODELS[name](**arguments)
-    except TypeError as error:
-        raise ValueError(f"{where}: {name} does not take these arguments: {error}") from error
+        net = build_net(name, **arguments)
+    except ValueError as error:
+        raise ValueError(f"{where}: {error}") from error
     weights = {key: torch.from_numpy(array) for key, array in artifact.read_weights().items()}
     try:
         net.load_state_dict(weights)
