@@ -143,9 +143,8 @@ def mel_matrix(config: FeatureConfig) -> np.ndarray:
     lower, peak, upper = edges_mel[:-2], edges_mel[1:-1], edges_mel[2:]
     rising = (bin_mel - lower) / (peak - lower)
     falling = (upper - bin_mel) / (upper - peak)
-    weights = np.maximum(0.0, np.minimum(rising, falling))
-    weights[0] = 0.0
-    return weights
+    # Bin 0 lies at 0 mel, where no band has begun to rise: its weight is 0 without a line that says so.
+    return np.maximum(0.0, np.minimum(rising, falling))
 
 
 def hann_window(config: FeatureConfig) -> np.ndarray:
