@@ -10,6 +10,8 @@ import typer
 
 from auricle.cli.output import assignments, print_error, print_table
 
+FIGURES = ("map", "auc", "d_prime", "d_prime_mean", "accuracy", "micro_ap", "micro_auc")
+
 
 class ReportFormat(StrEnum):
     """How figures are written."""
@@ -102,23 +104,20 @@ def evaluate(
     if format is ReportFormat.json:
         print(json.dumps(figures, indent=2, default=float))
     else:
-        rows = [[key, _figure(value)] for key, value in _flat(figures)]
-        print_table(sys.stdout, ["figure", "value>"], rows)
+        _print_figures(figures)
 
 
-def _flat(figures: dict[str, Any], prefix: str = "") -> list[tuple[str, Any]]:
-    rows: list[tuple[str, Any]] = []
-    for key, value in figures.items():
-        if isinstance(value, dict):
-            rows += _flat(value, f"{prefix}{key}.")
-        else:
-            rows.append((prefix + key, value))
-    return rows
-
-
-def _figure(value: Any) -> str:
-    if isinstance(value, float):
-        return f"{value:.4g}" if abs(value) < 1 else f"{value:.4f}".rstrip("0").rstrip(".")
-    if isinstance(value, list | tuple):
-        return " to ".join(_figure(item) for item in value) if len(value) == 2 else f"{len(value)} of them"
-    return str(value)
+def _print_figures(figures: dict[str, Any]) -> None:
+    """The figures with their intervals, then what they were counted on; --format json has the rest."""
+    intervals = figures.get("intervals", {})
+    level = f"{100 * figures['interval_level']:g}% interval" if intervals else "interval"
+    rows = []
+    for name in FIGURES:
+        low, high = intervals.get(name, (None, None))
+        interval = "" if low is None or high is None else f"{low:.4f} to {high:.4f}"
+        rows.append([name, "not defined" if figures[name] is None else f"{figures[name]:.4f}", interval])
+    print_table(sys.stdout, ["figure", "value>", level], rows)
+    print(f"{figures['clips']} clips of {figures['groups']} recordings, {figures['classes']} classes")
+    for name, what in (("ap", "mAP"), ("auc", "AUC")):
+        if figures[f"excluded_{name}"]:
+            print(f"{figures[f'excluded_{name}']} classes have no {what} here and are left out of its mean")
