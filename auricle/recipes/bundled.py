@@ -1,0 +1,137 @@
+"""Makes the model that comes with the package: a run as an ONNX folder with figures, card and attributions.
+
+    auricle train --data out/esc50 --out runs/bundled --recipe compact-esc50-free
+    python benchmarks/esc50_folds.py --data out/esc50 --out runs/folds
+    python -m auricle.recipes.bundled --run runs/bundled/last --data out/esc50 --folds runs/folds \
+        --out auricle/bundled/auricle-esc50
+
+Every figure is out of fold: of five models by the same recipe, each asked about clips of recordings that it
+never saw. The model itself has heard the clips that it may, so nothing can be said of it on them.
+"""
+
+import argparse
+import csv
+import io
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow.parquet as pq
+
+from auricle.artifact import Artifact, load_artifact
+from auricle.interop.onnx import export_artifact
+from auricle.metrics.ranking import per_class, summarise
+from auricle.recipes.compact_esc50 import FREE_LICENCES
+from auricle.shards import Pack
+
+LICENCE = "Apache-2.0"
+COLUMNS = ("licence", "author", "title", "url")
+NOTES = """\
+Says which of 50 environmental sounds are in a recording: the classes of ESC-50 (Piczak, ACM Multimedia 2015).
+
+- Trained on {clips} of its 2000 clips: those whose own licence is CC0 or CC-BY, so that the weights may be
+  licensed freely. ATTRIBUTION.csv names each one's author, title, address and licence.
+- Figures are out of fold: five models by the same recipe, each trained on four of ESC-50's folds (clips of
+  every licence) and asked about the fifth; no source recording is on both sides, and nothing was chosen on
+  the fifth. The model in this folder was trained on all folds and cannot be judged on them.
+- A score is not a probability: it has not been calibrated. Sounds outside the 50 classes, speech and music
+  among them, get scores too. Training clips are 5 s long and hold one sound each, or two mixed.
+"""
+
+
+def make_bundled(run: Path, data: Path, folds: Path, out: Path) -> Artifact:
+    """Export a trained run, with its figures and the list of whose sounds it learned from.
+
+    Args:
+        run: the trained torch model.
+        data: the pack that it was trained on, with the attributes licence, author, title and url.
+        folds: what benchmarks/esc50_folds.py wrote.
+        out: the folder to write.
+
+    >>> folders = [Path(name) for name in ("runs/bundled/last", "out/esc50", "runs/folds", "out/model")]
+    >>> make_bundled(*folders).labels[:2]  # doctest: +SKIP
+    ('airplane', 'breathing')
+    """
+    pack, trained = Pack(data), load_artifact(run)
+    clips = pack.select(None, {"licence": FREE_LICENCES})
+    return export_artifact(
+        run,
+        out,
+        name="auricle-esc50",
+        licence=LICENCE,
+        notes=NOTES.format(clips=len(clips)),
+        metrics=out_of_fold(folds),
+        training={
+            "corpus": "ESC-50, clips under CC0 or CC-BY",
+            "clips": len(clips),
+            "source_recordings": len(np.unique(pack.groups[clips])),
+            **trained.training,
+            "config": {**trained.training["config"], "licence": LICENCE},
+        },
+        attachments={"ATTRIBUTION.csv": attribution(pack, clips)},
+    )
+
+
+def attribution(pack: Pack, clips: np.ndarray) -> bytes:
+    """A CSV row for each clip: id, licence, author, title, url."""
+    stream = io.StringIO()
+    writer = csv.writer(stream, lineterminator="\n")
+    writer.writerow(["clip", *COLUMNS])
+    writer.writerows(zip(pack.ids[clips], *(pack.attributes(name)[clips] for name in COLUMNS), strict=True))
+    return stream.getvalue().encode()
+
+
+def out_of_fold(folds: Path) -> dict[str, Any]:
+    """Means over the folds, figures of all clips pooled, and per class, from the folds' scores."""
+    reports = [json.loads(path.read_text()) for path in sorted(folds.glob("fold*/metrics.json"))]
+    if len(reports) != 5:
+        raise ValueError(
+            f"{folds}: expected the reports of five folds, got {len(reports)}; finish them first"
+        )
+    targets, scores, labels, _ = read_scores(folds)
+    classes = per_class(targets, scores)
+    right = targets[np.arange(len(scores)), scores.argmax(1)]
+    by_class = {
+        label: {"accuracy": float(right[targets[:, k]].mean()), "ap": float(classes["ap"][k])}
+        for k, label in enumerate(labels)
+    }
+    means = {
+        name: float(np.mean([report[name] for report in reports]))
+        for name in ("accuracy", "map", "auc", "d_prime")
+    }
+    pooled = summarise(targets, scores)
+    return {
+        **{f"{name}, mean of five folds": value for name, value in means.items()},
+        "accuracy, lowest and highest fold": " to ".join(
+            f"{f([r['accuracy'] for r in reports]):.4f}" for f in (min, max)
+        ),
+        "map, all clips pooled out of fold": float(pooled["map"]),
+        "per_class": by_class,
+    }
+
+
+def read_scores(folds: Path) -> tuple[np.ndarray, np.ndarray, list[str], np.ndarray]:
+    """Targets (N, K) bool, scores (N, K), the K labels and the groups (N,): all clips, scored out of fold."""
+    tables = [pq.read_table(path) for path in sorted(folds.glob("fold*/scores.parquet"))]
+    labels: list[str] = json.loads(tables[0].schema.metadata[b"labels"])
+    scores = np.concatenate([np.stack(table["scores"].to_numpy()) for table in tables])
+    truth = [set(row) for table in tables for row in table["labels"].to_pylist()]
+    groups = np.concatenate([table["group"].to_numpy(zero_copy_only=False) for table in tables])
+    return np.array([[label in row for label in labels] for row in truth]), scores, labels, groups
+
+
+def main() -> None:
+    """Command line of this file."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    for name in ("run", "data", "folds", "out"):
+        parser.add_argument(f"--{name}", type=Path, required=True)
+    made = make_bundled(**vars(parser.parse_args()))
+    figures = {name: value for name, value in made.metrics.items() if name != "per_class"}
+    print(f"{made.path}: {made.state_path.stat().st_size / 1e6:.1f} MB; {json.dumps(figures)}")
+
+
+if __name__ == "__main__":
+    main()

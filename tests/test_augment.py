@@ -1,0 +1,103 @@
+"""Each change does exactly what it says, and the same generator gives the same change."""
+
+import math
+
+import pytest
+import torch
+
+from auricle.augment import MIXINGS, mix, random_gain, random_masks, random_speed, source_samples
+
+
+def generator(seed: int = 0) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+def test_gain_stays_within_its_decibels_and_reaches_them() -> None:
+    out = random_gain(torch.ones(4000, 3), generator(), decibels=6.0)
+    decibels = 20 * out.log10()
+    assert torch.allclose(decibels[:, :1], decibels), "one gain a clip"
+    assert -6 <= decibels.min() < -5.9 and 5.9 < decibels.max() <= 6
+
+
+def test_speed_moves_a_tone_by_its_factor() -> None:
+    rate, spread, samples = 16000, 0.25, 16000
+    time = torch.arange(source_samples(samples, spread)) / rate
+    tone = torch.sin(2 * math.pi * 1000 * time).repeat(64, 1)
+    out = random_speed(tone, generator(), samples=samples, spread=spread)
+    assert out.shape == (64, samples)
+    peaks = torch.fft.rfft(out).abs().argmax(1).float()  # one bin is 1 Hz
+    assert 800 - 2 <= peaks.min() < 830 and 1220 < peaks.max() <= 1250 + 2
+
+
+def test_speed_without_spread_only_cuts() -> None:
+    x = torch.randn(3, 10)
+    assert torch.equal(random_speed(x, generator(), samples=8, spread=0.0), x[:, :8])
+
+
+def test_speed_says_how_much_it_needs() -> None:
+    with pytest.raises(ValueError, match="needs 14 samples to give 10, got 10"):
+        random_speed(torch.zeros(1, 10), generator(), samples=10, spread=0.2)
+
+
+def test_mix_training_gives_the_union_and_ratios_around_a_half() -> None:
+    x, y = mix(torch.eye(200), torch.eye(200), generator(), how="mix_training")
+    mixed = (x > 0).sum(1) == 2
+    assert mixed.sum() > 190 and set(y.unique().tolist()) == {0.0, 1.0}
+    assert torch.equal(y > 0, x > 0), "a clip's labels are those of its parts"
+    parts = x[mixed][x[mixed] > 0]
+    assert 0.4 <= parts.min() < 0.41 and 0.59 < parts.max() <= 0.6
+    assert torch.allclose(x.sum(1), torch.ones(200))
+
+
+def test_mixup_uses_one_ratio_for_sound_and_labels() -> None:
+    x, y = mix(torch.eye(100), torch.eye(100), generator(), how="mixup")
+    assert torch.allclose(x, y) and x.min() >= 0 and (x[x > 0] < 0.05).any() and (x > 0.95).any()
+
+
+def test_between_class_mixing_keeps_energy_and_follows_loudness() -> None:
+    noise = torch.randn(64, 20000, generator=generator(3))
+    levels = torch.logspace(-2, 0, 64)[:, None]
+    x, y = mix(noise * levels, torch.eye(64), generator(), how="between_class")
+    for row in range(64):
+        (parts,) = (y[row] > 0).nonzero(as_tuple=True)
+        if len(parts) < 2:
+            continue
+        first, second = parts.tolist()
+        shares = [
+            (x[row] @ noise[k]).abs() / noise[k].square().sum().sqrt() / math.sqrt(20000)
+            for k in (first, second)
+        ]
+        ratio = float(shares[0] / (shares[0] + shares[1]))
+        assert ratio == pytest.approx(float(y[row, first]), abs=0.05), "equal ratio, equal loudness"
+        assert float(y[row].sum()) == pytest.approx(1, abs=1e-5)
+        loudest = float(levels[[first, second]].max())
+        assert float(x[row].square().mean().sqrt()) < 1.1 * loudest, "quieter than the louder one"
+
+
+def test_no_mixing_changes_nothing() -> None:
+    x, y = torch.randn(4, 8), torch.rand(4, 3)
+    same = mix(x, y, generator(), how="none")
+    assert same[0] is x and same[1] is y
+
+
+def test_masks_cover_no_more_than_asked() -> None:
+    out = random_masks(torch.zeros(300, 1, 50, 40), generator(), frames=10, bands=6, count=2, fill=1.0)
+    frames = out[:, 0].amin(2).sum(1)  # wholly covered frames
+    bands = out[:, 0].amin(1).sum(1)
+    assert frames.max() <= 2 * 10 + 2 and bands.max() <= 2 * 6 + 2
+    assert frames.max() >= 15 and bands.max() >= 8 and frames.min() <= 3
+    assert torch.equal(
+        random_masks(torch.zeros(2, 1, 5, 5), generator(), frames=0, bands=0), torch.zeros(2, 1, 5, 5)
+    )
+
+
+@pytest.mark.parametrize("how", MIXINGS)
+def test_the_same_generator_gives_the_same_mix(how: str) -> None:
+    x, y = torch.randn(8, 100), torch.rand(8, 3)
+    one, two, other = (mix(x, y, generator(seed), how=how)[0] for seed in (1, 1, 2))
+    assert torch.equal(one, two) and (how == "none" or not torch.equal(one, other))
+
+
+def test_unknown_mixing_lists_the_known() -> None:
+    with pytest.raises(ValueError, match="unknown mixing 'blend'; known: none, between_class"):
+        mix(torch.zeros(1, 1), torch.zeros(1, 1), generator(), how="blend")

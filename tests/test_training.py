@@ -1,0 +1,320 @@
+"""Training learns, repeats itself, and goes on after a kill as if nothing had been."""
+
+import dataclasses
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+
+from auricle.artifact import load_artifact
+from auricle.engine import pack
+from auricle.features import FeatureConfig
+from auricle.runners import check, load_runner
+from auricle.shards import Pack
+from auricle.training import TrainConfig, configure, train
+from auricle.training.batches import Batches
+from auricle.training.checkpoints import load_checkpoint
+from auricle.training.loop import choose_clips, learning_rate, make_sampler, pick_device, pick_dtype
+
+RATE = 8000
+FREQUENCIES = {"low": 300, "middle": 900, "high": 2500}
+
+
+@pytest.fixture(scope="module")
+def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A pack of 24 one-second tones in noise, three classes, groups of two."""
+    source, out = tmp_path_factory.mktemp("tones"), tmp_path_factory.mktemp("pack") / "pack"
+    random = np.random.default_rng(0)
+    rows = ["path,labels,split,group"]
+    for number in range(24):
+        label = list(FREQUENCIES)[number % 3]
+        samples = np.sin(2 * np.pi * FREQUENCIES[label] * np.arange(RATE) / RATE + random.uniform(0, 6)) * 0.3
+        soundfile.write(source / f"{number}.wav", samples + random.normal(0, 0.02, RATE), RATE)
+        rows.append(f"{number}.wav,{label},{'test' if number >= 18 else 'train'},g{number // 2}")
+    (source / "manifest.csv").write_text("\n".join(rows) + "\n")
+    pack(source / "manifest.csv", out, rate=RATE, jobs=1, quiet=True)
+    return out
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _one_thread() -> None:
+    torch.set_num_threads(1)
+
+
+def config_for(data: Path, **changes: object) -> TrainConfig:
+    config = TrainConfig(
+        data=data,
+        steps=30,
+        batch=6,
+        warmup_steps=5,
+        window=4000,
+        hop=4000,
+        features=FeatureConfig(rate=RATE, window=256, hop=80, fft=256, bands=24, high=3800.0),
+        model_arguments={"stem": 8, "widths": [8, 16], "blocks": [1, 1], "dropout": 0.1},
+        train_splits=("train",),
+        validation_splits=("test",),
+        precision="float32",
+        average=0.9,
+        validate_every=15,
+        checkpoint_every=4,
+        log_every=5,
+        mixing="mixup",
+        speed_spread=0.1,
+        gain_decibels=3.0,
+        mask_frames=4,
+        mask_bands=2,
+        threads=1,
+    )
+    return dataclasses.replace(config, **changes)  # type: ignore[arg-type]
+
+
+def weights_of(run: Path) -> dict[str, np.ndarray]:
+    return load_artifact(run / "last").read_weights()
+
+
+def same_weights(one: Path, two: Path) -> bool:
+    first, second = weights_of(one), weights_of(two)
+    assert first.keys() == second.keys() and len(first) > 10
+    return all(np.array_equal(first[name], second[name]) for name in first)
+
+
+def log_of(run: Path) -> list[dict]:
+    entries = [json.loads(line) for line in (run / "log.jsonl").read_text().splitlines()]
+    return [{name: value for name, value in entry.items() if name != "seconds"} for entry in entries]
+
+
+@pytest.fixture(scope="module")
+def finished(corpus: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    run = tmp_path_factory.mktemp("runs") / "whole"
+    assert train(config_for(corpus), run, quiet=True) == run / "best"
+    return run
+
+
+def test_it_learns_tones(corpus: Path, tmp_path: Path) -> None:
+    train(config_for(corpus, steps=150, learning_rate=0.01), tmp_path / "run", quiet=True)
+    last = [entry for entry in log_of(tmp_path / "run") if "validation_map" in entry][-1]
+    assert last["validation_accuracy"] == 1.0 and last["validation_map"] == 1.0
+
+
+def test_it_can_learn_eight_clips_by_heart(corpus: Path, tmp_path: Path) -> None:
+    plain = {"mixing": "none", "speed_spread": 0.0, "gain_decibels": 0.0, "mask_frames": 0, "mask_bands": 0}
+    config = config_for(
+        corpus, steps=200, learning_rate=0.01, validation_splits=(), validation_fraction=0.0, **plain
+    )
+    train(config, tmp_path / "run", quiet=True)
+    assert log_of(tmp_path / "run")[-1]["loss"] < 0.1
+
+
+def test_the_run_leaves_models_that_pass_their_own_check(finished: Path) -> None:
+    for name in ("best", "last"):
+        artifact = load_artifact(finished / name)
+        assert artifact.labels == ("high", "low", "middle")
+        assert (artifact.window, artifact.hop, artifact.tail, artifact.rate) == (4000, 4000, "align", RATE)
+        assert artifact.features == config_for(Path("x")).features
+        assert artifact.training["data"] and artifact.training["config"]["batch"] == 6
+        assert check(load_runner(artifact, threads=1))["ok"]
+
+
+def test_the_log_has_loss_rate_and_validation(finished: Path) -> None:
+    log = log_of(finished)
+    assert log[0]["train_clips"] == 18 and log[0]["validation_clips"] == 6
+    assert [entry["step"] for entry in log if "loss" in entry] == [5, 10, 15, 20, 25, 30]
+    assert [entry["step"] for entry in log if "validation_map" in entry] == [15, 30]
+    assert list((finished / "tensorboard").iterdir())
+
+
+def test_same_seed_same_weights_other_seed_others(corpus: Path, finished: Path, tmp_path: Path) -> None:
+    train(config_for(corpus), tmp_path / "again", quiet=True)
+    assert same_weights(finished, tmp_path / "again")
+    train(config_for(corpus, seed=1), tmp_path / "other", quiet=True)
+    assert not same_weights(finished, tmp_path / "other")
+
+
+class Killed(Exception):
+    pass
+
+
+def test_a_stopped_run_resumes_to_the_same_weights(
+    corpus: Path, finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Stopped twice between checkpoints, so that steps are done again."""
+    import auricle.training.loop as loop
+
+    for stop in (10, 23):
+
+        def rate_until(config: TrainConfig, step: int, steps: int, stop: int = stop) -> float:
+            if step == stop:
+                raise Killed
+            return learning_rate(config, step, steps)
+
+        monkeypatch.setattr(loop, "learning_rate", rate_until)
+        with pytest.raises(Killed):
+            train(config_for(corpus), tmp_path / "run", resume=True, quiet=True)
+    monkeypatch.setattr(loop, "learning_rate", learning_rate)
+    train(config_for(corpus), tmp_path / "run", resume=True, quiet=True)
+    assert same_weights(finished, tmp_path / "run")
+    starts = [entry for entry in log_of(tmp_path / "run") if entry.get("event") == "start"]
+    assert [entry["step"] for entry in starts] == [0, 8, 20]
+    assert [entry for entry in log_of(tmp_path / "run") if "event" not in entry] == [
+        entry for entry in log_of(finished) if "event" not in entry
+    ]
+
+
+def test_kill_9_and_resume_end_with_the_same_weights(corpus: Path, finished: Path, tmp_path: Path) -> None:
+    """The real thing: a process of its own, SIGKILL in mid-epoch, then --resume."""
+    code = (
+        "import sys; from pathlib import Path; sys.path.insert(0, sys.argv[1])\n"
+        "from test_training import config_for; from auricle.training import train\n"
+        "train(config_for(Path(sys.argv[2])), sys.argv[3], resume=True, quiet=True)"
+    )
+    command = [sys.executable, "-c", code, str(Path(__file__).parent), str(corpus), str(tmp_path / "run")]
+    process = subprocess.Popen(command)
+    deadline = time.monotonic() + 240
+    while process.poll() is None and time.monotonic() < deadline:
+        saved = tmp_path / "run" / "checkpoint.pt"
+        if saved.is_file():
+            os.kill(process.pid, signal.SIGKILL)
+            break
+        time.sleep(0.005)
+    process.wait(timeout=60)
+    saved_state = load_checkpoint(tmp_path / "run")
+    assert saved_state is not None and saved_state["step"] < 30, "it was killed before its end"
+    subprocess.run(command, check=True, timeout=240)
+    assert same_weights(finished, tmp_path / "run")
+
+
+def test_a_finished_run_resumed_stays_as_it_is(corpus: Path, finished: Path) -> None:
+    before = weights_of(finished)
+    train(config_for(corpus), finished, resume=True, quiet=True)
+    assert all(np.array_equal(value, before[name]) for name, value in weights_of(finished).items())
+
+
+def test_a_second_run_in_the_folder_is_refused(corpus: Path, finished: Path) -> None:
+    with pytest.raises(ValueError, match="holds a run; --resume goes on with it"):
+        train(config_for(corpus), finished, quiet=True)
+
+
+def test_resuming_with_another_configuration_is_refused(corpus: Path, finished: Path) -> None:
+    with pytest.raises(ValueError, match="another configuration: batch was 6, is 7"):
+        train(config_for(corpus, batch=7), finished, resume=True, quiet=True)
+
+
+def test_a_folder_of_something_else_is_refused(corpus: Path, tmp_path: Path) -> None:
+    (tmp_path / "thesis.tex").touch()
+    with pytest.raises(ValueError, match="is not empty and holds no run"):
+        train(config_for(corpus), tmp_path, quiet=True)
+
+
+def test_a_pack_of_another_rate_is_refused(corpus: Path, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="packed at 8000 Hz, features.rate is 16000 Hz"):
+        train(config_for(corpus, features=FeatureConfig()), tmp_path / "run", quiet=True)
+
+
+def test_a_loss_that_is_no_number_stops_the_run(corpus: Path, tmp_path: Path) -> None:
+    with pytest.raises(FloatingPointError, match="lower learning_rate"):
+        train(config_for(corpus, learning_rate=1e30, warmup_steps=0), tmp_path / "run", quiet=True)
+
+
+def test_validation_by_fraction_is_disjoint_by_group(corpus: Path) -> None:
+    data = Pack(corpus)
+    config = config_for(corpus, train_splits=None, validation_splits=(), validation_fraction=0.25)
+    train_clips, validation = choose_clips(data, config)
+    assert len(validation) == 6 and len(train_clips) == 18
+    assert not set(data.groups[train_clips]) & set(data.groups[validation])
+
+
+def test_where_chooses_and_says_when_nothing_is_left(corpus: Path) -> None:
+    with pytest.raises(ValueError, match="no attribute 'licence'"):
+        choose_clips(Pack(corpus), config_for(corpus, where={"licence": ("CC0",)}))
+    with pytest.raises(ValueError, match="no clip left to train on"):
+        choose_clips(Pack(corpus), config_for(corpus, train_splits=("test",)))
+
+
+def test_the_loader_thread_gives_what_reading_gives(corpus: Path) -> None:
+    data = Pack(corpus)
+    config = config_for(corpus, balance="classes")
+    clips, _ = choose_clips(data, config)
+    with Batches(
+        data, clips, make_sampler(data, clips, config), samples=4402, label_set="labels", steps=range(2, 5)
+    ) as batches:
+        for step in range(2, 5):
+            waveform, targets = batches.next()
+            again = batches.read(step)
+            assert torch.equal(waveform, again[0]) and torch.equal(targets, again[1])
+            assert waveform.shape == (6, 4402) and waveform.dtype == torch.int16
+            assert targets.sum(0).tolist() == [2, 2, 2], "every class equally often"
+
+
+def test_an_error_in_the_loader_thread_reaches_the_loop(corpus: Path) -> None:
+    data = Pack(corpus)
+    clips, _ = choose_clips(data, config_for(corpus))
+    sampler = make_sampler(data, clips, config_for(corpus))
+    with (
+        Batches(data, clips, sampler, samples=4402, label_set="no such", steps=range(2)) as batches,
+        pytest.raises(ValueError, match="no label set 'no such'"),
+    ):
+        batches.next()
+
+
+def test_schedules_are_as_published() -> None:
+    config = TrainConfig(data=Path("x"), steps=17, warmup_steps=0, learning_rate=3e-5, schedule="step")
+    rates = [learning_rate(config, step, 17) for step in range(17)]
+    assert rates[:13] == [3e-5] * 13 and rates[13:] == [pytest.approx(3e-6)] * 4
+    cosine = dataclasses.replace(config, schedule="cosine", learning_rate=1.0, warmup_steps=2)
+    assert [learning_rate(cosine, step, 100) for step in (0, 50, 99)] == pytest.approx(
+        [0.5, 0.5, 0.0], abs=1e-3
+    )
+
+
+def test_settings_change_fields_of_every_kind() -> None:
+    config = configure(
+        TrainConfig(data=Path("x"), epochs=3),
+        {
+            "steps": "10",
+            "train_splits": "fold1,fold2",
+            "where": "{licence: [CC0, CC-BY]}",
+            "features.bands": "128",
+            "model_arguments.dropout": "0.5",
+            "learning_rate": "1e-3",
+            "threads": "2",
+            "name": "7",
+        },
+    )
+    assert (config.steps, config.epochs, config.train_splits) == (10, None, ("fold1", "fold2"))
+    assert config.where == {"licence": ("CC0", "CC-BY")} and config.features.bands == 128
+    assert config.model_arguments == {"dropout": 0.5} and config.learning_rate == 1e-3
+    assert config.threads == 2 and config.name == "7"
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"learning_rat": "1"}, "unknown setting 'learning_rat'; known: .*learning_rate"),
+        ({"batch": "many"}, "setting 'batch' does not take 'many'"),
+        ({"batch": "2.5"}, "setting 'batch' does not take 2.5"),
+        ({"batch": "0"}, "batch is 0; expected at least 1"),
+        ({"mixing": "blend"}, "mixing is 'blend'; known: none"),
+        ({"window": "100"}, "fewer than a frame's 400"),
+        ({"features.bands": "-1"}, "bands"),
+        ({"average": "1.5"}, "average in"),
+    ],
+)
+def test_wrong_settings_are_named(settings: dict[str, str], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        configure(TrainConfig(data=Path("x"), epochs=3), settings)
+
+
+def test_devices_and_precision_are_picked_by_what_is_there() -> None:
+    assert pick_device("cpu").type == "cpu" and pick_device("auto").type in ("cpu", "cuda")
+    if not torch.cuda.is_available():
+        with pytest.raises(ValueError, match="torch sees no CUDA device here"):
+            pick_device("cuda")
+    assert pick_dtype("bfloat16", torch.device("cpu")) == torch.bfloat16
