@@ -66,74 +66,45 @@ def train(config: TrainConfig, out: str | Path, *, resume: bool = False, quiet: 
     """
     run, pack = Path(out), Pack(config.data)
     device = pick_device(config.device)
+    dtype = pick_dtype(config.precision, device)
     if config.threads is not None:
         torch.set_num_threads(config.threads)
     train_clips, validation_clips = choose_clips(pack, config)
     sampler = make_sampler(pack, train_clips, config)
     steps = config.steps or max(1, round(float(config.epochs or 0) * sampler.epoch_size / config.batch))
-    open_run(run, config, resume=resume)
-
     state = make_state(config, len(pack.label_names(config.label_set)), device)
+    frontend = LogMel(config.features).to(device)
+    live = LiveRunner(config, pack, state.average, frontend, device, dtype)
+    open_run(run, config, resume=resume)
     if resume and (saved := load_checkpoint(run)):
         restore(state, saved)
-    frontend = LogMel(config.features).to(device)
-    dtype = pick_dtype(config.precision, device)
-    live = LiveRunner(config, pack, state.average, frontend, device, dtype)
-    samples = source_samples(config.window, config.speed_spread)
 
     reading = Batches(
         pack,
         train_clips,
         sampler,
-        samples=samples,
+        samples=source_samples(config.window, config.speed_spread),
         label_set=config.label_set,
         steps=range(state.step, steps),
         pin=device.type == "cuda",
     )
-    with (
-        reading as batches,
-        RunLog(run, state.step) as log,
-        Progress(steps, "training", "steps", quiet=quiet) as progress,
-    ):
+    progress = Progress(steps, "training", "steps", quiet=quiet)
+    with reading as batches, RunLog(run, state.step) as log, progress:
         progress.resume_at(state.step)
-        log.write(
-            step=state.step,
-            event="start",
-            steps=steps,
-            train_clips=len(train_clips),
-            validation_clips=len(validation_clips),
-            device=str(device),
-            dtype=str(dtype).removeprefix("torch."),
-        )
+        counts = {"train_clips": len(train_clips), "validation_clips": len(validation_clips)}
+        where = {"device": str(device), "dtype": str(dtype).removeprefix("torch.")}
+        log.write(step=state.step, event="start", steps=steps, **counts, **where)
         for step in range(state.step, steps):
-            rate = learning_rate(config, step, steps)
-            for group in state.optimizer.param_groups:
-                group["lr"] = rate
-            generator = seed_step(config.seed, step, device)
-            waveform, targets = (part.to(device, non_blocking=True) for part in batches.next())
-            logmel, targets = augment(waveform, targets, generator, frontend, config)
-
-            state.net.train()
-            with torch.autocast(device.type, dtype, enabled=dtype != torch.float32):
-                logits = state.net(logmel)
-            loss = functional.binary_cross_entropy_with_logits(
-                logits.float(), targets, reduction="sum"
-            ) / len(targets)
-            state.optimizer.zero_grad()
-            loss.backward()
-            norm = nn.utils.clip_grad_norm_(state.net.parameters(), config.clip_norm)
-            state.optimizer.step()
-            state.step = step + 1
-            follow(state.average, state.net, decay=min(config.average, (1 + step) / (10 + step)))
-            state.loss += (loss.item() - state.loss) / min(step + 1, 50)
-
+            figures = update(
+                state, batches.next(), learning_rate(config, step, steps), frontend, dtype, config
+            )
             if not math.isfinite(state.loss):
                 raise FloatingPointError(
-                    f"{run}: the loss of step {step} is {loss.item()}; lower learning_rate or use "
+                    f"{run}: the loss of step {step} is {state.loss}; lower learning_rate, or set "
                     "precision=float32"
                 )
             if is_due(state.step, config.log_every, steps):
-                log.write(step=state.step, loss=state.loss, learning_rate=rate, gradient_norm=norm.item())
+                log.write(step=state.step, loss=state.loss, **figures)
             if len(validation_clips) and is_due(state.step, config.validate_every, steps):
                 metrics = validate(live, pack, validation_clips, config)
                 log.write(step=state.step, **{f"validation_{name}": value for name, value in metrics.items()})
@@ -150,6 +121,38 @@ def train(config: TrainConfig, out: str | Path, *, resume: bool = False, quiet: 
     metrics = validate(live, pack, validation_clips, config) if len(validation_clips) else {}
     save_model(run / "last", config, pack, live, step=state.step, metrics=metrics)
     return run / ("best" if (run / "best").is_dir() else "last")
+
+
+def update(
+    state: State,
+    batch: tuple[Tensor, Tensor],
+    rate: float,
+    frontend: LogMel,
+    dtype: torch.dtype,
+    config: TrainConfig,
+) -> dict[str, float]:
+    """One step: batch to gradient to weights to their average. Returns figures for the log."""
+    step, device = state.step, frontend.mel.device
+    for group in state.optimizer.param_groups:
+        group["lr"] = rate
+    generator = seed_step(config.seed, step, device)
+    waveform, targets = (part.to(device, non_blocking=True) for part in batch)
+    logmel, targets = augment(waveform, targets, generator, frontend, config)
+
+    state.net.train()
+    with torch.autocast(device.type, dtype, enabled=dtype != torch.float32):
+        logits = state.net(logmel)
+    loss = functional.binary_cross_entropy_with_logits(logits.float(), targets, reduction="sum") / len(
+        targets
+    )
+    state.optimizer.zero_grad()
+    loss.backward()
+    norm = nn.utils.clip_grad_norm_(state.net.parameters(), config.clip_norm)
+    state.optimizer.step()
+    state.step = step + 1
+    follow(state.average, state.net, decay=min(config.average, (1 + step) / (10 + step)))
+    state.loss += (loss.item() - state.loss) / min(step + 1, 50)
+    return {"learning_rate": rate, "gradient_norm": norm.item()}
 
 
 def augment(
