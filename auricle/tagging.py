@@ -25,6 +25,9 @@ from auricle.audio import MEDIA_SUFFIXES, AudioError, AudioWarning, Block, RawFo
 from auricle.runners import load_runner
 from auricle.runners.windows import MeanScores, sigmoid
 
+BATCH = (
+    4  # windows scored at once: as fast as 16 on long recordings, and three times as fast on 5-second clips
+)
 BLOCKS_AHEAD = 3  # decoded blocks that may wait: enough to hide a slow read, a few MB at most
 JOIN_SECONDS = (
     5.0  # a decoder that waits for a silent pipe cannot be interrupted; it is a daemon and dies with us
@@ -64,7 +67,7 @@ class Tagger:
         model: str | Path = "default",
         *,
         threads: int | None = None,
-        batch: int = 16,
+        batch: int = BATCH,
         device: str = "cpu",
     ):
         self.artifact = load_artifact(model)
@@ -216,7 +219,7 @@ class TagOptions:
 
     model: str = "default"
     threads: int | None = None
-    batch: int = 16
+    batch: int = BATCH
     top: int | None = 5
     threshold: float = 0.0
     windows: bool = False

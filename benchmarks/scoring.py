@@ -100,7 +100,7 @@ def yamnet(path: Path, threads: int, seconds: float) -> Callable[[], None]:
 
 
 def multiplies(artifact: Artifact) -> float | None:
-    """Of the net, without the front end, a second of audio; None where no torch is installed to count them."""
+    """Of the net without the front end, a second of audio; None where torch is missing to count them."""
     try:
         from auricle.models import MODELS, count_multiplies
     except ModuleNotFoundError:
