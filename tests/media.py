@@ -1,0 +1,125 @@
+"""Recordings made for tests: any rate, channel count, codec and container, with or without a picture."""
+
+from pathlib import Path
+
+import av
+import numpy as np
+import soundfile
+
+# file suffix -> (codec, or None for soundfile's own, bit rate)
+COMPRESSED = {
+    ".mp3": ("libmp3lame", 128_000),
+    ".m4a": ("aac", 128_000),
+    ".aac": ("aac", 128_000),
+    ".opus": ("libopus", 96_000),
+    ".webm": ("libopus", 96_000),
+    ".mka": ("flac", 0),
+    ".mkv": ("aac", 128_000),
+    ".mov": ("aac", 128_000),
+    ".mp4": ("aac", 128_000),
+}
+WAV_SUBTYPES = ("PCM_U8", "PCM_16", "PCM_24", "PCM_32", "FLOAT", "DOUBLE")
+
+
+def tone(
+    rate: int, seconds: float, *, channels: int = 1, hertz: float = 440.0, level: float = 0.5
+) -> np.ndarray:
+    """(N, channels) float32 sine, the same in every channel, with a little noise that marks the places."""
+    count = round(rate * seconds)
+    noise = np.random.default_rng(0).standard_normal(count) * 0.01
+    samples = level * np.sin(2 * np.pi * hertz * np.arange(count) / rate) + noise
+    return np.repeat(samples.astype(np.float32)[:, None], channels, axis=1)
+
+
+def write_pcm(path: Path, samples: np.ndarray, rate: int, subtype: str = "PCM_16", **options: str) -> Path:
+    """Uncompressed or FLAC or Vorbis, by soundfile; the format is that of the suffix."""
+    soundfile.write(path, samples, rate, subtype=subtype, **options)
+    return path
+
+
+def write_media(
+    path: Path,
+    samples: np.ndarray,
+    rate: int,
+    codec: str | None = None,
+    *,
+    bit_rate: int | None = None,
+    video_seconds: float = 0.0,
+    audio_delay: float = 0.0,
+    gap: tuple[float, float] | None = None,
+    container_format: str | None = None,
+    options: dict[str, str] | None = None,
+    metadata: dict[str, str] | None = None,
+    tracks: int = 1,
+) -> Path:
+    """Anything PyAV writes.
+
+    Args:
+        samples: (N, channels) float32.
+        codec, bit_rate: by default those of the suffix.
+        video_seconds: length of a grey picture track; 0 for none.
+        audio_delay: seconds between the picture's start and the sound's.
+        gap: (at, length) in seconds: the time stamps jump by `length` at `at`.
+        tracks: sound tracks; each after the first is silence.
+    """
+    known, known_rate = COMPRESSED.get(path.suffix, ("pcm_s16le", 0))
+    layout = {1: "mono", 2: "stereo", 6: "5.1", 8: "7.1"}[samples.shape[1]]
+    with av.open(str(path), "w", format=container_format, options=options or {}) as out:
+        out.metadata.update(metadata or {})
+        picture = None
+        if video_seconds:
+            picture = out.add_stream("mpeg4", rate=10)
+            picture.width = picture.height = 64
+            picture.pix_fmt = "yuv420p"
+        streams = [out.add_stream(codec or known, rate=rate, layout=layout) for _ in range(tracks)]
+        for stream in streams:
+            if stream.name == "aac":
+                stream.options = {"aac_pns": "0"}  # else the decoder invents noise, another after each seek
+            if bit_rate or known_rate:
+                stream.bit_rate = bit_rate or known_rate
+        for index in range(round(video_seconds * 10)):
+            image = av.VideoFrame.from_ndarray(np.full((64, 64, 3), index % 255, np.uint8), "rgb24")
+            image.pts = index
+            out.mux(picture.encode(image))
+        if picture is not None:
+            out.mux(picture.encode(None))
+        for number, stream in enumerate(streams):
+            content = samples if number == 0 else np.zeros_like(samples)
+            for frame in _frames(content, rate, layout, stream, audio_delay, gap):
+                out.mux(stream.encode(frame))
+            out.mux(stream.encode(None))
+    return path
+
+
+def _frames(samples, rate, layout, stream, audio_delay, gap):
+    """Encoder frames with their time stamps."""
+    wanted = stream.codec_context.format
+    size = stream.codec_context.frame_size or 1024
+    converter = av.AudioResampler(wanted, layout, rate, frame_size=size)
+    whole = av.AudioFrame.from_ndarray(np.ascontiguousarray(samples).reshape(1, -1), "flt", layout=layout)
+    whole.sample_rate, whole.pts = rate, 0
+    position = 0
+    for frame in [*converter.resample(whole), *converter.resample(None)]:
+        frame.pts = position + round(audio_delay * rate)
+        if gap is not None and position >= gap[0] * rate:
+            frame.pts += round(gap[1] * rate)
+        position += frame.samples
+        yield frame
+
+
+def read_through_soundfile(path: Path) -> np.ndarray:
+    """(N, channels) float64, an independent reading of what soundfile knows."""
+    return soundfile.read(path, always_2d=True)[0]
+
+
+class Pipe:
+    """Bytes that can be read once, in pieces as small as a slow pipe gives them."""
+
+    def __init__(self, data: bytes, piece: int = 65_536):
+        self._data, self._position, self._piece = data, 0, piece
+
+    def read(self, size: int = -1) -> bytes:
+        size = self._piece if size < 0 else min(size, self._piece)
+        data = self._data[self._position : self._position + size]
+        self._position += len(data)
+        return data
