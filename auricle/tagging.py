@@ -25,13 +25,11 @@ from auricle.audio import MEDIA_SUFFIXES, AudioError, AudioWarning, Block, RawFo
 from auricle.runners import load_runner
 from auricle.runners.windows import MeanScores, sigmoid
 
-BATCH = (
-    4  # windows scored at once: as fast as 16 on long recordings, and three times as fast on 5-second clips
-)
+# Windows scored at once: as fast as 16 on long recordings, and three times as fast on clips of 5 seconds.
+BATCH = 4
 BLOCKS_AHEAD = 3  # decoded blocks that may wait: enough to hide a slow read, a few MB at most
-JOIN_SECONDS = (
-    5.0  # a decoder that waits for a silent pipe cannot be interrupted; it is a daemon and dies with us
-)
+# A decoder that waits for a silent pipe cannot be interrupted: it is a daemon and dies with the process.
+JOIN_SECONDS = 5.0
 
 
 class Windows(NamedTuple):

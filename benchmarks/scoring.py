@@ -20,6 +20,7 @@ import onnxruntime
 from auricle.artifact import Artifact, load_artifact
 from auricle.features import num_frames
 from auricle.runners import load_runner
+from auricle.tagging import BATCH
 
 YAMNET = Path(__file__).parents[2] / "shared" / "data" / "yamnet" / "yamnet-int8.tflite"
 YAMNET_MULTIPLIES = 69.2e6  # a window, as its README says, without the front end
@@ -33,7 +34,7 @@ def main() -> None:
     parser.add_argument("--model", default="default")
     parser.add_argument("--yamnet", type=Path, default=YAMNET)
     parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--batch", type=int, default=16)
+    parser.add_argument("--batch", type=int, default=BATCH)
     parser.add_argument("--quick", action="store_true", help="a tenth of the work")
     options = parser.parse_args()
 
