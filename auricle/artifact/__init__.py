@@ -60,6 +60,7 @@ class Artifact:
         events: settings that turn scores over time into events.
         training: what the weights were made from (data fingerprint, configuration, statistics of the audio).
         licence: of the weights.
+        notes: what people should know before they use it, as Markdown; stands in the model card.
         metrics: how good it was, and on what.
         tolerance: largest absolute difference of a logit that the check allows.
         attachments: names of further files in the folder (an attribution list).
@@ -82,6 +83,7 @@ class Artifact:
     events: dict[str, Any] | None = None
     training: dict[str, Any] = field(default_factory=dict)
     licence: str = ""
+    notes: str = ""
     metrics: dict[str, Any] = field(default_factory=dict)
     tolerance: float = 1e-4
     attachments: tuple[str, ...] = ()

@@ -17,6 +17,8 @@ def model_card(artifact: Any) -> str:
         "licence of the weights": artifact.licence or "not stated",
     }
     lines += ["| | |", "|---|---|", *(f"| {name} | {_cell(value)} |" for name, value in rows.items()), ""]
+    if artifact.notes:
+        lines += [artifact.notes.strip(), ""]
     plain = {name: value for name, value in artifact.metrics.items() if not isinstance(value, (dict, list))}
     if plain:
         lines += ["## Measured", "", "| metric | value |", "|---|---|"]

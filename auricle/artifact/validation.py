@@ -25,7 +25,7 @@ def validate(artifact: Any) -> None:
     labels = artifact.labels
     for name in ("window", "hop", "embedding_size"):
         expect(_is_count(getattr(artifact, name)), name, "a positive integer")
-    for name in ("name", "licence"):
+    for name in ("name", "licence", "notes"):
         expect(isinstance(getattr(artifact, name), str), name, "text")
     for name in ("architecture", "training", "metrics"):
         expect(isinstance(getattr(artifact, name), dict), name, "an object")
