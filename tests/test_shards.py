@@ -108,8 +108,8 @@ def test_the_shards_are_plain_arrow_files(made: Path) -> None:
         rows += shard["samples"].to_pylist()
     assert rows == [expected(number).tolist() for number in GOOD]
     table = pq.read_table(made / "clips.parquet")
-    assert table["shard"].to_pylist() == [number // 64 for number in GOOD]
-    assert table["row"].to_pylist() == [sum(n // 64 == m // 64 and n < m for n in GOOD) for m in GOOD]
+    assert table["shard"].to_pylist() == [number // 32 for number in GOOD]
+    assert table["row"].to_pylist() == [sum(n // 32 == m // 32 and n < m for n in GOOD) for m in GOOD]
 
 
 def test_what_failed_and_what_was_odd_is_named(made: Path) -> None:
@@ -260,7 +260,7 @@ def test_a_shard_that_was_cut_off_is_not_read(copied: Path) -> None:
     reader = Pack(copied)
     reader.samples(0)
     with pytest.raises(ValueError, match=r"00001\.arrow: damaged"):
-        reader.samples(100)
+        reader.samples(40)
 
 
 def test_what_is_no_finished_pack_is_refused(copied: Path, tmp_path: Path) -> None:
@@ -313,9 +313,9 @@ def cut(weights: Sequence[int]) -> list[range]:
 
 
 def test_shards_are_cut_by_the_source_alone() -> None:
-    assert [len(part) for part in cut([1000] * 130)] == [64, 64, 2]
+    assert [len(part) for part in cut([1000] * 66)] == [32, 32, 2]
     assert [len(part) for part in cut([10**9] * 3)] == [1, 1, 1]
-    assert [len(part) for part in cut([-1] * 65)] == [64, 1]
+    assert [len(part) for part in cut([-1] * 33)] == [32, 1]
     many = cut([10**6] * 40_000)
     assert len(many) <= 513
     assert [clip for part in many for clip in part] == list(range(40_000))

@@ -5,7 +5,6 @@ disk, and then does the same with its journal entry: these entries are all that 
 tables are written at the end from the source's order and the journal, the manifest last.
 """
 
-import json
 import os
 import time
 from collections.abc import Callable, Sequence
@@ -31,6 +30,7 @@ from auricle.shards.layout import (
     journal_file,
     locked,
     printable,
+    read_journal,
     shard_file,
     write_json,
 )
@@ -179,8 +179,7 @@ def _open(source: str | Path | Sequence[Clip]) -> tuple[str, list[Clip], Path]:
 
 def _prepare(out: Path, header: dict[str, Any]) -> None:
     journal = out / JOURNAL
-    if (journal / HEADER).is_file():
-        found = json.loads((journal / HEADER).read_text(encoding="ascii"))
+    if (found := read_journal(journal / HEADER)) is not None:
         _check_same(out, header, found, list(header))
     elif foreign := sorted(path.name for path in out.iterdir() if path.name not in (LOCK, JOURNAL)):
         raise ValueError(f"{out}: the folder holds something else ({foreign[0]}); give a new or empty folder")
@@ -188,7 +187,7 @@ def _prepare(out: Path, header: dict[str, Any]) -> None:
         folder.mkdir(exist_ok=True)
         for leftover in folder.glob(f"*{TEMPORARY}"):
             leftover.unlink(missing_ok=True)
-    if not (journal / HEADER).is_file():
+    if found is None:
         write_json(journal / HEADER, header)
 
 
@@ -227,14 +226,17 @@ def _on_finished(out: Path, header: dict[str, Any], clips: Sequence[Clip], label
 
 
 def _read_entry(out: Path, shard: int) -> dict[str, Any]:
-    return json.loads((out / journal_file(shard)).read_text(encoding="ascii"))
+    entry = read_journal(out / journal_file(shard))
+    if entry is None:
+        raise ValueError(
+            f"{out / journal_file(shard)}: lost while packing; run the same `auricle pack` again"
+        )
+    return entry
 
 
 def _is_finished(out: Path, shard: int) -> bool:
-    file = out / shard_file(shard)
-    if not (out / journal_file(shard)).is_file() or not file.is_file():
-        return False
-    return file.stat().st_size == _read_entry(out, shard)["bytes"]
+    entry, file = read_journal(out / journal_file(shard)), out / shard_file(shard)
+    return entry is not None and file.is_file() and file.stat().st_size == entry["bytes"]
 
 
 def _remove_journal(out: Path) -> None:

@@ -90,10 +90,23 @@ def temporary_for(path: Path) -> Path:
 
 def publish(temporary: Path, path: Path) -> None:
     """Give a finished temporary file its name, after its bytes have reached the disk."""
-    _sync(temporary, os.O_RDWR)
+    descriptor = os.open(temporary, os.O_RDWR)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
     temporary.replace(path)
-    if os.name == "posix":
-        _sync(path.parent, os.O_RDONLY)
+
+
+def sync_folder(folder: Path) -> None:
+    """Wait until the names in a folder have reached the disk."""
+    if os.name != "posix":
+        return
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def write_json(path: Path, value: Any) -> None:
@@ -101,6 +114,21 @@ def write_json(path: Path, value: Any) -> None:
     temporary = temporary_for(path)
     temporary.write_text(json.dumps(value, indent=1) + "\n", encoding="ascii")
     publish(temporary, path)
+
+
+def write_journal(path: Path, value: Any) -> None:
+    """Write a journal entry; one that a power failure cut short is read as none, so nothing is waited for."""
+    temporary = temporary_for(path)
+    temporary.write_text(json.dumps(value), encoding="ascii")
+    temporary.replace(path)
+
+
+def read_journal(path: Path) -> Any:
+    """A journal entry, or None where there is none in full."""
+    try:
+        return json.loads(path.read_text(encoding="ascii"))
+    except (OSError, ValueError):
+        return None
 
 
 def write_array(path: Path, array: np.ndarray) -> None:
@@ -152,12 +180,4 @@ def locked(out: Path) -> Iterator[None]:
         yield
     finally:
         path.unlink(missing_ok=True)
-        os.close(descriptor)
-
-
-def _sync(path: Path, mode: int) -> None:
-    descriptor = os.open(path, mode)
-    try:
-        os.fsync(descriptor)
-    finally:
         os.close(descriptor)

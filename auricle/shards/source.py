@@ -12,7 +12,7 @@ from auricle.shards.layout import printable
 
 # A reader keeps all shards mapped, and 1024 open files are a usual limit: at most 2 x 256 shards and one.
 MOST_SHARDS = 256
-FEWEST_CLIPS = 64
+FEWEST_CLIPS = 32
 FEWEST_BYTES = 64_000_000
 
 
@@ -31,12 +31,12 @@ def file_sizes(clips: Sequence[Clip]) -> list[int]:
 def cut_into_shards(clips: Sequence[Clip], sizes: Sequence[int], rate: int) -> list[range]:
     """Which clips go into which shard: a function of the source alone, whoever works first.
 
-    A shard is closed at 64 clips or 64 MB of files (of PCM, where a clip's length is known), more in a
+    A shard is closed at 32 clips or 64 MB of files (of PCM, where a clip's length is known), more in a
     corpus that would otherwise have more than 512 shards.
 
-    >>> clips = [Clip(id=str(i), path=f"{i}.ogg") for i in range(150)]
-    >>> cut_into_shards(clips, [50_000] * 150, rate=16000)
-    [range(0, 64), range(64, 128), range(128, 150)]
+    >>> clips = [Clip(id=str(i), path=f"{i}.ogg") for i in range(80)]
+    >>> cut_into_shards(clips, [50_000] * 80, rate=16000)
+    [range(0, 32), range(32, 64), range(64, 80)]
     """
     weights = [
         2 * rate * (clip.end - (clip.start or 0.0)) if clip.end is not None else max(size, 0)

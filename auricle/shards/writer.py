@@ -21,8 +21,10 @@ from auricle.shards.layout import (
     printable,
     publish,
     shard_file,
+    sync_folder,
     temporary_for,
     write_array,
+    write_journal,
     write_json,
     write_table,
 )
@@ -31,7 +33,7 @@ from auricle.shards.source import relative
 SCHEMA = pa.schema([pa.field("samples", pa.large_list(pa.field("item", pa.int16(), nullable=False)))])
 INDEX = {"shard": np.int32, "offset": np.int64, "samples": np.int64, "audible": np.int64}
 MEASURED = ("samples", "audible", "clipped", "warnings")  # of each clip; audible: up to its last sound
-LOOK_BACK = 65536  # samples looked at at a time for the last that is not zero
+LOOK_BACK = 4096  # samples looked at at a time for the last that is not zero
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -94,7 +96,7 @@ def write_shard(out: Path, shard: int, decoded: Iterable[Decoded | str]) -> dict
         row["offset"] = offset
     entry = {"shard": shard, "bytes": temporary.stat().st_size, "blake2b": digest(temporary), "clips": rows}
     publish(temporary, path)
-    write_json(out / journal_file(shard), entry)
+    write_journal(out / journal_file(shard), entry)
     return entry
 
 
@@ -182,7 +184,10 @@ def finish_pack(
         "shards": shards,
         "files": files,
     }
+    for folder in ("shards", "labels", "index"):
+        sync_folder(out / folder)
     write_json(out / MANIFEST, manifest)
+    sync_folder(out)
     return manifest
 
 
