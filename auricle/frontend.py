@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from auricle.features import FeatureConfig, hann_window, mel_matrix, used_bins
 
+CHUNK_FRAMES = 400  # frames at a time on a processor: their spectra stay in its cache
 TINY = 1e-30  # under the root: its slope at 0 is infinite, and infinity times zero is not a gradient
 
 
@@ -49,7 +50,7 @@ class LogMel(nn.Module):
         self.bins = used_bins(config)
         self._constant("mel", mel_matrix(config)[self.bins])  # (K, F)
         if method == "fft":
-            self._constant("hann", hann_window(config))
+            self._constant("hann", np.pad(hann_window(config), (0, config.fft - config.window)))
             return
         # The window is symmetric about its middle, sample W / 2. With phases counted from there, cosines see
         # only the sum of the two halves and sines only the difference: half the multiplies of a plain
@@ -75,16 +76,34 @@ class LogMel(nn.Module):
             )
         with torch.autocast(waveform_BN.device.type, enabled=False):
             waveform_BN = waveform_BN.float()
-            magnitude_BTK = self._fft(waveform_BN) if self.method == "fft" else self._convolution(waveform_BN)
-            return (magnitude_BTK @ self.mel + self.config.log_offset).log().unsqueeze(1)
+            logmel_BTF = self._fft(waveform_BN) if self.method == "fft" else self._convolution(waveform_BN)
+            return logmel_BTF.unsqueeze(1)
 
     def _fft(self, waveform_BN: Tensor) -> Tensor:
-        """(B, N) -> (B, T, K), magnitudes."""
-        windows_BTW = waveform_BN.unfold(1, self.config.window, self.config.hop) * self.hann
-        return torch.fft.rfft(windows_BTW, n=self.config.fft)[..., self.bins].abs()
+        """(B, N) -> (B, T, F)."""
+        config = self.config
+        padded_BN = nn.functional.pad(waveform_BN, (0, config.fft - config.window))
+        windows_BTN = padded_BN.unfold(1, config.fft, config.hop)  # a view
+        frames = windows_BTN.shape[1]
+        if waveform_BN.device.type != "cpu" or len(waveform_BN) * frames <= CHUNK_FRAMES:
+            return self._bands(self._spectrum(windows_BTN))
+        clips = max(1, CHUNK_FRAMES // frames)
+        rows = [
+            [self._bands(self._spectrum(chunk)) for chunk in some.split(CHUNK_FRAMES, dim=1)]
+            for some in windows_BTN.split(clips)
+        ]
+        return torch.cat([row[0] if len(row) == 1 else torch.cat(row, dim=1) for row in rows])
+
+    def _spectrum(self, windows_BTN: Tensor) -> Tensor:
+        """(B, T, fft) -> (B, T, K), magnitudes."""
+        return torch.fft.rfft(windows_BTN * self.hann)[..., self.bins].abs()
+
+    def _bands(self, magnitude_BTK: Tensor) -> Tensor:
+        """(B, T, K) -> (B, T, F)."""
+        return (magnitude_BTK @ self.mel + self.config.log_offset).log()
 
     def _convolution(self, waveform_BN: Tensor) -> Tensor:
-        """(B, N) -> (B, T, K), magnitudes.
+        """(B, N) -> (B, T, F).
 
         A strided convolution, written as windows times matrices: measured in onnxruntime, one thread, it is
         1.3 to 1.4 times as fast as the same numbers from its Conv operator.
@@ -94,7 +113,7 @@ class LogMel(nn.Module):
         left_BTH = windows_BTW[..., 1 : self.config.window - self.middle + 1].flip(-1)
         real_BTK = (right_BTH + left_BTH) @ self.cosines
         imaginary_BTK = (right_BTH - left_BTH) @ self.sines
-        return (real_BTK * real_BTK + imaginary_BTK * imaginary_BTK + TINY).sqrt()
+        return self._bands((real_BTK * real_BTK + imaginary_BTK * imaginary_BTK + TINY).sqrt())
 
     def _windows(self, waveform_BN: Tensor) -> Tensor:
         """(B, N) -> (B, T, W) by slices of rows of one hop, which every ONNX runtime does fast."""

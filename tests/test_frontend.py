@@ -96,6 +96,17 @@ def test_a_clip_gives_the_same_alone_and_in_a_batch(method: str) -> None:
         torch.testing.assert_close(module(waveform[index : index + 1])[0], batch[index], atol=1e-5, rtol=0)
 
 
+def test_long_and_many_clips_equal_the_numpy_front_end() -> None:
+    # More frames than are computed at a time: clips are split in time, or batches into clips.
+    rng, config = np.random.default_rng(1), FeatureConfig()
+    for clips, samples in ((1, 160_000), (2, 70_000), (7, 32_000)):
+        waveform = 0.1 * rng.standard_normal((clips, samples), np.float32)
+        ours = LogMel(config)(torch.from_numpy(waveform))
+        assert ours.shape == (clips, 1, num_frames(samples, config), 64)
+        for row, clip in zip(ours.numpy()[:, 0], waveform, strict=True):
+            np.testing.assert_allclose(row, log_mel(clip, config), atol=1e-4, rtol=0)
+
+
 @pytest.mark.parametrize("method", METHODS)
 def test_nothing_is_saved_with_the_weights(method: str) -> None:
     module = LogMel(FeatureConfig(), method=method)
