@@ -151,6 +151,10 @@ def score_clips(
 
     Raises:
         ValueError: the pack's rate is below the model's.
+
+    >>> runner = load_runner(load_artifact("default"))  # doctest: +SKIP
+    >>> score_clips(runner, Pack("out/pack"), np.arange(10)).shape  # doctest: +SKIP
+    (10, 50)
     """
     artifact = runner.artifact
     _check_rate(artifact, pack)
@@ -313,6 +317,8 @@ def write(
         names: (S,) labels, in the order of `classes`.
         classes: as `auricle.metrics.ranking.per_class` gives it; what is not defined stays empty.
         table: for `scores.parquet`.
+
+    >>> write(Path("out/fold5"), figures, names, per_class(targets, scores), table)  # doctest: +SKIP
     """
     with _Replacing(out / "scores.parquet") as path:
         pq.write_table(table, path, compression="zstd")

@@ -36,9 +36,14 @@ class Progress:
             from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
             from rich.progress import Progress as Bar
 
-            columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
-            columns += (TextColumn(self.unit), TimeRemainingColumn(), TextColumn("{task.fields[note]}"))
-            self._bar = Bar(*columns, console=Console(stderr=True))
+            count = (
+                TextColumn("{task.description}"),
+                BarColumn(),
+                MofNCompleteColumn(),
+                TextColumn(self.unit),
+            )
+            rest = (TimeRemainingColumn(), TextColumn("{task.fields[note]}"))
+            self._bar = Bar(*count, *rest, console=Console(stderr=True))
             self._task = self._bar.add_task(self.label, total=self.total, note="")
             self._bar.start()
         return self

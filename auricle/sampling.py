@@ -23,7 +23,7 @@ def hash_uint64(*values: int | np.ndarray) -> np.ndarray:
 
     Source: the finaliser of SplitMix64 (Steele, Lea and Flood, OOPSLA 2014, figure 16).
     """
-    state = np.uint64(0)
+    state: np.ndarray | np.uint64 = np.uint64(0)
     with np.errstate(over="ignore"):
         for value in values:
             state = (state ^ np.asarray(value).astype(np.uint64)) + GOLDEN

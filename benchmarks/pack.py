@@ -116,9 +116,8 @@ def main() -> None:
     arguments = parser.parse_args()
     rounds = 1 if arguments.quick else 5
     count, seconds = (256, 5.0) if arguments.quick else (1024, 10.0)
-    print(
-        f"{os.cpu_count()} cores, {arguments.jobs} jobs, Python {sys.version.split()[0]}, PyAV {av.__version__}"
-    )
+    python = sys.version.split()[0]
+    print(f"{os.cpu_count()} cores, {arguments.jobs} jobs, Python {python}, PyAV {av.__version__}")
     print("hours of audio in an hour (the median of the rounds):")
     print(
         f"{'files':>14} {'pack':>8} {'soundfile':>10} {'PyAV':>8} {'librosa':>8}  pack/decoder  pack/librosa"

@@ -98,9 +98,8 @@ def main() -> None:
             ]
             pack(clips, where, decode=noise, quiet=True)
         into, fresh, plain = measure(where, arguments.length, seconds, rounds)
-    print(
-        f"{platform.processor() or platform.machine()}, Python {sys.version.split()[0]}, NumPy {np.__version__}"
-    )
+    machine = platform.processor() or platform.machine()
+    print(f"{machine}, Python {sys.version.split()[0]}, NumPy {np.__version__}")
     print(f"random patches of {arguments.length} samples, batches of {BATCH}, one process, warm cache:")
     print(f"  Pack.patches(out=...)   {into:10,.0f} a second   {into / GOAL:5.1f} x the goal of {GOAL:,}")
     print(f"  Pack.patches            {fresh:10,.0f} a second   {fresh / GOAL:5.1f} x")

@@ -115,11 +115,43 @@ def test_commands_in_the_documentation_are_real(document: Path) -> None:
                         assert f"{verb} {word.partition('=')[0]}" in surface, f"{document.name}: {line}"
 
 
+def functions(path: Path) -> dict[str, ast.FunctionDef]:
+    nodes = ast.parse(path.read_text()).body
+    return {
+        node.name: node
+        for node in nodes
+        if isinstance(node, ast.FunctionDef) and not node.name.startswith("_")
+    }
+
+
 def public_functions() -> Iterator[tuple[str, ast.FunctionDef]]:
-    for path in sorted(PACKAGE.rglob("*.py")):
-        for node in ast.parse(path.read_text()).body:
-            if isinstance(node, ast.FunctionDef) and not node.name.startswith("_"):
-                yield f"{path.relative_to(PACKAGE)}:{node.name}", node
+    """Functions of the modules, and of a folder those that its __init__ defines or has in __all__.
+
+    What only the files of one folder share is theirs; a folder whose __init__ imports nothing is a
+    shelf of modules, each public.
+    """
+    for path in sorted(PACKAGE.glob("*.py")):
+        for name, node in functions(path).items():
+            yield f"{path.stem}.{name}", node
+    for init in sorted(PACKAGE.glob("*/__init__.py")):
+        folder = init.parent
+        public = functions(init)
+        nodes = ast.parse(init.read_text()).body
+        exported: set[str] = set()
+        for node in nodes:
+            if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "__all__":
+                exported = set(ast.literal_eval(node.value))
+        for node in nodes:
+            if isinstance(node, ast.ImportFrom) and (node.module or "").startswith(f"auricle.{folder.name}."):
+                there = functions(PACKAGE / Path(*str(node.module).split(".")[1:]).with_suffix(".py"))
+                public |= {
+                    item.name: there[item.name] for item in node.names if item.name in exported & set(there)
+                }
+        if not any(isinstance(node, ast.ImportFrom) for node in nodes):
+            for path in folder.glob("[!_]*.py"):
+                public |= functions(path)
+        for name, node in public.items():
+            yield f"{folder.name}.{name}", node
 
 
 def test_public_functions_have_an_example() -> None:
@@ -128,7 +160,7 @@ def test_public_functions_have_an_example() -> None:
     verbs = {command.callback.__name__ for command in app.registered_commands}
     without = []
     for name, node in found:
-        if name.startswith("cli/") and node.name in verbs:
+        if name.startswith("cli.") and node.name in verbs:
             continue  # its docstring is its help; tests/test_cli.py asks for the example there
         if ">>>" not in (ast.get_docstring(node) or ""):
             without.append(name)

@@ -42,7 +42,9 @@ def imports(path: Path) -> Iterator[str]:
 
 
 FILES = [
-    path for path in PACKAGE.rglob("*.py") if path.parent != PACKAGE or path.stem not in ("__init__", "__main__")
+    path
+    for path in PACKAGE.rglob("*.py")
+    if path.parent != PACKAGE or path.stem not in ("__init__", "__main__")
 ]
 
 

@@ -1,4 +1,4 @@
-"""One contract over all models: sizes as stated, head on embedding, no leak between clips, gradients everywhere."""
+"""One contract over all models: stated sizes, head on embedding, no leak between clips, gradients."""
 
 import copy
 

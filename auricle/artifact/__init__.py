@@ -215,7 +215,10 @@ def bundled_models() -> list[str]:
 
 
 def read_check(artifact: Artifact) -> tuple[np.ndarray, np.ndarray, float]:
-    """(waveforms (B, window) float32, logits (B, K) float32, tolerance) that an artifact carries."""
+    """(waveforms (B, window) float32, logits (B, K) float32, tolerance) that an artifact carries.
+
+    >>> waveforms, logits, tolerance = read_check(load_artifact("default"))  # doctest: +SKIP
+    """
     return artifact.read_check()
 
 
@@ -291,7 +294,11 @@ def save_artifact(
 
 
 def encode_check(waveforms: np.ndarray, logits: np.ndarray) -> bytes:
-    """check.safetensors as bytes."""
+    """check.safetensors as bytes.
+
+    >>> safetensors.numpy.load(encode_check(np.zeros((1, 8)), np.ones((1, 2))))["logits"]
+    array([[1., 1.]], dtype=float32)
+    """
     arrays = {"waveform": waveforms, "logits": logits}
     return safetensors.numpy.save(
         {name: np.ascontiguousarray(a, dtype=np.float32) for name, a in arrays.items()}
@@ -299,7 +306,7 @@ def encode_check(waveforms: np.ndarray, logits: np.ndarray) -> bytes:
 
 
 def _plain(value: Any) -> Any:
-    """The same value as JSON can hold it: NumPy's numbers as Python's, NaN and infinity (undefined metrics) as null."""
+    """The same value as JSON can hold it: NumPy's numbers as Python's, NaN and infinity as null."""
     if isinstance(value, (np.generic, np.ndarray)):
         value = value.tolist()
     if isinstance(value, Mapping):

@@ -30,6 +30,10 @@ def open_corpus(source: str | Path) -> tuple[str, list[Clip]]:
 
     Raises:
         ValueError: nothing is there, or it is of no known kind.
+
+    >>> open_corpus("no-such-folder")
+    Traceback (most recent call last):
+    ValueError: no-such-folder: no such file or folder
     """
     text = str(source)
     name, _, rest = text.partition(":")

@@ -38,6 +38,9 @@ def esc50(path: str | Path) -> list[Clip]:
 
     Raises:
         ValueError: not a table of ESC-50.
+
+    >>> len(esc50("esc50/meta.csv"))  # doctest: +SKIP
+    2000
     """
     table = find_table(Path(path))
     if not table.is_file():

@@ -22,6 +22,10 @@ def folders(path: str | Path) -> list[Clip]:
 
     Raises:
         ValueError: no folder, no media files, or files that lie outside any class folder.
+
+    >>> folders("no-such-folder")
+    Traceback (most recent call last):
+    ValueError: no-such-folder: not a folder
     """
     root = Path(path)
     if not root.is_dir():

@@ -29,6 +29,10 @@ def manifest(path: str | Path) -> list[Clip]:
     Raises:
         ValueError: a column is missing, a row does not make sense (its line is named), two rows are the same
             clip, or none of the first files exists.
+
+    >>> manifest("no-such.csv")
+    Traceback (most recent call last):
+    ValueError: no-such.csv: no such file
     """
     table = Path(path)
     if not table.is_file():

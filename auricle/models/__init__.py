@@ -36,7 +36,7 @@ def describe_models(*, num_classes: int) -> list[dict[str, Any]]:
     rows = []
     for name in sorted(MODELS):
         net = build(name, num_classes=num_classes)
-        shape = tuple(int(size) for size in net.input_shape)  # type: ignore[union-attr,arg-type]
+        shape = tuple(int(size) for size in net.input_shape)  # type: ignore[union-attr]
         rows.append(
             {
                 "name": name,

@@ -73,6 +73,8 @@ def add_labels(
 
     Raises:
         ValueError: an id that is not in the pack, a set of that name, a label outside `names`.
+
+    >>> add_labels("out/pack", "animals", {"1-100032-A-0": ["animal"]})  # doctest: +SKIP
     """
     import pyarrow.parquet as pq
 

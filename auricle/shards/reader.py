@@ -16,6 +16,10 @@ def read_manifest(path: Path) -> dict[str, Any]:
 
     Raises:
         ValueError: no pack, an unfinished one, or one of a later format.
+
+    >>> read_manifest(Path("no-such-pack"))
+    Traceback (most recent call last):
+    ValueError: no-such-pack: no such folder; expected a pack, as `auricle pack` writes it
     """
     file = path / MANIFEST
     if not file.is_file():

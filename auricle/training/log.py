@@ -55,7 +55,7 @@ class RunLog:
     def write(self, *, step: int, **figures: Any) -> None:
         """One line; a figure that is not a number is null."""
         seconds = round(self._before + time.monotonic() - self._started, 3)
-        entry = {"step": step, "seconds": seconds}
+        entry: dict[str, Any] = {"step": step, "seconds": seconds}
         for name, value in figures.items():
             undefined = isinstance(value, float) and not math.isfinite(value)
             entry[name] = None if undefined else value

@@ -213,7 +213,7 @@ def make_state(config: TrainConfig, num_classes: int, device: torch.device) -> S
     """A fresh net, its average and the optimizer; the same seed gives the same net."""
     torch.manual_seed(config.seed)
     net = build(config.model, num_classes=num_classes, **config.model_arguments)
-    net = net.to(device, memory_format=torch.channels_last)
+    net = net.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     average = copy.deepcopy(net).requires_grad_(False).eval()
     groups = [
         {"params": [p for p in net.parameters() if p.ndim > 1], "weight_decay": config.weight_decay},
