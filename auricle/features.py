@@ -17,6 +17,7 @@ import numpy as np
 import scipy.fft
 
 CHUNK_FRAMES = 128  # frames at a time: their windows and spectra stay in a core's cache
+SMALL_PRODUCT = 2**18  # multiplies up to which OpenBLAS keeps a product to the thread that asks for it
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -229,9 +230,27 @@ def _fill(out_TF: np.ndarray, windows_TN: np.ndarray, config: FeatureConfig) -> 
         chunk = padded[: len(windows)]
         np.multiply(windows, hann, out=chunk[:, : config.window])
         magnitude = np.abs(scipy.fft.rfft(chunk, axis=1)[:, bins])
-        bands = np.matmul(magnitude, mel, out=out_TF[start : start + CHUNK_FRAMES])
+        bands = out_TF[start : start + CHUNK_FRAMES]
+        _small_products(magnitude, mel, bands)
         bands += out_TF.dtype.type(config.log_offset)
         np.log(bands, out=bands)
+
+
+def _small_products(left: np.ndarray, right: np.ndarray, out: np.ndarray) -> None:
+    """Matrix product by blocks of rows, too small for OpenBLAS to share among threads of its own.
+
+    Products this size gain nothing from that, and on a busy machine the threads wait for each other: it was
+    seen to cost ten times the whole front end.
+    """
+    rows = max(1, SMALL_PRODUCT // right.size)
+    whole = len(left) // rows * rows
+    if whole:
+        shape = (-1, rows)
+        np.matmul(
+            left[:whole].reshape(*shape, left.shape[1]), right, out=out[:whole].reshape(*shape, out.shape[1])
+        )
+    if whole < len(left):
+        np.matmul(left[whole:], right, out=out[whole:])
 
 
 @lru_cache(maxsize=32)

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from auricle.features import FeatureConfig, hann_window, mel_matrix, used_bins
 
-CHUNK_FRAMES = 400  # frames at a time on a processor: their spectra stay in its cache
+CHUNK_FRAMES = 400  # frames at a time for each processor core: their spectra stay in its cache
 TINY = 1e-30  # under the root: its slope at 0 is infinite, and infinity times zero is not a gradient
 
 
@@ -85,11 +85,12 @@ class LogMel(nn.Module):
         padded_BN = nn.functional.pad(waveform_BN, (0, config.fft - config.window))
         windows_BTN = padded_BN.unfold(1, config.fft, config.hop)  # a view
         frames = windows_BTN.shape[1]
-        if waveform_BN.device.type != "cpu" or len(waveform_BN) * frames <= CHUNK_FRAMES:
+        limit = CHUNK_FRAMES * torch.get_num_threads()
+        if waveform_BN.device.type != "cpu" or len(waveform_BN) * frames <= limit:
             return self._bands(self._spectrum(windows_BTN))
-        clips = max(1, CHUNK_FRAMES // frames)
+        clips = max(1, limit // frames)
         rows = [
-            [self._bands(self._spectrum(chunk)) for chunk in some.split(CHUNK_FRAMES, dim=1)]
+            [self._bands(self._spectrum(chunk)) for chunk in some.split(limit, dim=1)]
             for some in windows_BTN.split(clips)
         ]
         return torch.cat([row[0] if len(row) == 1 else torch.cat(row, dim=1) for row in rows])
