@@ -281,7 +281,7 @@ def test_settings_change_fields_of_every_kind() -> None:
             "steps": "10",
             "train_splits": "fold1,fold2",
             "where": "{licence: [CC0, CC-BY]}",
-            "features.bands": "128",
+            "features.bands": "80",
             "model_arguments.dropout": "0.5",
             "learning_rate": "1e-3",
             "threads": "2",
@@ -289,7 +289,7 @@ def test_settings_change_fields_of_every_kind() -> None:
         },
     )
     assert (config.steps, config.epochs, config.train_splits) == (10, None, ("fold1", "fold2"))
-    assert config.where == {"licence": ("CC0", "CC-BY")} and config.features.bands == 128
+    assert config.where == {"licence": ("CC0", "CC-BY")} and config.features.bands == 80
     assert config.model_arguments == {"dropout": 0.5} and config.learning_rate == 1e-3
     assert config.threads == 2 and config.name == "7"
 

@@ -4,7 +4,7 @@ import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args, get_type_hints
 
 import yaml
 
@@ -129,32 +129,26 @@ def configure(config: TrainConfig, settings: Mapping[str, str]) -> TrainConfig:
 
 def _fit(name: str, value: Any) -> Any:
     """A value as its field wants it; ValueError where it cannot be."""
-    types = {item.name: str(item.type) for item in dataclasses.fields(TrainConfig)}
-    kind = next(item.type for item in dataclasses.fields(TrainConfig) if item.name == name)
+    kind = get_type_hints(TrainConfig)[name]
     try:
-        if value is None and "None" in types[name]:
+        if value is None and type(None) in get_args(kind):
             return None
         if name == "features":
             return FeatureConfig(**value)
         if name == "where":
             return {key: _names(names) for key, names in value.items()}
-        if "tuple" in types[name]:
+        if name in ("train_splits", "validation_splits"):
             return _names(value)
-        if kind is Path:
-            return Path(value)
-        if kind in (int, int | None):
-            if int(value) != value:
-                raise ValueError(f"{value} is not whole")
-            return int(value)
-        if kind in (float, float | None):
-            return float(value)
-        if kind is str and not isinstance(value, (list, dict)):
-            return str(value)
-        if isinstance(value, dict):
-            return value
+        if int in (kind, *get_args(kind)) and int(value) != value:
+            raise ValueError("expected a whole number")
+        for scalar in (int, float):
+            if scalar in (kind, *get_args(kind)):
+                return scalar(value)
+        if isinstance(value, (list, dict)) != (name == "model_arguments"):
+            raise ValueError(f"expected {'a mapping' if name == 'model_arguments' else 'a single value'}")
+        return value if name == "model_arguments" else kind(value)
     except (TypeError, ValueError, AttributeError) as error:
         raise ValueError(f"setting {name!r} does not take {value!r}: {error}") from error
-    raise ValueError(f"setting {name!r} does not take {value!r}: expected {types[name]}")
 
 
 def _names(value: Any) -> tuple[str, ...]:
