@@ -8,12 +8,12 @@
 PYTHON ?= python3
 VENV := .venv
 DEV := .venv-dev
-NICE_PIP := PIP_DISABLE_PIP_VERSION_CHECK=1
+PIP_OPTIONS := --quiet --disable-pip-version-check -c constraints.txt
 
 .PHONY: tag test check slow docs clean
 
 tag: $(VENV)/installed
-	$(VENV)/bin/auricle tag examples/scene.ogg --windows
+	$(VENV)/bin/auricle tag examples/scene.ogg --windows --top 3
 
 test: $(DEV)/installed
 	$(DEV)/bin/python -m pytest
@@ -36,17 +36,19 @@ clean:
 # An environment is made anew when what it is made from has changed.
 $(VENV)/installed: pyproject.toml constraints.txt
 	$(call new_environment,$(VENV))
-	$(NICE_PIP) $(VENV)/bin/python -m pip install --quiet -c constraints.txt -e .
-	touch $@
+	@echo 'installing auricle without torch: about 100 MB to load, a minute or two'
+	@$(VENV)/bin/python -m pip install $(PIP_OPTIONS) -e .
+	@touch $@
 
 $(DEV)/installed: pyproject.toml constraints.txt
 	$(call new_environment,$(DEV))
-	$(NICE_PIP) $(DEV)/bin/python -m pip install --quiet -c constraints.txt -e '.[dev]' torch==2.13.0
-	touch $@
+	@echo 'installing auricle with torch and all that the tests need: some minutes'
+	@$(DEV)/bin/python -m pip install $(PIP_OPTIONS) -e '.[dev]' torch==2.13.0
+	@touch $@
 
 define new_environment
 @$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { \
 	echo "auricle needs Python 3.11 or newer, and $(PYTHON) is not: make PYTHON=/path/to/python3.11 $(MAKECMDGOALS)" >&2; exit 1; }
-rm -rf $(1)
-$(PYTHON) -m venv $(1)
+@rm -rf $(1)
+@$(PYTHON) -m venv $(1)
 endef
