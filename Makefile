@@ -36,7 +36,7 @@ clean:
 # An environment is made anew when what it is made from has changed.
 $(VENV)/installed: pyproject.toml constraints.txt
 	$(call new_environment,$(VENV))
-	@echo 'installing auricle without torch: about 100 MB to load, a minute or two'
+	@echo 'installing auricle without torch: a minute or two'
 	@$(VENV)/bin/python -m pip install $(PIP_OPTIONS) -e .
 	@touch $@
 
