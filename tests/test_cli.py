@@ -344,7 +344,12 @@ def test_pack_names_what_failed_and_evaluate_reads_the_pack(
     status, out, _ = run(capsys, *arguments, "--where", "licence=CC0")
     assert json.loads(out)["clips"] == 1
     status, out, _ = run(capsys, "evaluate", model, pack, "--split", "test")
-    assert status == 0 and out.splitlines()[0].split() == ["figure", "value"]
+    lines = out.splitlines()
+    assert status == 0
+    assert lines[0].split() == ["figure", "value", "95%", "interval"] and lines[1].startswith("map ")
+    assert "2 clips of 2 recordings, 2 classes" in lines
+    status, out, _ = run(capsys, "evaluate", model, pack, "--where", "licence=CC0")
+    assert "mAP is not defined for 1 of 2 classes: left out of its mean" in out.splitlines()
 
 
 def test_models_are_counted_on_the_nets(capsys: pytest.CaptureFixture[str]) -> None:

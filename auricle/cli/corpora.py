@@ -119,5 +119,5 @@ def _print_figures(figures: dict[str, Any]) -> None:
     print_table(sys.stdout, ["figure", "value>", level], rows)
     print(f"{figures['clips']} clips of {figures['groups']} recordings, {figures['classes']} classes")
     for name, what in (("ap", "mAP"), ("auc", "AUC")):
-        if figures[f"excluded_{name}"]:
-            print(f"{figures[f'excluded_{name}']} classes have no {what} here and are left out of its mean")
+        if out := figures[f"excluded_{name}"]:
+            print(f"{what} is not defined for {out} of {figures['classes']} classes: left out of its mean")
