@@ -73,12 +73,23 @@ def start(out: Path, decode: str = "slow_decode") -> subprocess.Popen:
     code = f"import test_engine as t; t.pack(t.clips(), {str(out)!r}, jobs=2, decode=t.{decode})"
     folders = [str(Path(__file__).parent), str(Path(__file__).parents[1])]
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(folders)}
-    return subprocess.Popen(
-        [sys.executable, "-c", code], env=environment, stderr=subprocess.PIPE, start_new_session=True
-    )
+    # Not a pipe: what a killed run leaves behind would hold it open, and reading it would never end.
+    with errors_of(out).open("wb") as errors:
+        return subprocess.Popen(
+            [sys.executable, "-c", code], env=environment, stderr=errors, start_new_session=True
+        )
 
 
-def wait_for(condition, seconds: float = 60.0) -> None:
+def errors_of(out: Path) -> Path:
+    return out.with_suffix(".errors")
+
+
+def kill(process: subprocess.Popen) -> None:
+    process.kill()
+    process.wait()
+
+
+def wait_for(condition, seconds: float = 120.0) -> None:
     end = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < end, "it never happened"
@@ -107,12 +118,11 @@ def test_a_pack_killed_again_and_again_ends_byte_for_byte_equal(undisturbed: Pat
     for shards in (1, 3, 6):
         process = start(out)
         wait_for(lambda n=shards: finished_shards(out) >= n)
-        process.kill()
-        process.communicate()
+        kill(process)
         assert not (out / "manifest.json").exists()
         with pytest.raises(ValueError, match="packing was not finished"):
             Pack(out)
-        wait_for(lambda session=process.pid: not list(session_members(session)), 20)  # no orphans
+        wait_for(lambda session=process.pid: not list(session_members(session)))  # no orphans
     done_before = finished_shards(out)
     assert 6 <= done_before <= 10
     (out / "shards" / "00004.arrow.1.partial").write_bytes(b"half a shard")
@@ -124,8 +134,7 @@ def test_what_is_finished_is_not_decoded_again(undisturbed: Path, tmp_path: Path
     out = tmp_path / "pack"
     process = start(out)
     wait_for(lambda: finished_shards(out) >= 2)
-    process.kill()
-    process.communicate()
+    kill(process)
     times = {file: file.stat().st_mtime_ns for file in (out / "shards").glob("*.arrow")}
     times = {file: when for file, when in times.items() if (out / "journal" / f"{file.stem}.json").exists()}
     assert len(times) >= 2
@@ -144,9 +153,9 @@ def test_an_interrupt_ends_at_once_and_can_be_resumed(undisturbed: Path, tmp_pat
     process = start(out)
     wait_for(lambda: finished_shards(out) >= 1)
     os.killpg(process.pid, signal.SIGINT)  # as a terminal does it: to the workers too
-    _, errors = process.communicate(timeout=20)
-    assert process.returncode != 0
-    assert errors.decode().count("Traceback") == 1, errors.decode()  # the caller's own, none of a worker
+    assert process.wait(timeout=60) != 0
+    errors = errors_of(out).read_text()
+    assert errors.count("Traceback") == 1, errors  # the caller's own, none of a worker
     assert not (out / ".lock").exists()
     pack(clips(), out, jobs=1, quiet=True, decode=decode)
     assert content(out) == content(undisturbed)
@@ -174,8 +183,7 @@ def test_a_second_run_into_one_folder_is_refused(tmp_path: Path) -> None:
     wait_for(lambda: finished_shards(out) >= 1)
     with pytest.raises(ValueError, match=rf"another process \(pid {process.pid}\) is writing this pack"):
         pack(clips(), out, jobs=1, quiet=True, decode=decode)
-    process.kill()
-    process.communicate()
+    kill(process)
     assert (out / ".lock").exists()  # left by the killed run, and no hindrance
     pack(clips(), out, jobs=1, quiet=True, decode=decode)
     assert not (out / ".lock").exists()
@@ -211,8 +219,7 @@ def test_another_source_is_refused(tmp_path: Path, finished: bool) -> None:
     else:
         process = start(out)
         wait_for(lambda: finished_shards(out) >= 1)
-        process.kill()
-        process.communicate()
+        kill(process)
     same = clips(70) if finished else clips()
     other = [*same[:-1], Clip(id="other", path="1.wav", labels=("even",), group="other")]
     with pytest.raises(
