@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from fractions import Fraction
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -38,17 +39,18 @@ class Media:
             self._stream.codec_context.thread_count = 1  # no audio decoder here gains from more
             self._damaged = 0
             self._resync = False  # a packet was lost since the last frame
-            self._frames = self._decode()
-            self._first: Any = next(self._frames, None)
+            self._batches = self._decode()
+            self._head: list[Any] = next(self._batches, [])
         except BaseException:
             self._container.close()
             raise
-        if self._first is None:
+        if not self._head:
             self._container.close()
             codec = self._stream.codec_context.name
             raise problem(
                 source.name, f"no sound could be decoded from it ({codec})", "record or copy it again"
             )
+        self._first = self._head[0]
         self.rate = int(self._first.sample_rate)
         self.length: int | None = None  # known at the end only
         self._fresh = True
@@ -95,8 +97,8 @@ class Media:
         """Close the container; a file object that was handed in stays open."""
         self._container.close()
 
-    def _decode(self) -> Iterator[Any]:
-        """Frames from where the container stands, over damaged packets, to the end."""
+    def _decode(self) -> Iterator[list[Any]]:
+        """Frames, by packet, from where the container stands, over damaged packets, to the end."""
         from av.error import EOFError as FFmpegEOF
         from av.error import FFmpegError
 
@@ -114,7 +116,7 @@ class Media:
                         continue
                     if frames:
                         failures = 0
-                        yield from frames
+                        yield frames
                 return
             except FFmpegError:
                 failures += 1
@@ -153,12 +155,12 @@ class Media:
                     origin = start
         return origin
 
-    def _seek(self, first: int) -> Any:
-        """Go to shortly before sample `first`; returns the first frame to use."""
+    def _seek(self, first: int) -> list[Any]:
+        """Go to shortly before sample `first`; returns the first frames to use."""
         from av.error import FFmpegError
 
         if first < SEEK_FROM_SECONDS * self.rate or not self._source.seekable() or self._first.pts is None:
-            return self._first
+            return self._head
         stream = self._stream
         preroll = PREROLL_SECONDS
         while (target := first / self.rate - preroll) > 0:
@@ -167,18 +169,17 @@ class Media:
                 self._container.seek(offset, stream=stream)
             except FFmpegError:
                 break
-            frames = self._decode()
-            frame = next(frames, None)
+            batches = self._decode()
+            head = next(batches, [])
             # Seeking may land late (indexes are coarse): then go back further.
-            if frame is not None and frame.pts is not None:
-                at = self._position_of(frame)
-                if at is not None and at <= first - 0.5 * PREROLL_SECONDS * self.rate:
-                    self._frames = frames
-                    return frame
+            at = self._position_of(head[0]) if head else None
+            if at is not None and at <= first - 0.5 * PREROLL_SECONDS * self.rate:
+                self._batches = batches
+                return head
             preroll *= 4
         self._container.seek(stream.start_time or 0, stream=stream)
-        self._frames = self._decode()
-        return next(self._frames, self._first)
+        self._batches = self._decode()
+        return next(self._batches, self._head)
 
     def _on_grid(self, position: float, samples: int) -> int:
         """The exact position of a frame of `samples`, where time stamps are coarser than samples (Matroska).
@@ -194,38 +195,39 @@ class Media:
                 return nearest
         return round(position)
 
-    def _timeline(self, head: Any) -> Iterator[tuple[int, np.ndarray]]:
-        """(position, samples) without holes, from frame `head` on: gaps are silence."""
-        rate, tolerance = self.rate, GAP_SECONDS * self.rate
-        scale = (
-            float(self._stream.time_base * rate) if head.time_base is None else float(head.time_base * rate)
-        )
-        zero = float(self._origin * rate)
-        writer = Gatherer(rate, self._first.layout.nb_channels, self._notices)
-        start = self._position_of(head)
-        if head is not self._first and start is not None:
-            writer.position = self._on_grid(start, head.samples)
+    def _timeline(self, head: list[Any]) -> Iterator[tuple[int, np.ndarray]]:
+        """(position, samples) without holes, from the frames `head` on: gaps are silence."""
+        scale = float((head[0].time_base or self._stream.time_base) * self.rate)  # time stamps -> samples
+        shift = -float(self._origin * self.rate)
+        gatherer = Gatherer(self.rate, self._notices)
+        start = self._position_of(head[0])
+        if head is not self._head and start is not None:
+            gatherer.position = self._on_grid(start, head[0].samples)
         elif start is not None and start >= 1:
-            yield from writer.silence(round(start))
-        shift = 0.0
-        for frame in _chained(head, self._frames):
-            if frame.pts is not None:
-                gap = frame.pts * scale - zero + shift - writer.position
-                if gap < -tolerance or gap > LONGEST_GAP_SECONDS * rate:
-                    text = "its time stamps jump {count} times; the sound was joined there"
-                    self._notices.add("jump", text + f", first at {writer.position / rate:.3f} s")
-                    shift -= gap
-                elif gap > 1 and (missing := self._missing(gap, frame.samples, scale)):
-                    if gap > tolerance or not self._resync:
-                        text = "{count} gaps in its time stamps were filled with silence"
-                        self._notices.add("gap", text + f", the first at {writer.position / rate:.3f} s")
-                    yield from writer.silence(missing)
-                self._resync = False
-            if (done := writer.add(frame)) is not None:
-                yield done
-        yield from writer.finish()
-        self.length = writer.position
-        self._check_end(writer.position / rate)
+            yield from gatherer.silence(round(start))
+        earliest, latest, add = -GAP_SECONDS * self.rate, max(1.0, scale), gatherer.add
+        for frames in chain((head,), self._batches):
+            for frame in frames:
+                if (pts := frame.pts) is not None:
+                    gap = pts * scale + shift - gatherer.position
+                    if not earliest <= gap <= latest:
+                        if gap < earliest or gap > LONGEST_GAP_SECONDS * self.rate:
+                            self._note_place("its time stamps jump {count} times; joined, first", gatherer)
+                            shift -= gap
+                        elif missing := self._missing(gap, frame.samples, scale):
+                            if not self._resync:
+                                text = "{count} gaps in its time stamps were filled with silence, the first"
+                                self._note_place(text, gatherer)
+                            yield from gatherer.silence(missing)
+                    self._resync = False
+                if (done := add(frame)) is not None:
+                    yield done
+        yield from gatherer.finish()
+        self.length = gatherer.position
+        self._check_end(gatherer.position / self.rate)
+
+    def _note_place(self, text: str, gatherer: Gatherer) -> None:
+        self._notices.add(text[:20], f"{text} at {gatherer.position / self.rate:.3f} s")
 
     def _missing(self, gap: float, samples: int, unit: float) -> int:
         """How many samples of silence a gap before a frame of `samples` calls for; 0 where it is jitter.
@@ -250,8 +252,3 @@ class Media:
         elif promised is None and self._container.format.name == "ogg" and ogg_is_cut(self._source):
             text = f"is cut off at {seconds:.3f} s (its last page is missing); what is there was read"
             self._notices.add("short", text)
-
-
-def _chained(head: Any, rest: Iterator[Any]) -> Iterator[Any]:
-    yield head
-    yield from rest

@@ -219,16 +219,16 @@ def _trimmed(
 
 
 def _regrouped(pieces: Iterator[np.ndarray], size: int) -> Iterator[np.ndarray]:
-    """The same samples in arrays of `size`, the last as long as what is left."""
-    held: list[np.ndarray] = []
-    count = 0
+    """The same samples in new arrays of `size`, the last as long as what is left."""
+    block, filled = np.empty(size, np.float32), 0
     for samples in pieces:
-        while count + len(samples) >= size:
-            cut = size - count
-            yield np.concatenate([*held, samples[:cut]])
-            samples, held, count = samples[cut:], [], 0
-        if len(samples):
-            held.append(samples)
-            count += len(samples)
-    if held:
-        yield np.concatenate(held)
+        while len(samples):
+            cut = samples[: size - filled]
+            block[filled : filled + len(cut)] = cut
+            filled += len(cut)
+            samples = samples[len(cut) :]
+            if filled == size:
+                yield block
+                block, filled = np.empty(size, np.float32), 0
+    if filled:
+        yield block[:filled].copy()
