@@ -5,6 +5,7 @@ from pathlib import Path
 import av
 import numpy as np
 import soundfile
+from av.stream import Disposition
 
 # file suffix -> (codec, or None for soundfile's own, bit rate)
 COMPRESSED = {
@@ -51,6 +52,8 @@ def write_media(
     options: dict[str, str] | None = None,
     metadata: dict[str, str] | None = None,
     tracks: int = 1,
+    loud_track: int = 0,
+    default_track: int | None = None,
 ) -> Path:
     """Anything PyAV writes.
 
@@ -60,7 +63,8 @@ def write_media(
         video_seconds: length of a grey picture track; 0 for none.
         audio_delay: seconds between the picture's start and the sound's.
         gap: (at, length) in seconds: the time stamps jump by `length` at `at`.
-        tracks: sound tracks; each after the first is silence.
+        tracks, loud_track: sound tracks; each but the loud one is silence.
+        default_track: the track that is flagged as the one to play.
     """
     known, known_rate = COMPRESSED.get(path.suffix, ("pcm_s16le", 0))
     layout = {1: "mono", 2: "stereo", 6: "5.1", 8: "7.1"}[samples.shape[1]]
@@ -77,6 +81,9 @@ def write_media(
                 stream.options = {"aac_pns": "0"}  # else the decoder invents noise, another after each seek
             if bit_rate or known_rate:
                 stream.bit_rate = bit_rate or known_rate
+        if default_track is not None:
+            for number, stream in enumerate(streams):
+                stream.disposition = Disposition.default if number == default_track else Disposition(0)
         for index in range(round(video_seconds * 10)):
             image = av.VideoFrame.from_ndarray(np.full((64, 64, 3), index % 255, np.uint8), "rgb24")
             image.pts = index
@@ -84,7 +91,7 @@ def write_media(
         if picture is not None:
             out.mux(picture.encode(None))
         for number, stream in enumerate(streams):
-            content = samples if number == 0 else np.zeros_like(samples)
+            content = samples if number == loud_track else np.zeros_like(samples)
             for frame in _frames(content, rate, layout, stream, audio_delay, gap):
                 out.mux(stream.encode(frame))
             out.mux(stream.encode(None))

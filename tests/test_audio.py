@@ -2,6 +2,7 @@
 
 import io
 import os
+import socket
 import struct
 import subprocess
 import sys
@@ -387,6 +388,14 @@ def test_a_gap_in_the_time_stamps_is_silence(tmp_path, length):
     assert best > 0.95 * np.dot(expected, expected)
 
 
+def test_time_stamps_that_jump_back_do_not_tear_the_sound(tmp_path):
+    path = write_media(tmp_path / "a.ts", tone(48_000, 2.0), 48_000, "mp2", bit_rate=128_000)
+    path.write_bytes(path.read_bytes() * 2)  # a receiver that started anew
+    got, told = heard(path)
+    assert len(got) / 48_000 == pytest.approx(4.0, abs=0.06)
+    assert len(told) == 1 and "its time stamps jump 1 times; joined, first at 2.0" in told[0]
+
+
 def test_small_wandering_of_time_stamps_is_no_gap(tmp_path):
     path = write_media(tmp_path / "jitter.mkv", tone(RATE, 2.0), RATE, "flac", gap=(1.0, 0.03))
     got, told = heard(path)
@@ -517,10 +526,19 @@ def test_a_text_file_is_said_to_be_text(tmp_path, suffix):
     assert "is text" in error_line(Pipe(path.read_bytes()))
 
 
-def test_a_playlist_opens_no_address(tmp_path):
-    path = tmp_path / "list.m3u8"
-    path.write_text("#EXTM3U\n#EXT-X-TARGETDURATION:9\n#EXTINF:9,\nhttp://127.0.0.1:9/a.ts\n#EXT-X-ENDLIST\n")
-    error_line(path)
+@pytest.mark.parametrize(
+    "ending", [b"", b"\0"]
+)  # with the zero byte it is no text, and FFmpeg gets to see it
+def test_a_playlist_opens_no_address(tmp_path, ending):
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        server.setblocking(False)
+        address = f"http://127.0.0.1:{server.getsockname()[1]}/a.ts".encode()
+        path = tmp_path / "list.m3u8"
+        head = b"#EXTM3U\n#EXT-X-TARGETDURATION:9\n#EXTINF:9,\n"
+        path.write_bytes(head + address + b"\n#EXT-X-ENDLIST\n" + ending)
+        error_line(path)
+        with pytest.raises(BlockingIOError):  # nobody called
+            server.accept()
 
 
 @pytest.mark.parametrize(
@@ -690,9 +708,12 @@ def test_a_name_of_any_bytes_and_line_ends(tmp_path):
     assert "gl\\xf6ck\\n1.flac: is empty" in error_line(os.fsdecode(name))
 
 
-def test_the_default_sound_track_is_read(tmp_path):
-    """Of several tracks the one flagged as default, or else the first: here the others are silent."""
-    path = write_media(tmp_path / "two.mkv", tone(RATE, 1.0), RATE, video_seconds=1, tracks=2)
+@pytest.mark.parametrize(("flagged", "loud"), [(0, 0), (1, 1), (None, 0)])
+def test_of_several_sound_tracks_the_default_or_else_the_first_is_read(tmp_path, flagged, loud):
+    path = tmp_path / "three.mkv"
+    write_media(
+        path, tone(RATE, 1.0), RATE, video_seconds=1, tracks=3, loud_track=loud, default_track=flagged
+    )
     assert np.abs(read(path, None)).max() > 0.4
 
 
