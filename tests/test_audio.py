@@ -9,6 +9,7 @@ import sys
 import threading
 import tracemalloc
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -306,6 +307,13 @@ def test_a_pipe_gives_what_the_file_gives(long_files, kind, piece):
     )
 
 
+def test_a_container_that_cannot_do_without_seeking_is_copied_to_disk_first(tmp_path):
+    path = write_pcm(tmp_path / "a.caf", tone(RATE, 2.0), RATE)
+    got, told = heard(Pipe(path.read_bytes()))
+    assert told == ["<Pipe>: its container needs seeking: 0.2 MB were copied to a temporary file first"]
+    np.testing.assert_array_equal(got, read(path, None))
+
+
 def test_an_mp4_with_its_index_in_front_streams(tmp_path):
     path = write_media(
         tmp_path / "a.mp4", tone(RATE, 2.0), RATE, video_seconds=2, options={"movflags": "faststart"}
@@ -332,6 +340,11 @@ def test_standard_input(long_files):
     assert int(done.stdout) == 16_000
     done = subprocess.run([sys.executable, "-c", whole], input=b"", capture_output=True)
     assert b"standard input: is empty" in done.stderr
+
+
+def test_a_terminal_is_not_waited_for(monkeypatch):
+    monkeypatch.setattr("sys.stdin", SimpleNamespace(isatty=lambda: True))
+    assert error_line("-") == "standard input: is a terminal; pipe a recording into the command"
 
 
 def test_a_named_pipe(tmp_path, long_files):
@@ -396,6 +409,13 @@ def test_time_stamps_that_jump_back_do_not_tear_the_sound(tmp_path):
     assert len(told) == 1 and "its time stamps jump 1 times; joined, first at 2.0" in told[0]
 
 
+def test_time_stamps_hours_ahead_are_no_gap(tmp_path):
+    path = write_media(tmp_path / "ahead.mkv", tone(RATE, 2.0), RATE, "flac", gap=(1.0, 4_000))
+    got, told = heard(path)
+    assert len(got) == 2 * RATE
+    assert "its time stamps jump 1 times; joined, first at 1.0" in told[0]
+
+
 def test_small_wandering_of_time_stamps_is_no_gap(tmp_path):
     path = write_media(tmp_path / "jitter.mkv", tone(RATE, 2.0), RATE, "flac", gap=(1.0, 0.03))
     got, told = heard(path)
@@ -438,6 +458,20 @@ def test_a_truncated_file_is_read_to_where_it_ends_with_a_warning(tmp_path, long
     assert 0.4 < len(got) / len(whole) < 0.65
     assert np.abs(got[: len(got) - 5_000] - whole[: len(got) - 5_000]).max() < 1e-4
     assert any(f"{len(got) / rate:.3f} s" in line for line in told), told
+
+
+@pytest.mark.parametrize("kind", ["aac", "caf", "w64", "ts"])
+def test_a_truncated_file_that_cannot_know_is_read_to_where_it_ends(tmp_path, kind):
+    path = tmp_path / f"a.{kind}"
+    samples = tone(48_000, 2.0)
+    if kind in ("caf", "w64"):
+        write_pcm(path, samples, 48_000)
+    else:
+        write_media(path, samples, 48_000, {"aac": "aac", "ts": "mp2"}[kind], bit_rate=128_000)
+    path.write_bytes(path.read_bytes()[: path.stat().st_size * 6 // 10])
+    got, told = heard(path)
+    assert len(got) / 48_000 == pytest.approx(1.2, abs=0.1)
+    assert all("damaged packets" in line for line in told)  # the one that was cut through
 
 
 def test_an_mp4_cut_before_its_index_is_one_line(tmp_path, long_files):
@@ -537,6 +571,7 @@ def test_a_playlist_opens_no_address(tmp_path, ending):
         head = b"#EXTM3U\n#EXT-X-TARGETDURATION:9\n#EXTINF:9,\n"
         path.write_bytes(head + address + b"\n#EXT-X-ENDLIST\n" + ending)
         error_line(path)
+        error_line(io.BytesIO(path.read_bytes()))
         with pytest.raises(BlockingIOError):  # nobody called
             server.accept()
 

@@ -6,7 +6,9 @@ from typing import Any
 from auricle.audio.source import Source
 from auricle.audio.types import Notices, problem
 
-SAFE_OPTIONS = {"protocol_whitelist": "file"}  # a playlist that names addresses must not open them
+SAFE_OPTIONS = {
+    "protocol_whitelist": "file"
+}  # addresses in a playlist stay closed (FFmpeg's default, held here)
 
 
 def open_container(source: Source, notices: Notices) -> Any:
