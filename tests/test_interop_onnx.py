@@ -113,11 +113,29 @@ def test_a_torch_model_becomes_a_folder_that_runs_without_torch(
     assert artifact.labels == LABELS and artifact.name == "tiny"
     assert (tmp_path / "light" / "ATTRIBUTION.csv").read_bytes() == b"who,what\n"
     assert check(load_runner(artifact, threads=1, batch=2))["ok"]
+    assert artifact.checksum and artifact.changed_parts() == []
     # the graph in the folder says the same of itself, and may leave it
     alone = load_artifact(tmp_path / "light" / "model.onnx")
     assert alone.licence == "CC0-1.0" and alone.labels == LABELS
+    assert alone.checksum and alone.changed_parts() == []
     again = export_onnx(tmp_path / "light", tmp_path / "again.onnx")
     assert again.read_bytes() == (tmp_path / "light" / "model.onnx").read_bytes()
+
+
+def test_an_exported_file_that_was_changed_says_which_part(
+    exported: tuple[Path, Path], tmp_path: Path
+) -> None:
+    assert load_artifact(exported[1]).checksum and load_artifact(exported[1]).changed_parts() == []
+    content, model = exported[1].read_bytes(), onnx.load(exported[1])
+    at = content.index(model.graph.initializer[-1].raw_data)  # a bit of a weight, too small for the logits
+    (tmp_path / "m.onnx").write_bytes(content[:at] + bytes([content[at] ^ 1]) + content[at + 1 :])
+    assert load_artifact(tmp_path / "m.onnx").changed_parts() == ["graph"]
+    (tmp_path / "m.onnx").write_bytes(content.replace(b'["dog", "rain"', b'["rain", "dog"', 1))
+    assert load_artifact(tmp_path / "m.onnx").changed_parts() == ["description"]
+    check = next(p.value for p in model.metadata_props if p.key == "auricle.check").encode()
+    other = check[:-8] + (b"AAAA" if check[-8:-4] != b"AAAA" else b"BBBB") + check[-4:]
+    (tmp_path / "m.onnx").write_bytes(content.replace(check, other, 1))
+    assert load_artifact(tmp_path / "m.onnx").changed_parts() == ["check"]
 
 
 def test_a_graph_that_differs_from_torch_is_refused(

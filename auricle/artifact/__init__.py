@@ -10,6 +10,7 @@ Reading one imports neither torch nor onnxruntime: that is for the runners.
 """
 
 import base64
+import binascii
 import dataclasses
 import hashlib
 import json
@@ -25,6 +26,7 @@ import numpy as np
 import safetensors.numpy
 
 from auricle.artifact.card import model_card
+from auricle.artifact.checksum import changed_parts, checksum, file_digest, identity_bytes
 from auricle.artifact.onnx_file import onnx_metadata
 from auricle.artifact.validation import FORMAT, OTHER_FILES, STATE_FILES, validate, validate_check
 from auricle.features import FeatureConfig
@@ -33,10 +35,6 @@ BUNDLED = Path(__file__).parents[1] / "bundled"
 DEFAULT_MODEL = "auricle-esc50"
 METADATA_KEY = "auricle"  # in an ONNX file's metadata_props: model.json
 CHECK_KEY = "auricle.check"  # and check.safetensors, base64
-
-# What the answer to a waveform depends on, beside the weights themselves.
-_IDENTITY = "backend architecture inputs labels window hop tail embedding_size".split()
-_IDENTITY += "parents calibration thresholds events".split()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,6 +62,7 @@ class Artifact:
         metrics: how good it was, and on what.
         tolerance: largest absolute difference of a logit that the check allows.
         attachments: names of further files in the folder (an attribution list).
+        checksum: of the parts as they were saved, see `auricle.artifact.checksum`; empty in old models.
         format: version of this description.
     """
 
@@ -87,6 +86,7 @@ class Artifact:
     metrics: dict[str, Any] = field(default_factory=dict)
     tolerance: float = 1e-4
     attachments: tuple[str, ...] = ()
+    checksum: str = ""
     format: int = FORMAT
 
     def __post_init__(self) -> None:
@@ -122,8 +122,7 @@ class Artifact:
     @cached_property
     def fingerprint(self) -> str:
         """SHA-256 in hexadecimal of all that decides what the model answers, so not of name or metrics."""
-        identity = {name: getattr(self, name) for name in _IDENTITY}
-        digest = hashlib.sha256(_dump(identity).encode())
+        digest = hashlib.sha256(identity_bytes(vars(self)))
         with self.state_path.open("rb") as stream:
             digest.update(hashlib.file_digest(stream, "sha256").digest())
         return digest.hexdigest()
@@ -135,12 +134,7 @@ class Artifact:
 
     def read_check(self) -> tuple[np.ndarray, np.ndarray, float]:
         """The model's own check: (waveforms (B, window) float32, logits (B, K) float32, tolerance)."""
-        if self.path.suffix == ".onnx":
-            data = base64.b64decode(onnx_metadata(self.path).get(CHECK_KEY, ""))
-            where = f"{self.path}: metadata {CHECK_KEY!r}"
-        else:
-            path = self.path / "check.safetensors"
-            data, where = (path.read_bytes() if path.is_file() else b""), str(path)
+        data, where = self._read_check_bytes()
         try:
             arrays = safetensors.numpy.load(data)
             waveforms, logits = arrays["waveform"], arrays["logits"]
@@ -150,6 +144,24 @@ class Artifact:
             ) from error
         validate_check(self, waveforms, logits, where)
         return waveforms, logits, self.tolerance
+
+    def changed_parts(self) -> list[str]:
+        """Names of the parts that are not the ones that were saved; empty too where `checksum` is.
+
+        ValueError where a part cannot be read at all.
+        """
+        return changed_parts(self, self._read_check_bytes()[0])
+
+    def _read_check_bytes(self) -> tuple[bytes, str]:
+        """check.safetensors (empty where it is missing), and where it was looked for."""
+        if self.path.suffix == ".onnx":
+            try:
+                data = base64.b64decode(onnx_metadata(self.path).get(CHECK_KEY, ""))
+            except binascii.Error:
+                data = b""
+            return data, f"{self.path}: metadata {CHECK_KEY!r}"
+        path = self.path / "check.safetensors"
+        return (path.read_bytes() if path.is_file() else b""), str(path)
 
     def read_weights(self) -> dict[str, np.ndarray]:
         """Name -> array, of a torch model."""
@@ -273,23 +285,37 @@ def save_artifact(
     shutil.rmtree(folder, ignore_errors=True)  # of a writer that was killed
     folder.mkdir()
     try:
-        if weights is not None:
-            arrays = {name: np.ascontiguousarray(array) for name, array in sorted(weights.items())}
-            safetensors.numpy.save_file(arrays, folder / "weights.safetensors")
-        elif isinstance(onnx, Path):
-            shutil.copyfile(onnx, folder / "model.onnx")
-        else:
-            (folder / "model.onnx").write_bytes(onnx or b"")
-        (folder / "check.safetensors").write_bytes(encode_check(waveforms, logits))
+        state = folder / STATE_FILES[backend]
+        _write_state(state, weights, onnx)
         for name, content in attached.items():
             (folder / name).write_bytes(content)
-        text = json.dumps(artifact.description(), indent=1, ensure_ascii=False, allow_nan=False)
-        (folder / "model.json").write_text(text + "\n", encoding="utf-8")
-        (folder / "README.md").write_text(model_card(artifact), encoding="utf-8")
+        artifact = _write_description(folder, artifact, state, encode_check(waveforms, logits))
         _put_in_place(folder, path)
     except BaseException:
         shutil.rmtree(folder, ignore_errors=True)
         raise
+    return artifact
+
+
+def _write_state(state: Path, weights: Mapping[str, np.ndarray] | None, onnx: bytes | Path | None) -> None:
+    if weights is not None:
+        arrays = {name: np.ascontiguousarray(array) for name, array in sorted(weights.items())}
+        safetensors.numpy.save_file(arrays, state)
+    elif isinstance(onnx, Path):
+        shutil.copyfile(onnx, state)
+    else:
+        state.write_bytes(onnx or b"")
+
+
+def _write_description(folder: Path, artifact: Artifact, state: Path, check: bytes) -> Artifact:
+    """Write all but the state; returns the artifact with the checksum of what was written."""
+    with state.open("rb") as stream:
+        digest = file_digest(stream)
+    artifact = dataclasses.replace(artifact, checksum=checksum(artifact.description(), digest, check))
+    (folder / "check.safetensors").write_bytes(check)
+    text = json.dumps(artifact.description(), indent=1, ensure_ascii=False, allow_nan=False)
+    (folder / "model.json").write_text(text + "\n", encoding="utf-8")
+    (folder / "README.md").write_text(model_card(artifact), encoding="utf-8")
     return artifact
 
 
@@ -314,10 +340,6 @@ def _plain(value: Any) -> Any:
     if isinstance(value, (list, tuple)):
         return [_plain(entry) for entry in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value
-
-
-def _dump(value: Any) -> str:
-    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
 
 
 def _previous(path: Path) -> Path:

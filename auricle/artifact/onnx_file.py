@@ -2,8 +2,11 @@
 
 import io
 import os
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
+
+METADATA_PROPS = 14  # number of ModelProto's field: StringStringEntryProto of key = 1, value = 2
 
 
 def onnx_metadata(path: Path) -> dict[str, str]:
@@ -15,29 +18,44 @@ def onnx_metadata(path: Path) -> dict[str, str]:
     found = {}
     try:
         with path.open("rb") as stream:
-            size = path.stat().st_size
-            while stream.tell() < size:
-                tag = _varint(stream)
-                if tag & 7 == 0:
-                    _varint(stream)
-                    continue
-                if tag & 7 != 2:
-                    raise ValueError(f"unexpected wire type {tag & 7}")
-                length = _varint(stream)
-                if length > size - stream.tell():
-                    raise ValueError("it ends early")
-                if (
-                    tag >> 3 == 14
-                ):  # ModelProto.metadata_props, each a StringStringEntryProto of key = 1, value = 2
-                    key, value = _string_entry(stream.read(length))
-                    found[key] = value
-                else:
-                    stream.seek(length, os.SEEK_CUR)
-    except ValueError as error:
+            for _, content in top_level_fields(stream, only=METADATA_PROPS):
+                key, value = _string_entry(content)
+                found[key] = value
+    except (ValueError, KeyError) as error:
         raise ValueError(
             f"{path}: not an ONNX model ({error}); expected a file that auricle exported"
         ) from error
     return found
+
+
+def top_level_fields(stream: BinaryIO, only: int | None = None) -> Iterator[tuple[int, bytes]]:
+    """(number, content) of each field of a protobuf message, a number's content as decimal text.
+
+    Args:
+        stream: the message and nothing else; seekable.
+        only: the one number wanted; the others are skipped without being read.
+
+    Raises:
+        ValueError: it is not such a message.
+
+    >>> list(top_level_fields(io.BytesIO(bytes([8, 10, 0x72, 1, 65]))))
+    [(1, b'10'), (14, b'A')]
+    """
+    start = stream.tell()
+    size = stream.seek(0, os.SEEK_END)
+    stream.seek(start)
+    while stream.tell() < size:
+        tag = _varint(stream)
+        number, wire = tag >> 3, tag & 7
+        if wire not in (0, 2):
+            raise ValueError(f"unexpected wire type {wire}")
+        value = _varint(stream)
+        if wire == 2 and value > size - stream.tell():
+            raise ValueError("it ends early")
+        if only in (None, number):
+            yield number, stream.read(value) if wire == 2 else str(value).encode()
+        elif wire == 2:
+            stream.seek(value, os.SEEK_CUR)
 
 
 def _varint(stream: Any) -> int:

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from auricle.artifact.checksum import CHECKSUM
 from auricle.features import FeatureConfig
 
 FORMAT = 1
@@ -45,6 +46,8 @@ def validate(artifact: Any) -> None:
         raise ValueError(
             f"field 'labels': {twice[0]!r} stands there twice; every output needs a name of its own"
         )
+    whole = isinstance(artifact.checksum, str) and CHECKSUM.fullmatch(artifact.checksum)
+    expect(bool(whole), "checksum", "three SHA-256 in hexadecimal, or nothing")
     tolerance = artifact.tolerance
     expect(isinstance(tolerance, (int, float)) and 0 < tolerance < 1, "tolerance", "a number in (0, 1)")
     for name in ("parents", "thresholds"):

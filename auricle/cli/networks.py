@@ -44,21 +44,28 @@ def train(
 
 
 def check(model: Annotated[str, typer.Argument(help=MODEL_HELP)]) -> None:
-    """Run a model on the waveform stored with it and compare with the logits stored with it.
+    """Compare a model with its checksum, run it on its own waveform, compare with the logits stored with it.
 
-    Exit status 1 where they differ by more than the stated tolerance: then the model, the runtime or the
-    machine does not do what it did when the model was made.
+    Exit status 1 where a part is not the one that was saved, or where logits differ by more than the stated
+    tolerance: then the runtime or the machine does not do what it did when the model was made.
     """
     from auricle.artifact import load_artifact
     from auricle.runners import check as check_runner
     from auricle.runners import load_runner
 
-    result = check_runner(load_runner(load_artifact(model)))
+    artifact = load_artifact(model)
+    # Before the model is loaded: what was damaged may not load, and not say why.
+    if changed := artifact.changed_parts():
+        print_error(
+            f"{model}: {', '.join(changed)}: not as saved, so damaged or edited; copy the model again"
+        )
+        raise typer.Exit(1)
+    result = check_runner(load_runner(artifact))
     figures = f"largest difference {result['max_difference']:.2g}, tolerance {result['tolerance']:.2g}"
     if not result["ok"]:
         print_error(f"{model} does not give the logits stored with it: {figures}")
         raise typer.Exit(1)
-    print(f"{model}: ok, {figures}")
+    print(f"{model}: ok, {figures}, {'checksum as saved' if artifact.checksum else 'no checksum'}")
 
 
 def export(

@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from auricle.artifact import CHECK_KEY, METADATA_KEY, Artifact, encode_check, load_artifact, save_artifact
+from auricle.artifact.checksum import checksum, graph_digest
 
 OPSET = 18  # read by onnxruntime 1.14 and later
 TOLERANCE = 1e-4  # of a logit, against torch with the Fourier front end
@@ -136,10 +137,12 @@ def _describe(onnx: Any, proto: Any, artifact: Artifact) -> None:
     for part in (graph, *graph.node, *values):
         del part.metadata_props[:]
     waveforms, logits, _ = artifact.read_check()
+    check = encode_check(waveforms, logits)
     described = artifact.description() | {"backend": "onnx", "attachments": []}
+    described["checksum"] = checksum(described, graph_digest(io.BytesIO(proto.SerializeToString())), check)
     properties = {
         METADATA_KEY: json.dumps(described, ensure_ascii=False, allow_nan=False),
-        CHECK_KEY: base64.b64encode(encode_check(waveforms, logits)).decode(),
+        CHECK_KEY: base64.b64encode(check).decode(),
     }
     onnx.helper.set_model_props(proto, properties)
 

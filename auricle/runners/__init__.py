@@ -68,7 +68,8 @@ def check(runner: Any) -> dict[str, Any]:
 
     Returns:
         {"max_difference": largest absolute difference of a logit (NaN where the model gives NaN),
-        "tolerance": the largest that the artifact allows, "ok": bool}.
+        "tolerance": the largest that the artifact allows, "changed": names of the parts that are not the
+        ones that were saved (see `Artifact.changed_parts`), "ok": whether all of that is as it should be}.
 
     >>> from auricle.artifact import load_artifact
     >>> check(load_runner(load_artifact("default")))["ok"]  # doctest: +SKIP
@@ -77,7 +78,13 @@ def check(runner: Any) -> dict[str, Any]:
     waveforms, expected, tolerance = runner.artifact.read_check()
     logits, _ = runner.run(waveforms)
     difference = float(np.max(np.abs(logits - expected))) if logits.shape == expected.shape else float("nan")
-    return {"max_difference": difference, "tolerance": tolerance, "ok": difference <= tolerance}
+    changed = runner.artifact.changed_parts()
+    return {
+        "max_difference": difference,
+        "tolerance": tolerance,
+        "changed": changed,
+        "ok": difference <= tolerance and not changed,
+    }
 
 
 __all__ = ["check", "clip_scores", "load_runner", "window_starts"]
