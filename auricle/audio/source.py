@@ -34,7 +34,8 @@ class Source:
             self.name = "standard input"
             if sys.stdin is None or sys.stdin.isatty():
                 raise problem(self.name, "is a terminal", "pipe a recording into the command")
-            self._file = sys.stdin.buffer
+            # Past the buffer, whose lock a thread that waits for a silent pipe would hold when Python ends.
+            self._file = getattr(sys.stdin.buffer, "raw", sys.stdin.buffer)
         else:
             name = getattr(source, "name", None)
             self.name = printable(name) if isinstance(name, str) else f"<{type(source).__name__}>"
