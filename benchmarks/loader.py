@@ -18,11 +18,11 @@ import torch
 
 from auricle.augment import source_samples
 from auricle.engine import pack
-from auricle.frontend import LogMel
 from auricle.recipes import configure
 from auricle.shards import Pack
 from auricle.training.batches import Batches
 from auricle.training.loop import choose_clips, learning_rate, make_sampler, make_state, pick_dtype, update
+from auricle.training.outcome import LiveRunner
 
 
 def make_pack(folder: Path) -> Path:
@@ -55,10 +55,12 @@ def main() -> None:
 
 def measure(data: Path, steps: int, rounds: int) -> None:
     """Print milliseconds a step both ways, and the loader alone."""
-    config, packed, cpu = configure("compact-esc50", data=data), Pack(data), torch.device("cpu")
+    config, packed = configure("compact-esc50", data=data), Pack(data)
+    cpu = torch.device("cpu")
     clips, _ = choose_clips(packed, config)
-    sampler, state = make_sampler(packed, clips, config), make_state(config, len(packed.label_names()), cpu)
-    frontend, dtype = LogMel(config.features), pick_dtype("auto", cpu)
+    sampler = make_sampler(packed, clips, config)
+    state = make_state(config, len(packed.label_names()), cpu)
+    live = LiveRunner(config, packed, state.average, cpu, pick_dtype("auto", cpu))
     samples = source_samples(config.window, config.speed_spread)
 
     def reading(first: int, count: int) -> Batches:
@@ -67,7 +69,7 @@ def measure(data: Path, steps: int, rounds: int) -> None:
         )
 
     def step(batch: tuple[torch.Tensor, torch.Tensor]) -> None:
-        update(state, batch, learning_rate(config, state.step, 10_000), frontend, dtype, config)
+        update(state, batch, learning_rate(config, state.step, 10_000), live, config)
 
     stored = [reading(0, 1).read(number) for number in range(steps)]
     for batch in stored[:3]:
@@ -90,7 +92,9 @@ def measure(data: Path, steps: int, rounds: int) -> None:
         alone = (time.perf_counter() - started) / (10 * steps)
     ours, reference = statistics.median(loaded), statistics.median(from_memory)
     ratios = [a / b - 1 for a, b in zip(loaded, from_memory, strict=True)]
-    print(f"{torch.get_num_threads()} threads, {dtype}, batch {config.batch} of {config.window / 16000:g} s")
+    print(
+        f"{torch.get_num_threads()} threads, {live.dtype}, {config.batch} clips of {config.window / 16000:g} s"
+    )
     print(f"step fed by the loader {ours * 1e3:.1f} ms, from memory {reference * 1e3:.1f} ms")
     print(
         f"loader costs {statistics.median(ratios):+.1%} of a step (median of {rounds} pairs); goal under 5%"

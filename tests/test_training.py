@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -18,7 +19,8 @@ from auricle.artifact import load_artifact
 from auricle.engine import pack
 from auricle.features import FeatureConfig
 from auricle.runners import check, load_runner
-from auricle.shards import Pack
+from auricle.shards import Pack, add_labels
+from auricle.shards.layout import locked
 from auricle.training import TrainConfig, configure, train
 from auricle.training.batches import Batches
 from auricle.training.checkpoints import load_checkpoint
@@ -192,9 +194,39 @@ def test_kill_9_and_resume_end_with_the_same_weights(corpus: Path, finished: Pat
 
 
 def test_a_finished_run_resumed_stays_as_it_is(corpus: Path, finished: Path) -> None:
-    before = weights_of(finished)
-    train(config_for(corpus), finished, resume=True, quiet=True)
-    assert all(np.array_equal(value, before[name]) for name, value in weights_of(finished).items())
+    def state() -> dict[Path, tuple[int, int]]:
+        files = [path for path in finished.rglob("*") if path.name != ".lock"]
+        return {path: (path.stat().st_ino, path.stat().st_mtime_ns) for path in files if path.is_file()}
+
+    before = state()
+    assert train(config_for(corpus), finished, resume=True, quiet=True) == finished / "best"
+    assert state() == before and len(before) > 8
+
+
+def test_a_pack_of_other_content_is_not_resumed_on(corpus: Path, finished: Path, tmp_path: Path) -> None:
+    """Where the pack lies does not matter; what is in it does."""
+    moved = tmp_path / "moved"
+    shutil.copytree(corpus, moved)
+    train(config_for(moved), finished, resume=True, quiet=True)
+    samples = {id: label for id, label in zip(Pack(moved).ids, ["low", "high"] * 12, strict=True)}
+    add_labels(moved, "labels", {id: [label] for id, label in samples.items()}, replace=True)
+    with pytest.raises(ValueError, match="another configuration: label_fingerprint was"):
+        train(config_for(moved), finished, resume=True, quiet=True)
+
+
+def test_two_runs_in_one_folder_are_refused(corpus: Path, tmp_path: Path) -> None:
+    (tmp_path / "run").mkdir()
+    with locked(tmp_path / "run"), pytest.raises(ValueError, match="another process"):
+        train(config_for(corpus), tmp_path / "run", quiet=True)
+
+
+@pytest.mark.parametrize("name", ["checkpoint.pt", "config.json"])
+def test_a_damaged_run_is_named(corpus: Path, finished: Path, tmp_path: Path, name: str) -> None:
+    run = tmp_path / "run"
+    shutil.copytree(finished, run)
+    (run / name).write_bytes((run / name).read_bytes()[:100])
+    with pytest.raises(ValueError, match=f"{name}: damaged"):
+        train(config_for(corpus), run, resume=True, quiet=True)
 
 
 def test_a_second_run_in_the_folder_is_refused(corpus: Path, finished: Path) -> None:
@@ -219,7 +251,7 @@ def test_a_pack_of_another_rate_is_refused(corpus: Path, tmp_path: Path) -> None
 
 
 def test_a_loss_that_is_no_number_stops_the_run(corpus: Path, tmp_path: Path) -> None:
-    with pytest.raises(FloatingPointError, match="lower learning_rate"):
+    with pytest.raises(ValueError, match="lower learning_rate"):
         train(config_for(corpus, learning_rate=1e30, warmup_steps=0), tmp_path / "run", quiet=True)
 
 
@@ -304,7 +336,15 @@ def test_settings_change_fields_of_every_kind() -> None:
         ({"mixing": "blend"}, "mixing is 'blend'; known: none"),
         ({"window": "100"}, "fewer than a frame's 400"),
         ({"features.bands": "-1"}, "bands"),
-        ({"average": "1.5"}, "average in"),
+        ({"average": "1.5"}, "average is 1.5; expected at least 0, below 1"),
+        ({"steps": "0"}, "steps is 0; expected at least 1"),
+        ({"steps": "-1"}, "steps is -1"),
+        ({"epochs": "0"}, "epochs is 0.0; expected a number above 0"),
+        ({"epochs": ".nan"}, "epochs is nan"),
+        ({"clip_norm": "0"}, "clip_norm is 0.0"),
+        ({"mask_frames": "-5"}, "mask_frames is -5"),
+        ({"steps": "[1"}, "not YAML"),
+        ({"where": "foo"}, "expected a mapping, say"),
     ],
 )
 def test_wrong_settings_are_named(settings: dict[str, str], message: str) -> None:
@@ -317,4 +357,6 @@ def test_devices_and_precision_are_picked_by_what_is_there() -> None:
     if not torch.cuda.is_available():
         with pytest.raises(ValueError, match="torch sees no CUDA device here"):
             pick_device("cuda")
+    with pytest.raises(ValueError, match="device is 'banana'; expected cpu"):
+        pick_device("banana")
     assert pick_dtype("bfloat16", torch.device("cpu")) == torch.bfloat16

@@ -22,10 +22,9 @@ import pyarrow.parquet as pq
 from auricle.artifact import Artifact, load_artifact
 from auricle.interop.onnx import export_artifact
 from auricle.metrics.ranking import per_class, summarise
-from auricle.recipes.compact_esc50 import FREE_LICENCES
+from auricle.recipes.compact_esc50 import FREE_LICENCES, compact_esc50_free
 from auricle.shards import Pack
 
-LICENCE = "Apache-2.0"
 COLUMNS = ("licence", "author", "title", "url")
 NOTES = """\
 Says which of 50 environmental sounds are in a recording: the classes of ESC-50 (Piczak, ACM Multimedia 2015).
@@ -55,11 +54,12 @@ def make_bundled(run: Path, data: Path, folds: Path, out: Path) -> Artifact:
     """
     pack, trained = Pack(data), load_artifact(run)
     clips = pack.select(None, {"licence": FREE_LICENCES})
+    licence = compact_esc50_free(data).licence
     return export_artifact(
         run,
         out,
         name="auricle-esc50",
-        licence=LICENCE,
+        licence=licence,
         notes=NOTES.format(clips=len(clips)),
         metrics=out_of_fold(folds),
         training={
@@ -67,7 +67,7 @@ def make_bundled(run: Path, data: Path, folds: Path, out: Path) -> Artifact:
             "clips": len(clips),
             "source_recordings": len(np.unique(pack.groups[clips])),
             **trained.training,
-            "config": {**trained.training["config"], "licence": LICENCE},
+            "config": {**trained.training["config"], "licence": licence},
         },
         attachments={"ATTRIBUTION.csv": attribution(pack, clips)},
     )

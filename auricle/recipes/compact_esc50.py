@@ -35,5 +35,5 @@ def compact_esc50_free(data: Path) -> TrainConfig:
     import dataclasses
 
     return dataclasses.replace(
-        compact_esc50(data), name="auricle-esc50", licence="CC-BY-4.0", where={"licence": FREE_LICENCES}
+        compact_esc50(data), name="auricle-esc50", licence="Apache-2.0", where={"licence": FREE_LICENCES}
     )

@@ -1,5 +1,6 @@
 """What a killed run goes on from: one file, replaced whole."""
 
+import hashlib
 import json
 import os
 from pathlib import Path
@@ -7,6 +8,8 @@ from typing import Any
 
 import torch
 
+from auricle.shards import Pack
+from auricle.shards.layout import LOCK
 from auricle.training.config import MACHINE_FIELDS, TrainConfig
 
 CHECKPOINT = "checkpoint.pt"
@@ -38,36 +41,51 @@ def load_checkpoint(run: Path) -> dict[str, Any] | None:
     path = run / CHECKPOINT
     if not path.is_file():
         return None
-    return torch.load(path, map_location="cpu", weights_only=True)
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # torch has no common class for what a damaged file raises
+        raise ValueError(f"{path}: damaged; delete the folder {run} and train again") from error
 
 
-def open_run(run: Path, config: TrainConfig, *, resume: bool) -> None:
-    """Make the run's folder, or see that the one to resume is of the same configuration.
+def open_run(run: Path, config: TrainConfig, pack: Pack, *, resume: bool) -> None:
+    """Describe a new run in its folder, or see that the one to resume is of the same configuration and data.
+
+    Args:
+        run: an existing folder.
+        config: what is asked for now.
+        pack: its content counts, not where it lies.
+        resume: go on with the run that is there.
 
     Raises:
-        ValueError: the folder holds a run and `resume` is not asked for; or the run's configuration
-            is another.
-
-    >>> import tempfile
-    >>> open_run(Path(tempfile.mkdtemp()) / "run", TrainConfig(data=Path("pack"), steps=1), resume=False)
+        ValueError: the folder holds a run and `resume` is not asked for; or the run is of another
+            configuration or another pack; or the folder holds something else.
     """
     kept = run / "config.json"
-    wanted = json.loads(json.dumps(config.as_dict()))
-    if kept.is_file():
-        if not resume:
-            raise ValueError(f"{run}: holds a run; --resume goes on with it, or name another folder")
-        found = json.loads(kept.read_text())
-        names = sorted(set(found) | set(wanted) - set(MACHINE_FIELDS))
-        differing = [
-            name for name in names if name not in MACHINE_FIELDS and found.get(name) != wanted.get(name)
-        ]
-        if differing:
-            changes = "; ".join(f"{name} was {found.get(name)}, is {wanted.get(name)}" for name in differing)
-            raise ValueError(f"{run}: the run to resume has another configuration: {changes}")
+    wanted = json.loads(json.dumps(config.as_dict() | content_of(pack, config.label_set)))
+    if not kept.is_file():
+        if any(entry.name not in (LOCK, "config.json.tmp") for entry in run.iterdir()):
+            raise ValueError(f"{run}: is not empty and holds no run; name another folder")
+        temporary = run / "config.json.tmp"
+        temporary.write_text(json.dumps(wanted, indent=2) + "\n")
+        temporary.replace(kept)
         return
-    if run.exists() and any(run.iterdir()):
-        raise ValueError(f"{run}: is not empty and holds no run; name another folder")
-    run.mkdir(parents=True, exist_ok=True)
-    temporary = run / "config.json.tmp"
-    temporary.write_text(json.dumps(wanted, indent=2) + "\n")
-    temporary.replace(kept)
+    if not resume:
+        raise ValueError(f"{run}: holds a run; --resume goes on with it, or name another folder")
+    try:
+        found = json.loads(kept.read_text())
+    except ValueError as error:
+        raise ValueError(f"{kept}: damaged ({error}); delete the folder and train again") from error
+    names = sorted((set(found) | set(wanted)) - set(MACHINE_FIELDS))
+    differing = [name for name in names if found.get(name) != wanted.get(name)]
+    if differing:
+        changes = "; ".join(f"{name} was {found.get(name)}, is {wanted.get(name)}" for name in differing)
+        raise ValueError(f"{run}: the run to resume has another configuration: {changes}")
+
+
+def content_of(pack: Pack, label_set: str) -> dict[str, str]:
+    """What a run's data is, wherever it lies: fingerprints of the clips and of their labels."""
+    label_files = json.dumps(pack.manifest["label_sets"][label_set]["files"], sort_keys=True)
+    return {
+        "pack_fingerprint": pack.fingerprint,
+        "label_fingerprint": hashlib.blake2b(label_files.encode(), digest_size=16).hexdigest(),
+    }

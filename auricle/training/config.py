@@ -20,6 +20,13 @@ CHOICES = {
     "precision": ("auto", "bfloat16", "float32"),
     "tail": ("drop", "align"),
 }
+INFINITY = float("inf")
+RANGES = dict.fromkeys(("window", "hop", "batch", "steps", "threads"), (1, INFINITY))
+RANGES |= dict.fromkeys(("log_every", "validate_every", "checkpoint_every"), (1, INFINITY))
+RANGES |= dict.fromkeys(("validation_fraction", "average"), (0, 1))
+RANGES |= dict.fromkeys(("weight_decay", "warmup_steps", "gain_decibels", "speed_spread"), (0, INFINITY))
+RANGES |= dict.fromkeys(("mask_frames", "mask_bands", "drop_at", "seed"), (0, INFINITY))
+POSITIVE = ("epochs", "learning_rate", "clip_norm")
 MACHINE_FIELDS = ("data", "device", "threads", "checkpoint_every")  # a resumed run may have others
 
 
@@ -81,11 +88,17 @@ class TrainConfig:
                 raise ValueError(f"{name} is {getattr(self, name)!r}; known: {', '.join(known)}")
         if (self.epochs is None) == (self.steps is None):
             raise ValueError(f"expected one of epochs and steps, got {self.epochs} and {self.steps}")
-        for name in ("window", "hop", "batch", "log_every", "validate_every", "checkpoint_every"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} is {getattr(self, name)}; expected at least 1")
-        if not 0 <= self.validation_fraction < 1 or not 0 <= self.average < 1:
-            raise ValueError("expected validation_fraction and average in [0, 1)")
+        for name, (low, high) in RANGES.items():
+            value = getattr(self, name)
+            if value is not None and not low <= value < high:
+                raise ValueError(
+                    f"{name} is {value}; expected at least {low:g}"
+                    + (f", below {high:g}" * (high < INFINITY))
+                )
+        for name in POSITIVE:
+            value = getattr(self, name)
+            if value is not None and not 0 < value < INFINITY:
+                raise ValueError(f"{name} is {value}; expected a number above 0")
         if self.window < self.features.window:
             raise ValueError(f"window is {self.window} samples, fewer than a frame's {self.features.window}")
 
@@ -115,7 +128,10 @@ def configure(config: TrainConfig, settings: Mapping[str, str]) -> TrainConfig:
         name, _, inner = key.partition(".")
         if name not in fields or (inner and name not in ("features", "model_arguments", "where")):
             raise ValueError(f"unknown setting {key!r}; known: {', '.join(sorted(fields))}")
-        value = yaml.safe_load(text)
+        try:
+            value = yaml.safe_load(text)
+        except yaml.YAMLError as error:
+            raise ValueError(f"setting {key!r} does not take {text!r}: not YAML") from error
         if inner:
             outer = changes.get(name, fields[name])
             if dataclasses.is_dataclass(outer):
@@ -135,6 +151,8 @@ def _fit(name: str, value: Any) -> Any:
             return None
         if name == "features":
             return FeatureConfig(**value)
+        if name == "where" and not isinstance(value, dict):
+            raise ValueError("expected a mapping, say {licence: [CC0, CC-BY]}")
         if name == "where":
             return {key: _names(names) for key, names in value.items()}
         if name in ("train_splits", "validation_splits"):

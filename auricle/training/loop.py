@@ -23,6 +23,7 @@ from auricle.models import build
 from auricle.progress import Progress
 from auricle.sampling import PatchSampler, hash_uint64
 from auricle.shards import Pack
+from auricle.shards.layout import locked
 from auricle.training.batches import Batches
 from auricle.training.checkpoints import load_checkpoint, open_run, save_checkpoint
 from auricle.training.config import TrainConfig
@@ -58,86 +59,100 @@ def train(config: TrainConfig, out: str | Path, *, resume: bool = False, quiet: 
         The folder of the trained model: RUN/best with a validation split, RUN/last without.
 
     Raises:
-        ValueError: the pack, the folder or the configuration do not fit (the message says which).
-        FloatingPointError: the loss is no longer a number.
+        ValueError: the pack, the folder or the configuration do not fit (the message says which), or the loss
+            is no longer a number.
 
     >>> train(TrainConfig(data=Path("packs/birds"), epochs=20), "runs/birds")  # doctest: +SKIP
     PosixPath('runs/birds/best')
     """
     run, pack = Path(out), Pack(config.data)
     device = pick_device(config.device)
-    dtype = pick_dtype(config.precision, device)
     if config.threads is not None:
         torch.set_num_threads(config.threads)
     train_clips, validation_clips = choose_clips(pack, config)
     sampler = make_sampler(pack, train_clips, config)
     steps = config.steps or max(1, round(float(config.epochs or 0) * sampler.epoch_size / config.batch))
     state = make_state(config, len(pack.label_names(config.label_set)), device)
-    frontend = LogMel(config.features).to(device)
-    live = LiveRunner(config, pack, state.average, frontend, device, dtype)
-    open_run(run, config, resume=resume)
-    if resume and (saved := load_checkpoint(run)):
-        restore(state, saved)
+    live = LiveRunner(config, pack, state.average, device, pick_dtype(config.precision, device))
+    run.mkdir(parents=True, exist_ok=True)
+    with locked(run):
+        open_run(run, config, pack, resume=resume)
+        saved = load_checkpoint(run)
+        if saved is not None:
+            restore(state, saved)
+        if state.step < steps or not (run / "last").is_dir():
+            run_steps(
+                state, steps, config, run, pack, sampler, (train_clips, validation_clips), live, quiet=quiet
+            )
+    return run / ("best" if (run / "best").is_dir() else "last")
 
+
+def run_steps(
+    state: State,
+    steps: int,
+    config: TrainConfig,
+    run: Path,
+    pack: Pack,
+    sampler: PatchSampler,
+    clips: tuple[np.ndarray, np.ndarray],
+    live: LiveRunner,
+    *,
+    quiet: bool,
+) -> None:
+    """The loop: from the state's step to the last; log, validation, models and checkpoints on the way."""
     reading = Batches(
         pack,
-        train_clips,
+        clips[0],
         sampler,
         samples=source_samples(config.window, config.speed_spread),
         label_set=config.label_set,
         steps=range(state.step, steps),
-        pin=device.type == "cuda",
+        pin=live.device.type == "cuda",
     )
     progress = Progress(steps, "training", "steps", quiet=quiet)
+    metrics: dict[str, float] = {}
     with reading as batches, RunLog(run, state.step) as log, progress:
         progress.resume_at(state.step)
-        counts = {"train_clips": len(train_clips), "validation_clips": len(validation_clips)}
-        where = {"device": str(device), "dtype": str(dtype).removeprefix("torch.")}
+        counts = {"train_clips": len(clips[0]), "validation_clips": len(clips[1])}
+        where = {"device": str(live.device), "dtype": str(live.dtype).removeprefix("torch.")}
         log.write(step=state.step, event="start", steps=steps, **counts, **where)
         for step in range(state.step, steps):
-            figures = update(
-                state, batches.next(), learning_rate(config, step, steps), frontend, dtype, config
-            )
+            figures = update(state, batches.next(), learning_rate(config, step, steps), live, config)
             if not math.isfinite(state.loss):
-                raise FloatingPointError(
+                raise ValueError(
                     f"{run}: the loss of step {step} is {state.loss}; lower learning_rate, or set "
                     "precision=float32"
                 )
             if is_due(state.step, config.log_every, steps):
                 log.write(step=state.step, loss=state.loss, **figures)
-            if len(validation_clips) and is_due(state.step, config.validate_every, steps):
-                metrics = validate(live, pack, validation_clips, config)
+            if len(clips[1]) and is_due(state.step, config.validate_every, steps):
+                metrics = validate(live, pack, clips[1], config)
                 log.write(step=state.step, **{f"validation_{name}": value for name, value in metrics.items()})
-                progress.note(
-                    f"step {state.step}: loss {state.loss:.3f}, validation mAP {metrics['map']:.3f}, "
-                    f"accuracy {metrics['accuracy']:.3f}"
-                )
+                shown = f"mAP {metrics['map']:.3f}, accuracy {metrics['accuracy']:.3f}"
+                progress.note(f"step {state.step}: loss {state.loss:.3f}, validation {shown}")
                 if metrics[MONITOR] > state.best:
                     state.best = metrics[MONITOR]
                     save_model(run / "best", config, pack, live, step=state.step, metrics=metrics)
             if is_due(state.step, config.checkpoint_every, steps):
                 save_checkpoint(run, as_saved(state))
             progress.advance(note=f"loss {state.loss:.3f}")
-    metrics = validate(live, pack, validation_clips, config) if len(validation_clips) else {}
     save_model(run / "last", config, pack, live, step=state.step, metrics=metrics)
-    return run / ("best" if (run / "best").is_dir() else "last")
 
 
 def update(
     state: State,
     batch: tuple[Tensor, Tensor],
     rate: float,
-    frontend: LogMel,
-    dtype: torch.dtype,
+    live: LiveRunner,
     config: TrainConfig,
 ) -> dict[str, float]:
     """One step: batch to gradient to weights to their average. Returns figures for the log."""
-    step, device = state.step, frontend.mel.device
+    step, device, dtype = state.step, live.device, live.dtype
     for group in state.optimizer.param_groups:
         group["lr"] = rate
     generator = seed_step(config.seed, step, device)
     waveform, targets = (part.to(device, non_blocking=True) for part in batch)
-    logmel, targets = augment(waveform, targets, generator, frontend, config)
+    logmel, targets = augment(waveform, targets, generator, live.frontend, config)
 
     state.net.train()
     with torch.autocast(device.type, dtype, enabled=dtype != torch.float32):
@@ -302,7 +317,10 @@ def pick_device(name: str) -> torch.device:
     """
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    device = torch.device(name)
+    try:
+        device = torch.device(name)
+    except RuntimeError as error:
+        raise ValueError(f"device is {name!r}; expected cpu, cuda, cuda:1 or auto") from error
     if device.type == "cuda" and not torch.cuda.is_available():
         raise ValueError(f"device is {name!r}, but torch sees no CUDA device here; use --device cpu")
     return device

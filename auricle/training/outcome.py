@@ -23,7 +23,6 @@ class LiveRunner:
         config: TrainConfig,
         pack: Pack,
         net: nn.Module,
-        frontend: LogMel,
         device: torch.device,
         dtype: torch.dtype,
         batch: int = 64,
@@ -41,7 +40,8 @@ class LiveRunner:
             tail=config.tail,
         )
         self.batch = batch
-        self.net, self.frontend, self._device, self._dtype = net, frontend, device, dtype
+        self.net, self.device, self.dtype = net, device, dtype
+        self.frontend = LogMel(config.features).to(device)
 
     @torch.inference_mode()
     def run(self, waveforms_BN: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -50,9 +50,9 @@ class LiveRunner:
         logits, embeddings = [], []
         for start in range(0, len(waveforms_BN), self.batch):
             part = torch.from_numpy(np.ascontiguousarray(waveforms_BN[start : start + self.batch])).to(
-                self._device
+                self.device
             )
-            with torch.autocast(self._device.type, self._dtype, enabled=self._dtype != torch.float32):
+            with torch.autocast(self.device.type, self.dtype, enabled=self.dtype != torch.float32):
                 embedding = self.net.embed(self.frontend(part))  # type: ignore[operator]
                 logit = self.net.head(embedding)  # type: ignore[operator]
             logits.append(logit.float().cpu().numpy())
