@@ -66,7 +66,8 @@ def evaluate(
 
     Returns:
         What `metrics.json` holds: the figures of `auricle.metrics.ranking.summarise` (None where not defined
-        or infinite), `intervals`, what was left out, and where all of it comes from.
+        or infinite), `intervals`, what was left out, how many of the clips the model may have been trained on
+        (`clips_in_training`), and where all of it comes from.
 
     Raises:
         ValueError: no such model, pack, label set, split or attribute value (the message lists what there
@@ -90,20 +91,16 @@ def evaluate(
     targets_ML = pack.targets(clips, label_set) > 0.5
     in_model, in_pack = (np.array(side, dtype=np.int64) for side in zip(*columns, strict=True))
     targets_MS, scores_MS = targets_ML[:, in_pack], scores_MK[:, in_model]
-    groups = pack.groups[clips]
-    figures: dict[str, Any] = dict(summarise(targets_MS, scores_MS))
-    figures["groups"] = len(np.unique(groups))
-    if draws:
-        figures["intervals"] = _intervals(targets_MS, scores_MS, groups, draws=draws, seed=seed, quiet=quiet)
-        figures["interval_level"], figures["interval_draws"] = LEVEL, draws
-    names = [artifact.labels[k] for k in in_model]
-    figures |= _left_out(artifact.labels, labels)
+    names, classes = [artifact.labels[k] for k in in_model], per_class(targets_MS, scores_MS)
+    figures = _figures(targets_MS, scores_MS, pack.groups[clips], draws=draws, seed=seed, quiet=quiet)
+    figures |= _left_out(artifact.labels, labels, names, classes)
+    figures["clips_in_training"] = _clips_in_training(artifact, pack, clips)
     figures |= _provenance(artifact, pack, clips, splits, where, label_set, seconds)
     figures = _jsonable(figures)
     if out is not None:
         true_labels = [[labels[k] for k in np.flatnonzero(row)] for row in targets_ML]
         table = _score_table(pack, clips, scores_MK, list(artifact.labels), true_labels)
-        write(Path(out), figures, names, per_class(targets_MS, scores_MS), table)
+        write(Path(out), figures, names, classes, table)
     return figures
 
 
@@ -240,22 +237,61 @@ def _require_known(pack: Any, what: str, wanted: Sequence[str], there: np.ndarra
             raise ValueError(f"{pack.path}: no {what} {value!r}; there are: {listed or 'none'}")
 
 
-def _intervals(
-    targets_MS: np.ndarray, scores_MS: np.ndarray, groups: np.ndarray, *, quiet: bool, **options: int
-) -> dict[str, list[float]]:
-    with Progress(targets_MS.shape[1] + 1, "intervals", unit="rankings", quiet=quiet) as progress:
-        intervals = bootstrap_intervals(
-            targets_MS, scores_MS, groups, level=LEVEL, progress=progress.advance, **options
-        )
-    return {name: list(intervals[name]) for name in METRICS}
+def _figures(
+    targets_MS: np.ndarray,
+    scores_MS: np.ndarray,
+    groups: np.ndarray,
+    *,
+    draws: int,
+    seed: int,
+    quiet: bool,
+) -> dict[str, Any]:
+    """The figures, and their intervals where draws are wanted."""
+    figures: dict[str, Any] = dict(summarise(targets_MS, scores_MS))
+    figures["groups"] = len(np.unique(groups))
+    if draws:
+        with Progress(targets_MS.shape[1] + 1, "intervals", unit="rankings", quiet=quiet) as progress:
+            intervals = bootstrap_intervals(
+                targets_MS, scores_MS, groups, draws=draws, seed=seed, level=LEVEL, progress=progress.advance
+            )
+        figures["intervals"] = {name: list(intervals[name]) for name in METRICS}
+        figures["interval_level"], figures["interval_draws"] = LEVEL, draws
+    return figures
 
 
-def _left_out(model_labels: Sequence[str], pack_labels: Sequence[str]) -> dict[str, Any]:
+def _left_out(
+    model_labels: Sequence[str],
+    pack_labels: Sequence[str],
+    names: Sequence[str],
+    classes: Mapping[str, np.ndarray],
+) -> dict[str, Any]:
+    """Labels that only one side has, and of the shared ones those without a figure."""
     in_model, in_pack = set(model_labels), set(pack_labels)
+    without = {
+        f"classes_without_{figure}": [
+            name for name, value in zip(names, classes[figure], strict=True) if math.isnan(value)
+        ]
+        for figure in ("ap", "auc")
+    }
     return {
         "labels_not_in_model": [label for label in pack_labels if label not in in_model],
         "labels_not_in_pack": [label for label in model_labels if label not in in_pack],
+        **without,
     }
+
+
+def _clips_in_training(artifact: Any, pack: Any, clips: np.ndarray) -> int:
+    """How many of the clips the model may have been trained on, by what it says of its training.
+
+    Which clips training held back by chance (validation_fraction) it does not say: these are counted too.
+    """
+    if artifact.training.get("data") != pack.fingerprint:
+        return 0
+    config = artifact.training.get("config") or {}
+    trained = np.intersect1d(pack.select(config.get("train_splits")), pack.select(None, config.get("where")))
+    if held := config.get("validation_splits"):
+        trained = np.setdiff1d(trained, pack.select(held))
+    return len(np.intersect1d(clips, trained))
 
 
 def _provenance(

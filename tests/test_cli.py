@@ -349,7 +349,8 @@ def test_pack_names_what_failed_and_evaluate_reads_the_pack(
     assert lines[0].split() == ["figure", "value", "95%", "interval"] and lines[1].startswith("map ")
     assert "2 clips of 2 recordings, 2 classes" in lines
     status, out, _ = run(capsys, "evaluate", model, pack, "--where", "licence=CC0")
-    assert "mAP is not defined for 1 of 2 classes: left out of its mean" in out.splitlines()
+    assert "mAP is not defined for 1 of 2 classes: left out of its mean: rain" in out.splitlines()
+    assert "labels of the model that the pack lacks, left out: 1: clock" in out.splitlines()
 
 
 def test_models_are_counted_on_the_nets(capsys: pytest.CaptureFixture[str]) -> None:

@@ -10,7 +10,9 @@ import pyarrow.parquet as pq
 import pytest
 import soundfile
 import soxr
+import tiny_model
 
+from auricle.cli import main
 from auricle.engine import pack as pack_corpus
 from auricle.evaluation import evaluate, score_clips, select_clips
 from auricle.metrics.ranking import bootstrap_intervals, summarise
@@ -28,6 +30,7 @@ class LoudnessRunner:
         self.artifact = SimpleNamespace(
             name="loudness", labels=LABELS, window=window, hop=hop, tail=tail, rate=rate, fingerprint="f00d"
         )
+        self.artifact.training = {}
         self.batches: list[int] = []
 
     def run(self, waveforms: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -161,6 +164,7 @@ def test_a_class_without_positives_is_null_in_json_and_empty_in_csv(pack: Pack, 
     pack.select = lambda splits=None, where=None: np.array([1, 2, 4, 5])  # type: ignore[method-assign]
     figures = evaluate(LoudnessRunner(), pack, out=tmp_path / "out", draws=5, quiet=True)
     assert (figures["excluded_ap"], figures["excluded_auc"], figures["classes"]) == (1, 1, 2)
+    assert (figures["classes_without_ap"], figures["classes_without_auc"]) == (["loud"], ["loud"])
     assert figures["map"] is not None
     rows = (tmp_path / "out" / "per_class.csv").read_text().splitlines()
     assert rows[0] == "label,positives,ap,auc,d_prime"
@@ -228,3 +232,80 @@ def test_infinite_d_prime_is_null_and_counted(pack: Pack, monkeypatch: pytest.Mo
     assert (figures["map"], figures["auc"], figures["infinite_d_prime"]) == (1.0, 1.0, 2)
     assert figures["d_prime"] is None and figures["d_prime_mean"] is None
     assert "intervals" not in figures
+
+
+@pytest.mark.parametrize(
+    ("config", "expected"),
+    [
+        ({}, 12),  # trained on all, for all it says
+        ({"train_splits": None, "validation_splits": [], "where": {}}, 12),
+        ({"train_splits": ["train"]}, 4),
+        ({"train_splits": None, "validation_splits": ["test"]}, 4),
+        ({"train_splits": None, "where": {"licence": ["CC0"]}}, 6),
+        ({"train_splits": ["test"], "where": {"licence": ["CC0"]}}, 4),
+    ],
+)
+def test_clips_that_training_let_through_are_counted(
+    pack: Pack, config: dict[str, object], expected: int
+) -> None:
+    runner = LoudnessRunner()
+    runner.artifact.training = {"data": pack.fingerprint, "config": config}
+    assert evaluate(runner, pack, draws=0, quiet=True)["clips_in_training"] == expected
+    runner.artifact.training["data"] = "another pack"
+    assert evaluate(runner, pack, draws=0, quiet=True)["clips_in_training"] == 0
+
+
+def evaluate_verb(
+    capsys: pytest.CaptureFixture[str], model: Path, pack: Path, *options: str
+) -> tuple[list[str], list[str]]:
+    """Lines of standard output and of standard error."""
+    with pytest.raises(SystemExit) as ended:
+        main(["evaluate", str(model), str(pack), *options])
+    assert not ended.value.code
+    printed = capsys.readouterr()
+    return printed.out.splitlines(), printed.err.splitlines()
+
+
+@pytest.fixture(scope="module")
+def barks(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A pack in which the tiny model knows dog and rain, and not eight birds."""
+    folder = tmp_path_factory.mktemp("barks")
+    rows, noise = ["path,labels,split"], np.random.default_rng(0).uniform(-1, 1, tiny_model.WINDOW)
+    labels = ("dog", "rain", "dog;bird 1", "bird 2;bird 3", "", "bird 4;bird 5;bird 6;bird 7;bird 8")
+    for index, label in enumerate(labels):
+        soundfile.write(folder / f"{index}.wav", noise * (index + 1) / 9, tiny_model.RATE)
+        rows.append(f"{index}.wav,{label},{'train' if index < 2 else 'test'}")
+    (folder / "clips.csv").write_text("\n".join(rows))
+    pack_corpus(folder / "clips.csv", folder / "pack", rate=tiny_model.RATE, jobs=1, quiet=True)
+    return folder / "pack"
+
+
+def test_the_table_says_over_what_the_figures_are(
+    barks: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    model = tiny_model.save(tmp_path / "model").path
+    out, err = evaluate_verb(capsys, model, barks, "--split", "test")
+    assert out[-6:] == [
+        "4 clips of 4 recordings, 2 classes",
+        "mAP is not defined for 1 of 2 classes: left out of its mean: rain",
+        "AUC is not defined for 1 of 2 classes: left out of its mean: rain",
+        "labels of the pack that the model lacks, left out: 8: bird 1, bird 2, bird 3, bird 4, bird 5, ...",
+        "labels of the model that the pack lacks, left out: 1: clock",
+        "clips without any of the 2 labels, left out of accuracy: 3",
+    ]
+    assert not [line for line in err if "warning" in line]
+
+
+def test_evaluating_on_the_clips_of_the_training_is_warned_of(
+    barks: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    training = {"data": Pack(barks).fingerprint, "config": {"train_splits": ["train"]}}
+    model = tiny_model.save(tmp_path / "model", training=training).path
+    for options, words in (
+        (["--split", "train"], "was trained on these clips, or on some of them"),
+        (["--format", "json"], "was trained on 2 of these 6 clips, or on some of them"),
+        (["--split", "test"], None),
+    ):
+        _, err = evaluate_verb(capsys, model, barks, *options)
+        warned = [line for line in err if line.startswith("auricle: warning")]
+        assert len(warned) == (words is not None) and all(words in line for line in warned)

@@ -150,6 +150,10 @@ def test_a_torch_model_runs_from_its_folder(tmp_path: Path) -> None:
     np.testing.assert_allclose(embeddings, embedded, atol=1e-5)
     np.testing.assert_array_equal(runner.run(waveforms[3:4])[0][0], logits[3])
     assert check(runner)["ok"]
+    with pytest.raises(ValueError, match="device is 'banana'; expected cpu, cuda, or one of several"):
+        load_runner(saved, device="banana")
+    with pytest.raises(ValueError, match=r"device is 'cuda:99', but torch sees .* CUDA devices here"):
+        load_runner(saved, device="cuda:99")
     for change, message in (
         ({"architecture": {"name": "nonesuch"}}, r"unknown model 'nonesuch'; known: .*compact"),
         ({"architecture": {"name": "compact", "arguments": {"depth": 3}}}, "does not take these arguments"),

@@ -273,9 +273,7 @@ def save_artifact(
     defaults: dict[str, Any] = {"name": path.name, "backend": backend, "attachments": tuple(attached)}
     artifact = Artifact(path=path, **{key: _plain(value) for key, value in (defaults | fields).items()})
     if artifact.backend != backend:
-        raise ValueError(
-            f"save_artifact: backend {artifact.backend!r} does not go with what was given to save"
-        )
+        raise ValueError(f"save_artifact: backend {artifact.backend!r} does not go with what is to be saved")
     waveforms, logits = (np.ascontiguousarray(array, dtype=np.float32) for array in check)
     validate_check(artifact, waveforms, logits, "save_artifact: check")
     _refuse_foreign(path)

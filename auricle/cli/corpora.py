@@ -2,13 +2,14 @@
 
 import json
 import sys
+from collections.abc import Sequence
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from auricle.cli.output import assignments, print_error, print_table
+from auricle.cli.output import assignments, print_error, print_table, print_warning
 
 FIGURES = ("map", "auc", "d_prime", "d_prime_mean", "accuracy", "micro_ap", "micro_auc")
 
@@ -87,7 +88,9 @@ def evaluate(
 ) -> None:
     """Score a model on a pack's clips: mAP, AUC, d', accuracy, with intervals.
 
-    A class for which a figure is not defined (no positives in the split) is left out of the mean and counted.
+    What is left out is counted and named: labels that only model or pack have, clips without a shared label,
+    classes for which a figure is not defined (no positives in the split). A warning says where clips are
+    among those that the model was trained on.
     """
     from auricle.evaluation import evaluate as evaluate_model
 
@@ -101,6 +104,14 @@ def evaluate(
         label_set=label_set,
         threads=threads,
     )
+    if trained := figures["clips_in_training"]:
+        which = (
+            "these clips" if trained == figures["clips"] else f"{trained} of these {figures['clips']} clips"
+        )
+        print_warning(
+            f"{model} was trained on {which}, or on some of them: the figures do not say how good it is on "
+            "others; choose a --split that it was not trained on"
+        )
     if format is ReportFormat.json:
         print(json.dumps(figures, indent=2, default=float))
     else:
@@ -119,5 +130,23 @@ def _print_figures(figures: dict[str, Any]) -> None:
     print_table(sys.stdout, ["figure", "value>", level], rows)
     print(f"{figures['clips']} clips of {figures['groups']} recordings, {figures['classes']} classes")
     for name, what in (("ap", "mAP"), ("auc", "AUC")):
-        if out := figures[f"excluded_{name}"]:
-            print(f"{what} is not defined for {out} of {figures['classes']} classes: left out of its mean")
+        if out := figures[f"classes_without_{name}"]:
+            left = (
+                f"{what} is not defined for {len(out)} of {figures['classes']} classes: left out of its mean"
+            )
+            print(f"{left}: {_few(out)}")
+    if out := figures["labels_not_in_model"]:
+        print(f"labels of the pack that the model lacks, left out: {len(out)}: {_few(out)}")
+    if out := figures["labels_not_in_pack"]:
+        print(f"labels of the model that the pack lacks, left out: {len(out)}: {_few(out)}")
+    if without := figures["excluded_accuracy"]:
+        print(f"clips without any of the {figures['classes']} labels, left out of accuracy: {without}")
+
+
+def _few(names: Sequence[str], most: int = 5) -> str:
+    """Some of the names; how many there are stands before them.
+
+    >>> _few(["a", "b", "c"], most=2)
+    'a, b, ...'
+    """
+    return ", ".join([*names[:most], *["..."] * (len(names) > most)])

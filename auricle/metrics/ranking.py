@@ -9,7 +9,7 @@ Shape letters: N clips, K classes, P positives, D bootstrap draws, M ranked pair
 micro).
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from statistics import NormalDist
 from typing import NamedTuple
 
@@ -161,8 +161,7 @@ def summarise(targets_NK: np.ndarray, scores_NK: np.ndarray) -> dict[str, float]
     """
     targets, scores = _validated(targets_NK, scores_NK, ndim=2)
     classes = _per_class(targets, _ranked_classes(targets, scores))
-    micro = _rank(targets.ravel(), scores.ravel(), np.argsort(-scores.ravel()), columns=targets.shape[1])
-    micro_ap, micro_auc = _areas(micro, np.ones((1, len(targets)), np.int64))
+    micro_ap, micro_auc = _areas(_ranked_pairs(targets, scores), np.ones((1, len(targets)), np.int64))
     correct, labelled = _one_best(targets, scores)
     macro_auc = _mean_defined(classes["auc"])
     return {
@@ -235,23 +234,33 @@ def bootstrap_intervals(
         ap_DK[:, k], auc_DK[:, k] = _areas(ranked, weights_DN)
         if progress is not None:
             progress(1)
-    micro = _rank(targets.ravel(), scores.ravel(), np.argsort(-scores.ravel()), columns=targets.shape[1])
-    micro_ap, micro_auc = _areas(micro, weights_DN)
+    micro = _areas(_ranked_pairs(targets, scores), weights_DN)
     if progress is not None:
         progress(1)
+    values = _figures_of_draws(ap_DK, auc_DK, micro, _accuracies(targets, scores, weights_DN))
+    return {name: _interval(np.asarray(values[name]), level) for name in METRICS}
+
+
+def _accuracies(targets: np.ndarray, scores: np.ndarray, weights_DN: np.ndarray) -> np.ndarray:
+    """(D,) 1-best accuracy of each draw; NaN where it drew no clip with a label."""
     correct, labelled = (weights_DN @ flags.astype(np.int64) for flags in _one_best(targets, scores))
-    accuracy = np.divide(correct, labelled, out=np.full(draws, np.nan), where=labelled > 0)
+    return np.divide(correct, labelled, out=np.full(len(weights_DN), np.nan), where=labelled > 0)
+
+
+def _figures_of_draws(
+    ap_DK: np.ndarray, auc_DK: np.ndarray, micro: tuple[np.ndarray, np.ndarray], accuracy: np.ndarray
+) -> dict[str, Sequence[float] | np.ndarray]:
+    """Metric -> (D,) its value in each draw."""
     macro_auc = [_mean_defined(row) for row in auc_DK]
-    values = {
+    return {
         "map": [_mean_defined(row) for row in ap_DK],
         "auc": macro_auc,
         "d_prime": [d_prime(area) for area in macro_auc],
         "d_prime_mean": [_mean_defined(row) for row in _d_primes(auc_DK)],
         "accuracy": accuracy,
-        "micro_ap": micro_ap,
-        "micro_auc": micro_auc,
+        "micro_ap": micro[0],
+        "micro_auc": micro[1],
     }
-    return {name: _interval(np.asarray(values[name]), level) for name in METRICS}
 
 
 class _Ranked(NamedTuple):
@@ -277,6 +286,12 @@ def _ranked_classes(targets_NK: np.ndarray, scores_NK: np.ndarray) -> list[_Rank
     scores_KN = np.ascontiguousarray(scores_NK.T)
     orders_KN = np.argsort(-scores_KN, axis=1)
     return [_rank(*row) for row in zip(targets_NK.T, scores_KN, orders_KN, strict=True)]
+
+
+def _ranked_pairs(targets_NK: np.ndarray, scores_NK: np.ndarray) -> _Ranked:
+    """All pairs of clip and class as one ranking."""
+    scores = scores_NK.ravel()
+    return _rank(targets_NK.ravel(), scores, np.argsort(-scores), columns=targets_NK.shape[1])
 
 
 def _areas(ranked: _Ranked, weights_DN: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -27,9 +27,7 @@ class TorchRunner:
             raise ValueError(f'precision is {precision!r}; expected "float32" or "bfloat16"')
         self.artifact = artifact
         self.batch = batch
-        self._device = torch.device(device)
-        if self._device.type == "cuda" and not torch.cuda.is_available():
-            raise ValueError(f"device is {device!r}, but torch sees no CUDA device here: use cpu")
+        self._device = torch_device(device)
         if threads is not None:
             torch.set_num_threads(threads)  # of the whole process: torch knows no other
         self._precision = torch.bfloat16 if precision == "bfloat16" else None
@@ -55,6 +53,23 @@ class TorchRunner:
             logits_BK[start:stop] = logits[: stop - start].float().cpu().numpy()
             embeddings_BE[start:stop] = embeddings[: stop - start].float().cpu().numpy()
         return logits_BK, embeddings_BE
+
+
+def torch_device(name: str) -> torch.device:
+    """The device that torch calls so, if it is there; ValueError otherwise.
+
+    >>> torch_device("banana")
+    Traceback (most recent call last):
+    ValueError: device is 'banana'; expected cpu, cuda, or one of several like cuda:1
+    """
+    try:
+        device = torch.device(name)
+    except RuntimeError:  # names every device that torch was ever built for
+        raise ValueError(f"device is {name!r}; expected cpu, cuda, or one of several like cuda:1") from None
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        found = torch.cuda.device_count()
+        raise ValueError(f"device is {name!r}, but torch sees {found or 'no'} CUDA devices here; use cpu")
+    return device
 
 
 class WaveformModel(nn.Module):
