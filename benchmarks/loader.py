@@ -92,9 +92,8 @@ def measure(data: Path, steps: int, rounds: int) -> None:
         alone = (time.perf_counter() - started) / (10 * steps)
     ours, reference = statistics.median(loaded), statistics.median(from_memory)
     ratios = [a / b - 1 for a, b in zip(loaded, from_memory, strict=True)]
-    print(
-        f"{torch.get_num_threads()} threads, {live.dtype}, {config.batch} clips of {config.window / 16000:g} s"
-    )
+    seconds = config.window / config.features.rate
+    print(f"{torch.get_num_threads()} threads, {live.dtype}, {config.batch} clips of {seconds:g} s")
     print(f"step fed by the loader {ours * 1e3:.1f} ms, from memory {reference * 1e3:.1f} ms")
     print(
         f"loader costs {statistics.median(ratios):+.1%} of a step (median of {rounds} pairs); goal under 5%"

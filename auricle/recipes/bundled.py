@@ -32,8 +32,9 @@ Says which of 50 environmental sounds are in a recording: the classes of ESC-50 
 - Trained on {clips} of its 2000 clips: those whose own licence is CC0 or CC-BY, so that the weights may be
   licensed freely. ATTRIBUTION.csv names each one's author, title, address and licence.
 - Figures are out of fold: five models by the same recipe, each trained on four of ESC-50's folds (clips of
-  every licence) and asked about the fifth; no source recording is on both sides, and nothing was chosen on
-  the fifth. The model in this folder was trained on all folds and cannot be judged on them.
+  every licence) and asked about the fifth, on which nothing was chosen. No source recording is on both
+  sides, but for four (nine clips) that ESC-50's own folds share. The model in this folder was trained on
+  clips of all folds and cannot be judged on them.
 - A score is not a probability: it has not been calibrated. Sounds outside the 50 classes, speech and music
   among them, get scores too. Training clips are 5 s long and hold one sound each, or two mixed.
 """
@@ -67,6 +68,7 @@ def make_bundled(run: Path, data: Path, folds: Path, out: Path) -> Artifact:
             "clips": len(clips),
             "source_recordings": len(np.unique(pack.groups[clips])),
             **trained.training,
+            "data": pack.fingerprint,  # as today's decoder packs it, so that `evaluate` knows the clips again
             "config": {**trained.training["config"], "licence": licence},
         },
         attachments={"ATTRIBUTION.csv": attribution(pack, clips)},
