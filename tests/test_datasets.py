@@ -87,6 +87,13 @@ def test_a_leak_in_esc50_other_than_the_known_ones_is_refused(tmp_path: Path) ->
         check_leaks(esc50(tmp_path))
 
 
+def test_a_row_of_esc50_that_is_cut_off_is_named(tmp_path: Path) -> None:
+    row = "audio/1-7-A-0.wav,1,0,dog,True,7,A,CC0,x,y,z"
+    (tmp_path / "meta.csv").write_text(f"{ESC50_HEADER}\n{row}\naudio/1-8-A-0.wav,1,0\n")
+    with pytest.raises(ValueError, match=r"meta\.csv, row 3: 3 of 11 fields \(category is missing\)"):
+        open_corpus(tmp_path)
+
+
 def test_folders_are_classes(tmp_path: Path) -> None:
     for name in ("dog/b.wav", "dog/a.WAV", "cat/deep/er/c.wav", "cat/notes.txt", ".git/x.wav", "dog/.h.wav"):
         touch(tmp_path / "x.wav").rename(tmp_path / "y.wav")
@@ -184,6 +191,12 @@ def test_parquet_and_csv_manifests_give_equal_clips(tmp_path: Path) -> None:
     assert open_corpus(tmp_path / "clips.parquet")[1] == manifest(path)
 
 
+def test_a_header_beyond_all_measure_is_refused_in_words(tmp_path: Path) -> None:
+    path = table(tmp_path, f"path,labels,{'x' * 140_000}\na.wav,x,y\n")
+    with pytest.raises(ValueError, match=r"clips\.csv, row 1: a field of more than 131,072 characters"):
+        open_corpus(path)
+
+
 def test_tables_from_a_spreadsheet_are_read(tmp_path: Path) -> None:
     path = table(tmp_path, "\ufeffpath\tlabels\r\na.wav\tdog\r\n", "clips.tsv")
     assert manifest(path)[0].labels == ("dog",)
@@ -208,7 +221,19 @@ def test_tables_from_a_spreadsheet_are_read(tmp_path: Path) -> None:
         ("path,labels,scores\na.wav,x,1.5\n", "scores must lie between 0 and 1"),
         ("path,labels\na.wav,x;x\n", "a label is given twice"),
         ("path,labels\n,x\n", "path is empty"),
-        ("path,labels\na.wav,x,y\n", "more fields than the 2 columns"),
+        ("path,labels\na.wav,x,y\n", r"clips\.csv, row 2: more fields than the 2 columns"),
+        ("path,labels\nb.wav,x\na.wav\n", r"clips\.csv, row 3: 1 of 2 fields \(labels is missing\)"),
+        ("path;labels\na.wav;x\n", "looks separated by ';', expected ','; save it again with commas"),
+        ('"path";"labels"\na.wav;x\n', "looks separated by ';'"),
+        ("path\tlabels\na.wav\tx\n", "looks separated by tabs, expected ','"),
+        ('path,labels\na.wav,x\n"b.wav,y\nc.wav,z\n', r"csv, row 3: a quotation mark that is not closed"),
+        ('path,labels\na.wav,"x\nb.wav,"y"\n', r"csv, row 2: a quotation mark that is not closed"),
+        ('path,"labels\na.wav,x\n', r"csv, row 1: a quotation mark that is not closed"),
+        (
+            f"path,labels\na.wav,x\n\nb.wav,{'y' * 140_000}\n",
+            r"clips\.csv, row 4: a field of more than 131,072 characters",
+        ),
+        ('path,labels,start\na.wav,"x\nx",soon\n', "row 2: start is not a number"),
         ("path,labels,path\na.wav,x,y\n", "a column is there twice"),
         ("path,labels\na.wav,x\na.wav,y\n", "clips 1 and 2 have the same id 'a.wav'"),
         (

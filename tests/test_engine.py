@@ -1,11 +1,14 @@
 """Packing and file-by-file work that is killed, crashes, is repeated, or runs twice at once."""
 
+import errno
+import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -14,9 +17,10 @@ import pytest
 import soundfile
 
 from auricle.datasets import Clip
-from auricle.engine import WorkerDied, pack, run_files
+from auricle.engine import WorkerDied, pack, packing, run_files
 from auricle.engine.packing import Range
 from auricle.shards import Pack, read_manifest
+from auricle.shards import writer as shard_writer
 from auricle.shards.layout import locked
 from auricle.shards.writer import Decoded
 
@@ -51,6 +55,16 @@ def slow_decode(clip: Range, rate: int) -> Decoded:
 def deadly_decode(clip: Range, rate: int) -> Decoded:
     if int(Path(clip.path).stem) in (70, 75, 200):
         os.kill(os.getpid(), signal.SIGKILL)
+    return decode(clip, rate)
+
+
+def full_disk(*arguments: object, **options: object) -> None:
+    raise OSError(errno.ENOSPC, "No space left on device")
+
+
+def decode_until_the_disk_is_full(clip: Range, rate: int) -> Decoded:
+    if int(Path(clip.path).stem) == 100:
+        shard_writer.publish = full_disk  # in the worker, which ends with this run
     return decode(clip, rate)
 
 
@@ -208,7 +222,119 @@ def test_verify_names_what_is_damaged(tmp_path: Path) -> None:
     shard = tmp_path / "pack" / "shards" / "00001.arrow"
     shard.write_bytes(shard.read_bytes()[:-1] + b"?")
     [problem] = pack(clips(70), tmp_path / "pack", quiet=True, verify=True)["problems"]
-    assert "00001.arrow" in problem
+    assert problem.startswith("shards/00001.arrow: damaged")
+    assert problem.endswith("; delete the folder and pack again")
+
+
+@pytest.fixture
+def small(tmp_path: Path) -> Path:
+    pack(clips(70), tmp_path / "pack", jobs=1, quiet=True, decode=decode)
+    return tmp_path / "pack"
+
+
+NAMES = (
+    "clips.parquet",
+    "failures.parquet",
+    "shards/00001.arrow",
+    "index/offset.npy",
+    "labels/labels.parquet",
+)
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("damage", [Path.unlink, lambda file: os.truncate(file, 100)], ids=["gone", "cut"])
+def test_a_finished_pack_is_not_trusted_blindly(
+    small: Path, name: str, damage: Callable[[Path], None]
+) -> None:
+    damage(small / name)
+    for label_set in ("labels", "coarse"):  # neither called finished, nor built upon
+        with pytest.raises(
+            ValueError,
+            match=rf"pack: was packed before, but {name}: (missing|damaged \(it has 100 bytes of \d+\)); "
+            "delete the folder and pack again$",
+        ):
+            pack(clips(70), small, quiet=True, decode=deadly_decode, label_set=label_set)
+    report = pack(clips(70), small, quiet=True, decode=deadly_decode, verify=True)
+    assert [problem.partition(":")[0] for problem in report["problems"]] == [name]
+
+
+def test_of_much_damage_the_first_file_is_named_and_the_others_counted(small: Path) -> None:
+    shutil.rmtree(small / "shards")
+    with pytest.raises(ValueError, match=r"00000\.arrow: missing \(and 2 more files; --verify names them\);"):
+        pack(clips(70), small, quiet=True)
+    shutil.rmtree(small)  # as the message says
+    assert pack(clips(70), small, jobs=1, quiet=True, decode=decode, verify=True)["problems"] == []
+
+
+def test_a_manifest_that_is_cut_off_says_what_to_do(small: Path) -> None:
+    os.truncate(small / "manifest.json", 100)
+    with pytest.raises(ValueError, match=r"manifest\.json: damaged .*; delete the folder and pack again"):
+        pack(clips(70), small, quiet=True)
+
+
+def test_a_pack_of_an_earlier_version_without_sizes_is_read_and_checked(small: Path) -> None:
+    manifest = read_manifest(small)
+    for part in (manifest, *manifest["label_sets"].values()):
+        del part["sizes"]
+    (small / "manifest.json").write_text(json.dumps(manifest))
+    assert pack(clips(70), small, quiet=True, verify=True)["problems"] == []
+    (small / "clips.parquet").unlink()
+    with pytest.raises(ValueError, match=r"clips\.parquet: missing"):
+        pack(clips(70), small, quiet=True)
+
+
+FULL = "no space is left on its disk; make room and give the same command again, which goes on where it was"
+
+
+def test_a_full_disk_is_one_line_and_the_run_goes_on_after_it(
+    undisturbed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "pack"
+    with monkeypatch.context() as patch, pytest.raises(ValueError, match=f"{out}: {FULL}"):
+        patch.setattr(packing, "write_json", full_disk)  # full from the start
+        pack(clips(), out, jobs=1, quiet=True, decode=decode)
+    with pytest.raises(ValueError, match=f"{out}: {FULL}"):
+        pack(clips(), out, jobs=1, quiet=True, decode=decode_until_the_disk_is_full)
+    assert finished_shards(out) == 3
+    with monkeypatch.context() as patch, pytest.raises(ValueError, match=f"{out}: {FULL}"):
+        patch.setattr(packing, "finish_pack", full_disk)  # the shards are all there, the tables are not
+        pack(clips(), out, jobs=1, quiet=True, decode=decode)
+    pack(clips(), out, jobs=1, quiet=True, decode=deadly_decode)
+    assert content(out) == content(undisturbed)
+
+
+def test_other_errors_of_the_system_are_not_called_a_full_disk(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*arguments: object, **options: object) -> None:
+        raise PermissionError(errno.EACCES, "Permission denied", "shards")
+
+    monkeypatch.setattr(packing, "finish_pack", refuse)
+    with pytest.raises(PermissionError):
+        pack(clips(3), tmp_path / "pack", jobs=1, quiet=True, decode=decode)
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=128k", "tmpfs", str(disk)]
+    if not shutil.which("mount") or subprocess.run(mount, capture_output=True).returncode:
+        pytest.skip("cannot mount a small disk here")
+    yield disk
+    subprocess.run(["umount", str(disk)], check=True)
+
+
+def test_a_disk_that_really_is_full_says_so_and_what_is_done_is_gone_on_with(
+    undisturbed: Path, tmp_path: Path, small_disk: Path
+) -> None:
+    with pytest.raises(ValueError, match=FULL):
+        pack(clips(), small_disk / "pack", jobs=2, quiet=True, decode=decode)
+    assert 1 <= finished_shards(small_disk / "pack") < 10
+    out = tmp_path / "pack"
+    shutil.copytree(small_disk / "pack", out)  # to where there is room
+    pack(clips(), out, jobs=2, quiet=True, decode=decode)
+    assert content(out) == content(undisturbed)
 
 
 @pytest.mark.parametrize("finished", [True, False], ids=["finished", "killed"])
@@ -321,6 +447,19 @@ def test_a_file_name_that_is_not_utf8_is_spelled_out(tmp_path: Path) -> None:
     reader = Pack(tmp_path / "pack")
     assert reader.ids.tolist() == ["class/caf\\xe9.wav"]
     assert reader.failures[0]["error"].startswith("class/not\\xe9.wav: ")
+
+
+def test_a_line_end_in_a_name_stays_inside_one_line_that_names_no_place(tmp_path: Path) -> None:
+    (tmp_path / "class").mkdir()
+    soundfile.write(tmp_path / "class" / "a.wav", np.full(80, 0.1), 8000)
+    try:
+        (tmp_path / "class" / "two\nlines.wav").write_text("no sound")
+    except OSError:
+        pytest.skip("this file system takes no line ends in names")
+    pack(tmp_path, tmp_path / "pack", rate=8000, jobs=1, quiet=True)
+    [failure] = Pack(tmp_path / "pack").failures
+    assert failure["error"].startswith("class/two\\nlines.wav: ")
+    assert failure["path"] == "class/two\nlines.wav"
 
 
 def test_the_pack_does_not_depend_on_where_its_source_lies(tmp_path: Path) -> None:

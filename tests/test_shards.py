@@ -246,12 +246,12 @@ def test_damage_is_found_and_named(copied: Path, file: str) -> None:
     content = bytearray((copied / file).read_bytes())
     content[len(content) // 2] ^= 1
     (copied / file).write_bytes(content)
-    [problem] = Pack(copied).verify()
-    assert file in problem and "damaged" in problem
+    assert Pack(copied).verify() == [
+        f"{file}: damaged (its checksum is not the manifest's); delete the folder and pack again"
+    ]
     reader = Pack(copied)
     (copied / file).unlink()
-    [problem] = reader.verify()
-    assert file in problem and "missing" in problem
+    assert reader.verify() == [f"{file}: missing; delete the folder and pack again"]
 
 
 def test_a_shard_that_was_cut_off_is_not_read(copied: Path) -> None:
@@ -259,8 +259,30 @@ def test_a_shard_that_was_cut_off_is_not_read(copied: Path) -> None:
     file.write_bytes(file.read_bytes()[:-100])
     reader = Pack(copied)
     reader.samples(0)
-    with pytest.raises(ValueError, match=r"00001\.arrow: damaged"):
+    with pytest.raises(ValueError, match=r"00001\.arrow: damaged .*; delete the folder and pack again"):
         reader.samples(40)
+
+
+@pytest.mark.parametrize("how", ["missing", "damaged"])
+def test_reading_names_the_file_that_is_missing_or_damaged_and_what_to_do(copied: Path, how: str) -> None:
+    tries = {
+        "clips.parquet": lambda: Pack(copied).ids,
+        "failures.parquet": lambda: Pack(copied).failures,
+        "index/offset.npy": lambda: Pack(copied),
+        "labels/labels.parquet": lambda: Pack(copied).label_names(),
+        "index/labels.indptr.npy": lambda: Pack(copied).clip_labels(),
+        "shards/00000.arrow": lambda: Pack(copied).samples(0),
+    }
+    for name, attempt in tries.items():
+        file = copied / name
+        content = file.read_bytes()
+        file.unlink()
+        if how == "damaged":
+            file.write_bytes(content[: len(content) // 2])
+        with pytest.raises(ValueError, match=rf"{name}: {how}.*; delete the folder and pack again$"):
+            attempt()
+        file.write_bytes(content)
+    Pack(copied).samples(0)
 
 
 def test_what_is_no_finished_pack_is_refused(copied: Path, tmp_path: Path) -> None:
@@ -315,6 +337,7 @@ def cut(weights: Sequence[int]) -> list[range]:
 def test_shards_are_cut_by_the_source_alone() -> None:
     assert [len(part) for part in cut([1000] * 66)] == [32, 32, 2]
     assert [len(part) for part in cut([10**9] * 3)] == [1, 1, 1]
+    assert [len(part) for part in cut([1_200_000] * 12)] == [4, 4, 4]  # minutes of MP3: work for three
     assert [len(part) for part in cut([-1] * 33)] == [32, 1]
     many = cut([10**6] * 40_000)
     assert len(many) <= 513

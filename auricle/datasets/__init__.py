@@ -1,5 +1,6 @@
 """Corpora and label formats, each turned into the same rows: `Clip`."""
 
+import contextlib
 import csv
 from collections.abc import Callable
 from pathlib import Path
@@ -51,8 +52,9 @@ def _kind(path: Path) -> str:
     suffix = table.suffix.lower()
     if table.is_file() and suffix == ".csv":
         with table.open(newline="", encoding="utf-8-sig", errors="replace") as file:
-            if is_esc50(next(csv.reader(file), [])):
-                return "esc50"
+            with contextlib.suppress(csv.Error):  # the reader of manifests says what is wrong with it
+                if is_esc50(next(csv.reader(file), [])):
+                    return "esc50"
     if path.is_dir():
         return "folders"
     if suffix not in TABLES:

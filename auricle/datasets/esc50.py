@@ -7,10 +7,10 @@ carry the fold as a suffix, so that the official folds can be used; attribute `f
 plain number for whoever wants to leave these nine clips out.
 """
 
-import csv
 from pathlib import Path
 
 from auricle.datasets.clips import Clip, check_ids
+from auricle.datasets.tables import read_text_table
 
 TABLES = ("meta.csv", "meta/esc50.csv")
 ACROSS_FOLDS = frozenset({"131943", "134049", "209698", "234879"})  # as published: see the header
@@ -37,7 +37,7 @@ def esc50(path: str | Path) -> list[Clip]:
             are in the folder `audio` beside `meta`; or the folder that holds either.
 
     Raises:
-        ValueError: not a table of ESC-50.
+        ValueError: not a table of ESC-50, or a row of it that is damaged.
 
     >>> len(esc50("esc50/meta.csv"))  # doctest: +SKIP
     2000
@@ -45,15 +45,13 @@ def esc50(path: str | Path) -> list[Clip]:
     table = find_table(Path(path))
     if not table.is_file():
         raise ValueError(f"{table}: neither a file nor a folder with meta.csv or meta/esc50.csv")
-    with table.open(newline="", encoding="utf-8-sig") as file:
-        reader = csv.DictReader(file)
-        columns = list(reader.fieldnames or [])
-        if not is_esc50(columns):
-            raise ValueError(
-                f"{table}: not a table of ESC-50: it has the columns {', '.join(columns)}; "
-                "needed are path or filename, fold, category, esc10, and freesound_id or src_file"
-            )
-        clips = [_clip(row, table) for row in reader]
+    columns, rows = read_text_table(table)
+    if not is_esc50(columns):
+        raise ValueError(
+            f"{table}: not a table of ESC-50: it has the columns {', '.join(columns)}; "
+            "needed are path or filename, fold, category, esc10, and freesound_id or src_file"
+        )
+    clips = [_clip(row, table) for _, row in rows]
     check_ids(clips)
     return clips
 
@@ -71,7 +69,7 @@ def _clip(row: dict[str, str], table: Path) -> Clip:
     recording = row.get("freesound_id") or row["src_file"]
     split = f"fold{row['fold']}"
     used = {"path", "filename", "fold", "category", "target", "src_file", "freesound_id"}
-    attributes = {name: value or "" for name, value in row.items() if name and name not in used}
+    attributes = {name: value for name, value in row.items() if name and name not in used}
     return Clip(
         id=media.stem,
         path=str(media),

@@ -1,16 +1,14 @@
 """A table of recordings, CSV or Parquet: one row a clip."""
 
-import csv
-import io
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 from auricle.datasets.clips import Clip, check_ids
+from auricle.datasets.tables import read_text_table
 
 NEEDED = ("path", "labels")
 OPTIONAL = ("id", "start", "end", "split", "group", "scores")
-DELIMITERS = {".csv": ",", ".tsv": "\t"}
 LOOK_AT = 20  # paths that are looked up before a long run starts
 
 
@@ -27,8 +25,8 @@ def manifest(path: str | Path) -> list[Clip]:
         path: the table.
 
     Raises:
-        ValueError: a column is missing, a row does not make sense (its line is named), two rows are the same
-            clip, or none of the first files exists.
+        ValueError: a column or a field is missing, a row does not make sense (its line is named), two rows
+            are the same clip, or none of the first files exists.
 
     >>> manifest("no-such.csv")
     Traceback (most recent call last):
@@ -37,7 +35,7 @@ def manifest(path: str | Path) -> list[Clip]:
     table = Path(path)
     if not table.is_file():
         raise ValueError(f"{table}: no such file")
-    columns, rows = _read_parquet(table) if table.suffix.lower() == ".parquet" else _read_csv(table)
+    columns, rows = _read_table(table)
     missing = [name for name in NEEDED if name not in columns]
     if missing:
         raise ValueError(
@@ -65,26 +63,8 @@ def manifest(path: str | Path) -> list[Clip]:
 Rows = Iterable[tuple[int, dict[str, Any]]]  # line of the table, column -> value
 
 
-def _read_csv(table: Path) -> tuple[list[str], Rows]:
-    delimiter = DELIMITERS.get(table.suffix.lower(), ",")
-    try:
-        text = table.read_text(encoding="utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise ValueError(f"{table}: not UTF-8 text (byte {error.start}); save the table as UTF-8") from None
-    reader = csv.DictReader(io.StringIO(text, newline=""), delimiter=delimiter)
-    columns = [name.strip() for name in reader.fieldnames or []]
-    reader.fieldnames = columns
-
-    def rows() -> Iterator[tuple[int, dict[str, Any]]]:
-        for row in reader:
-            if None in row:
-                raise ValueError(
-                    f"{table}, row {reader.line_num}: more fields than the {len(columns)} columns; "
-                    "put a field that contains the separator into quotes"
-                )
-            yield reader.line_num, row
-
-    return columns, rows()
+def _read_table(table: Path) -> tuple[list[str], Rows]:
+    return _read_parquet(table) if table.suffix.lower() == ".parquet" else read_text_table(table)
 
 
 def _read_parquet(table: Path) -> tuple[list[str], Rows]:

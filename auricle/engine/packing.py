@@ -5,9 +5,11 @@ disk, and then does the same with its journal entry: these entries are all that 
 tables are written at the end from the source's order and the journal, the manifest last.
 """
 
+import contextlib
+import errno
 import os
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -16,6 +18,7 @@ import numpy as np
 import pyarrow.parquet as pq
 
 from auricle.audio import AudioError, blocks
+from auricle.audio.types import one_line
 from auricle.datasets import Clip, check_ids, check_leaks, open_corpus
 from auricle.engine.processes import WorkerDied, default_jobs, run_files
 from auricle.progress import Progress
@@ -25,6 +28,7 @@ from auricle.shards.layout import (
     JOURNAL,
     LOCK,
     MANIFEST,
+    REMEDY,
     RUN,
     TEMPORARY,
     journal_file,
@@ -34,7 +38,7 @@ from auricle.shards.layout import (
     shard_file,
     write_json,
 )
-from auricle.shards.reader import Pack, read_manifest
+from auricle.shards.reader import find_damage, read_manifest
 from auricle.shards.source import audio_fingerprint, cut_into_shards, file_sizes, label_fingerprint
 from auricle.shards.writer import (
     Decoded,
@@ -68,6 +72,16 @@ class Task(NamedTuple):
     given_up: dict[int, str]
 
 
+class Plan(NamedTuple):
+    """What is to be packed: `shards` are positions of clips, `root` the folder that paths are kept from."""
+
+    source: str
+    clips: Sequence[Clip]
+    root: Path
+    shards: Sequence[range]
+    header: dict[str, Any]
+
+
 def decode_clip(clip: Range, rate: int) -> Decoded:
     """A clip as 16-bit mono at `rate`; the memory it takes is its PCM and a block.
 
@@ -83,9 +97,7 @@ def decode_clip(clip: Range, rate: int) -> Decoded:
         pcm += samples.data
     if not pcm:
         where = f"from {clip.start or 0.0} s to {'its end' if clip.end is None else f'{clip.end} s'}"
-        raise AudioError(
-            f"{printable(clip.path)}: has no samples {where}; correct the range, or leave it out"
-        )
+        raise AudioError(f"{_name(clip.path)}: has no samples {where}; correct the range, or leave it out")
     return Decoded(pcm=np.frombuffer(pcm, dtype=np.int16), clipped=clipped, warnings=warnings)
 
 
@@ -121,7 +133,7 @@ def pack(
 
     Raises:
         ValueError: a source that cannot be read, or leaks between splits; a folder that holds something
-            else, or is being written by another process.
+            else or a damaged pack, or is being written by another process; a full disk.
 
     >>> pack("esc50/meta.csv", "out/pack")["clips"]  # doctest: +SKIP
     2000
@@ -130,6 +142,40 @@ def pack(
     out = Path(out)
     if not LOWEST_RATE <= rate <= HIGHEST_RATE:
         raise ValueError(f"rate: expected {LOWEST_RATE} to {HIGHEST_RATE} Hz, got {rate}")
+    plan = _plan(source, rate, label_set)
+    with _full_disk_told(out):
+        if out.exists() and not out.is_dir():
+            raise ValueError(f"{out}: is a file; give a folder")
+        out.mkdir(parents=True, exist_ok=True)
+        with locked(out):
+            finished_before = (out / MANIFEST).is_file()
+            if finished_before:
+                _on_finished(out, plan, label_set, verify)
+            else:
+                _write(plan, out, decode, jobs, quiet)
+            _remove_journal(out)
+            manifest = read_manifest(out)
+            report = {key: manifest[key] for key in ("clips", "failures", "seconds")}
+            report |= {"elapsed": time.monotonic() - started, "finished_before": finished_before}
+            if not finished_before:
+                write_json(out / RUN, report | {"source": plan.source})
+    return report | {"problems": find_damage(out, manifest, read=True) if verify else []}
+
+
+@contextlib.contextmanager
+def _full_disk_told(out: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        raise ValueError(
+            f"{out}: no space is left on its disk; make room and give the same command again, "
+            "which goes on where it was"
+        ) from None
+
+
+def _plan(source: str | Path | Sequence[Clip], rate: int, label_set: str) -> Plan:
     name, clips, root = _open(source)
     check_leaks(clips)
     check_labels(label_set, (clip.labels for clip in clips))
@@ -142,30 +188,20 @@ def pack(
         num_shards=len(shards),
         label_sets={label_set: label_fingerprint(clips)},
     )
-    if out.exists() and not out.is_dir():
-        raise ValueError(f"{out}: is a file; give a folder")
-    out.mkdir(parents=True, exist_ok=True)
-    with locked(out):
-        finished_before = (out / MANIFEST).is_file()
-        if finished_before:
-            _on_finished(out, header, clips, label_set)
-        else:
-            _prepare(out, header)
-            tasks = [
-                Task(str(out), number, rate, [_range(clips[i]) for i in part], decode, {})
-                for number, part in enumerate(shards)
-            ]
-            _write_shards(tasks, out, jobs, quiet)
-            finish_pack(out, clips, partial(_read_entry, out), root=root, header=header)
-        _remove_journal(out)
-        manifest = read_manifest(out)
-        report = {key: manifest[key] for key in ("clips", "failures", "seconds")}
-        report |= {"elapsed": time.monotonic() - started, "finished_before": finished_before}
-        if not finished_before:
-            given = str(source) if isinstance(source, str | Path) else name
-            write_json(out / RUN, report | {"source": given})
-    report["problems"] = Pack(out).verify() if verify else []
-    return report
+    given = str(source) if isinstance(source, str | Path) else name
+    return Plan(given, clips, root, shards, header)
+
+
+def _write(
+    plan: Plan, out: Path, decode: Callable[[Range, int], Decoded], jobs: int | None, quiet: bool
+) -> None:
+    _prepare(out, plan.header)
+    tasks = [
+        Task(str(out), number, plan.header["rate"], [_range(plan.clips[i]) for i in part], decode, {})
+        for number, part in enumerate(plan.shards)
+    ]
+    _write_shards(tasks, out, jobs, quiet)
+    finish_pack(out, plan.clips, partial(_read_entry, out), root=plan.root, header=plan.header)
 
 
 def _open(source: str | Path | Sequence[Clip]) -> tuple[str, list[Clip], Path]:
@@ -186,12 +222,13 @@ def _prepare(out: Path, header: dict[str, Any]) -> None:
         _check_same(out, header, found, list(header))
     elif foreign := sorted(path.name for path in out.iterdir() if path.name not in (LOCK, JOURNAL)):
         raise ValueError(f"{out}: the folder holds something else ({foreign[0]}); give a new or empty folder")
+    journal.mkdir(exist_ok=True)
+    if found is None:  # before anything else, or a run that ends here would leave a folder of unknown things
+        write_json(journal / HEADER, header)
     for folder in (out, journal, out / "shards", out / "labels", out / "index"):
         folder.mkdir(exist_ok=True)
         for leftover in folder.glob(f"*{TEMPORARY}"):
             leftover.unlink(missing_ok=True)
-    if found is None:
-        write_json(journal / HEADER, header)
 
 
 def _check_same(out: Path, header: dict[str, Any], found: dict[str, Any], keys: list[str]) -> None:
@@ -210,10 +247,17 @@ def _check_same(out: Path, header: dict[str, Any], found: dict[str, Any], keys: 
     raise ValueError(f"{out}: a pack of something else is there: {'; '.join(reasons)}. Give a new folder")
 
 
-def _on_finished(out: Path, header: dict[str, Any], clips: Sequence[Clip], label_set: str) -> None:
-    """Check that the pack is of this source; add its labels if they are new."""
-    manifest = read_manifest(out)
+def _on_finished(out: Path, plan: Plan, label_set: str, verify: bool) -> None:
+    """Check that the pack is of this source, and all there; add its labels if they are new."""
+    manifest, header = read_manifest(out), plan.header
     _check_same(out, header, manifest, ["rate", "source", "fingerprint"])
+    if damage := find_damage(out, manifest, read=False):
+        if verify:
+            return  # which names every file
+        more = f" (and {len(damage) - 1} more files; --verify names them)" if len(damage) > 1 else ""
+        raise ValueError(
+            f"{out}: was packed before, but {damage[0].removesuffix(f'; {REMEDY}')}{more}; {REMEDY}"
+        )
     source = header["label_sets"][label_set]
     if label_set in manifest["label_sets"]:
         if manifest["label_sets"][label_set].get("source") != source:
@@ -223,7 +267,7 @@ def _on_finished(out: Path, header: dict[str, Any], clips: Sequence[Clip], label
             )
         return
     kept = set(pq.read_table(out / CLIPS, columns=["id"])["id"].to_pylist())
-    entry = write_source_labels(out, label_set, [clip for clip in clips if printable(clip.id) in kept])
+    entry = write_source_labels(out, label_set, [clip for clip in plan.clips if printable(clip.id) in kept])
     sets = manifest["label_sets"] | {label_set: entry | {"source": source}}
     write_json(out / MANIFEST, manifest | {"label_sets": dict(sorted(sets.items()))})
 
@@ -285,7 +329,7 @@ def _pack_carefully(task: Task) -> Any:
     given_up = {}
     for position, result in run_files(partial(_read_only, task.decode, task.rate), task.ranges, jobs=1):
         if isinstance(result, WorkerDied):
-            given_up[position] = f"{printable(task.ranges[position].path)}: {result}"
+            given_up[position] = f"{_name(task.ranges[position].path)}: {result}"
     [(_, result)] = run_files(_pack_shard, [task._replace(given_up=given_up)], jobs=1)
     return result
 
@@ -300,4 +344,9 @@ def _try(decode: Callable[[Range, int], Decoded], rate: int, clip: Range) -> Dec
     except AudioError as error:
         return str(error)
     except Exception as error:  # whatever a damaged file sets off in a decoder stays that file's own
-        return f"{printable(clip.path)}: {type(error).__name__}: {error}"
+        return one_line(f"{printable(clip.path)}: {type(error).__name__}: {error}")
+
+
+def _name(path: str) -> str:
+    """A path as messages spell it."""
+    return one_line(printable(path))

@@ -11,7 +11,7 @@ import pyarrow as pa
 from auricle.shards.layout import (
     CLIPS,
     MANIFEST,
-    digest,
+    file_facts,
     label_file,
     locked,
     write_array,
@@ -177,9 +177,9 @@ def write_labels(
         index["soft_scores"] = np.array([score for clip in scores for score in clip], dtype=np.float32)
     table = pa.table(columns).replace_schema_metadata({"labels": json.dumps(ordered)})
     write_table(out / label_file(name), table)
-    files = {label_file(name): digest(out / label_file(name))}
+    files = [label_file(name)]
     for part, array in index.items():
-        file = f"index/{name}.{part}.npy"
-        write_array(out / file, array)
-        files[file] = digest(out / file)
-    return {"labels": len(ordered), "soft": soft, "positives": len(indices), "files": files}
+        files.append(f"index/{name}.{part}.npy")
+        write_array(out / files[-1], array)
+    entry = {"labels": len(ordered), "soft": soft, "positives": len(indices)}
+    return entry | file_facts(out, files)

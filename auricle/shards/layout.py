@@ -13,10 +13,11 @@
 
 import contextlib
 import hashlib
+import io
 import json
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +31,7 @@ RUN = "run.json"
 JOURNAL = "journal"
 LOCK = ".lock"
 TEMPORARY = ".partial"  # suffix of a file that is being written
+REMEDY = "delete the folder and pack again"  # of a pack that is damaged
 
 
 def shard_file(shard: int) -> str:
@@ -72,6 +74,15 @@ def printable(text: str) -> str:
     except UnicodeEncodeError:
         return text.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
     return text
+
+
+def file_facts(out: Path, names: Iterable[str]) -> dict[str, dict[str, Any]]:
+    """What a manifest says of files: `files`, name -> checksum, and `sizes`, name -> bytes."""
+    names = list(names)
+    return {
+        "files": {name: digest(out / name) for name in names},
+        "sizes": {name: (out / name).stat().st_size for name in names},
+    }
 
 
 def digest(path: Path) -> str:
@@ -133,9 +144,10 @@ def read_journal(path: Path) -> Any:
 
 def write_array(path: Path, array: np.ndarray) -> None:
     """Write a .npy file so that it is either there in full or not at all."""
+    content = io.BytesIO()  # to a file itself NumPy writes by its own means, and hides why it could not
+    np.save(content, array)
     temporary = temporary_for(path)
-    with temporary.open("wb") as file:
-        np.save(file, array)
+    temporary.write_bytes(content.getbuffer())
     publish(temporary, path)
 
 

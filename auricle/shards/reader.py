@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from auricle.shards.layout import CLIPS, FAILURES, FORMAT, JOURNAL, MANIFEST, digest, label_file
+from auricle.shards.layout import CLIPS, FAILURES, FORMAT, JOURNAL, MANIFEST, REMEDY, digest, label_file
 
 
 def read_manifest(path: Path) -> dict[str, Any]:
@@ -34,10 +34,34 @@ def read_manifest(path: Path) -> dict[str, Any]:
         manifest = json.loads(file.read_text(encoding="utf-8"))
         found, _ = manifest["format"], [manifest[key] for key in ("rate", "shards", "files", "label_sets")]
     except (ValueError, KeyError, TypeError) as error:
-        raise ValueError(f"{file}: damaged ({error}); pack the source again") from None
+        raise ValueError(f"{file}: damaged ({error}); {REMEDY}") from None
     if found != FORMAT:
         raise ValueError(f"{file}: format {found}, this version of auricle reads {FORMAT}; update auricle")
     return manifest
+
+
+def find_damage(path: Path, manifest: Mapping[str, Any], *, read: bool) -> list[str]:
+    """A line for each file of a pack that is missing or damaged: its name, the cause, what to do.
+
+    Args:
+        path: the pack's folder.
+        manifest: its manifest.
+        read: read everything and compare checksums; otherwise sizes alone are compared.
+    """
+    facts = {shard["file"]: (shard["bytes"], shard["blake2b"]) for shard in manifest["shards"]}
+    for part in (manifest, *manifest["label_sets"].values()):
+        sizes = part.get("sizes", {})
+        facts |= {name: (sizes.get(name), checksum) for name, checksum in part["files"].items()}
+    found = []
+    for name, (size, checksum) in facts.items():
+        file = path / name
+        if not file.is_file():
+            found.append(f"{name}: missing; {REMEDY}")
+        elif size is not None and file.stat().st_size != size:
+            found.append(f"{name}: damaged (it has {file.stat().st_size} bytes of {size}); {REMEDY}")
+        elif read and digest(file) != checksum:
+            found.append(f"{name}: damaged (its checksum is not the manifest's); {REMEDY}")
+    return found
 
 
 class Pack:
@@ -47,7 +71,7 @@ class Pack:
         path: the folder that `auricle pack` wrote.
 
     Raises:
-        ValueError: no pack, or an unfinished one.
+        ValueError: no pack, an unfinished one, or (also later, as it is read) one with a damaged file.
     """
 
     def __init__(self, path: str | Path):
@@ -101,18 +125,14 @@ class Pack:
 
     @cached_property
     def _attribute_table(self) -> Any:
-        import pyarrow.parquet as pq
-
-        if "attributes" not in pq.read_schema(self.path / CLIPS).names:
+        if "attributes" not in self._schema(CLIPS).names:
             return None
-        return pq.read_table(self.path / CLIPS, columns=["attributes"])["attributes"].combine_chunks()
+        return self._table(CLIPS, ["attributes"])["attributes"].combine_chunks()
 
     @cached_property
     def failures(self) -> list[dict[str, str]]:
         """Clips of the source that could not be read: id, path, error."""
-        import pyarrow.parquet as pq
-
-        return pq.read_table(self.path / FAILURES).to_pylist()
+        return self._table(FAILURES).to_pylist()
 
     def samples(self, clip: int) -> np.ndarray:
         """(n,) int16: a whole clip, as a read-only view of the mapped file."""
@@ -169,11 +189,8 @@ class Pack:
 
     def label_names(self, label_set: str = "labels") -> list[str]:
         """The ordered labels of a set: the columns of `targets`."""
-        import pyarrow.parquet as pq
-
         self._check_label_set(label_set)
-        schema = pq.read_schema(self.path / label_file(label_set))
-        return json.loads(schema.metadata[b"labels"])
+        return json.loads(self._schema(label_file(label_set)).metadata[b"labels"])
 
     def clip_labels(self, label_set: str = "labels") -> tuple[np.ndarray, np.ndarray]:
         """CSR (indptr, indices): the positive labels of each clip."""
@@ -252,28 +269,38 @@ class Pack:
 
     def verify(self) -> list[str]:
         """Read every file again and compare checksums; one line for each that is missing or damaged."""
-        expected = {shard["file"]: shard["blake2b"] for shard in self.manifest["shards"]} | self.manifest[
-            "files"
-        ]
-        for entry in self.manifest["label_sets"].values():
-            expected |= entry["files"]
-        problems = []
-        for name, checksum in expected.items():
-            file = self.path / name
-            if not file.is_file():
-                problems.append(f"{file}: missing")
-            elif digest(file) != checksum:
-                problems.append(f"{file}: damaged (its checksum is not the manifest's)")
-        return problems
+        return find_damage(self.path, self.manifest, read=True)
 
     def _column(self, name: str) -> np.ndarray:
+        return self._table(CLIPS, [name])[name].to_numpy()
+
+    def _table(self, name: str, columns: list[str] | None = None) -> Any:
         import pyarrow.parquet as pq
 
-        return pq.read_table(self.path / CLIPS, columns=[name])[name].to_numpy()
+        try:
+            return pq.read_table(self.path / name, columns=columns)
+        except (FileNotFoundError, ValueError) as error:
+            raise self._broken(name, error) from None
+
+    def _schema(self, name: str) -> Any:
+        import pyarrow.parquet as pq
+
+        try:
+            return pq.read_schema(self.path / name)
+        except (FileNotFoundError, ValueError) as error:
+            raise self._broken(name, error) from None
 
     def _array(self, name: str) -> np.ndarray:
-        # A plain array over the mapping: slices of np.memmap cost three times as much.
-        return np.asarray(np.load(self.path / f"index/{name}.npy", mmap_mode="r")).view(np.ndarray)
+        file = f"index/{name}.npy"
+        try:
+            # A plain array over the mapping: slices of np.memmap cost three times as much.
+            return np.asarray(np.load(self.path / file, mmap_mode="r")).view(np.ndarray)
+        except (FileNotFoundError, EOFError, ValueError) as error:
+            raise self._broken(file, error) from None
+
+    def _broken(self, name: str, error: Exception) -> ValueError:
+        cause = "missing" if isinstance(error, FileNotFoundError) else f"damaged ({error})"
+        return ValueError(f"{self.path / name}: {cause}; {REMEDY}")
 
     def _index(self, label_set: str, part: str) -> np.ndarray:
         name = f"{label_set}.{part}"
@@ -291,10 +318,15 @@ class Pack:
     def _map(self, shard: int) -> np.ndarray:
         mapped = self._maps[shard]
         if mapped is None:
-            file = self.path / self.manifest["shards"][shard]["file"]
-            words = file.stat().st_size // 2
-            if file.stat().st_size != self.manifest["shards"][shard]["bytes"]:
-                raise ValueError(f"{file}: damaged: it has another length than the manifest says")
-            mapped = np.asarray(np.memmap(file, dtype=np.int16, mode="r", shape=(words,))).view(np.ndarray)
+            name, size = (self.manifest["shards"][shard][key] for key in ("file", "bytes"))
+            file = self.path / name
+            try:
+                found = file.stat().st_size
+            except FileNotFoundError as error:
+                raise self._broken(name, error) from None
+            if found != size:
+                raise self._broken(name, ValueError(f"it has {found} bytes of {size}"))
+            mapped = np.asarray(np.memmap(file, dtype=np.int16, mode="r", shape=(size // 2,)))
+            mapped = mapped.view(np.ndarray)
             self._maps[shard] = mapped
         return mapped

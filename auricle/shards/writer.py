@@ -9,6 +9,7 @@ import numpy as np
 import pyarrow as pa
 
 from auricle import __version__
+from auricle.audio.types import one_line
 from auricle.datasets import Clip
 from auricle.shards.labels import Labels, write_labels
 from auricle.shards.layout import (
@@ -17,6 +18,7 @@ from auricle.shards.layout import (
     FORMAT,
     MANIFEST,
     digest,
+    file_facts,
     journal_file,
     printable,
     publish,
@@ -140,12 +142,45 @@ def finish_pack(
     Returns:
         The manifest.
     """
+    kept, failed, columns, shards = _collect(clips, read_entry, root, header["num_shards"])
+    write_table(out / CLIPS, _clip_table(kept, columns, root))
+    write_table(out / FAILURES, _failure_table(failed, root))
+    files = [CLIPS, FAILURES]
+    for name, dtype in INDEX.items():
+        files.append(f"index/{name}.npy")
+        write_array(out / files[-1], np.array(columns[name], dtype=dtype))
+    total = sum(columns["samples"])
+    manifest = header | {
+        "clips": len(kept),
+        "failures": len(failed),
+        "samples": total,
+        "seconds": total / header["rate"],
+        "clipped_samples": sum(columns["clipped"]),
+        "clips_with_warnings": sum(1 for messages in columns["warnings"] if messages),
+        "label_sets": {
+            name: write_source_labels(out, name, kept) | {"source": source}
+            for name, source in header["label_sets"].items()
+        },
+        "shards": shards,
+        **file_facts(out, files),
+    }
+    for folder in ("shards", "labels", "index"):
+        sync_folder(out / folder)
+    write_json(out / MANIFEST, manifest)
+    sync_folder(out)
+    return manifest
+
+
+def _collect(
+    clips: Sequence[Clip], read_entry: Callable[[int], dict[str, Any]], root: Path, num_shards: int
+) -> tuple[list[Clip], list[tuple[Clip, str]], dict[str, list[Any]], list[dict[str, Any]]]:
+    """What the journal says: clips that are there, those that failed, columns of the former, shards."""
     kept: list[Clip] = []
     failed: list[tuple[Clip, str]] = []
     columns: dict[str, list[Any]] = {name: [] for name in ("shard", "row", "offset", *MEASURED)}
     shards = []
     queue = iter(clips)
-    for shard in range(header["num_shards"]):
+    for shard in range(num_shards):
         entry = read_entry(shard)
         row = 0
         for result in entry["clips"]:
@@ -162,37 +197,12 @@ def finish_pack(
             {"file": shard_file(shard), "clips": row, "bytes": entry["bytes"], "blake2b": entry["blake2b"]}
         )
     assert next(queue, None) is None, "the journal covers all clips"
-    write_table(out / CLIPS, _clip_table(kept, columns, root))
-    write_table(out / FAILURES, _failure_table(failed, root))
-    files = {name: digest(out / name) for name in (CLIPS, FAILURES)}
-    for name, dtype in INDEX.items():
-        file = f"index/{name}.npy"
-        write_array(out / file, np.array(columns[name], dtype=dtype))
-        files[file] = digest(out / file)
-    total = sum(columns["samples"])
-    manifest = header | {
-        "clips": len(kept),
-        "failures": len(failed),
-        "samples": total,
-        "seconds": total / header["rate"],
-        "clipped_samples": sum(columns["clipped"]),
-        "clips_with_warnings": sum(1 for messages in columns["warnings"] if messages),
-        "label_sets": {
-            name: write_source_labels(out, name, kept) | {"source": source}
-            for name, source in header["label_sets"].items()
-        },
-        "shards": shards,
-        "files": files,
-    }
-    for folder in ("shards", "labels", "index"):
-        sync_folder(out / folder)
-    write_json(out / MANIFEST, manifest)
-    sync_folder(out)
-    return manifest
+    return kept, failed, columns, shards
 
 
 def _unrooted(message: str, clip: Clip, root: Path) -> str:
-    return message.replace(printable(clip.path), relative(clip.path, root))
+    """A message that names the clip's file, as messages spell names, by its path from the source's folder."""
+    return message.replace(one_line(printable(clip.path)), one_line(relative(clip.path, root)))
 
 
 def write_source_labels(out: Path, label_set: str, clips: Sequence[Clip]) -> dict[str, Any]:
