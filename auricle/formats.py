@@ -1,7 +1,8 @@
 """Tables of scores -> text: what `auricle tag` prints for programs.
 
 A result is what `Tagger.tag` gives, {"path", "duration", "tags": [{"label", "score"}, ...]}, with "windows"
-where they were asked for, or {"path", "error"} for a file that failed.
+where they were asked for, or {"path", "error"} for a file that failed. For CSV the windows may be an iterator
+that is still being scored; then "duration" and "tags" may be left out.
 """
 
 import csv
@@ -12,30 +13,38 @@ from typing import Any, TextIO
 CSV_COLUMNS = ("path", "start", "end", "label", "score")
 
 
-def table_rows(result: dict[str, Any]) -> Iterator[tuple[str, float, float, str, float]]:
-    """(path, start, end, label, score) of every tag: of the windows where there are some, else of the whole.
+def spans(result: dict[str, Any]) -> Iterable[dict[str, Any]]:
+    """The stretches whose tags make rows: the windows where there are some, else the whole, from 0.
 
     Args:
-        result: of one file; one that failed has no rows.
+        result: of one file; one that failed has none.
 
-    Yields:
-        start and end in seconds; tags without windows span what was heard, from 0.
+    >>> list(spans({"path": "a.wav", "duration": 2.0, "tags": [{"label": "dog", "score": 0.9}]}))
+    [{'start': 0.0, 'end': 2.0, 'tags': [{'label': 'dog', 'score': 0.9}]}]
+    """
+    if "error" in result:
+        return []
+    if "windows" in result:
+        return result["windows"]
+    return [{"start": 0.0, "end": result["duration"], "tags": result["tags"]}]
+
+
+def table_rows(result: dict[str, Any]) -> Iterator[tuple[str, float, float, str, float]]:
+    """(path, start, end, label, score) of every tag of `spans`, start and end in seconds.
 
     >>> list(table_rows({"path": "a.wav", "duration": 2.0, "tags": [{"label": "dog", "score": 0.9}]}))
     [('a.wav', 0.0, 2.0, 'dog', 0.9)]
     """
-    if "error" in result:
-        return
-    whole = {"start": 0.0, "end": result["duration"], "tags": result["tags"]}
-    for window in result.get("windows", [whole]):
-        for tag in window["tags"]:
-            yield result["path"], window["start"], window["end"], tag["label"], tag["score"]
+    for span in spans(result):
+        for tag in span["tags"]:
+            yield result["path"], span["start"], span["end"], tag["label"], tag["score"]
 
 
 def write_csv(results: Iterable[dict[str, Any]], stream: TextIO) -> None:
     r"""Write one row a tag: path, start, end (seconds), label, score (six significant digits).
 
-    Each file's rows are flushed at once. A file that failed has no row: it is named on standard error.
+    A window's rows are flushed as soon as it was scored. A file that failed has no row, or none from where it
+    failed: it is named on standard error.
 
     >>> import sys
     >>> result = {"path": "a, b.wav", "duration": 2.0, "tags": [{"label": "dog", "score": 0.9}]}
@@ -47,9 +56,10 @@ def write_csv(results: Iterable[dict[str, Any]], stream: TextIO) -> None:
     writer.writerow(CSV_COLUMNS)
     stream.flush()
     for result in results:
-        for path, start, end, label, score in table_rows(result):
-            writer.writerow([_printable(path), f"{start:.10g}", f"{end:.10g}", label, f"{score:.6g}"])
-        stream.flush()
+        for span in spans(result):
+            for path, start, end, label, score in table_rows(result | {"windows": [span]}):
+                writer.writerow([_printable(path), f"{start:.10g}", f"{end:.10g}", label, f"{score:.6g}"])
+            stream.flush()
 
 
 def write_jsonl(results: Iterable[dict[str, Any]], stream: TextIO) -> None:
@@ -71,4 +81,4 @@ FORMATS = {"csv": write_csv, "jsonl": write_jsonl}
 
 def _printable(path: str) -> str:
     """A name that is not UTF-8 comes as lone surrogates, which no stream takes: show their bytes instead."""
-    return path.encode("utf-8", "backslashreplace").decode("utf-8")
+    return path.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")

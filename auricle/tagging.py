@@ -7,11 +7,10 @@ neighbours in a batch change a score.
 Shape letters: B windows of a batch, K classes, E embedding.
 """
 
-import glob
 import queue
 import threading
 import warnings
-from collections.abc import Callable, Generator, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import closing
 from dataclasses import dataclass
 from functools import lru_cache
@@ -21,24 +20,23 @@ from typing import Any, BinaryIO, NamedTuple
 import numpy as np
 
 from auricle.artifact import load_artifact
-from auricle.audio import MEDIA_SUFFIXES, AudioError, AudioWarning, Block, RawFormat, blocks
+from auricle.audio import AudioError, AudioWarning, Block, RawFormat, blocks
 from auricle.runners import load_runner
 from auricle.runners.windows import MeanScores, sigmoid
 
 # Windows scored at once: as fast as 16 on long recordings, and three times as fast on clips of 5 seconds.
 BATCH = 4
 BLOCKS_AHEAD = 3  # decoded blocks that may wait: enough to hide a slow read, a few MB at most
-# A decoder that waits for a silent pipe cannot be interrupted: it is a daemon and dies with the process.
-JOIN_SECONDS = 5.0
+# A decoder that waits for a silent pipe cannot be interrupted: it is a daemon and dies with the process, and
+# nobody waits long for it.
+JOIN_SECONDS, JOIN_STDIN_SECONDS = 5.0, 0.2
 
 
 class Windows(NamedTuple):
     """Some windows and what the model says of them."""
 
     starts: np.ndarray  # (B,) int64, first sample, counted from the recording's beginning at the model's rate
-    stops: (
-        np.ndarray
-    )  # (B,) int64, end of what was heard: before start + window where the recording is shorter
+    stops: np.ndarray  # (B,) int64, end of what was heard: before start + window in a shorter recording
     on_grid: np.ndarray  # (B,) bool; False for the one that was aligned to the end
     logits: np.ndarray  # (B, K) float32
     embeddings: np.ndarray  # (B, E) float32
@@ -124,6 +122,46 @@ class Tagger:
             if spans:
                 yield self._score(source, gathered[: len(spans)], spans)
 
+    def follow(
+        self,
+        source: str | Path | BinaryIO,
+        *,
+        top: int | None = 5,
+        threshold: float = 0.0,
+        windows: bool = True,
+        start: float = 0.0,
+        end: float | None = None,
+        raw: RawFormat | None = None,
+        warn: Callable[[str], None] | None = None,
+    ) -> Iterator[dict[str, Any]]:
+        """What `tag` gives, piece by piece as it is heard, in memory that does not grow.
+
+        Yields:
+            {"start", "end" (seconds), "tags"} of every window, where `windows`; last of all {"path",
+            "duration", "tags"} of the whole.
+
+        Raises:
+            AudioError, ValueError: as `windows`, after what was heard until then.
+
+        >>> for piece in Tagger().follow("-", top=1):  # doctest: +SKIP
+        ...     print(piece)
+        """
+        _check_choice(top, threshold)
+        rate, drops = self.artifact.rate, self.artifact.tail == "drop"
+        mean = MeanScores(self.artifact.num_classes)
+        first = last = None
+        for part in self.windows(source, start=start, end=end, raw=raw, warn=warn):
+            mean.add(part.logits[part.on_grid if drops else slice(None)])
+            first, last = (part.starts[0] if first is None else first), part.stops[-1]
+            if windows:
+                for begin, stop, scores in zip(part.starts, part.stops, sigmoid(part.logits), strict=True):
+                    span = {"start": _rounded(begin / rate), "end": _rounded(stop / rate)}
+                    yield span | {"tags": self._tags(scores, top, threshold)}
+        assert first is not None and last is not None  # `windows` raises where there is no sample
+        duration = _rounded((last - first) / rate)
+        tags = self._tags(mean.mean(), top, threshold)
+        yield {"path": source_name(source), "duration": duration, "tags": tags}
+
     def tag(
         self,
         source: str | Path | BinaryIO,
@@ -161,26 +199,10 @@ class Tagger:
         >>> Tagger().tag("dog.wav", top=1)  # doctest: +SKIP
         {'path': 'dog.wav', 'duration': 5.0, 'tags': [{'label': 'dog', 'score': 0.934512}]}
         """
-        _check_choice(top, threshold)
-        artifact = self.artifact
         warned: list[str] = []
-        mean = MeanScores(artifact.num_classes)
-        rows: list[dict[str, Any]] = []
-        first = last = None
-        for part in self.windows(source, start=start, end=end, raw=raw, warn=warn or warned.append):
-            counted = part.on_grid if artifact.tail == "drop" else slice(None)
-            mean.add(part.logits[counted])
-            first, last = (part.starts[0] if first is None else first), part.stops[-1]
-            if windows:
-                for begin, stop, scores in zip(part.starts, part.stops, sigmoid(part.logits), strict=True):
-                    span = {"start": _rounded(begin / artifact.rate), "end": _rounded(stop / artifact.rate)}
-                    rows.append(span | {"tags": self._tags(scores, top, threshold)})
-        assert first is not None and last is not None  # `windows` raises where there is no sample
-        result: dict[str, Any] = {
-            "path": source_name(source),
-            "duration": _rounded((last - first) / artifact.rate),
-        }
-        result["tags"] = self._tags(mean.mean(), top, threshold)
+        choice: dict[str, Any] = {"top": top, "threshold": threshold, "windows": windows}
+        place: dict[str, Any] = {"start": start, "end": end, "raw": raw}
+        *rows, result = self.follow(source, **choice, **place, warn=warn or warned.append)
         if windows:
             result["windows"] = rows
         if warned:
@@ -234,78 +256,20 @@ def tag_file(path: str, options: TagOptions) -> dict[str, Any]:
 
     >>> tag_file("dog.wav", TagOptions(threads=1))  # doctest: +SKIP
     """
-    tagger = _tagger(str(options.model), options.threads, options.batch)
-    return tagger.tag(
-        path,
-        top=options.top,
-        threshold=options.threshold,
-        windows=options.windows,
-        start=options.start,
-        end=options.end,
-        raw=options.raw,
-    )
+    return _tagger(str(options.model), options.threads, options.batch).tag(path, **_wishes(options))
 
 
-def tag_paths(paths: Iterable[str | Path], options: TagOptions | None = None) -> Iterator[dict[str, Any]]:
-    """Tag files, folders and globs, one after another.
-
-    Yields:
-        For each file, in order, what `Tagger.tag` gives, or {"path", "error": one line}: a bad file never
-        stops the others.
+def follow_file(path: str, options: TagOptions, warn: Callable[[str], None]) -> Iterator[dict[str, Any]]:
+    """`Tagger.follow` of one file, with a model that this process loads once.
 
     Raises:
-        ValueError: the model or an option is wrong.
+        AudioError, ValueError: as `Tagger`.
 
-    >>> for result in tag_paths(["recordings", "*.mp4"]):  # doctest: +SKIP
-    ...     print(result["path"], result["tags"])
+    >>> for piece in follow_file("day.flac", TagOptions(windows=True), print):  # doctest: +SKIP
+    ...     print(piece)
     """
-    options = options or TagOptions()
-    _check_choice(options.top, options.threshold)
-    _tagger(str(options.model), options.threads, options.batch)  # a wrong model is one error, not one a file
-    for path, problem in find_media(paths):
-        if problem is not None:
-            yield {"path": path, "error": problem}
-            continue
-        try:
-            result = tag_file(path, options)
-        except (AudioError, ValueError, OSError) as error:
-            result = {"path": path, "error": str(error)}
-        yield result
-
-
-def find_media(paths: Iterable[str | Path]) -> list[tuple[str, str | None]]:
-    """The files that paths stand for.
-
-    Args:
-        paths: files, folders (searched to any depth for media files, by suffix), globs that no shell has
-            expanded, and "-" for standard input.
-
-    Returns:
-        (file, None) for every file, once, and (path, what is wrong) for what stands for none; in the order of
-        `paths`, a folder's files sorted.
-
-    >>> find_media(["-", "no-such-folder/"])
-    [('-', None), ('no-such-folder/', 'no-such-folder/: no such file or folder')]
-    """
-    found: dict[str, str | None] = {}
-    for text in map(str, paths):
-        path = Path(text)
-        if path.is_dir():
-            files = [str(file) for file in sorted(path.rglob("*")) if _is_media(file)]
-            problem = "no media files in this folder (known by suffix: .wav, .mp3, .mp4 ...)"
-        elif text == "-" or path.exists():
-            files, problem = [text], ""
-        elif glob.has_magic(text):
-            matches = glob.glob(text, recursive=True)  # noqa: PTH207  Path.glob takes no absolute pattern
-            files = sorted(file for file in matches if Path(file).is_file())
-            problem = "no file matches"
-        else:
-            files, problem = [], "no such file or folder"
-        for file in files:
-            found.setdefault(file, None)
-        if not files:
-            found.setdefault(text, f"{text}: {problem}")
-    return list(found.items())
+    tagger = _tagger(str(options.model), options.threads, options.batch)
+    yield from tagger.follow(path, **_wishes(options), warn=warn)
 
 
 def source_name(source: str | Path | BinaryIO) -> str:
@@ -317,14 +281,14 @@ def source_name(source: str | Path | BinaryIO) -> str:
     return str(source) if isinstance(source, str | Path) else str(getattr(source, "name", "stream"))
 
 
-def _is_media(path: Path) -> bool:
-    # macOS leaves "._take.wav" beside "take.wav" on foreign disks; it is no recording.
-    return path.suffix.lower() in MEDIA_SUFFIXES and not path.name.startswith(".") and path.is_file()
-
-
 @lru_cache(maxsize=2)
 def _tagger(model: str, threads: int | None, batch: int) -> Tagger:
     return Tagger(model, threads=threads, batch=batch)
+
+
+def _wishes(options: TagOptions) -> dict[str, Any]:
+    names = ("top", "threshold", "windows", "start", "end", "raw")
+    return {name: getattr(options, name) for name in names}
 
 
 def _check_choice(top: int | None, threshold: float) -> None:
@@ -399,7 +363,7 @@ def _decoded(
 
     thread = threading.Thread(target=decode, name="auricle-decode", daemon=True)
     thread.start()
-    empty = True
+    empty, patience = True, JOIN_STDIN_SECONDS if source == "-" else JOIN_SECONDS
     try:
         while (item := ready.get()) is not None:
             tell()
@@ -408,9 +372,12 @@ def _decoded(
             empty = empty and not len(item.samples)
             yield item
         tell()
+    except KeyboardInterrupt:
+        patience = min(patience, 0.5)
+        raise
     finally:
         stopped.set()
-        thread.join(JOIN_SECONDS)
+        thread.join(patience)
     if empty:
         upto = "its end" if end is None else f"{end:g} s"
         raise AudioError(f"{source_name(source)}: no sound between {start:g} s and {upto}; nothing to tag")

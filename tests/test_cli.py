@@ -6,7 +6,9 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -15,7 +17,15 @@ import typer
 from tiny_model import LABELS, save_file
 
 from auricle.cli import app, main
-from auricle.cli.output import assignments, describe, missing, show_warning
+from auricle.cli.output import (
+    assignments,
+    describe,
+    missing,
+    print_error,
+    print_table,
+    print_warning,
+    show_warning,
+)
 
 SURFACE = Path(__file__).parent / "cli_surface.txt"
 COMMANDS = typer.main.get_command(app).commands  # type: ignore[attr-defined]
@@ -176,16 +186,29 @@ def test_warnings_are_one_line_and_those_about_code_are_left_out(capsys: pytest.
     assert capsys.readouterr().err == "auricle: warning: the file ends early\n"
 
 
+def test_what_training_and_settings_raise_is_expected() -> None:
+    import yaml
+
+    assert describe(FloatingPointError("the loss is no number")) == "the loss is no number"
+    with pytest.raises(yaml.YAMLError) as wrong:
+        yaml.safe_load("[1, ")
+    assert "not expected" not in describe(wrong.value) and "\n" not in describe(wrong.value)
+
+
+def test_names_do_nothing_to_a_terminal_and_stay_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+    name = "a\x1b[2J\r\nb\u202e  \udce9.wav"
+    print_error(name)
+    print_warning(name)
+    print_table(sys.stdout, ["name"], [[name]], title=name)
+    printed = capsys.readouterr()
+    safe = r"a\x1b[2J\r\nb\u202e  \xe9.wav"
+    assert printed.err.splitlines() == [f"auricle: error: {safe}", f"auricle: warning: {safe}"]
+    assert [line.strip() for line in printed.out.splitlines()] == [safe, "name", safe]
+
+
 def test_assignments_are_refused_twice() -> None:
     with pytest.raises(typer.BadParameter, match="given twice"):
         assignments(["a=1", "a=2"], "--set")
-
-
-def test_a_reader_that_stops_early_is_no_error(model: Path, recordings: Path) -> None:
-    tag = f"{sys.executable} -m auricle tag '{recordings}' --windows --format csv --model '{model}'"
-    command = f"{tag} | true; exit ${{PIPESTATUS[0]}}"
-    done = subprocess.run(["bash", "-c", command], capture_output=True, text=True)
-    assert "Traceback" not in done.stderr and "Broken" not in done.stderr
 
 
 # --- tag
@@ -259,16 +282,105 @@ def test_several_processes_say_the_same_in_the_same_order(
     assert alone and alone == together
 
 
-def test_a_pipe_is_tagged(model: Path, recordings: Path) -> None:
-    command = [sys.executable, "-m", "auricle", "tag", "-", "--model", str(model), "--format", "jsonl"]
-    piped = subprocess.run(
-        command, input=(recordings / "a.wav").read_bytes(), capture_output=True, check=True
-    )
-    assert json.loads(piped.stdout)["path"] == "-"
-    whole = subprocess.run(
-        [*command[:4], str(recordings / "a.wav"), *command[5:]], capture_output=True, check=True
-    )
-    assert json.loads(piped.stdout)["tags"] == json.loads(whole.stdout)["tags"]
+def test_a_path_that_cannot_be_looked_at_does_not_stop_the_others(
+    model: Path, recordings: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    bad = "a" * 300 + ".wav"
+    arguments = ["tag", recordings / "a.wav", bad, "", recordings / "x\ny.wav", "--model", model]
+    status, out, err = run(capsys, *arguments, "--format", "csv", "--top", 1)
+    assert status == 1 and len(out.splitlines()) == 2
+    errors = [line for line in err.splitlines() if line.startswith("auricle: error: ")]
+    assert errors == [
+        f"auricle: error: {bad}: File name too long",
+        "auricle: error: a path is empty; name a file or a folder, say . for this one",
+        rf"auricle: error: {recordings}/x\ny.wav: no such file or folder",
+        "auricle: error: 3 of 4 inputs could not be tagged: they are named above",
+    ]
+
+
+def test_an_error_of_a_file_names_it_once(
+    model: Path, recordings: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    bad = recordings / "not\nsound\x1b.wav"
+    bad.write_text("this is no sound")
+    status, _, err = run(capsys, "tag", bad, "--model", model)
+    assert status == 1
+    line = one_line_error(err)
+    assert line.startswith(rf"auricle: error: {recordings}/not\nsound") and line.count("not\\nsound") == 1
+    assert "\x1b" not in line
+
+
+@pytest.mark.parametrize(
+    ("count", "options", "expected"),
+    [
+        (8, [], (4, 1)),  # at least twice as many files as cores
+        (7, [], (1, None)),
+        (8, ["--threads", "3"], (1, 3)),
+        (8, ["--jobs", "1"], (1, None)),
+        (8, ["--jobs", "2"], (2, 2)),
+        (8, ["--jobs", "8"], (8, 1)),
+        (2, ["--jobs", "8"], (2, 2)),
+        (8, ["--jobs", "2", "--threads", "3"], (2, 3)),
+    ],
+)
+def test_processes_share_the_cores(
+    model: Path,
+    recordings: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    count: int,
+    options: list[str],
+    expected: tuple[int, int | None],
+) -> None:
+    import auricle.engine
+    import auricle.tagging
+
+    seen: list[tuple[int, int | None]] = []
+
+    def answer(path: str, options: Any) -> dict[str, Any]:
+        return {"path": path, "duration": options.threads or 0, "tags": []}
+
+    def run_files(function: Any, files: list[str], *, jobs: int, ordered: bool) -> Iterator[tuple[int, Any]]:
+        assert ordered
+        seen.append((jobs, function.keywords["options"].threads))
+        return ((number, answer(file, function.keywords["options"])) for number, file in enumerate(files))
+
+    def tag_file(path: str, options: Any) -> dict[str, Any]:
+        seen.append((1, options.threads))
+        return answer(path, options)
+
+    monkeypatch.setattr(auricle.engine, "default_jobs", lambda: 4)
+    monkeypatch.setattr(auricle.engine, "run_files", run_files)
+    monkeypatch.setattr(auricle.tagging, "tag_file", tag_file)
+    for number in range(count):
+        (recordings / f"many{number}.wav").touch()
+    files = sorted(recordings.glob("many*.wav"))
+    status, out, _ = run(capsys, "tag", *files, "--model", model, "--format", "jsonl", *options)
+    assert status == 0 and set(seen) == {expected}
+    assert [json.loads(line)["path"] for line in out.splitlines()] == [str(file) for file in files]
+
+
+def test_raw_shows_how_to_say_it(capsys: pytest.CaptureFixture[str]) -> None:
+    status, _, err = run(capsys, "tag", "a.wav", "--raw", "8000")
+    assert status == 2
+    assert "'8000': 1 of 3 parts; expected RATE,CHANNELS,DTYPE, say 8000,1,s16le" in " ".join(err.split())
+
+
+def test_a_recording_that_breaks_while_it_is_written_is_a_failure(
+    model: Path, recordings: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import auricle.tagging
+
+    def breaks(path: str, *rest: Any) -> Iterator[dict[str, Any]]:
+        yield {"start": 0, "end": 1, "tags": [{"label": "rain", "score": 0.5}]}
+        if path.endswith("a.wav"):
+            raise auricle.tagging.AudioError(f"{path}: the disk went away; plug it in")
+
+    monkeypatch.setattr(auricle.tagging, "follow_file", breaks)
+    arguments = ["tag", recordings, "--model", model, "--windows", "--format", "csv"]
+    status, out, err = run(capsys, *arguments)
+    assert status == 1 and len(out.splitlines()) == 3
+    assert f"{recordings / 'a.wav'}: the disk went away" in err and "1 of 2 inputs" in err
 
 
 def test_pcm_without_a_header_is_tagged(

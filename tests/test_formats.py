@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+from collections.abc import Iterator
 
 import pytest
 
@@ -54,7 +55,7 @@ def test_a_name_that_is_not_utf8_is_written() -> None:
     path = b"caf\xe9.wav".decode("utf-8", "surrogateescape")
     result = WHOLE | {"path": path}
     assert json.loads(written("jsonl", [result]))["path"] == path
-    assert "caf\\udce9.wav" in written("csv", [result]).encode("utf-8").decode()
+    assert "caf\\xe9.wav" in written("csv", [result]).encode("utf-8").decode()
 
 
 def test_nothing_found_still_gives_the_header() -> None:
@@ -78,6 +79,22 @@ def test_each_file_is_written_before_the_next_is_tagged() -> None:
             yield WHOLE
 
         writer(results(), stream)
+
+
+def test_a_windows_rows_are_written_before_the_next_is_scored() -> None:
+    flushed: list[str] = []
+
+    class Stream(io.StringIO):
+        def flush(self) -> None:
+            flushed.append(self.getvalue())
+
+    def windows() -> Iterator[dict]:
+        for second in range(3):
+            assert flushed[-1].count("\n") == 1 + second
+            yield {"start": second, "end": second + 1, "tags": TAGS[:1]}
+
+    write_csv([{"path": "-", "windows": windows()}], Stream())
+    assert flushed[-1].splitlines()[3] == '-,2,3,"Dog, barking",0.123456'
 
 
 def test_a_number_that_json_has_not_is_refused() -> None:

@@ -9,6 +9,7 @@ import pytest
 PACKAGE = Path(__file__).parents[1] / "auricle"
 LAYERS = [  # lowest first; modules of one layer do not import each other
     {"audio", "features", "metrics", "formats", "progress"},
+    {"media_files"},
     {"datasets", "models", "augment", "distributed", "events", "frontend"},
     {"shards", "sampling", "artifact", "runners"},
     {"tagging", "evaluation", "report", "planning"},

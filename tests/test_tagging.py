@@ -16,7 +16,7 @@ from auricle import tagging
 from auricle.artifact import save_artifact
 from auricle.audio import AudioError, AudioWarning, Block, read
 from auricle.runners.windows import clip_scores, sigmoid, window_starts
-from auricle.tagging import Tagger, TagOptions, find_media, tag_file, tag_paths
+from auricle.tagging import Tagger, TagOptions, tag_file
 
 RATE, WINDOW = tiny_model.RATE, tiny_model.WINDOW
 
@@ -268,45 +268,49 @@ def test_memory_does_not_grow_with_length(tagger: Tagger, monkeypatch: pytest.Mo
     assert peaks[1] < 1.2 * peaks[0] + 50_000, peaks
 
 
-def test_find_media_expands_folders_and_globs_in_order(tmp_path: Path) -> None:
-    for name in (
-        "b/two.MP4",
-        "b/deep/one.wav",
-        "b/notes.txt",
-        "b/._two.mp4",
-        "a.flac",
-        "[x].wav",
-        "c/readme.md",
-    ):
-        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
-        (tmp_path / name).touch()
-    paths = [f"{tmp_path}/*.flac", f"{tmp_path}/b", f"{tmp_path}/a.flac", f"{tmp_path}/[x].wav", "-"]
-    found = find_media(paths)
-    assert [problem for _, problem in found] == [None] * 5
-    names = [Path(path).name for path, _ in found]
-    assert names == ["a.flac", "one.wav", "two.MP4", "[x].wav", "-"]
-    problems = dict(find_media([f"{tmp_path}/c", f"{tmp_path}/*.ogg", f"{tmp_path}/gone.wav"]))
-    assert [str(problem).partition(": ")[2][:14] for problem in problems.values()] == [
-        "no media files", "no file matche", "no such file o",
-    ]  # fmt: skip
+def test_pieces_come_while_the_recording_goes_on(
+    tagger: Tagger, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = write(tmp_path / "a.wav", 2.3)
+    whole = tagger.tag(path, top=2, windows=True)
+    assert [*tagger.follow(path, top=2)] == [*whole.pop("windows"), whole]
+    assert [*tagger.follow(path, top=2, windows=False)] == [whole]
+    going_on = threading.Event()
+
+    def blocks(*arguments: Any, **options: Any) -> Iterator[Block]:
+        yield Block(0, sound(2.0))
+        assert going_on.wait(10), "the first windows were not given before the rest was read"
+        yield Block(2 * RATE, sound(1.0))
+
+    monkeypatch.setattr(tagging, "blocks", blocks)
+    pieces = tagger.follow("x")
+    assert next(pieces)["start"] == 0
+    going_on.set()
+    assert [*pieces][-1]["duration"] == 3.0
 
 
-def test_one_bad_file_does_not_stop_the_others(model: Path, tmp_path: Path) -> None:
-    write(tmp_path / "a.wav", 0.5)
-    (tmp_path / "b.wav").write_text("this is no sound")
-    write(tmp_path / "c.wav", 0.5)
-    options = TagOptions(model=str(model), threads=1, top=1)
-    results = list(tag_paths([tmp_path, tmp_path / "gone.wav"], options))
-    assert [Path(result["path"]).name for result in results] == ["a.wav", "b.wav", "c.wav", "gone.wav"]
-    assert [sorted(result) for result in results[1::2]] == [["error", "path"]] * 2
-    assert "b.wav" in results[1]["error"] and "\n" not in results[1]["error"]
-    assert results[0] == tag_file(str(tmp_path / "a.wav"), options)
-    assert len(results[2]["tags"]) == 1
+def test_an_interrupt_does_not_wait_for_a_silent_source(
+    tagger: Tagger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    silent = threading.Event()
 
+    def blocks(*arguments: Any, **options: Any) -> Iterator[Block]:
+        silent.wait(10)
+        yield Block(0, sound(1.0))
 
-def test_a_wrong_model_is_one_error(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="no model nonesuch"):
-        list(tag_paths([write(tmp_path / "a.wav", 0.5)], TagOptions(model="nonesuch")))
+    def interrupted(*arguments: Any) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(tagging, "blocks", blocks)
+    monkeypatch.setattr(tagging.queue.Queue, "get", interrupted)
+    began = time.monotonic()
+    with pytest.raises(KeyboardInterrupt):
+        tagger.tag("x")
+    assert time.monotonic() - began < 2
+    silent.set()
+    for thread in threading.enumerate():
+        if thread.name == "auricle-decode":
+            thread.join(10)
 
 
 def test_tag_file_goes_to_another_process_and_loads_its_model_once(model: Path, tmp_path: Path) -> None:

@@ -1,8 +1,8 @@
 """The `auricle` command: parse, call one function, print.
 
-Exit status: 0 all well, 1 something failed (and it is named), 2 wrong usage. Results go to standard output
-and nothing else does; errors, warnings and progress go to standard error. One file per group of verbs:
-recordings.py (tag), corpora.py (pack, evaluate), networks.py (train, check, export, models).
+Exit status: 0 all well, 1 something failed (and it is named), 2 wrong usage, 130 interrupted. Results go to
+standard output and nothing else does; errors, warnings and progress go to standard error. One file per group
+of verbs: recordings.py (tag), corpora.py (pack, evaluate), networks.py (train, check, export, models).
 """
 
 import os
@@ -68,6 +68,8 @@ def main(arguments: list[str] | None = None) -> None:
     auricle 0.1.0
     0
     """
+    if sys.stderr is None:  # closed by the shell: print(file=None) would put errors among the results
+        sys.stderr = open(os.devnull, "w")  # noqa: SIM115, PTH123
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):  # a file name that is not UTF-8 is printed escaped, never a crash
             stream.reconfigure(errors="backslashreplace")

@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import re
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -9,7 +10,25 @@ from typing import TextIO
 
 import typer
 
-EXPECTED = (ValueError, OSError)  # mistakes of people and machines; anything else is a defect of ours
+# Mistakes of people and machines; anything else is a defect of ours. FloatingPointError: a training diverged.
+EXPECTED = (ValueError, OSError, FloatingPointError)
+EXPECTED_FROM = ("auricle", "yaml")  # and what these define
+# What moves a terminal's cursor, breaks a line or turns its direction; and bytes of names that are not UTF-8.
+UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069\udc80-\udcff]")
+
+
+def printable(text: str) -> str:
+    r"""Text as one line that does nothing to a terminal, with everything else in it escaped.
+
+    >>> print(printable("take\x1b[2J\n1.wav"))
+    take\x1b[2J\n1.wav
+    """
+    return UNPRINTABLE.sub(_escaped, text)
+
+
+def _escaped(match: re.Match[str]) -> str:
+    code = ord(match[0])
+    return f"\\x{code - 0xDC00:02x}" if code >= 0xDC80 else match[0].encode("unicode_escape").decode()
 
 
 def print_error(text: str) -> None:
@@ -17,7 +36,7 @@ def print_error(text: str) -> None:
 
     >>> print_error("nothing happens on standard output")
     """
-    print(f"auricle: error: {text}", file=sys.stderr)
+    print(f"auricle: error: {printable(text)}", file=sys.stderr)
 
 
 def print_warning(text: str) -> None:
@@ -25,7 +44,7 @@ def print_warning(text: str) -> None:
 
     >>> print_warning("nothing happens on standard output")
     """
-    print(f"auricle: warning: {' '.join(text.split())}", file=sys.stderr)
+    print(f"auricle: warning: {printable(text)}", file=sys.stderr)
 
 
 def describe(error: Exception) -> str:
@@ -36,14 +55,18 @@ def describe(error: Exception) -> str:
     >>> describe(FileNotFoundError(2, "No such file or directory", "a.wav"))
     'a.wav: No such file or directory'
     """
-    text = " ".join(str(error).split())
+    text = _joined(str(error))
     if isinstance(error, OSError) and error.filename is not None and error.strerror:
         return f"{os.fsdecode(error.filename)}: {error.strerror}"
     if isinstance(error, ModuleNotFoundError) and error.name:
         return missing(error.name)
-    if isinstance(error, EXPECTED) or type(error).__module__.startswith("auricle."):
+    if isinstance(error, EXPECTED) or type(error).__module__.partition(".")[0] in EXPECTED_FROM:
         return text or type(error).__name__
     return f"{type(error).__name__}: {text} (not expected: AURICLE_DEBUG=1 shows where it arose)"
+
+
+def _joined(text: str) -> str:
+    return re.sub(r"\s*\n\s*", " ", text.strip())
 
 
 def missing(module: str) -> str:
@@ -80,26 +103,41 @@ def show_warning(
     """
     if issubclass(category, DeprecationWarning | PendingDeprecationWarning | ImportWarning | ResourceWarning):
         return
-    print_warning(str(message))
+    print_warning(_joined(str(message)))
 
 
 @contextlib.contextmanager
 def opened(out: str) -> Iterator[TextIO]:
     """The stream that results are written to: standard output for "-", a new file otherwise.
 
+    Raises:
+        ValueError: standard output is closed, or there is no folder for the file.
+        OSError: it cannot be written (a full disk, say); the error names it.
+
     >>> with opened("-") as stream:
     ...     print("result", file=stream)
     result
     """
-    if out == "-":
-        yield sys.stdout
-        sys.stdout.flush()
-        return
     path = Path(out)
-    if not path.parent.is_dir():
+    if out == "-" and sys.stdout is None:
+        raise ValueError("standard output is closed; open it, or name a file with --out")
+    if out != "-" and not path.parent.is_dir():
         raise ValueError(f"{out}: the folder {path.parent} does not exist; create it or write elsewhere")
-    with path.open("w", encoding="utf-8", errors="backslashreplace", newline="") as stream:
-        yield stream
+    try:
+        if out == "-":
+            yield sys.stdout
+            sys.stdout.flush()
+        else:
+            with path.open("w", encoding="utf-8", errors="backslashreplace", newline="") as stream:
+                yield stream
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        if error.filename is not None:
+            raise
+        if out == "-":  # Python would try to write the rest again when it ends
+            os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        raise OSError(error.errno, error.strerror, "standard output" if out == "-" else out) from error
 
 
 def print_table(
@@ -107,7 +145,7 @@ def print_table(
 ) -> None:
     """Print rows under column heads: with colour on a terminal, as plain aligned text elsewhere.
 
-    A column whose head ends in ">" is set to the right.
+    A column whose head ends in ">" is set to the right. Cells and title are made `printable`.
 
     >>> import sys
     >>> print_table(sys.stdout, ["label", "score>"], [["rain", "0.91"], ["siren", "0.08"]])
@@ -117,6 +155,7 @@ def print_table(
     """
     terminal = hasattr(stream, "isatty") and stream.isatty()
     heads = [column.removesuffix(">") for column in columns]
+    title, rows = printable(title), [[printable(cell) for cell in row] for row in rows]
     if terminal:
         from rich.box import SIMPLE_HEAD
         from rich.console import Console

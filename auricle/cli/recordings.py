@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, TextIO
 
 import typer
 
-from auricle.cli.output import describe, opened, print_error, print_table, print_warning
+from auricle.cli.output import describe, opened, print_error, print_table, print_warning, printable
 
 if TYPE_CHECKING:
     from auricle.audio import RawFormat
@@ -48,9 +48,11 @@ def tag(
     end: Annotated[
         float | None, typer.Option(min=0.0, metavar="S", help="Stop S seconds into each recording.")
     ] = None,
-    jobs: Annotated[int, typer.Option(min=1, metavar="N", help="Processes, each with its own model.")] = 1,
+    jobs: Annotated[
+        int | None, typer.Option(min=1, metavar="N", help="Processes; for many files, as many as cores.")
+    ] = None,
     threads: Annotated[
-        int | None, typer.Option(min=1, metavar="N", help="Threads a process; all cores at first.")
+        int | None, typer.Option(min=1, metavar="N", help="Threads a process; at first they share the cores.")
     ] = None,
     raw: Annotated[
         str | None,
@@ -64,44 +66,60 @@ def tag(
     """
     if end is not None and end <= start:
         raise typer.BadParameter(f"{end:g} is not after --start {start:g}", param_hint="--end")
-    from auricle.formats import write_csv, write_jsonl
-    from auricle.tagging import TagOptions, find_media
+    from auricle.media_files import find_media
+    from auricle.tagging import TagOptions
 
-    options = TagOptions(
-        model=model,
-        threads=threads,
-        top=top,
-        threshold=threshold,
-        windows=windows,
-        start=start,
-        end=end,
-        raw=None if raw is None else _raw_format(raw),
-    )
-    results = _Told(_results(find_media(paths), options, jobs))
+    place: dict[str, Any] = {"start": start, "end": end, "raw": None if raw is None else _raw_format(raw)}
+    found = find_media(paths)
+    jobs, threads = _shared_cores(jobs, threads, [path for path, problem in found if problem is None])
+    wishes: dict[str, Any] = {"top": top, "threshold": threshold, "windows": windows}
+    options = TagOptions(model=model, threads=threads, **wishes, **place)
+    live = windows and format is TagFormat.csv and jobs == 1
+    results = _Told(_results(found, options, jobs, live))
     with opened(out) as stream:
-        if format is TagFormat.csv:
-            write_csv((_placed(result, start) for result in results), stream)
-        elif format is TagFormat.jsonl:
-            write_jsonl(results, stream)
-        else:
-            _write_table(results, stream)
-    if results.failures:
-        if results.count > 1:
-            print_error(
-                f"{results.failures} of {results.count} inputs could not be tagged: they are named above"
-            )
-        raise typer.Exit(1)
+        _write(results, format, stream, start)
+    results.finish()
+
+
+def _shared_cores(jobs: int | None, threads: int | None, files: list[str]) -> tuple[int, int | None]:
+    """How many processes, and threads in each; scores do not depend on either."""
+    from auricle.engine import default_jobs
+
+    cores = default_jobs()
+    if jobs is None:
+        jobs = cores if threads is None and len(files) >= 2 * cores else 1
+    if STDIN in files:  # another process has no standard input
+        jobs = 1
+    jobs = max(1, min(jobs, len(files)))
+    return jobs, max(1, cores // jobs) if threads is None and jobs > 1 else threads
+
+
+def _write(results: "_Told", format: TagFormat, stream: TextIO, start: float) -> None:
+    from auricle.formats import write_csv, write_jsonl
+
+    if format is TagFormat.csv:
+        write_csv((_placed(result, start) for result in results), stream)
+    elif format is TagFormat.jsonl:
+        write_jsonl(results, stream)
+    else:
+        _write_table(results, stream)
 
 
 def _raw_format(text: str) -> "RawFormat":
     from auricle.audio import RawFormat
 
+    parts = text.split(",")
     try:
-        rate, channels, dtype = text.split(",")
-        return RawFormat(rate=int(rate), channels=int(channels), dtype=dtype.strip())
+        if len(parts) != 3:
+            raise ValueError(f"{len(parts)} of 3 parts")
+        return RawFormat(rate=int(parts[0]), channels=int(parts[1]), dtype=parts[2].strip())
     except ValueError as error:
-        problem = f"{text!r}: {error}; expected RATE,CHANNELS,DTYPE, say 16000,1,s16le"
+        problem = f"{text!r}: {error}; expected RATE,CHANNELS,DTYPE, say {_example(parts[0])},1,s16le"
         raise typer.BadParameter(problem, param_hint="--raw") from None
+
+
+def _example(rate: str) -> str:
+    return rate.strip() if rate.strip().isdecimal() else "16000"
 
 
 class _Told:
@@ -116,19 +134,41 @@ class _Told:
             for warning in result.pop("warnings", []):
                 print_warning(_naming(result["path"], warning))
             if "error" in result:
-                self.failures += 1
-                print_error(_naming(result["path"], result["error"]))
+                self._fail(result["path"], result["error"])
+            elif not isinstance(result.get("windows", []), list):
+                result["windows"] = self._scored(result["path"], result["windows"])
             yield result
+
+    def finish(self) -> None:
+        """Leave with exit status 1 where something failed."""
+        if self.failures and self.count > 1:
+            print_error(f"{self.failures} of {self.count} inputs could not be tagged: they are named above")
+        if self.failures:
+            raise typer.Exit(1)
+
+    def _fail(self, path: str, text: str) -> None:
+        self.failures += 1
+        print_error(_naming(path, text))
+
+    def _scored(self, path: str, pieces: Iterator[dict[str, Any]]) -> Iterator[dict[str, Any]]:
+        """Windows that are being scored while they are written: what goes wrong, goes wrong here."""
+        try:
+            yield from (piece for piece in pieces if "path" not in piece)  # the last is of the whole
+        except Exception as error:
+            self._fail(path, describe(error))
 
 
 def _naming(path: str, text: str) -> str:
-    return text if text.startswith(path) or path == STDIN else f"{path}: {text}"
+    return text if path == STDIN or printable(text).startswith(printable(path)) else f"{path}: {text}"
 
 
 def _results(
-    found: list[tuple[str, str | None]], options: "TagOptions", jobs: int
+    found: list[tuple[str, str | None]], options: "TagOptions", jobs: int, live: bool
 ) -> Iterator[dict[str, Any]]:
-    """What is said of each input, in the order of the inputs: tags, or {"path", "error"}."""
+    """What is said of each input, in the order of the inputs: tags, or {"path", "error"}.
+
+    Where `live`, the windows of a file are an iterator, to be used up before the next file.
+    """
     from auricle.artifact import load_artifact
     from auricle.engine import run_files
     from auricle.progress import Progress
@@ -137,19 +177,28 @@ def _results(
     files = [path for path, problem in found if problem is None]
     tag_one = partial(tag_file, options=options)
     load_artifact(options.model)  # a wrong model is one error, not one for each file
-    if jobs > 1 and len(files) > 1 and STDIN not in files:  # another process has no standard input
+    if jobs > 1:
         outcomes = (result for _, result in run_files(tag_one, files, jobs=jobs, ordered=True))
     else:
-        outcomes = (_attempt(tag_one, path) for path in files)
-    quiet = len(files) < 2 or sys.stdout.isatty()  # results that scroll by are progress enough
+        outcomes = (_live(path, options) if live else _attempt(tag_one, path) for path in files)
+    quiet = len(files) < 2 or (sys.stdout is not None and sys.stdout.isatty())  # results are progress enough
     with Progress(len(files), "tagging", quiet=quiet) as progress:
         for path, problem in found:
             outcome = problem if problem is not None else next(outcomes)
-            if problem is None:
-                progress.advance()
             if isinstance(outcome, Exception):
                 outcome = describe(outcome)
             yield {"path": path, "error": outcome} if isinstance(outcome, str) else outcome
+            if problem is None:
+                progress.advance()
+
+
+def _live(path: str, options: "TagOptions") -> dict[str, Any]:
+    from auricle.tagging import follow_file
+
+    return {
+        "path": path,
+        "windows": follow_file(path, options, lambda warning: print_warning(_naming(path, warning))),
+    }
 
 
 def _attempt(tag_one: partial[dict[str, Any]], path: str) -> dict[str, Any] | Exception:

@@ -1,9 +1,9 @@
 """A folder of recordings in folders named by class: CLASS/recording.wav, or SPLIT/CLASS/recording.wav."""
 
-import os
 from pathlib import Path
 
 from auricle.datasets.clips import Clip
+from auricle.media_files import walk_media
 
 SPLITS = {"train": "train", "training": "train", "validation": "validation", "valid": "validation"}
 SPLITS |= {"val": "validation", "dev": "validation", "test": "test", "testing": "test", "eval": "test"}
@@ -15,13 +15,15 @@ def folders(path: str | Path) -> list[Clip]:
     Where every top-level folder with recordings is named train, validation or test, these are the splits and
     the classes are one level below; otherwise the split is "". Folders below the class do not matter. Each
     file is a group of its own: recordings cut into several files need a manifest with a column `group`.
-    Hidden files and folders are left out.
+    Hidden files and folders are left out, links to folders are followed. A folder that cannot be read is an
+    error: a corpus that lacks a part of itself without a word would be worse.
 
     Args:
         path: the folder.
 
     Raises:
-        ValueError: no folder, no media files, or files that lie outside any class folder.
+        ValueError: no folder, no media files, files that lie outside any class folder, or a folder that
+            cannot be read.
 
     >>> folders("no-such-folder")
     Traceback (most recent call last):
@@ -30,7 +32,14 @@ def folders(path: str | Path) -> list[Clip]:
     root = Path(path)
     if not root.is_dir():
         raise ValueError(f"{root}: not a folder")
-    found = _media_files(root)
+    files, unreadable = walk_media(root)
+    if unreadable:
+        folder, cause = unreadable[0]
+        more = f" and {len(unreadable) - 1} more folders" if len(unreadable) > 1 else ""
+        raise ValueError(
+            f"{folder}: {cause}{more}; a pack would lack what is in there: make it readable, or move it away"
+        )
+    found = sorted(file.relative_to(root).parts for file in files)
     if not found:
         raise ValueError(f"{root}: no media files in this folder or below it")
     tops = {parts[0] for parts in found if len(parts) > 1}
@@ -53,21 +62,3 @@ def folders(path: str | Path) -> list[Clip]:
         )
         for parts in found
     ]
-
-
-def _media_files(root: Path) -> list[tuple[str, ...]]:
-    from auricle.audio import MEDIA_SUFFIXES  # brings the decoders: only when a folder is walked
-
-    found = []
-    seen: set[str] = set()
-    for folder, names, files in os.walk(root, followlinks=True):
-        if (real := os.path.realpath(folder)) in seen:  # a link back up, or to a folder that was walked
-            names.clear()
-            continue
-        seen.add(real)
-        names[:] = sorted(name for name in names if not name.startswith("."))
-        inside = Path(folder).relative_to(root).parts
-        for name in files:
-            if not name.startswith(".") and Path(name).suffix.lower() in MEDIA_SUFFIXES:
-                found.append((*inside, name))
-    return sorted(found)

@@ -1,0 +1,120 @@
+"""`auricle tag` between pipes: open ones, closed ones, full ones, and Ctrl-C while it waits."""
+
+import contextlib
+import json
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+from tiny_model import save_file
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return save_file(tmp_path_factory.mktemp("model") / "tiny.onnx")
+
+
+@pytest.fixture
+def recordings(tmp_path: Path) -> Path:
+    folder = tmp_path / "recordings"
+    folder.mkdir()
+    soundfile.write(folder / "a.wav", np.random.default_rng(1).uniform(-0.5, 0.5, 2 * 22050), 22050)
+    return folder
+
+
+def one_line_error(err: str) -> str:
+    [line] = err.splitlines()
+    assert line.startswith("auricle: error: ")
+    return line
+
+
+def test_a_reader_that_stops_early_is_no_error(model: Path, recordings: Path) -> None:
+    tag = f"{sys.executable} -m auricle tag '{recordings}' --windows --format csv --model '{model}'"
+    command = f"{tag} | true; exit ${{PIPESTATUS[0]}}"
+    done = subprocess.run(["bash", "-c", command], capture_output=True, text=True)
+    assert "Traceback" not in done.stderr and "Broken" not in done.stderr
+
+
+def test_a_pipe_is_tagged(model: Path, recordings: Path) -> None:
+    command = [sys.executable, "-m", "auricle", "tag", "-", "--model", str(model), "--format", "jsonl"]
+    piped = subprocess.run(
+        command, input=(recordings / "a.wav").read_bytes(), capture_output=True, check=True
+    )
+    assert json.loads(piped.stdout)["path"] == "-"
+    whole = subprocess.run(
+        [*command[:4], str(recordings / "a.wav"), *command[5:]], capture_output=True, check=True
+    )
+    assert json.loads(piped.stdout)["tags"] == json.loads(whole.stdout)["tags"]
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no /dev/full")
+def test_a_full_disk_is_one_line_that_names_the_file(model: Path, recordings: Path) -> None:
+    tag = f"{sys.executable} -m auricle tag '{recordings}' --model '{model}' --threads 1"
+    for command, name in ((f"{tag} --out /dev/full", "/dev/full"), (f"{tag} > /dev/full", "standard output")):
+        done = subprocess.run(["bash", "-c", command], capture_output=True, text=True)
+        errors = [line for line in done.stderr.splitlines() if not line.startswith("tagging: ")]
+        assert (done.returncode, errors) == (1, [f"auricle: error: {name}: No space left on device"])
+
+
+def test_closed_output_is_one_line(model: Path, recordings: Path, tmp_path: Path) -> None:
+    tag = f"{sys.executable} -m auricle tag '{recordings / 'a.wav'}' --model '{model}' --threads 1"
+    done = subprocess.run(["bash", "-c", f"{tag} >&-"], capture_output=True, text=True)
+    assert done.returncode == 1
+    assert "standard output is closed" in one_line_error(done.stderr)
+    done = subprocess.run(["bash", "-c", f"{tag} --out '{tmp_path}/tags' >&- 2>&-"])
+    assert done.returncode == 0 and "(2.0 s)" in (tmp_path / "tags").read_text()
+    command = f"{tag} '{tmp_path}/gone.wav' --format csv 2>&-"
+    done = subprocess.run(["bash", "-c", command], capture_output=True, text=True)
+    assert done.returncode == 1 and "error" not in done.stdout, "errors went among the results"
+
+
+@contextlib.contextmanager
+def in_background(*arguments: str) -> Iterator[subprocess.Popen[bytes]]:
+    command = [sys.executable, "-m", "auricle", "tag", "-", "--threads", "1", *arguments]
+    pipe = subprocess.PIPE
+    with subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=pipe) as process:
+        watch = threading.Timer(60, process.kill)  # a test that waits for ever fails instead
+        watch.start()
+        try:
+            yield process
+        finally:
+            watch.cancel()
+            process.kill()
+
+
+def test_windows_of_a_pipe_are_written_while_it_is_open_and_an_interrupt_ends_it(model: Path) -> None:
+    options = ["--model", str(model), "--raw", "8000,1,s16le", "--windows", "--format", "csv", "--top", "1"]
+    with in_background(*options) as process:
+        assert process.stdin and process.stdout and process.stderr
+        noise = np.random.default_rng(1).integers(-9999, 9999, 8000 * 25)
+        process.stdin.write(noise.astype("<i2").tobytes())
+        process.stdin.flush()
+        lines = [process.stdout.readline() for _ in range(1 + 40)]  # while the pipe is open
+        assert lines[0] == b"path,start,end,label,score\n" and lines[40].startswith(b"-,9.75,10,")
+        process.send_signal(signal.SIGINT)
+        began = time.monotonic()
+        _, err = process.stdout.read(), process.stderr.read()
+        assert process.wait(10) == 130 and time.monotonic() - began < 3
+        assert b"Fatal" not in err and b"Traceback" not in err
+
+
+@pytest.mark.parametrize("head", [b"", b"RIFF"], ids=["nothing", "a beginning"])
+def test_an_interrupt_ends_the_wait_for_a_silent_pipe(model: Path, head: bytes) -> None:
+    with in_background("--model", str(model), "--format", "csv") as process:
+        assert process.stdin and process.stdout and process.stderr
+        assert process.stdout.readline()  # the heads are written before the first recording is read
+        process.stdin.write(head)
+        process.stdin.flush()
+        time.sleep(1.5)  # the model is loaded and the decoder waits
+        process.send_signal(signal.SIGINT)
+        began = time.monotonic()
+        assert process.wait(10) == 130 and time.monotonic() - began < 3
+        err = process.stderr.read()
+        assert b"Fatal" not in err and b"Traceback" not in err
