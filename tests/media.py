@@ -1,12 +1,18 @@
 """Recordings made for tests: any rate, channel count, codec and container, with or without a picture."""
 
+import struct
+from functools import lru_cache
 from pathlib import Path
 
 import av
 import numpy as np
+import pytest
 import soundfile
 from av.stream import Disposition
 
+from auricle.audio import AudioError, read
+
+RATE = 44_100
 # file suffix -> (codec, or None for soundfile's own, bit rate)
 COMPRESSED = {
     ".mp3": ("libmp3lame", 128_000),
@@ -112,6 +118,64 @@ def _frames(samples, rate, layout, stream, audio_delay, gap):
             frame.pts += round(gap[1] * rate)
         position += frame.samples
         yield frame
+
+
+@lru_cache(maxsize=1)
+def long_media(folder: Path) -> dict[str, Path]:
+    """Six seconds of stereo in every kind, written once for all test files."""
+    folder.mkdir()
+    stereo = tone(RATE, 6.0, channels=2)
+    files = {"wav": write_pcm(folder / "long.wav", stereo, RATE)}
+    files["ogg"] = write_pcm(folder / "long.ogg", stereo, RATE, "VORBIS")
+    files["flac"] = write_pcm(folder / "long.flac", stereo, RATE)
+    files["aiff"] = write_pcm(folder / "long.aiff", stereo, RATE)
+    files["ts"] = write_media(folder / "long.ts", stereo, RATE, "aac")
+    for suffix in COMPRESSED:
+        rate = 48_000 if COMPRESSED[suffix][0] == "libopus" else RATE
+        video = 6.0 if suffix in (".mkv", ".mov", ".mp4") else 0.0
+        content = stereo if rate == RATE else tone(rate, 6.0, channels=2)
+        files[suffix[1:]] = write_media(folder / f"long{suffix}", content, rate, video_seconds=video)
+    return files
+
+
+def wav_bytes(
+    samples: np.ndarray,
+    *,
+    rate: int = 16_000,
+    size: int | None = None,
+    after: bytes = b"",
+    riff: bytes = b"RIFF",
+) -> bytes:
+    """A 16-bit mono WAV whose data chunk claims `size` bytes."""
+    body = samples.astype("<i2").tobytes()
+    form = struct.pack("<HHIIHH", 1, 1, rate, rate * 2 % 2**32, 2, 16)
+    chunk = b"data" + struct.pack("<I", len(body) if size is None else size) + body
+    rest = b"WAVEfmt " + struct.pack("<I", 16) + form + chunk + after
+    return riff + struct.pack("<I", min(len(rest), 0xFFFFFFFF)) + rest
+
+
+def error_line(source: object, **options: object) -> str:
+    """The text of the AudioError that reading gives: one line, naming the file, saying what to do."""
+    with pytest.raises(AudioError) as caught:
+        read(source, None, warn=lambda line: None, **options)
+    line = str(caught.value)
+    assert "\n" not in line and ": " in line and "; " in line, line
+    return line
+
+
+def heard(source: object, rate: int | None = None, **options: object) -> tuple[np.ndarray, list[str]]:
+    """Samples and warnings."""
+    told: list[str] = []
+    samples = read(source, rate, warn=told.append, **options)
+    assert samples.dtype == np.float32 and samples.ndim == 1 and np.isfinite(samples).all()
+    assert all("\n" not in line for line in told)
+    return samples, told
+
+
+def hertz_of(samples: np.ndarray, rate: int) -> float:
+    """The strongest frequency."""
+    spectrum = np.abs(np.fft.rfft(samples * np.hanning(len(samples)), 1 << 19))
+    return float(np.argmax(spectrum)) * rate / (1 << 19)
 
 
 def read_through_soundfile(path: Path) -> np.ndarray:

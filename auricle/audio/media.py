@@ -1,5 +1,6 @@
 """Everything that FFmpeg reads, by way of PyAV: the sound track of a container as one gapless time-line."""
 
+import contextlib
 from collections.abc import Iterator
 from fractions import Fraction
 from itertools import chain
@@ -8,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from auricle.audio.gather import Gatherer
+from auricle.audio.mp3 import sound_length
 from auricle.audio.opening import (
     choose_stream,
     ogg_is_cut,
@@ -22,9 +24,13 @@ from auricle.audio.types import Info, Notices, problem
 GAP_SECONDS = 0.1  # time stamps of some containers wander by tens of milliseconds; more than this is a gap
 DAMAGE_GAP_SECONDS = 0.002  # after a damaged packet; Matroska rounds its time stamps to milliseconds
 LONGEST_GAP_SECONDS = 3600.0  # a longer jump is taken for broken time stamps
+SILENCE_SECONDS = 600.0  # of gaps in all; more is broken time stamps, too, except
+SILENCE_RATIO = 10.0  # that each second of sound before allows for this many more
+LOST_PACKET_SECONDS = 2.0  # no packet of a codec holds more: what a damaged one in front may stand for
 PREROLL_SECONDS = 1.0  # a decoder started in mid-stream (MP3 bit reservoir, Opus, SBR) has settled by then
 SEEK_FROM_SECONDS = 10.0  # before this, decoding from the start costs less than it could go wrong
 SHORT_SECONDS = 0.05  # ending this much before the header's duration is a truncated file
+MOST_PADDING = 4096  # samples that an MP3's header can tell of
 DEMUX_FAILURES = 64  # in a row, after which the rest is given up
 
 
@@ -33,6 +39,8 @@ class Media:
 
     def __init__(self, source: Source, notices: Notices):
         self._source, self._notices = source, notices
+        # FFmpeg cuts what an MP3's encoder put behind the sound, but not from a pipe.
+        mp3_end = None if source.seekable() else sound_length(source)
         self._container = open_container(source, notices)
         try:
             self._stream = choose_stream(self._container, source.name)
@@ -53,6 +61,8 @@ class Media:
         self._first = self._head[0]
         self.rate = int(self._first.sample_rate)
         self.length: int | None = None  # known at the end only
+        is_mp3 = self._container.format.name == "mp3" and not source.seekable()
+        self._padded_from = mp3_end if is_mp3 else None
         self._fresh = True
         try:
             check_rate(self.rate, source.name)
@@ -87,7 +97,10 @@ class Media:
         assert self._fresh, "chunks() may be called once"
         self._fresh = False
         head = self._seek(first)
-        for start, samples in self._timeline(head):
+        timeline = self._timeline(head)
+        if self._padded_from is not None:
+            timeline = self._without_padding(timeline, self._padded_from)
+        for start, samples in timeline:
             if start >= first:
                 yield samples
             elif start + len(samples) > first:
@@ -111,19 +124,24 @@ class Media:
                         frames = decode(packet)
                     except FFmpegEOF:
                         continue
-                    except FFmpegError:
+                    except (FFmpegError, LookupError, ValueError):
                         self._note_damage()
                         continue
                     if frames:
                         failures = 0
                         yield frames
                 return
-            except FFmpegError:
-                failures += 1
-                self._note_damage()
             except UnicodeError:
                 # PyAV decodes names inside a stream as UTF-8 and knows no other way there.
                 failures += 1
+            except (FFmpegError, LookupError, ValueError):
+                # LookupError: damage made a track that PyAV has not listed, and this packet is of it.
+                failures += 1
+                self._note_damage()
+        # The decoder may hold frames that nothing will now push out.
+        with contextlib.suppress(FFmpegError, LookupError, ValueError):
+            if frames := decode(None):
+                yield frames
         self._notices.add("unreadable", "cannot be read to its end; what could be read was read")
 
     def _note_damage(self) -> None:
@@ -147,7 +165,10 @@ class Media:
             return Fraction(0)
         origin = Fraction(frame.pts) * time_base
         if self._damaged and stream.start_time is not None:
-            origin = min(origin, stream.start_time * stream.time_base)
+            # The stamp in front may itself be damaged: it is believed as far as the lost packets reach.
+            start = stream.start_time * stream.time_base
+            if 0 < origin - start <= min(self._damaged * LOST_PACKET_SECONDS, LONGEST_GAP_SECONDS):
+                origin = start
         for picture in picture_streams(self._container):
             if picture.start_time is not None and picture.time_base is not None:
                 start = picture.start_time * picture.time_base
@@ -206,18 +227,24 @@ class Media:
         elif start is not None and start >= 1:
             yield from gatherer.silence(round(start))
         earliest, latest, add = -GAP_SECONDS * self.rate, max(1.0, scale), gatherer.add
+        front = gatherer.position if head is self._head else 0
+        invented = 0  # samples of silence
         for frames in chain((head,), self._batches):
             for frame in frames:
                 if (pts := frame.pts) is not None:
                     gap = pts * scale + shift - gatherer.position
                     if not earliest <= gap <= latest:
-                        if gap < earliest or gap > LONGEST_GAP_SECONDS * self.rate:
+                        sound = gatherer.position - front - invented
+                        longest = SILENCE_SECONDS * self.rate + SILENCE_RATIO * sound - invented
+                        longest = max(-earliest, min(longest, LONGEST_GAP_SECONDS * self.rate))
+                        if not earliest <= gap <= longest:
                             self._note_place("its time stamps jump {count} times; joined, first", gatherer)
                             shift -= gap
                         elif missing := self._missing(gap, frame.samples, scale):
                             if not self._resync:
                                 text = "{count} gaps in its time stamps were filled with silence, the first"
                                 self._note_place(text, gatherer)
+                            invented += missing
                             yield from gatherer.silence(missing)
                     self._resync = False
                 if (done := add(frame)) is not None:
@@ -225,6 +252,25 @@ class Media:
         yield from gatherer.finish()
         self.length = gatherer.position
         self._check_end(gatherer.position / self.rate)
+
+    def _without_padding(
+        self, timeline: Iterator[tuple[int, np.ndarray]], end: int
+    ) -> Iterator[tuple[int, np.ndarray]]:
+        """What lies before `end`; all, where more than padding follows (files that were joined)."""
+        held: list[tuple[int, np.ndarray]] = []
+        for start, samples in timeline:
+            if start + len(samples) <= end:
+                yield start, samples
+                continue
+            if start < end:
+                yield start, samples[: end - start]
+                start, samples = end, samples[end - start :]
+            held.append((start, samples))
+            if start + len(samples) > end + MOST_PADDING:
+                yield from held
+                held, end = [], 1 << 62
+        if held:
+            self.length = end
 
     def _note_place(self, text: str, gatherer: Gatherer) -> None:
         self._notices.add(text[:20], f"{text} at {gatherer.position / self.rate:.3f} s")

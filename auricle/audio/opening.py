@@ -9,10 +9,21 @@ from auricle.audio.types import Notices, problem
 SAFE_OPTIONS = {
     "protocol_whitelist": "file"
 }  # addresses in a playlist stay closed (FFmpeg's default, held here)
+MP4_BOXES = (b"ftyp", b"moov", b"mdat", b"wide", b"free", b"skip")
+CONTAINER_STARTS = (
+    *(b"caff", b"riff", b"RIFF", b"RF64", b"BW64", b"RIFX", b"FORM", b".snd", b"OggS", b"fLaC", b"MAC "),
+    *(b"TTA1", b"TTA2", b"wvpk", b"MPCK", b"MP+", b"FLV", b".RMF", b"DSD ", b"FRM8", b"#!AMR", b"TAK"),
+    b"\x1aE\xdf\xa3",  # Matroska
+    b"\x30\x26\xb2\x75",  # ASF: wma, wmv
+    b"\x06\x0e\x2b\x34",  # MXF
+    b"ID3",  # a tag in front of any of these
+)
 
 
 def open_container(source: Source, notices: Notices) -> Any:
     """The container that FFmpeg finds in a source; a pipe that needs seeking is copied to disk first.
+
+    Only a pipe whose first bytes are a known container's is copied: noise would fill the disk for nothing.
 
     Raises:
         AudioError: FFmpeg finds none.
@@ -36,7 +47,7 @@ def open_container(source: Source, notices: Notices) -> Any:
             source.release()
             return container
         except FFmpegError as error:
-            if not source.seekable():
+            if not source.seekable() and _is_known_container(source.peek(4096)):
                 source.spool(notices, "its container needs seeking")
                 continue
             raise _unreadable(source, error) from None
@@ -45,7 +56,7 @@ def open_container(source: Source, notices: Notices) -> Any:
 
 
 def _unreadable(source: Source, error: Exception) -> Exception:
-    head = source.peek(4096) if source.seekable() else b""
+    head = source.peek(4096)
     if not any(head):
         return problem(source.name, "holds nothing but zero bytes", "record or copy it again")
     cause = getattr(error, "strerror", None) or str(error) or type(error).__name__
@@ -78,6 +89,11 @@ def _is_utf8(path: str) -> bool:
     return True
 
 
+def _is_known_container(head: bytes) -> bool:
+    """Whether FFmpeg may read it once it can seek; all such containers start with a name of their own."""
+    return head.startswith(CONTAINER_STARTS) or head[4:8] in MP4_BOXES
+
+
 def _needs_seeking(source: Source) -> bool:
     """Whether an MP4 or MOV from a pipe has its samples before its index."""
     offset = 0
@@ -86,7 +102,7 @@ def _needs_seeking(source: Source) -> bool:
         if len(head) < 8:
             return False
         size, kind = int.from_bytes(head[:4], "big"), head[4:8]
-        if offset == 0 and kind not in (b"ftyp", b"moov", b"mdat", b"wide", b"free", b"skip"):
+        if offset == 0 and kind not in MP4_BOXES:
             return False
         if kind in (b"moov", b"mdat"):
             return kind == b"mdat"

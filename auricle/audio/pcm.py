@@ -24,6 +24,8 @@ CHUNK_SAMPLES = 1 << 16  # of all channels together: 256 kB as float32, which st
 UNKNOWN_SIZES = (0xFFFFFFFF, 0x7FFFFFFF, 0x7FFFF000, 0x7FFFFFFE, 0x80000000)  # what writers to pipes put
 HEADER_BYTES = 16 << 20  # a data chunk that starts later than this is left to FFmpeg
 PCM_TAG, FLOAT_TAG, EXTENSIBLE_TAG = 1, 3, 0xFFFE
+LOUD = 100.0  # full scales: 40 dB over, louder than float recordings are let run
+ABSURD = 1e10  # full scales: beyond floats on the scale of 32-bit integers, and far from float32's own end
 GUID_TAIL = bytes.fromhex("000000001000800000aa00389b71")
 
 
@@ -75,7 +77,7 @@ class Pcm:
         layout, source, step = self._layout, self._source, self._layout.frame_bytes
         skip = layout.offset + first * step
         if source.seekable():
-            source.seek(skip)
+            source.seek(min(skip, source.size() or 0))
         else:
             source.release()
             while skip and (data := source.read(min(skip, 1 << 20))):
@@ -238,19 +240,28 @@ def to_mono(samples: np.ndarray, notices: Notices) -> np.ndarray:
 
 
 def mean_of_floats(channels: list[np.ndarray], notices: Notices) -> np.ndarray:
-    """The mean of equally long float arrays, as float32; NaN and infinity count as 0."""
+    """The mean of equally long float arrays, as float32; NaN, infinity and absurd values count as 0."""
     with np.errstate(over="ignore", invalid="ignore"):
         mono = _sum(channels)
         if len(channels) > 1:
             mono *= mono.dtype.type(1 / len(channels))
         mono = np.ascontiguousarray(mono, np.float32)
-        if np.isfinite(mono).all():
+        if not mono.size or (mono.max() <= LOUD and mono.min() >= -LOUD):  # false for NaN, too
             return mono
-        values = np.array(channels, np.float32)  # doubles beyond float32 become infinite here
-    good = np.isfinite(values)
-    if bad := int(values.size - np.count_nonzero(good)):
+        values = np.array(channels)
+        good = np.abs(values) <= ABSURD
+        finite = np.isfinite(values.astype(np.float32))  # doubles beyond float32 become infinite here
+    if bad := int(values.size - np.count_nonzero(finite)):
         notices.add("finite", "{count} samples are NaN or infinite; they were set to 0", bad)
-    return np.where(good, values, 0).mean(axis=0, dtype=np.float64).astype(np.float32)
+    if absurd := int(np.count_nonzero(finite & ~good)):
+        text = f"{{count}} samples are beyond {ABSURD:g} times full scale; they were set to 0"
+        notices.add("absurd", text, absurd)
+    mono = np.where(good, values, 0).mean(axis=0, dtype=np.float64).astype(np.float32)
+    if loud := int(np.count_nonzero(np.abs(mono) > LOUD)):
+        text = f"{{count}} samples are more than {LOUD:g} times full scale, and were kept: "
+        text += "if its floats are on the scale of integers, divide them by that scale"
+        notices.add("loud", text, loud)
+    return mono
 
 
 def _sum(channels: list[np.ndarray]) -> np.ndarray:

@@ -1,6 +1,8 @@
 """Where the bytes come from: a path, standard input, or any binary file object, seekable or not."""
 
+import contextlib
 import os
+import stat
 import sys
 import tempfile
 from pathlib import Path
@@ -28,7 +30,7 @@ class Source:
             self.name = printable(source)
             self._file = _open(os.fspath(source), self.name)
             self._owned = True
-            if self._file.seekable():
+            if self._file.seekable() and not _is_device(self._file):
                 self.path = str(Path(source).absolute())
         elif isinstance(source, str | os.PathLike):
             self.name = "standard input"
@@ -41,7 +43,8 @@ class Source:
             self.name = printable(name) if isinstance(name, str) else f"<{type(source).__name__}>"
             self._file = source
         try:
-            self._seekable = bool(self._file.seekable()) if hasattr(self._file, "seekable") else False
+            self._seekable = hasattr(self._file, "seekable") and bool(self._file.seekable())
+            self._seekable = self._seekable and not _is_device(self._file)
         except (OSError, ValueError) as error:
             raise problem(self.name, f"cannot be read ({error})", "open it again for reading") from None
         try:
@@ -116,16 +119,33 @@ class Source:
         self._keeping = False
 
     def spool(self, notices: Notices, why: str) -> None:
-        """Copy a pipe to a temporary file, so that it can be read in any order."""
+        """Copy a pipe to a temporary file, so that it can be read in any order.
+
+        Raises:
+            AudioError: it does not fit there.
+        """
         assert not self._seekable and self._keeping
         self._position = 0
         self.release()
-        spooled = tempfile.TemporaryFile()  # noqa: SIM115 - closed in close()
-        while data := self.read(READ_BYTES):
-            spooled.write(data)
-        notices.add("spool", f"{why}: {spooled.tell() / 1e6:.1f} MB were copied to a temporary file first")
+        spooled = None
+        try:
+            spooled = tempfile.TemporaryFile()  # noqa: SIM115 - closed in close()
+            while data := self.read(READ_BYTES):
+                spooled.write(data)
+            spooled.seek(0, os.SEEK_END)
+            size = spooled.tell()
+            spooled.seek(0)
+        except OSError as error:
+            if spooled is not None:
+                with contextlib.suppress(OSError):  # closing writes what is left, which fails again
+                    spooled.close()
+            cause = f"{why}, and copying it to {_temporary_folder()} failed ({error.strerror or error})"
+            remedy = "name a folder with more room in TMPDIR, or save it as a file first"
+            raise problem(self.name, cause, remedy) from None
+        if self._owned:
+            self._file.close()
+        notices.add("spool", f"{why}: {size / 1e6:.1f} MB were copied to a temporary file first")
         self._file, self._seekable, self._owned = spooled, True, True
-        self.seek(0)
 
     def close(self) -> None:
         """Close what this object opened; a caller's file object stays open."""
@@ -149,6 +169,21 @@ class Source:
         if isinstance(data, str):
             raise problem(self.name, "was opened as text", 'open it in binary mode, "rb"')
         return data or b""
+
+
+def _is_device(file: BinaryIO) -> bool:
+    """Whether it is a character device (/dev/zero), which seeks without moving and whose end is at 0."""
+    try:
+        return stat.S_ISCHR(os.fstat(file.fileno()).st_mode)
+    except (AttributeError, OSError, ValueError, TypeError):  # a file object that is no file
+        return False
+
+
+def _temporary_folder() -> str:
+    try:
+        return printable(tempfile.gettempdir())
+    except OSError:
+        return "a temporary folder"
 
 
 def _open(path: str, name: str) -> BinaryIO:

@@ -24,6 +24,7 @@ from auricle.audio.types import (
 # Samples of the lower rate that the resampler is given on each side of what is wanted of it. Its HQ filter
 # is about 100 such samples long on each side; beyond them nothing changes.
 LEAD_SAMPLES = 512
+FURTHEST_SECONDS = 1e9  # 30 years: no recording goes on for longer, and every index fits into 64 bits
 
 
 def blocks(
@@ -42,7 +43,7 @@ def blocks(
         source: a path, "-" for standard input, or a binary file object (read from its first byte).
         rate: Hz of what is returned; None for the recording's own, which `probe` tells.
         start: seconds from the start of the recording, 0 or more.
-        end: seconds, where to stop; None, or more than there is, for the end of the recording.
+        end: seconds, where to stop; None, infinity or more than there is for the end of the recording.
         block_seconds: length of a block; the last is as long as what is left.
         raw: how to read a source without a header.
         warn: is called with each warning, one line a cause, once the reading ends; without it they are
@@ -64,7 +65,7 @@ def blocks(
     """
     if rate is not None and not (LOWEST_RATE <= rate <= HIGHEST_RATE and rate == int(rate)):
         raise ValueError(f"rate is {rate}, expected a whole number from {LOWEST_RATE} to {HIGHEST_RATE} Hz")
-    if not block_seconds > 0:
+    if not 0 < block_seconds < math.inf:
         raise ValueError(f"block_seconds is {block_seconds}, expected more than 0")
     return _blocks(source, rate, start, end, block_seconds, raw, warn)
 
@@ -135,7 +136,7 @@ def _blocks(
         recording = _recording(opened, raw, notices)
         out_rate = recording.rate if rate is None else int(rate)
         first = round(start * out_rate)
-        stop = None if end is None else max(first + 1, round(end * out_rate))
+        stop = None if end is None or end > FURTHEST_SECONDS else max(first + 1, round(end * out_rate))
         size = max(1, round(block_seconds * out_rate))
         position = first
         for samples in _regrouped(_resampled(recording, out_rate, first, stop), size):
@@ -154,8 +155,11 @@ def _blocks(
 
 
 def _check_range(start: float, end: float | None, name: str) -> None:
-    if not (start >= 0 and math.isfinite(start)):
+    if not start >= 0:
         raise problem(name, f"the range starts at {start} s", "start at 0 or later")
+    if start > FURTHEST_SECONDS:
+        cause = f"the range starts at {start:g} s, past the end of any recording"
+        raise problem(name, cause, "give an earlier start")
     if end is not None and not end > start:
         raise problem(
             name, f"the range ends at {end} s, not after its start at {start} s", "give a later end"
