@@ -13,7 +13,7 @@ from auricle.shards.layout import printable
 # A reader keeps all shards mapped, and 1024 open files are a usual limit: at most 2 x 256 shards and one.
 MOST_SHARDS = 256
 FEWEST_CLIPS = 32
-FEWEST_BYTES = 4_000_000  # some minutes of sound, so that a few files are work for several processes
+FEWEST_BYTES = 2_000_000  # a minute or two of sound, so that a few files are work for several processes
 
 
 def file_sizes(clips: Sequence[Clip]) -> list[int]:
@@ -31,7 +31,7 @@ def file_sizes(clips: Sequence[Clip]) -> list[int]:
 def cut_into_shards(clips: Sequence[Clip], sizes: Sequence[int], rate: int) -> list[range]:
     """Which clips go into which shard: a function of the source alone, whoever works first.
 
-    A shard is closed at 32 clips or 4 MB of files (of PCM, where a clip's length is known), more in a
+    A shard is closed at 32 clips or 2 MB of files (of PCM, where a clip's length is known), more in a
     corpus that would otherwise have more than 512 shards.
 
     >>> clips = [Clip(id=str(i), path=f"{i}.ogg") for i in range(80)]
