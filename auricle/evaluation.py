@@ -126,7 +126,8 @@ def select_clips(
         _require_known(pack, f"{name} equal to", values, pack.attributes(name))
     clips = pack.select(splits, where)
     if not len(clips):
-        chosen = " and ".join([f"split {splits}"] * bool(splits) + [f"where {where}"] * bool(where))
+        asked = {"split": splits or ()} | dict(where or {})
+        chosen = " and ".join(f"{name} {' or '.join(values)}" for name, values in asked.items() if values)
         raise ValueError(f"{pack.path}: no clips{f' with {chosen}' if chosen else ''}; choose others")
     return clips
 
@@ -219,14 +220,20 @@ def _check_rate(artifact: Any, pack: Any) -> None:
 
 def _match(artifact: Any, pack: Any, labels: list[str], label_set: str) -> list[tuple[int, int]]:
     """(column in the model, column in the pack) of each shared label, in the model's order."""
+    if not labels:
+        raise ValueError(f"{pack.path}: label set {label_set!r} holds no label to compare scores with")
     position = {label: column for column, label in enumerate(labels)}
     columns = [(k, position[label]) for k, label in enumerate(artifact.labels) if label in position]
     if not columns:
         raise ValueError(
-            f"{pack.path}: label set {label_set!r} ({', '.join(labels[:5])}, ...) shares no label with "
-            f"the model ({', '.join(artifact.labels[:5])}, ...): names must be equal, letter by letter"
+            f"{pack.path}: label set {label_set!r} ({_some(labels)}) shares no label with "
+            f"the model ({_some(artifact.labels)}): names must be equal, letter by letter"
         )
     return columns
+
+
+def _some(labels: Sequence[str]) -> str:
+    return ", ".join([*labels[:5], *["..."] * (len(labels) > 5)])
 
 
 def _require_known(pack: Any, what: str, wanted: Sequence[str], there: np.ndarray) -> None:
