@@ -66,15 +66,13 @@ def evaluate(
 
     Returns:
         What `metrics.json` holds: the figures of `auricle.metrics.ranking.summarise` (None where not defined
-        or infinite), `intervals`, what was left out, how many of the clips the model may have been trained on
-        (`clips_in_training`), and where all of it comes from.
+        or infinite), `intervals`, what was left out, `clips_in_training`, and where all of it comes from.
 
     Raises:
         ValueError: no such model, pack, label set, split or attribute value (the message lists what there
             is), no clip is left, no label is shared, or the pack's rate is below the model's.
 
     >>> figures = evaluate("default", "out/pack", splits=["fold5"], out="out/fold5")  # doctest: +SKIP
-    >>> figures["map"], figures["intervals"]["map"]  # doctest: +SKIP
 
     Source: Hershey et al. (2017), section 3.2; intervals are not from there.
     """
@@ -89,17 +87,16 @@ def evaluate(
     scores_MK = score_clips(runner, pack, clips, batch=batch, quiet=quiet)
     seconds = time.perf_counter() - started
     targets_ML = pack.targets(clips, label_set) > 0.5
-    in_model, in_pack = (np.array(side, dtype=np.int64) for side in zip(*columns, strict=True))
-    targets_MS, scores_MS = targets_ML[:, in_pack], scores_MK[:, in_model]
-    names, classes = [artifact.labels[k] for k in in_model], per_class(targets_MS, scores_MS)
-    figures = _figures(targets_MS, scores_MS, pack.groups[clips], draws=draws, seed=seed, quiet=quiet)
+    in_model, in_pack = (list(side) for side in zip(*columns, strict=True))
+    shared = targets_ML[:, in_pack], scores_MK[:, in_model]
+    names, classes = [artifact.labels[k] for k in in_model], per_class(*shared)
+    figures = _figures(*shared, pack.groups[clips], draws=draws, seed=seed, quiet=quiet)
     figures |= _left_out(artifact.labels, labels, names, classes)
     figures["clips_in_training"] = _clips_in_training(artifact, pack, clips)
     figures |= _provenance(artifact, pack, clips, splits, where, label_set, seconds)
     figures = _jsonable(figures)
     if out is not None:
-        true_labels = [[labels[k] for k in np.flatnonzero(row)] for row in targets_ML]
-        table = _score_table(pack, clips, scores_MK, list(artifact.labels), true_labels)
+        table = _score_table(pack, clips, scores_MK, list(artifact.labels), targets_ML, labels)
         write(Path(out), figures, names, classes, table)
     return figures
 
@@ -329,9 +326,15 @@ def _provenance(
 
 
 def _score_table(
-    pack: Any, clips: np.ndarray, scores_MK: np.ndarray, names: list[str], true_labels: list[list[str]]
+    pack: Any,
+    clips: np.ndarray,
+    scores_MK: np.ndarray,
+    names: list[str],
+    targets_ML: np.ndarray,
+    labels: list[str],
 ) -> pa.Table:
     """One row a clip; the order of the scores stands in the schema's metadata."""
+    true_labels = [[labels[k] for k in np.flatnonzero(row)] for row in targets_ML]
     flat = pa.array(scores_MK.reshape(-1), pa.float32())
     columns = {
         "id": pa.array(pack.ids[clips], pa.string()),
