@@ -313,10 +313,10 @@ def test_an_error_of_a_file_names_it_once(
 @pytest.mark.parametrize(
     ("count", "options", "expected"),
     [
-        (8, [], (4, 1)),  # at least twice as many files as cores
-        (7, [], (1, None)),
-        (8, ["--threads", "3"], (1, 3)),
-        (8, ["--jobs", "1"], (1, None)),
+        (128, [], (4, 1)),  # 32 files a core
+        (127, [], (1, None)),
+        (128, ["--threads", "3"], (1, 3)),
+        (128, ["--jobs", "1"], (1, None)),
         (8, ["--jobs", "2"], (2, 2)),
         (8, ["--jobs", "8"], (8, 1)),
         (2, ["--jobs", "8"], (2, 2)),

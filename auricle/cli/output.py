@@ -135,8 +135,6 @@ def opened(out: str) -> Iterator[TextIO]:
     except OSError as error:
         if error.filename is not None:
             raise
-        if out == "-":  # Python would try to write the rest again when it ends
-            os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         raise OSError(error.errno, error.strerror, "standard output" if out == "-" else out) from error
 
 
