@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from auricle.tagging import TagOptions
 
 STDIN = "-"
-# From so many files a core on, more processes are worth their start: it takes as long as 30 clips of 5 seconds.
+# From so many files a core on, more processes pay for their start, which takes as long as 30 clips of 5 s.
 MANY_FILES = 32
 
 
