@@ -22,6 +22,7 @@ from pathlib import Path
 import av
 import numpy as np
 
+FRAME = 1152  # samples of an MP3 frame
 RATE = 44100
 UNITS = {"s": 1, "min": 60, "h": 3600}
 
@@ -101,20 +102,26 @@ def measure(what: str, path: str, options: argparse.Namespace) -> None:
 
 
 def synthesise(path: Path, seconds: int) -> None:
-    """Noise under a slow envelope, with tones that change every second, in stereo."""
+    """Noise under a slow envelope, tones that change every second, in stereo: ten minutes, repeated."""
     rng = np.random.default_rng(0)
     part = path.with_suffix(".part.mp3")
     time_N = np.arange(RATE) / RATE
     noises = [rng.standard_normal((2, RATE)).astype(np.float32) for _ in range(8)]
     with av.open(str(part), "w", format="mp3") as container:
         stream = container.add_stream("libmp3lame", rate=RATE, layout="stereo", bit_rate=128_000)
-        for second in range(seconds):
+        encoded: list[bytes] = []
+        for second in range(min(seconds, 600)):
             tone = np.sin(2 * np.pi * rng.uniform(100, 8000) * time_N) * rng.uniform(0, 0.4)
             samples = (noises[second % 8] * rng.uniform(0.001, 0.1) + tone).astype(np.float32)
             frame = av.AudioFrame.from_ndarray(samples, format="fltp", layout="stereo")
             frame.sample_rate, frame.pts, frame.time_base = RATE, second * RATE, Fraction(1, RATE)
-            container.mux(stream.encode(frame))
-        container.mux(stream.encode(None))
+            encoded += [bytes(packet) for packet in stream.encode(frame)]
+        for number in range(seconds * RATE // FRAME):  # encoding ten hours takes too long
+            packet = av.Packet(encoded[number % len(encoded)])
+            packet.stream, packet.time_base = stream, Fraction(1, RATE)
+            packet.pts = packet.dts = number * FRAME
+            packet.duration = FRAME
+            container.mux(packet)
     part.rename(path)
 
 

@@ -72,7 +72,12 @@ def train(config: TrainConfig, out: str | Path, *, resume: bool = False, quiet: 
     train_clips, validation_clips = choose_clips(pack, config)
     sampler = make_sampler(pack, train_clips, config)
     steps = config.steps or max(1, round(float(config.epochs or 0) * sampler.epoch_size / config.batch))
-    state = make_state(config, len(pack.label_names(config.label_set)), device)
+    labels = pack.label_names(config.label_set)
+    if not labels:
+        raise ValueError(
+            f"{config.data}: label set {config.label_set!r} has no label, so there is nothing to learn"
+        )
+    state = make_state(config, len(labels), device)
     live = LiveRunner(config, pack, state.average, device, pick_dtype(config.precision, device))
     run.mkdir(parents=True, exist_ok=True)
     with locked(run):
