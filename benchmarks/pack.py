@@ -12,7 +12,7 @@ The same files are read in six ways, in turns:
 - librosa: `librosa.load(path, sr=16000)` and `np.save`, file after file in one process that is warm
 
 Files are written for the purpose: three dozen of 60 s stereo at 44.1 kHz of each kind, a third of them
-different, the others copies. Those that are named, or the clips of corpora (`--limit` of each), are read besides.
+different, the others copies. Those that are named, or the clips of corpora (`--limit` of each), are read too.
 """
 
 import argparse
