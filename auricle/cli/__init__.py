@@ -8,7 +8,7 @@ of verbs: recordings.py (tag), corpora.py (pack, evaluate), networks.py (train, 
 import os
 import sys
 import warnings
-from typing import Annotated
+from typing import Annotated, NoReturn
 
 import typer
 
@@ -78,10 +78,19 @@ def main(arguments: list[str] | None = None) -> None:
             warnings.showwarning = show_warning
             app(arguments, prog_name="auricle")
     except BrokenPipeError:  # the reader (head, less) has seen enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
-        sys.exit(1)
+        _leave_failed()
     except Exception as error:
         if os.environ.get("AURICLE_DEBUG") == "1":
             raise
         print_error(describe(error))
-        sys.exit(1)
+        _leave_failed()
+
+
+def _leave_failed() -> NoReturn:
+    """Exit status 1, also where standard output takes no more: Python would try again and say 120."""
+    try:
+        if sys.stdout is not None:
+            sys.stdout.flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+    sys.exit(1)
