@@ -1,7 +1,6 @@
 # make tag     install the base (no torch) and tag the example recording
 # make test    install everything for development and run the tests
 # make check   format, lint, types, doctests, layers, docs
-# make slow    the tests that take long
 # make docs    write the generated parts of the documentation anew
 # make clean   remove what these made
 
@@ -10,7 +9,7 @@ VENV := .venv
 DEV := .venv-dev
 PIP_OPTIONS := --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: tag test check slow docs clean
+.PHONY: tag test check docs clean
 
 tag: $(VENV)/installed
 	$(VENV)/bin/auricle tag examples/scene.ogg --windows --top 3
@@ -23,9 +22,6 @@ check: $(DEV)/installed
 	$(DEV)/bin/ruff check .
 	$(DEV)/bin/mypy
 	$(DEV)/bin/python -m pytest -q auricle tests/test_layers.py tests/test_docs.py
-
-slow: $(DEV)/installed
-	$(DEV)/bin/python -m pytest -m slow
 
 docs: $(DEV)/installed
 	$(DEV)/bin/python docs/generate.py

@@ -58,7 +58,7 @@ def write_csv(results: Iterable[dict[str, Any]], stream: TextIO) -> None:
     for result in results:
         for span in spans(result):
             for path, start, end, label, score in table_rows(result | {"windows": [span]}):
-                writer.writerow([_printable(path), f"{start:.10g}", f"{end:.10g}", label, f"{score:.6g}"])
+                writer.writerow([_printable(path), f"{start:.15g}", f"{end:.15g}", label, f"{score:.6g}"])
             stream.flush()
 
 

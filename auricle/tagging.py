@@ -155,10 +155,10 @@ class Tagger:
             first, last = (part.starts[0] if first is None else first), part.stops[-1]
             if windows:
                 for begin, stop, scores in zip(part.starts, part.stops, sigmoid(part.logits), strict=True):
-                    span = {"start": _rounded(begin / rate), "end": _rounded(stop / rate)}
+                    span = {"start": _seconds(begin / rate), "end": _seconds(stop / rate)}
                     yield span | {"tags": self._tags(scores, top, threshold)}
         assert first is not None and last is not None  # `windows` raises where there is no sample
-        duration = _rounded((last - first) / rate)
+        duration = _seconds((last - first) / rate)
         tags = self._tags(mean.mean(), top, threshold)
         yield {"path": source_name(source), "duration": duration, "tags": tags}
 
@@ -177,7 +177,7 @@ class Tagger:
         """The tags of a recording, as one object that JSON can hold.
 
         A score is the mean over the windows of the sigmoid of their logits, over the windows that the model's
-        `tail` names. Numbers are rounded to six significant digits.
+        `tail` names. Scores are rounded to six significant digits, times to the microsecond.
 
         Args:
             source: as in `windows`.
@@ -296,6 +296,11 @@ def _check_choice(top: int | None, threshold: float) -> None:
         raise ValueError(f"top is {top}; expected at least 1")
     if not 0 <= threshold <= 1:
         raise ValueError(f"threshold is {threshold}; expected a score from 0 to 1")
+
+
+def _seconds(value: float) -> float:
+    # To the microsecond, however far into a recording: a sample is 62 of them, or fewer.
+    return round(float(value), 6)
 
 
 def _rounded(value: float) -> float:

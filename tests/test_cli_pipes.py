@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import shutil
 import signal
 import subprocess
 import sys
@@ -36,10 +37,31 @@ def one_line_error(err: str) -> str:
 
 
 def test_a_reader_that_stops_early_is_no_error(model: Path, recordings: Path) -> None:
-    tag = f"{sys.executable} -m auricle tag '{recordings}' --windows --format csv --model '{model}'"
-    command = f"{tag} | true; exit ${{PIPESTATUS[0]}}"
-    done = subprocess.run(["bash", "-c", command], capture_output=True, text=True)
-    assert "Traceback" not in done.stderr and "Broken" not in done.stderr
+    """Also where more recordings are waiting and a decoder is at work."""
+    for number in range(6):
+        shutil.copyfile(recordings / "a.wav", recordings / f"more{number}.wav")
+    tag = f"{sys.executable} -m auricle tag '{recordings}' --windows --format csv --model '{model}' --jobs 1"
+    for reader in ("true", "head -2", "head -5"):
+        command = f"{tag} | {reader}; exit ${{PIPESTATUS[0]}}"
+        done = subprocess.run(["bash", "-c", command], capture_output=True, text=True)
+        errors = [line for line in done.stderr.splitlines() if not line.startswith("tagging: ")]
+        assert done.returncode in (0, 1) and not errors, (reader, done)
+
+
+def test_results_never_take_the_place_of_a_recording(model: Path, recordings: Path) -> None:
+    before = (recordings / "a.wav").read_bytes()
+    command = [sys.executable, "-m", "auricle", "tag", str(recordings), "--model", str(model)]
+    done = subprocess.run([*command, "--out", str(recordings / "a.wav")], capture_output=True, text=True)
+    assert done.returncode == 2 and "is one of the recordings" in done.stderr
+    assert (recordings / "a.wav").read_bytes() == before
+
+
+def test_a_wrong_model_leaves_older_results_alone(recordings: Path, tmp_path: Path) -> None:
+    (tmp_path / "tags.csv").write_text("older")
+    command = [sys.executable, "-m", "auricle", "tag", str(recordings), "--model", "nonesuch"]
+    done = subprocess.run([*command, "--out", str(tmp_path / "tags.csv")], capture_output=True, text=True)
+    assert done.returncode == 1 and "no model nonesuch" in one_line_error(done.stderr)
+    assert (tmp_path / "tags.csv").read_text() == "older"
 
 
 def test_a_pipe_is_tagged(model: Path, recordings: Path) -> None:

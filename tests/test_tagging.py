@@ -14,7 +14,7 @@ import tiny_model
 
 from auricle import tagging
 from auricle.artifact import save_artifact
-from auricle.audio import AudioError, AudioWarning, Block, read
+from auricle.audio import AudioError, AudioWarning, Block, RawFormat, read
 from auricle.runners.windows import clip_scores, sigmoid, window_starts
 from auricle.tagging import Tagger, TagOptions, tag_file
 
@@ -149,6 +149,17 @@ def test_a_short_recording_is_padded(tagger: Tagger, tmp_path: Path) -> None:
     result = tagger.tag(path, windows=True)
     assert result["duration"] == 0.1 and result["windows"][0]["end"] == 0.1
     assert result["windows"][0]["tags"] == result["tags"]
+
+
+def test_times_are_exact_a_day_into_a_recording(tagger: Tagger, tmp_path: Path) -> None:
+    """A sparse file of 28 hours; six significant digits would make whole seconds of its times."""
+    path, begin = tmp_path / "day.pcm", 100_000.5
+    with path.open("wb") as stream:
+        stream.truncate(int(100_010 * RATE * 2))
+    raw = RawFormat(rate=RATE)
+    result = tagger.tag(path, start=begin, end=begin + 0.75, windows=True, raw=raw)
+    starts = window_starts(round(0.75 * RATE), tagger.artifact.window, tagger.artifact.hop, "align")
+    assert [window["start"] for window in result["windows"]] == [begin + start / RATE for start in starts]
 
 
 def test_a_range_keeps_the_recordings_own_times(tagger: Tagger, tmp_path: Path) -> None:

@@ -77,8 +77,10 @@ def main(arguments: list[str] | None = None) -> None:
         with warnings.catch_warnings():
             warnings.showwarning = show_warning
             app(arguments, prog_name="auricle")
-    except BrokenPipeError:  # the reader (head, less) has seen enough
-        _leave_failed()
+    except BrokenPipeError:
+        # The reader (head, less) has seen enough. At once: a decoder may be at work in a thread.
+        sys.stderr.flush()
+        os._exit(1)
     except Exception as error:
         if os.environ.get("AURICLE_DEBUG") == "1":
             raise

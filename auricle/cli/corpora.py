@@ -126,7 +126,7 @@ def _print_figures(figures: dict[str, Any]) -> None:
     for name in FIGURES:
         low, high = intervals.get(name, (None, None))
         interval = "" if low is None or high is None else f"{low:.4f} to {high:.4f}"
-        rows.append([name, "not defined" if figures[name] is None else f"{figures[name]:.4f}", interval])
+        rows.append([name, _figure(figures, name), interval])
     print_table(sys.stdout, ["figure", "value>", level], rows)
     print(f"{figures['clips']} clips of {figures['groups']} recordings, {figures['classes']} classes")
     for name, what in (("ap", "mAP"), ("auc", "AUC")):
@@ -141,6 +141,14 @@ def _print_figures(figures: dict[str, Any]) -> None:
         print(f"labels of the model that the pack lacks, left out: {len(out)}: {_few(out)}")
     if without := figures["excluded_accuracy"]:
         print(f"clips without any of the {figures['classes']} labels, left out of accuracy: {without}")
+
+
+def _figure(figures: dict[str, Any], name: str) -> str:
+    """A figure as text; JSON has null for what is not defined and for d' of a perfect ranking alike."""
+    if figures[name] is not None:
+        return f"{figures[name]:.4f}"
+    perfect = {"d_prime": figures["auc"] == 1, "d_prime_mean": figures["infinite_d_prime"] > 0}
+    return "infinite" if perfect.get(name) else "not defined"
 
 
 def _few(names: Sequence[str], most: int = 5) -> str:

@@ -4,6 +4,7 @@ import sys
 from collections.abc import Iterable, Iterator
 from enum import StrEnum
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, TextIO
 
 import typer
@@ -68,11 +69,14 @@ def tag(
     """
     if end is not None and end <= start:
         raise typer.BadParameter(f"{end:g} is not after --start {start:g}", param_hint="--end")
+    from auricle.artifact import load_artifact
     from auricle.media_files import find_media
     from auricle.tagging import TagOptions
 
     place: dict[str, Any] = {"start": start, "end": end, "raw": None if raw is None else _raw_format(raw)}
     found = find_media(paths)
+    load_artifact(model)  # a wrong model is one error, and comes before --out is touched
+    _refuse_overwriting(out, [path for path, problem in found if problem is None])
     jobs, threads = _shared_cores(jobs, threads, [path for path, problem in found if problem is None])
     wishes: dict[str, Any] = {"top": top, "threshold": threshold, "windows": windows}
     options = TagOptions(model=model, threads=threads, **wishes, **place)
@@ -81,6 +85,14 @@ def tag(
     with opened(out) as stream:
         _write(results, format, stream, start)
     results.finish()
+
+
+def _refuse_overwriting(out: str, files: list[str]) -> None:
+    """Results must not take the place of a recording."""
+    target = Path(out)
+    for file in files if out != STDIN and target.is_file() else ():
+        if file != STDIN and target.samefile(file):
+            raise typer.BadParameter(f"{out} is one of the recordings; name another file", param_hint="--out")
 
 
 def _shared_cores(jobs: int | None, threads: int | None, files: list[str]) -> tuple[int, int | None]:
@@ -171,14 +183,12 @@ def _results(
 
     Where `live`, the windows of a file are an iterator, to be used up before the next file.
     """
-    from auricle.artifact import load_artifact
     from auricle.engine import run_files
     from auricle.progress import Progress
     from auricle.tagging import tag_file
 
     files = [path for path, problem in found if problem is None]
     tag_one = partial(tag_file, options=options)
-    load_artifact(options.model)  # a wrong model is one error, not one for each file
     if jobs > 1:
         outcomes = (result for _, result in run_files(tag_one, files, jobs=jobs, ordered=True))
     else:
