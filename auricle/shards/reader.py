@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from auricle.shards.embedding_sets import Embeddings, embedding_damage, open_embeddings, set_names
 from auricle.shards.layout import CLIPS, FAILURES, FORMAT, JOURNAL, MANIFEST, REMEDY, digest, label_file
 
 
@@ -61,7 +62,7 @@ def find_damage(path: Path, manifest: Mapping[str, Any], *, read: bool) -> list[
             found.append(f"{name}: damaged (it has {file.stat().st_size} bytes of {size}); {REMEDY}")
         elif read and digest(file) != checksum:
             found.append(f"{name}: damaged (its checksum is not the manifest's); {REMEDY}")
-    return found
+    return found + (list(embedding_damage(path)) if read else [])
 
 
 class Pack:
@@ -228,6 +229,22 @@ class Pack:
         within = np.arange(len(rows)) - np.repeat(np.cumsum(counts) - counts, counts)
         positions = np.repeat(bounds[clips], counts) + within
         return rows, positions, self._index(label_set, indices)[positions]
+
+    @property
+    def embedding_sets(self) -> list[str]:
+        """Names of the embedding sets beside this audio, as `auricle embed PACK` makes them."""
+        return set_names(self.path)
+
+    def embeddings(self, name: str) -> Embeddings:
+        """An embedding set: `.clip(i)` are the windows of clip i, (w, D) float16.
+
+        Raises:
+            ValueError: no such set, one that was made on another pack, or a file of it is damaged.
+        """
+        found = open_embeddings(self.path, name)
+        if found.about["pack"] != self.fingerprint:
+            raise ValueError(f"{self.path}: embedding set {name!r} was made on another pack; make it again")
+        return found
 
     def unknown(self, clips: np.ndarray, label_set: str = "labels") -> np.ndarray:
         """(B, K) bool: labels of which it is not known whether they hold; False everywhere in most sets."""
