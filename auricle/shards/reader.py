@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 
-from auricle.shards.embedding_sets import Embeddings, embedding_damage, open_embeddings, set_names
 from auricle.shards.layout import CLIPS, FAILURES, FORMAT, JOURNAL, MANIFEST, REMEDY, digest, label_file
 
 
@@ -62,7 +61,7 @@ def find_damage(path: Path, manifest: Mapping[str, Any], *, read: bool) -> list[
             found.append(f"{name}: damaged (it has {file.stat().st_size} bytes of {size}); {REMEDY}")
         elif read and digest(file) != checksum:
             found.append(f"{name}: damaged (its checksum is not the manifest's); {REMEDY}")
-    return found + (list(embedding_damage(path)) if read else [])
+    return found
 
 
 class Pack:
@@ -209,16 +208,32 @@ class Pack:
             label_set: which labels.
             soft: give the soft scores in place of 0 and 1.
         """
+        rows, columns, values = self.target_pairs(clips, label_set, soft)
+        out = np.zeros((len(clips), self.manifest["label_sets"][label_set]["labels"]), dtype=np.float32)
+        out[rows, columns] = values
+        return out
+
+    def target_pairs(
+        self, clips: np.ndarray, label_set: str = "labels", soft: bool = False
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """The same as `targets`, sparse: what is not named is 0.
+
+        Args:
+            clips: (B,) positions of clips in the pack.
+            label_set: which labels.
+            soft: give the soft scores in place of 1.
+
+        Returns:
+            rows (P,) int64 in [0, B), rising; columns (P,) int64 in [0, K); values (P,) float32.
+        """
         self._check_label_set(label_set)
-        entry = self.manifest["label_sets"][label_set]
-        out = np.zeros((len(clips), entry["labels"]), dtype=np.float32)
-        if soft and entry["soft"]:
+        if soft and self.manifest["label_sets"][label_set]["soft"]:
             rows, positions, columns = self._pairs(clips, label_set, "soft_indptr", "soft_indices")
-            out[rows, columns] = self._index(label_set, "soft_scores")[positions]
+            values = self._index(label_set, "soft_scores")[positions]
         else:
             rows, _, columns = self._pairs(clips, label_set, "indptr", "indices")
-            out[rows, columns] = 1.0
-        return out
+            values = np.ones(len(rows), dtype=np.float32)
+        return rows, columns.astype(np.int64), values
 
     def _pairs(self, clips: np.ndarray, label_set: str, indptr: str, indices: str) -> tuple[np.ndarray, ...]:
         """CSR rows of some clips, flat: row in the batch, position in the index, column."""
@@ -229,22 +244,6 @@ class Pack:
         within = np.arange(len(rows)) - np.repeat(np.cumsum(counts) - counts, counts)
         positions = np.repeat(bounds[clips], counts) + within
         return rows, positions, self._index(label_set, indices)[positions]
-
-    @property
-    def embedding_sets(self) -> list[str]:
-        """Names of the embedding sets beside this audio, as `auricle embed PACK` makes them."""
-        return set_names(self.path)
-
-    def embeddings(self, name: str) -> Embeddings:
-        """An embedding set: `.clip(i)` are the windows of clip i, (w, D) float16.
-
-        Raises:
-            ValueError: no such set, one that was made on another pack, or a file of it is damaged.
-        """
-        found = open_embeddings(self.path, name)
-        if found.about["pack"] != self.fingerprint:
-            raise ValueError(f"{self.path}: embedding set {name!r} was made on another pack; make it again")
-        return found
 
     def unknown(self, clips: np.ndarray, label_set: str = "labels") -> np.ndarray:
         """(B, K) bool: labels of which it is not known whether they hold; False everywhere in most sets."""
