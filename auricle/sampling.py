@@ -2,7 +2,8 @@
 
 Patches are numbered through in one endless stream; a batch is a slice of it, and each rank of a
 distributed run takes its own slices.  Orders are shuffled by a keyed permutation of the indices
-(a Feistel network) that is computed, not stored: a draw costs the same from 2,000 clips or from 70 million.
+(a Feistel network) that is computed, not stored: a draw costs the same from 2,000 clips or from 70 million
+with their 20 billion patches.
 """
 
 from typing import Any
@@ -11,6 +12,7 @@ import numpy as np
 
 BALANCES = ("clips", "patches", "classes")
 ROUNDS = 6
+BLOCK, MANY = 64, 16384  # clips whose patches are counted as one; such blocks at a time, when all are counted
 GOLDEN = np.uint64(0x9E3779B97F4A7C15)  # 2^64 / golden ratio: successive multiples are far apart
 MIX_1, MIX_2 = np.uint64(0xBF58476D1CE4E5B9), np.uint64(0x94D049BB133111EB)
 
@@ -77,12 +79,13 @@ class PatchSampler:
     Args:
         lengths: (N,) samples in each clip; only its first `lengths[i]` samples are drawn from.
         patch: samples in a patch.
+        hop: samples from one patch of the grid to the next, for "patches"; None lays patch beside patch.
         batch: patches a draw, on each rank.
         seed: which of the endless streams.
         balance: "clips": every clip once an epoch, at a random offset. "patches": every patch of the
-            non-overlapping grid once an epoch, so a long clip counts by its length (Hershey et al. 2017,
-            section 3.1). "classes": every class equally often, exactly over an epoch of K draws; within a
-            class every clip equally often; a clip with several labels is drawn under each of them.
+            grid once an epoch, so a long clip counts by its length (Hershey et al. 2017, section 3.1).
+            "classes": every class equally often, exactly over an epoch of K draws; within a class every clip
+            equally often; a clip with several labels is drawn under each of them.
         label_clips: (indptr (K+1,), indices) of the clips of each class, for "classes"; a class without clips
             is passed over.
         rank, world: this process's number and how many there are.
@@ -102,6 +105,7 @@ class PatchSampler:
         patch: int,
         batch: int,
         seed: int,
+        hop: int | None = None,
         balance: str = "clips",
         label_clips: tuple[np.ndarray, np.ndarray] | None = None,
         rank: int = 0,
@@ -110,17 +114,19 @@ class PatchSampler:
         self.lengths = np.asarray(lengths, np.int64)
         if not len(self.lengths):
             raise ValueError("expected at least one clip to draw from, got none")
-        if patch < 1 or batch < 1 or not 0 <= rank < world:
+        hop = patch if hop is None else hop
+        if min(patch, batch, hop) < 1 or not 0 <= rank < world:
             raise ValueError(
-                f"expected patch and batch >= 1 and 0 <= rank < world, got {patch}, {batch}, {rank}, {world}"
+                "expected patch and batch >= 1, hop >= 1 and 0 <= rank < world, "
+                f"got {patch}, {batch}, {hop}, {rank}, {world}"
             )
         if balance not in BALANCES:
             raise ValueError(f"unknown balance {balance!r}; known: {', '.join(BALANCES)}")
-        self.patch, self.batch, self.seed, self.balance = patch, batch, seed, balance
+        self.patch, self.hop, self.batch, self.seed, self.balance = patch, hop, batch, seed, balance
         self.rank, self.world = rank, world
         self.step = 0
         if balance == "patches":
-            self._patch_ends = np.cumsum(np.maximum(self.lengths // patch, 1))
+            self._ends = self._block_ends()
         if balance == "classes":
             if label_clips is None:
                 raise ValueError("balance 'classes' needs label_clips, the clips of each class")
@@ -135,7 +141,7 @@ class PatchSampler:
         """Draws an epoch, over all ranks: clips, patches, or classes."""
         if self.balance == "clips":
             return len(self.lengths)
-        return int(self._patch_ends[-1]) if self.balance == "patches" else len(self._class_sizes)
+        return int(self._ends[-1]) if self.balance == "patches" else len(self._class_sizes)
 
     def draw(self, step: int) -> tuple[np.ndarray, np.ndarray]:
         """The batch of a step: clip indices (B,) and offsets in samples (B,), both int64."""
@@ -144,9 +150,8 @@ class PatchSampler:
         epoch, position = np.divmod(stream, self.epoch_size)
         order = permute(position, self.epoch_size, hash_uint64(self.seed, epoch, 0))
         if self.balance == "patches":
-            clips = np.searchsorted(self._patch_ends, order, side="right")
-            before = self._patch_ends[clips] - np.maximum(self.lengths[clips] // self.patch, 1)
-            return clips, (order - before) * self.patch
+            clips, number = self._patch_of(order)
+            return clips, number * self.hop
         if self.balance == "classes":
             # The n-th draw of a class takes its n-th clip of an endless run of shuffles of its clips.
             turn, place = np.divmod(epoch, self._class_sizes[order])
@@ -156,6 +161,30 @@ class PatchSampler:
             clips = order
         room = np.maximum(self.lengths[clips] - self.patch, 0) + 1
         return clips, (hash_uint64(self.seed, stream, 2) % room.astype(np.uint64)).astype(np.int64)
+
+    def _counts(self, lengths: np.ndarray) -> np.ndarray:
+        """Patches of the grid in clips of these lengths, at least one."""
+        return np.maximum(lengths - self.patch, 0) // self.hop + 1
+
+    def _block_ends(self) -> np.ndarray:
+        """Patches in all blocks of clips up to each: 64-bit, and nothing that is as long as the corpus."""
+        ends, last = [], 0
+        for start in range(0, len(self.lengths), BLOCK * MANY):
+            counts = self._counts(self.lengths[start : start + BLOCK * MANY])
+            ends.append(last + np.cumsum(np.add.reduceat(counts, np.arange(0, len(counts), BLOCK))))
+            last = ends[-1][-1]
+        return np.concatenate(ends)
+
+    def _patch_of(self, order: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Clip (B,) and number within it (B,) of patches that are numbered through all clips."""
+        block = np.searchsorted(self._ends, order, side="right")
+        rest = order - np.where(block, self._ends[block - 1], 0)
+        clips = block[:, None] * BLOCK + np.arange(BLOCK)
+        counts = self._counts(self.lengths[np.minimum(clips, len(self.lengths) - 1)])
+        ends = np.cumsum(counts, axis=1)
+        within = (ends <= rest[:, None]).sum(1)
+        row = np.arange(len(order))
+        return block * BLOCK + within, rest - (ends[row, within] - counts[row, within])
 
     def __iter__(self) -> "PatchSampler":
         return self

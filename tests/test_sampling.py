@@ -1,5 +1,7 @@
 """Draws are fair, exact over an epoch, and a pure function of seed and step."""
 
+import tracemalloc
+
 import numpy as np
 import pytest
 
@@ -62,6 +64,50 @@ def test_patches_count_by_length_on_the_grid() -> None:
     assert pairs == {(i, k * 100) for i, n in enumerate(LENGTHS) for k in range(max(n // 100, 1))}
 
 
+@pytest.mark.parametrize("hop", [1, 3, 70, 100, 130])
+@pytest.mark.parametrize("count", [1, 63, 64, 65, 200])
+def test_every_patch_of_a_grid_of_any_hop_comes_exactly_once_an_epoch(hop: int, count: int) -> None:
+    """Against the grid written out; counts around the blocks of clips, clips shorter than a patch."""
+    lengths = np.random.default_rng(count).integers(0, 150 if hop < 10 else 1000, count)
+    expected = {(i, start) for i, n in enumerate(lengths) for start in range(0, max(n - 100, 0) + 1, hop)}
+    sampler = PatchSampler(lengths, patch=100, hop=hop, batch=64, seed=5, balance="patches")
+    assert sampler.epoch_size == len(expected)
+    pairs = [
+        (int(clip), int(offset))
+        for step in range(-(-2 * len(expected) // 64))
+        for clip, offset in zip(*sampler.draw(step), strict=True)
+    ]
+    size = len(expected)
+    assert set(pairs[:size]) == expected and set(pairs[size : 2 * size]) == expected
+    assert size < 20 or pairs[:size] != pairs[size : 2 * size], "every epoch has its own order"
+
+
+def test_ten_seconds_are_ten_vggish_patches() -> None:
+    sampler = PatchSampler(np.array([160_000]), patch=15_600, hop=15_360, batch=10, seed=0, balance="patches")
+    clips, offsets = sampler.draw(0)
+    assert sampler.epoch_size == 10 and sorted(offsets.tolist()) == [15_360 * k for k in range(10)]
+
+
+def test_patches_of_seventy_million_recordings_cost_little() -> None:
+    """20 billion patches: numbers beyond 32 bits, and neither memory nor time that follows them."""
+    lengths = np.broadcast_to(np.int64(16_000 * 276), 70_000_000)  # minutes of each, kept once
+    tracemalloc.start()
+    try:
+        sampler = PatchSampler(lengths, patch=15_600, hop=15_360, batch=128, seed=1, balance="patches")
+        drawn = [sampler.draw(step) for step in (0, 17_000_000)]
+        held = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert sampler.epoch_size == 70_000_000 * 287 > 2**34
+    assert held < 100e6, "less than two bytes a recording"
+    for clips, offsets in drawn:
+        assert clips.min() >= 0 and clips.max() < 70_000_000 and len(set(clips.tolist())) > 120
+        assert clips.max() > 60_000_000 and (offsets % 15_360 == 0).all()
+        assert offsets.max() <= 16_000 * 276 - 15_600
+    last = sampler._patch_of(np.array([0, 286, 287, sampler.epoch_size - 1]))
+    assert [part.tolist() for part in last] == [[0, 0, 1, 69_999_999], [0, 286, 0, 286]]
+
+
 def test_classes_are_drawn_equally_often_and_their_clips_too() -> None:
     indptr, indices = np.array([0, 4, 4, 5, 7]), np.array([0, 1, 2, 3, 4, 5, 6])  # 4, 0, 1 and 2 clips
     sampler = PatchSampler(
@@ -109,6 +155,7 @@ def test_a_state_of_another_stream_is_refused() -> None:
         ({"balance": "sometimes"}, "unknown balance 'sometimes'"),
         ({"balance": "classes"}, "needs label_clips"),
         ({"patch": 0}, "patch and batch >= 1"),
+        ({"hop": 0}, "hop >= 1"),
         ({"rank": 2, "world": 2}, "0 <= rank < world"),
     ],
 )
