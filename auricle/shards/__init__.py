@@ -1,7 +1,7 @@
 """Packs: a corpus as memory-mapped PCM with its labels and embeddings beside it."""
 
 from auricle.shards.embeddings import add_embeddings
-from auricle.shards.labels import add_labels
+from auricle.shards.labels import add_label_view, add_labels, most_frequent
 from auricle.shards.reader import Pack, read_manifest
 
-__all__ = ["Pack", "add_embeddings", "add_labels", "read_manifest"]
+__all__ = ["Pack", "add_embeddings", "add_label_view", "add_labels", "most_frequent", "read_manifest"]

@@ -5,6 +5,7 @@
   warnings, attributes
 - `labels/NAME.parquet`: a row for each clip; the ordered label list is in the schema's metadata
 - `shards/NNNNN.arrow`: Arrow IPC, uncompressed, batches of one row, which is one clip: large_list<int16>
+- `subsets/NAME.npy`: positions of the clips of a subset, ascending
 - `index/*.npy`: where each clip is, and label tables in CSR form; memory-mapped by the reader
 - `failures.parquet`: id, path and error of each clip that could not be read
 - `journal/`: only while packing: a JSON file for each finished shard
@@ -58,9 +59,22 @@ def label_file(label_set: str) -> str:
     >>> label_file("labels")
     'labels/labels.parquet'
     """
-    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_-]*", label_set):
-        raise ValueError(f"label set {label_set!r}: a name of letters, digits, - and _ is expected")
-    return f"labels/{label_set}.parquet"
+    return f"labels/{_checked(label_set, 'label set')}.parquet"
+
+
+def subset_file(subset: str) -> str:
+    """Where a subset of clips lies in its pack.
+
+    >>> subset_file("balanced")
+    'subsets/balanced.npy'
+    """
+    return f"subsets/{_checked(subset, 'subset')}.npy"
+
+
+def _checked(name: str, what: str) -> str:
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_-]*", name):
+        raise ValueError(f"{what} {name!r}: a name of letters, digits, - and _ is expected")
+    return name
 
 
 def printable(text: str) -> str:

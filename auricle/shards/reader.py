@@ -8,7 +8,20 @@ from typing import Any
 
 import numpy as np
 
-from auricle.shards.layout import CLIPS, FAILURES, FORMAT, JOURNAL, MANIFEST, REMEDY, digest, label_file
+from auricle.shards.embedding_sets import Embeddings, embedding_damage, open_embeddings, set_names
+from auricle.shards.layout import (
+    CLIPS,
+    FAILURES,
+    FORMAT,
+    JOURNAL,
+    MANIFEST,
+    REMEDY,
+    digest,
+    label_file,
+    subset_file,
+)
+
+AT_A_TIME = 1 << 18  # clips whose labels are counted at a time, so that memory does not grow with the pack
 
 
 def read_manifest(path: Path) -> dict[str, Any]:
@@ -49,7 +62,7 @@ def find_damage(path: Path, manifest: Mapping[str, Any], *, read: bool) -> list[
         read: read everything and compare checksums; otherwise sizes alone are compared.
     """
     facts = {shard["file"]: (shard["bytes"], shard["blake2b"]) for shard in manifest["shards"]}
-    for part in (manifest, *manifest["label_sets"].values()):
+    for part in (manifest, *manifest["label_sets"].values(), *manifest.get("subsets", {}).values()):
         sizes = part.get("sizes", {})
         facts |= {name: (sizes.get(name), checksum) for name, checksum in part["files"].items()}
     found = []
@@ -61,7 +74,7 @@ def find_damage(path: Path, manifest: Mapping[str, Any], *, read: bool) -> list[
             found.append(f"{name}: damaged (it has {file.stat().st_size} bytes of {size}); {REMEDY}")
         elif read and digest(file) != checksum:
             found.append(f"{name}: damaged (its checksum is not the manifest's); {REMEDY}")
-    return found
+    return found + (list(embedding_damage(path)) if read else [])
 
 
 class Pack:
@@ -200,6 +213,37 @@ class Pack:
         """CSR (indptr, clips): the positive clips of each label."""
         return self._index(label_set, "label_indptr"), self._index(label_set, "label_clips")
 
+    def label_index(self, label_set: str, part: str) -> np.ndarray | None:
+        """An array of a label set's index, memory-mapped; None where the set has no such part."""
+        self._check_label_set(label_set)
+        known = self.manifest["label_sets"][label_set]["files"]
+        return self._index(label_set, part) if f"index/{label_set}.{part}.npy" in known else None
+
+    def label_counts(self, label_set: str = "labels", clips: np.ndarray | None = None) -> np.ndarray:
+        """(K,) int64: how many clips have each label.
+
+        Args:
+            label_set: which labels.
+            clips: positions of the clips that are counted, each once; None counts all.
+        """
+        indptr, _ = self.label_clips(label_set)
+        if clips is None:
+            return np.diff(indptr)
+        counts = np.zeros(len(indptr) - 1, dtype=np.int64)
+        clips = self._checked(clips)
+        for start in range(0, len(clips), AT_A_TIME):
+            _, _, labels = self._pairs(clips[start : start + AT_A_TIME], label_set, "indptr", "indices")
+            counts += np.bincount(labels, minlength=len(counts))
+        return counts
+
+    def _checked(self, clips: np.ndarray) -> np.ndarray:
+        clips = np.unique(np.asarray(clips, dtype=np.int64))
+        if clips.size and not 0 <= clips[0] <= clips[-1] < len(self):
+            raise ValueError(
+                f"{self.path}: clips are numbered from 0 to {len(self) - 1}, got {clips[0]} to {clips[-1]}"
+            )
+        return clips
+
     def targets(self, clips: np.ndarray, label_set: str = "labels", soft: bool = False) -> np.ndarray:
         """(B, K) float32: 1 for the labels of each clip, or its soft scores where there are some.
 
@@ -245,6 +289,22 @@ class Pack:
         positions = np.repeat(bounds[clips], counts) + within
         return rows, positions, self._index(label_set, indices)[positions]
 
+    @property
+    def embedding_sets(self) -> list[str]:
+        """Names of the embedding sets beside this audio, as `auricle embed PACK` makes them."""
+        return set_names(self.path)
+
+    def embeddings(self, name: str) -> Embeddings:
+        """An embedding set: `.clip(i)` are the windows of clip i, (w, D) float16.
+
+        Raises:
+            ValueError: no such set, one that was made on another pack, or a file of it is damaged.
+        """
+        found = open_embeddings(self.path, name)
+        if found.about["pack"] != self.fingerprint:
+            raise ValueError(f"{self.path}: embedding set {name!r} was made on another pack; make it again")
+        return found
+
     def unknown(self, clips: np.ndarray, label_set: str = "labels") -> np.ndarray:
         """(B, K) bool: labels of which it is not known whether they hold; False everywhere in most sets."""
         self._check_label_set(label_set)
@@ -283,6 +343,23 @@ class Pack:
             mask &= np.fromiter((value in allowed for value in self.attributes(name)), bool, len(self))
         return np.flatnonzero(mask)
 
+    @property
+    def subset_names(self) -> list[str]:
+        """Names of the subsets of clips that lie in this pack."""
+        return list(self.manifest.get("subsets", {}))
+
+    def subset(self, name: str) -> np.ndarray:
+        """(M,) int64: positions of the clips of a subset, ascending.
+
+        Raises:
+            ValueError: there is no such subset.
+        """
+        if name not in self.manifest.get("subsets", {}):
+            raise ValueError(
+                f"{self.path}: no subset {name!r}; there are: {', '.join(self.subset_names) or 'none'}"
+            )
+        return self._load(subset_file(name))
+
     def verify(self) -> list[str]:
         """Read every file again and compare checksums; one line for each that is missing or damaged."""
         return find_damage(self.path, self.manifest, read=True)
@@ -307,7 +384,9 @@ class Pack:
             raise self._broken(name, error) from None
 
     def _array(self, name: str) -> np.ndarray:
-        file = f"index/{name}.npy"
+        return self._load(f"index/{name}.npy")
+
+    def _load(self, file: str) -> np.ndarray:
         try:
             # A plain array over the mapping: slices of np.memmap cost three times as much.
             return np.asarray(np.load(self.path / file, mmap_mode="r")).view(np.ndarray)

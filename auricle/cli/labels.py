@@ -1,0 +1,130 @@
+"""Verbs over what a pack holds: its label sets and views of them."""
+
+import json
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from auricle.cli.corpora import ReportFormat
+from auricle.cli.output import print_table
+
+
+def labels(
+    pack: Annotated[Path, typer.Argument(help="A pack.")],
+    most_frequent: Annotated[
+        int | None, typer.Option(min=1, metavar="K", help="Make a label set of the K most frequent labels.")
+    ] = None,
+    keep: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Make a label set of these labels, one a line.")
+    ] = None,
+    name: Annotated[str | None, typer.Option(metavar="NAME", help="Name of the label set made.")] = None,
+    label_set: Annotated[str, typer.Option(metavar="NAME", help="The label set to start from.")] = "labels",
+    split: Annotated[
+        list[str] | None, typer.Option(metavar="NAME", help="Count in this split; may be given again.")
+    ] = None,
+    subset: Annotated[str | None, typer.Option(metavar="NAME", help="Count in this subset of clips.")] = None,
+    top: Annotated[int, typer.Option(min=0, metavar="N", help="How many labels to print.")] = 20,
+    replace: Annotated[
+        bool, typer.Option("--replace", help="Put it in the place of a label set of that name.")
+    ] = False,
+    format: Annotated[ReportFormat, typer.Option(help="For people, programs.")] = ReportFormat.table,
+) -> None:
+    """List a pack's label sets and how often each label occurs; make a smaller set as a view.
+
+    A view is a label set over the same clips: no audio is read or copied. Labels of equal count are taken in
+    the order of the set.
+    """
+    from auricle.shards import Pack, add_label_view
+    from auricle.shards import most_frequent as most_frequent_labels
+
+    if most_frequent is not None and keep is not None:
+        raise typer.BadParameter("choose one of --most-frequent and --keep", param_hint="--keep")
+    if (most_frequent is None and keep is None) != (name is None):
+        hint = "--name" if name is None else "--most-frequent or --keep"
+        raise typer.BadParameter(
+            "a new label set needs --name, and --most-frequent or --keep", param_hint=hint
+        )
+    reader = Pack(pack)
+    clips = None if split is None else reader.select(split)
+    if subset is not None:
+        import numpy as np
+
+        clips = reader.subset(subset) if clips is None else np.intersect1d(clips, reader.subset(subset))
+    if name is not None:
+        if keep is not None:
+            chosen = _lines(keep)
+        else:
+            assert most_frequent is not None
+            chosen = most_frequent_labels(reader, most_frequent, label_set, clips)
+        add_label_view(pack, name, chosen, label_set, replace=replace)
+        reader, label_set = Pack(pack), name
+    described = _described(reader, label_set, clips)
+    if format is ReportFormat.json:
+        print(json.dumps(described, indent=1))
+    else:
+        _print(described, top, made=name)
+
+
+def _lines(path: Path) -> list[str]:
+    """The lines of a text file that are not blank."""
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{path}: not UTF-8 text (byte {error.start}); expected one label a line") from None
+    return [line.strip() for line in text.splitlines() if line.strip()]
+
+
+def _described(reader: Any, label_set: str, clips: Any) -> dict[str, Any]:
+    """What there is to say of a pack's labels, as JSON has it."""
+    import numpy as np
+
+    counts = reader.label_counts(label_set, clips)
+    names = reader.label_names(label_set)
+    total = len(reader) if clips is None else len(clips)
+    order = np.argsort(-counts, kind="stable").tolist()
+    sets = [
+        {"name": name, **{key: entry[key] for key in ("labels", "positives", "soft")}}
+        | ({"view_of": entry["view_of"]} if "view_of" in entry else {})
+        for name, entry in reader.manifest["label_sets"].items()
+    ]
+    return {
+        "label_sets": sets,
+        "label_set": label_set,
+        "clips": total,
+        "labels": [
+            {"label": names[i], "clips": int(counts[i]), "prior": int(counts[i]) / total if total else None}
+            for i in order
+        ],
+    }
+
+
+def _print(described: dict[str, Any], top: int, made: str | None) -> None:
+    rows = [
+        [
+            entry["name"],
+            str(entry["labels"]),
+            str(entry["positives"]),
+            f"view of {entry['view_of']}" if "view_of" in entry else "soft scores" if entry["soft"] else "",
+        ]
+        for entry in described["label_sets"]
+    ]
+    print_table(sys.stdout, ["label set", "labels>", "positives>", ""], rows)
+    found = [entry for entry in described["labels"] if entry["clips"]]
+    verb = "made label set" if made else "label set"
+    text = f"{verb} {described['label_set']}: {len(described['labels'])} labels"
+    if len(found) < len(described["labels"]):
+        text += f", {len(described['labels']) - len(found)} of them without a clip"
+    if found:
+        text += f"; priors {found[-1]['prior']:.3g} to {found[0]['prior']:.3g} in {described['clips']} clips"
+    print(f"\n{text}")
+    if top and described["labels"]:
+        shown = described["labels"][:top]
+        print_table(
+            sys.stdout,
+            ["label", "clips>", "prior>"],
+            [[entry["label"], str(entry["clips"]), f"{entry['prior'] or 0:.3g}"] for entry in shown],
+        )
+        if more := len(described["labels"]) - len(shown):
+            print(f"and {more} more: --top N prints more, --format json all")
