@@ -1,6 +1,7 @@
 """Verbs over models: train, check, export, models."""
 
 import json
+import re
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -83,22 +84,41 @@ def export(
 def models(
     classes: Annotated[int, typer.Option(min=1, metavar="N", help="Width of the last layer.")] = 527,
     format: Annotated[ReportFormat, typer.Option(help="For people, programs.")] = ReportFormat.table,
+    variants: Annotated[
+        bool, typer.Option("--variants", help="Also what the papers tried beside: other strides, stems.")
+    ] = False,
 ) -> None:
     """List the models that can be trained: name, weights, multiplies, input, source.
 
-    The figures are counted on the nets themselves, with a last layer as wide as --classes.
+    Counted on the nets themselves, with a last layer as wide as --classes. Multiplies are those
+    of convolutions and linear layers, for one input.
     """
     from auricle.models import describe_models
 
-    rows = describe_models(num_classes=classes)
+    rows = describe_models(num_classes=classes, variants=variants)
     if format is ReportFormat.json:
         print(json.dumps(rows, indent=2))
         return
     columns = ("name", "weights", "multiplies", "input", "source")
     heads = [f"{name}>" if name in ("weights", "multiplies") else name for name in columns]
-    cells = [[_cell(row[name]) for name in columns] for row in rows]
+    cells = [
+        [
+            " ".join([row["name"], *(f"{key}={_value(value)}" for key, value in row["arguments"].items())]),
+            f"{row['weights']:,}",
+            f"{row['multiplies']:,}",
+            row["input"],
+            _citation(row["source"]),
+        ]
+        for row in rows
+    ]
     print_table(sys.stdout, heads, cells)
 
 
-def _cell(value: int | str) -> str:
-    return f"{value:,}" if isinstance(value, int) else value
+def _value(value: object) -> str:
+    return ",".join(str(part) for part in value) if isinstance(value, tuple) else str(value)
+
+
+def _citation(source: str) -> str:
+    """A source without its title, its address and what follows them: authors, venue, section."""
+    words = re.sub(r' "[^"]*",?', "", source.partition(";")[0])
+    return ", ".join(part for part in words.split(", ") if not part.startswith("http"))

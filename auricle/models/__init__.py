@@ -2,12 +2,34 @@
 
 from typing import Any
 
-from torch import nn
+import torch
+from torch import Tensor, nn
 
+from auricle.models.alexnet import AlexNet
 from auricle.models.compact import Compact
+from auricle.models.fully_connected import FullyConnected
+from auricle.models.inception_v3 import InceptionV3
+from auricle.models.resnet50 import ResNet50
 from auricle.models.size import count_multiplies, count_weights, source_of
+from auricle.models.vgg import VGG
+from auricle.models.vggish import VGGish
 
-MODELS: dict[str, type[nn.Module]] = {"compact": Compact}
+MODELS: dict[str, type[nn.Module]] = {
+    "compact": Compact,
+    "fully_connected": FullyConnected,
+    "alexnet": AlexNet,
+    "vgg": VGG,
+    "inception_v3": InceptionV3,
+    "resnet50": ResNet50,
+    "vggish": VGGish,
+}
+VARIANTS: list[tuple[str, dict[str, Any]]] = [  # that the papers tried beside their main systems
+    ("fully_connected", {"input_shape": (1, 20, 64)}),
+    ("fully_connected", {"input_kind": "embedding", "input_shape": (1, 2048)}),
+    ("vgg", {"first_pool": (2, 1)}),
+    ("inception_v3", {"full_stem": True}),
+    ("resnet50", {"bottleneck": 128}),
+]
 
 
 def build(name: str, **arguments: object) -> nn.Module:
@@ -27,19 +49,47 @@ def build(name: str, **arguments: object) -> nn.Module:
         raise ValueError(f"model {name!r} does not take these arguments: {arguments} ({error})") from error
 
 
-def describe_models(*, num_classes: int) -> list[dict[str, Any]]:
-    """A row for each model: name, weights, kernel weights, multiplies for one input, that input, source.
+def logits_and_embedding(net: nn.Module, x: Tensor) -> tuple[Tensor, Tensor]:
+    """Both outputs of a model, in one pass where its logits are its head's of the embedding.
 
-    >>> [row["name"] for row in describe_models(num_classes=50)]
-    ['compact']
+    Args:
+        net: any model of MODELS.
+        x: a batch of its inputs.
+
+    Returns:
+        (B, K) logits and (B, E) embeddings.
+
+    >>> import torch
+    >>> logits, embedding = logits_and_embedding(build("compact", num_classes=3), torch.zeros(2, 1, 98, 64))
+    >>> logits.shape, embedding.shape
+    (torch.Size([2, 3]), torch.Size([2, 256]))
+    """
+    embedding = net.embed(x)  # type: ignore[operator]
+    head = getattr(net, "head", None)
+    return (net(x) if head is None else head(embedding)), embedding
+
+
+def describe_models(*, num_classes: int, variants: bool = False) -> list[dict[str, Any]]:
+    """A row for each model: name, arguments, weights, kernel weights, multiplies of one input, input, source.
+
+    The figures are counted on networks without memory (torch's device "meta"), so large ones take no longer.
+
+    Args:
+        num_classes: width of the logits.
+        variants: also the rows of VARIANTS.
+
+    >>> [row["name"] for row in describe_models(num_classes=50)][:3]
+    ['compact', 'fully_connected', 'alexnet']
     """
     rows = []
-    for name in sorted(MODELS):
-        net = build(name, num_classes=num_classes)
+    for name, arguments in [*((name, {}) for name in MODELS), *(VARIANTS if variants else [])]:
+        with torch.device("meta"):
+            net = build(name, num_classes=num_classes, **arguments)
         shape = tuple(int(size) for size in net.input_shape)  # type: ignore[union-attr]
         rows.append(
             {
                 "name": name,
+                "arguments": arguments,
                 "weights": count_weights(net),
                 "kernel_weights": count_weights(net, kernels_only=True),
                 "multiplies": count_multiplies(net, shape),

@@ -25,7 +25,7 @@ def count_multiplies(net: nn.Module, shape: tuple[int, ...]) -> int:
     """Multiplies of the convolutions and linear layers for one input.
 
     Args:
-        net: any module.
+        net: any module with weights; on the device "meta" nothing is computed, only counted.
         shape: of the input without the batch, e.g. (1, 96, 64).
 
     >>> count_multiplies(nn.Conv2d(1, 2, 3), (1, 5, 5))
@@ -44,7 +44,7 @@ def count_multiplies(net: nn.Module, shape: tuple[int, ...]) -> int:
     was_training = net.training
     try:
         with torch.inference_mode():
-            net.eval()(torch.zeros(1, *shape))
+            net.eval()(torch.zeros(1, *shape, device=next(net.parameters()).device))
     finally:
         net.train(was_training)
         for hook in hooks:
