@@ -11,7 +11,14 @@ import pytest
 import tiny_model
 
 from auricle import artifact as artifact_module
-from auricle.artifact import bundled_models, load_artifact, onnx_metadata, read_check, save_artifact
+from auricle.artifact import (
+    bundled_models,
+    load_artifact,
+    onnx_metadata,
+    read_check,
+    save_artifact,
+    saving,
+)
 
 
 def save_torch(path: Path, **fields: Any) -> artifact_module.Artifact:
@@ -162,7 +169,7 @@ def test_a_failed_save_leaves_the_old_model(tmp_path: Path, monkeypatch: pytest.
     def full_disk(artifact: object) -> str:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(artifact_module, "model_card", full_disk)
+    monkeypatch.setattr(saving, "model_card", full_disk)
     with pytest.raises(OSError, match="No space left"):
         save_torch(tmp_path / "m", licence="new")
     assert load_artifact(tmp_path / "m").licence == "old"

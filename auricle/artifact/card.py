@@ -10,7 +10,7 @@ def model_card(artifact: Any) -> str:
     rows = {
         "backend": artifact.backend,
         "architecture": artifact.architecture.get("name", "-"),
-        "input": ", ".join(f"{entry['kind']} at {entry['rate']} Hz" for entry in artifact.inputs),
+        "input": ", ".join(_input(entry) for entry in artifact.inputs),
         "window": f"{artifact.window / rate:g} s every {artifact.hop / rate:g} s, tail: {artifact.tail}",
         "labels": str(artifact.num_classes),
         "embedding": f"{artifact.embedding_size} values",
@@ -40,6 +40,13 @@ def model_card(artifact: Any) -> str:
     if artifact.attachments:
         lines += ["## Further files", "", *(f"- `{name}`" for name in artifact.attachments), ""]
     return "\n".join(lines)
+
+
+def _input(entry: dict[str, Any]) -> str:
+    text = f"{entry['kind']} at {entry['rate']} Hz"
+    if entry["kind"] == "embedding":
+        text += f", {entry['windows']} x {entry['size']} values, by the model in the folder embedder"
+    return text
 
 
 def _cell(value: Any) -> str:

@@ -1,6 +1,7 @@
 """What a model's description must be: every message names the field, what came and what was expected."""
 
 import dataclasses
+import re
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from auricle.features import FeatureConfig
 FORMAT = 1
 STATE_FILES = {"onnx": "model.onnx", "torch": "weights.safetensors", "tflite": "model.tflite"}
 OTHER_FILES = ("model.json", "check.safetensors", "README.md")
+EMBEDDER = "embedder"  # the sub-folder
 INPUT_KINDS = ("logmel", "waveform", "embedding")
 
 
@@ -59,7 +61,7 @@ def validate(artifact: Any) -> None:
         )
     plain = all(isinstance(name, str) and name == Path(name).name for name in artifact.attachments)
     expect(
-        plain and not set(artifact.attachments) & {*OTHER_FILES, *STATE_FILES.values()},
+        plain and not set(artifact.attachments) & {*OTHER_FILES, *STATE_FILES.values(), EMBEDDER},
         "attachments",
         "names of further files in the folder",
     )
@@ -77,6 +79,8 @@ def _validate_inputs(inputs: Any) -> None:
             )
         if not _is_count(entry.get("rate")):
             raise ValueError(f"{where}.rate': expected samples a second, got {entry.get('rate')!r}")
+        if entry["kind"] == "embedding":
+            _validate_embedding(entry, where, alone=len(inputs) == 1)
         if entry["kind"] != "logmel":
             continue
         features = entry.get("features")
@@ -91,6 +95,36 @@ def _validate_inputs(inputs: Any) -> None:
             raise ValueError(f"{where}.features': {error}") from error
         if config.rate != entry["rate"]:
             raise ValueError(f"{where}.rate': {entry['rate']} Hz, but its features are for {config.rate} Hz")
+
+
+def _validate_embedding(entry: dict[str, Any], where: str, *, alone: bool) -> None:
+    for name in ("windows", "size"):
+        if not _is_count(entry.get(name)):
+            raise ValueError(f"{where}.{name}': expected a positive integer, got {entry.get(name)!r}")
+    fingerprint = entry.get("fingerprint")
+    if not isinstance(fingerprint, str) or not re.fullmatch("[0-9a-f]{64}", fingerprint):
+        raise ValueError(f"{where}.fingerprint': expected a SHA-256 in hexadecimal, got {fingerprint!r}")
+    if not alone:
+        raise ValueError(f"{where}.kind': an embedding can only be the one input of a model so far")
+
+
+def validate_embedder(artifact: Any, embedder: Any) -> None:
+    """Refuse a model whose embedder does not give what it takes, with a ValueError that names the field."""
+    entry = artifact.inputs[0]
+    windows, size = entry["windows"], entry["size"]
+    if embedder.embedding_size != size:
+        raise ValueError(
+            f"field 'inputs[0].size': {size}, but the embedder gives {embedder.embedding_size} values"
+        )
+    if embedder.rate != entry["rate"]:
+        raise ValueError(
+            f"field 'inputs[0].rate': {entry['rate']} Hz, but the embedder takes {embedder.rate} Hz"
+        )
+    needed = embedder.window + (windows - 1) * embedder.hop
+    if artifact.window != needed:
+        raise ValueError(
+            f"field 'window': {artifact.window}, but {windows} windows of the embedder cover {needed} samples"
+        )
 
 
 def _is_count(value: Any) -> bool:

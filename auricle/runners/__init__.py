@@ -10,7 +10,7 @@ import numpy as np
 
 from auricle.runners.windows import clip_scores, window_starts
 
-BACKENDS = ("onnx", "torch")
+BACKENDS = ("onnx", "tflite", "torch")
 
 
 def load_runner(artifact: Any, *, threads: int | None = None, batch: int = 16, device: str = "cpu") -> Any:
@@ -39,10 +39,29 @@ def load_runner(artifact: Any, *, threads: int | None = None, batch: int = 16, d
         raise ValueError(f"batch is {batch}; expected at least 1")
     if threads is not None and threads < 1:
         raise ValueError(f"threads is {threads}; expected at least 1")
+    runner = _load(artifact, threads=threads, batch=batch, device=device)
+    if not artifact.embedder_windows:
+        return runner
+    from auricle.runners.composed import ComposedRunner
+
+    embedder = load_runner(
+        artifact.embedder,
+        threads=threads,
+        batch=batch,
+        device=device if artifact.embedder.backend == "torch" else "cpu",
+    )
+    return ComposedRunner(artifact, embedder, runner.run_input, batch=batch)
+
+
+def _load(artifact: Any, *, threads: int | None, batch: int, device: str) -> Any:
     if artifact.backend == "onnx":
         from auricle.runners.onnx import OnnxRunner
 
         return OnnxRunner(artifact, threads=threads, batch=batch, device=device)
+    if artifact.backend == "tflite":
+        from auricle.runners.tflite import TfliteRunner
+
+        return TfliteRunner(artifact, threads=threads, batch=batch, device=device)
     if artifact.backend == "torch":
         try:
             from auricle.runners.torch import TorchRunner

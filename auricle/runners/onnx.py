@@ -30,6 +30,10 @@ class OnnxRunner:
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         # With every shape known, the session plans its memory once.
         options.add_free_dimension_override_by_name("batch", batch)
+        # A model on embeddings has a graph of its own input: what comes before is its embedder's.
+        windows = artifact.embedder_windows
+        self._input = "embeddings" if windows else "waveform"
+        shape = (windows, artifact.inputs[0]["size"]) if windows else (artifact.window,)
         options.add_free_dimension_override_by_name("samples", artifact.window)
         try:
             self._session = onnxruntime.InferenceSession(
@@ -39,10 +43,10 @@ class OnnxRunner:
             raise ValueError(f"{artifact.state_path}: onnxruntime cannot load it: {error}") from error
         self._check_graph()
         self._binding = self._session.io_binding()
-        self._waveforms = np.zeros((batch, artifact.window), np.float32)
+        self._x = np.zeros((batch, *shape), np.float32)
         self._logits = np.zeros((batch, artifact.num_classes), np.float32)
         self._embeddings = np.zeros((batch, artifact.embedding_size), np.float32)
-        self._bind("waveform", self._waveforms, self._binding.bind_input)
+        self._bind(self._input, self._x, self._binding.bind_input)
         self._bind("logits", self._logits, self._binding.bind_output)
         self._bind("embedding", self._embeddings, self._binding.bind_output)
 
@@ -51,13 +55,17 @@ class OnnxRunner:
         window = self.artifact.window
         if waveforms_BN.ndim != 2 or waveforms_BN.shape[1] != window:
             raise ValueError(f"expected waveforms (B, {window}), got {waveforms_BN.shape}")
-        count = len(waveforms_BN)
+        return self.run_input(waveforms_BN)
+
+    def run_input(self, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """What the graph takes, (B, ...) float32: as `run`, of a model that takes embeddings (B, T, D)."""
+        count = len(x)
         logits_BK = np.empty((count, self._logits.shape[1]), np.float32)
         embeddings_BE = np.empty((count, self._embeddings.shape[1]), np.float32)
         for start in range(0, count, self.batch):
             stop = min(start + self.batch, count)
-            self._waveforms[: stop - start] = waveforms_BN[start:stop]
-            self._waveforms[stop - start :] = 0
+            self._x[: stop - start] = x[start:stop]
+            self._x[stop - start :] = 0
             self._session.run_with_iobinding(self._binding)
             logits_BK[start:stop] = self._logits[: stop - start]
             embeddings_BE[start:stop] = self._embeddings[: stop - start]
@@ -68,10 +76,10 @@ class OnnxRunner:
 
     def _check_graph(self) -> None:
         names = ([i.name for i in self._session.get_inputs()], [o.name for o in self._session.get_outputs()])
-        if names[0] != ["waveform"] or not {"logits", "embedding"} <= set(names[1]):
+        if names[0] != [self._input] or not {"logits", "embedding"} <= set(names[1]):
             raise ValueError(
-                f"{self.artifact.state_path}: expected a graph waveform -> logits, embedding; got "
-                f"{', '.join(names[0])} -> {', '.join(names[1])}"
+                f"{self.artifact.state_path}: expected a graph {self._input} -> logits, embedding; "
+                f"got {', '.join(names[0])} -> {', '.join(names[1])}"
             )
         expected = {"logits": self.artifact.num_classes, "embedding": self.artifact.embedding_size}
         for output in self._session.get_outputs():

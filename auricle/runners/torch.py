@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from auricle.frontend import LogMel
-from auricle.models import build as build_net
+from auricle.models import build as make_net
 
 
 class TorchRunner:
@@ -31,21 +31,26 @@ class TorchRunner:
         if threads is not None:
             torch.set_num_threads(threads)  # of the whole process: torch knows no other
         self._precision = torch.bfloat16 if precision == "bfloat16" else None
-        self._model = WaveformModel(*build(artifact)).eval().to(self._device)
+        parts = (nn.Identity(), build_net(artifact)) if artifact.embedder_windows else build(artifact)
+        self._model = WaveformModel(*parts).eval().to(self._device)
 
-    @torch.inference_mode()
     def run(self, waveforms_BN: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """(B, window) float32 -> logits (B, K) and embeddings (B, E), float32, for any B."""
         window = self.artifact.window
         if waveforms_BN.ndim != 2 or waveforms_BN.shape[1] != window:
             raise ValueError(f"expected waveforms (B, {window}), got {waveforms_BN.shape}")
-        count = len(waveforms_BN)
+        return self.run_input(waveforms_BN)
+
+    @torch.inference_mode()
+    def run_input(self, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """What the model takes, (B, ...) float32: as `run`, of a model that takes embeddings (B, T, D)."""
+        count = len(x)
         logits_BK = np.empty((count, self.artifact.num_classes), np.float32)
         embeddings_BE = np.empty((count, self.artifact.embedding_size), np.float32)
         for start in range(0, count, self.batch):
             stop = min(start + self.batch, count)
-            padded = np.zeros((self.batch, window), np.float32)
-            padded[: stop - start] = waveforms_BN[start:stop]
+            padded = np.zeros((self.batch, *x.shape[1:]), np.float32)
+            padded[: stop - start] = x[start:stop]
             lower = self._precision
             autocast = torch.autocast(self._device.type, dtype=lower) if lower else nullcontext()
             with autocast:
@@ -95,14 +100,31 @@ def build(artifact: Any, *, method: str = "fft") -> tuple[nn.Module, nn.Module]:
         method: how the front end computes, see `LogMel`.
 
     Raises:
+        ValueError: unknown architecture or arguments, weights that do not fit them, or a net whose input is
+            not made from one waveform.
+    """
+    net = build_net(artifact)
+    if net.input_kind == "logmel":
+        return LogMel(artifact.features, method=method).eval(), net
+    if net.input_kind == "waveform":
+        return nn.Identity(), net
+    raise ValueError(
+        f"{_where(artifact)}: {artifact.architecture['name']} takes {net.input_kind!r}, which is not made "
+        "from one waveform"
+    )
+
+
+def build_net(artifact: Any) -> nn.Module:
+    """The net of a torch artifact, without what comes before it, in evaluation mode, with its weights.
+
+    Raises:
         ValueError: unknown architecture or arguments, or weights that do not fit them.
     """
     name, arguments = artifact.architecture.get("name"), artifact.architecture.get("arguments", {})
-    where = f"{artifact.path}/model.json: field 'architecture'"
     try:
-        net = build_net(name, **arguments)
+        net = make_net(name, **arguments)
     except ValueError as error:
-        raise ValueError(f"{where}: {error}") from error
+        raise ValueError(f"{_where(artifact)}: {error}") from error
     weights = {key: torch.from_numpy(array) for key, array in artifact.read_weights().items()}
     try:
         net.load_state_dict(weights)
@@ -110,11 +132,17 @@ def build(artifact: Any, *, method: str = "fft") -> tuple[nn.Module, nn.Module]:
         raise ValueError(f"{artifact.state_path}: weights do not fit {name}({arguments}): {error}") from error
     if net.num_classes != artifact.num_classes or net.embedding_size != artifact.embedding_size:
         raise ValueError(
-            f"{where}: the net gives {net.num_classes} logits and embeddings of {net.embedding_size}, but "
-            f"model.json has {artifact.num_classes} labels and embeddings of {artifact.embedding_size}"
+            f"{_where(artifact)}: the net gives {net.num_classes} logits and embeddings of "
+            f"{net.embedding_size}, but model.json has {artifact.num_classes} labels and embeddings of "
+            f"{artifact.embedding_size}"
         )
-    if net.input_kind == "logmel":
-        return LogMel(artifact.features, method=method).eval(), net.eval()
-    if net.input_kind == "waveform":
-        return nn.Identity(), net.eval()
-    raise ValueError(f"{where}: {name} takes {net.input_kind!r}, which is not made from one waveform")
+    if (net.input_kind == "embedding") != (artifact.inputs[0]["kind"] == "embedding"):
+        raise ValueError(
+            f"{_where(artifact)}: {name} takes {net.input_kind!r}, but field 'inputs' says "
+            f"{artifact.inputs[0]['kind']!r}"
+        )
+    return net.eval()
+
+
+def _where(artifact: Any) -> str:
+    return f"{artifact.path}/model.json: field 'architecture'"
