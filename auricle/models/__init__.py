@@ -9,7 +9,9 @@ from auricle.models.alexnet import AlexNet
 from auricle.models.compact import Compact
 from auricle.models.fully_connected import FullyConnected
 from auricle.models.inception_v3 import InceptionV3
+from auricle.models.multi_attention import MultiAttention
 from auricle.models.resnet50 import ResNet50
+from auricle.models.single_attention import SingleAttention
 from auricle.models.size import count_multiplies, count_weights, source_of
 from auricle.models.vgg import VGG
 from auricle.models.vggish import VGGish
@@ -22,6 +24,8 @@ MODELS: dict[str, type[nn.Module]] = {
     "inception_v3": InceptionV3,
     "resnet50": ResNet50,
     "vggish": VGGish,
+    "single_attention": SingleAttention,
+    "multi_attention": MultiAttention,
 }
 VARIANTS: list[tuple[str, dict[str, Any]]] = [  # that the papers tried beside their main systems
     ("fully_connected", {"input_shape": (1, 20, 64)}),

@@ -37,7 +37,7 @@ def count_multiplies(net: nn.Module, shape: tuple[int, ...]) -> int:
         nonlocal total
         weight = module.weight
         assert isinstance(weight, torch.Tensor)
-        total += output[0].numel() * weight[0].numel()
+        total += output.numel() * weight[0].numel()  # of one input, which may be several windows
 
     layers = [m for m in net.modules() if isinstance(m, (nn.Conv1d, nn.Conv2d, nn.Linear))]
     hooks = [layer.register_forward_hook(add) for layer in layers]

@@ -1,0 +1,87 @@
+"""Attention over time, the module that single_attention and multi_attention share.
+
+Source: Kong et al., "Audio Set classification with attention model: a probabilistic perspective", ICASSP
+2018, https://arxiv.org/abs/1711.00927.
+
+Shape letters: B clips, T windows of a clip, D features of a window, K classes.
+"""
+
+from torch import Tensor, nn
+
+SQUASHES = ("sigmoid", "softmax")
+SMALLEST = 1e-7  # of an attention weight before it is normalised: no class ignores all of a clip
+
+
+class AttentionPool(nn.Module):
+    """Per class, the mean over time of a classifier's probabilities, weighted by an attention of its own.
+
+    Args:
+        size: D.
+        num_classes: K.
+        squash: what bounds the attention: "sigmoid" each by itself, "softmax" over the classes.
+
+    Shapes:
+        forward: (B, T, D) -> (B, K) probabilities, float32 whatever the layers compute in.
+
+    >>> import torch
+    >>> AttentionPool(4, 3)(torch.zeros(2, 10, 4)).shape
+    torch.Size([2, 3])
+    """
+
+    def __init__(self, size: int, num_classes: int, *, squash: str = "sigmoid"):
+        super().__init__()
+        if squash not in SQUASHES:
+            raise ValueError(f"squash is {squash!r}; known: {', '.join(SQUASHES)}")
+        self.squash = squash
+        self.classify = nn.Linear(size, num_classes)
+        self.attend = nn.Linear(size, num_classes)
+
+    def forward(self, features_BTD: Tensor) -> Tensor:
+        """See the class."""
+        probability_BTK = self.classify(features_BTD).float().sigmoid()
+        attention_BTK = self.attend(features_BTD).float()
+        squashed = attention_BTK.sigmoid() if self.squash == "sigmoid" else attention_BTK.softmax(2)
+        weight_BTK = squashed.clamp(SMALLEST, 1 - SMALLEST)
+        return (weight_BTK / weight_BTK.sum(1, keepdim=True) * probability_BTK).sum(1)
+
+
+class WindowLayer(nn.Module):
+    """A fully connected layer on each window: linear, batch norm, ReLU, dropout."""
+
+    def __init__(self, size_in: int, units: int, *, dropout: float):
+        super().__init__()
+        self.linear = nn.Linear(size_in, units, bias=False)
+        self.norm = nn.BatchNorm1d(units)
+        self.dropout = nn.Dropout(dropout)
+
+    def forward(self, features_BTD: Tensor) -> Tensor:
+        """(B, T, D) -> (B, T, units)."""
+        flat = self.norm(self.linear(features_BTD.flatten(0, 1)))
+        return self.dropout(flat.relu()).unflatten(0, features_BTD.shape[:2])
+
+
+def scaled_embeddings(embedding_BTD: Tensor, size: int, *, quantised: bool) -> Tensor:
+    """Embeddings as the layers take them, refused where they are not (B, T, size).
+
+    Args:
+        embedding_BTD: (B, T, D).
+        size: the D that is expected.
+        quantised: values are VGGish's 0..255 and become (value - 128) / 128.
+
+    >>> import torch
+    >>> scaled_embeddings(torch.full((1, 1, 2), 192), 2, quantised=True)
+    tensor([[[0.5000, 0.5000]]])
+    """
+    if embedding_BTD.ndim != 3 or embedding_BTD.shape[2] != size or not embedding_BTD.shape[1]:
+        raise ValueError(f"expected embeddings (B, T, {size}), got {tuple(embedding_BTD.shape)}")
+    return (embedding_BTD.float() - 128) / 128 if quantised else embedding_BTD
+
+
+def as_logit(probability: Tensor) -> Tensor:
+    """The logit of probabilities, in float32, none further from 0 than 13.8.
+
+    >>> import torch
+    >>> as_logit(torch.tensor([0.5]))
+    tensor([0.])
+    """
+    return probability.float().clamp(1e-6, 1 - 1e-6).logit()
