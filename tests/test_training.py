@@ -278,11 +278,12 @@ def test_the_loader_thread_gives_what_reading_gives(corpus: Path) -> None:
         data, clips, make_sampler(data, clips, config), samples=4402, label_set="labels", steps=range(2, 5)
     ) as batches:
         for step in range(2, 5):
-            waveform, targets = batches.next()
-            again = batches.read(step)
-            assert torch.equal(waveform, again[0]) and torch.equal(targets, again[1])
-            assert waveform.shape == (6, 4402) and waveform.dtype == torch.int16
-            assert targets.sum(0).tolist() == [2, 2, 2], "every class equally often"
+            batch, again = batches.next(), batches.read(step)
+            assert all(torch.equal(one, other) for one, other in zip(batch, again, strict=True))
+            assert batch.inputs.shape == (6, 4402) and batch.inputs.dtype == torch.int16
+            drawn = clips[make_sampler(data, clips, config).draw(step)[0]]
+            assert np.array_equal(batch.targets(3).numpy(), data.targets(drawn))
+            assert batch.targets(3).sum(0).tolist() == [2, 2, 2], "every class equally often"
 
 
 def test_an_error_in_the_loader_thread_reaches_the_loop(corpus: Path) -> None:

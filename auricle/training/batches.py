@@ -1,9 +1,15 @@
-"""Batches for the training loop, read from the pack by a thread while the network computes."""
+"""Batches for the training loop, read from the pack by a thread while the network computes.
+
+Targets stay pairs of row and column until they are on the device: a batch of 128 patches with 30,871 labels
+is 16 MB of zeros, which a thread would write, a GPU fetch and the next step throw away.
+
+Shape letters: B patches, N samples, T windows, D values of an embedding, K classes, P pairs.
+"""
 
 import queue
 import threading
 from types import TracebackType
-from typing import Self
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 import torch
@@ -15,16 +21,42 @@ from auricle.shards import Pack
 AHEAD = 4  # batches that wait ready
 
 
+class Batch(NamedTuple):
+    """What one step needs from the pack.
+
+    Args:
+        inputs: (B, N) int16 waveform, or (B, T, D) float16 embeddings.
+        rows: (P,) int64, patch of each target that is not 0.
+        columns: (P,) int64, its class.
+        values: (P,) float32, the target.
+    """
+
+    inputs: Tensor
+    rows: Tensor
+    columns: Tensor
+    values: Tensor
+
+    def to(self, device: torch.device) -> "Batch":
+        """The same on another device, without waiting for it."""
+        return Batch(*(part.to(device, non_blocking=True) for part in self))
+
+    def targets(self, num_classes: int) -> Tensor:
+        """(B, K) float32, where the pairs are."""
+        dense_BK = torch.zeros(len(self.inputs), num_classes, device=self.values.device)
+        return dense_BK.index_put_((self.rows, self.columns), self.values)
+
+
 class Batches:
-    """Yields (waveform (B, N) int16, targets (B, K) float32) of one step after the other.
+    """Yields the `Batch` of one step after the other.
 
     Args:
         pack: where the audio is.
         clips: (M,) the pack's clips that the sampler's numbers stand for.
-        sampler: draws what comes at a step.
-        samples: N, length of what is read; shorter clips are padded with zeros.
+        sampler: draws what comes at a step: places in samples, or in windows of embeddings.
+        samples: N, length of what is read; shorter clips are padded with zeros. With embeddings it is T.
         label_set: which labels.
         steps: the steps to yield, in order.
+        embeddings: read these of the pack (`Pack.embeddings`) in place of the audio.
         pin: keep the tensors where a GPU can fetch them.
     """
 
@@ -37,11 +69,13 @@ class Batches:
         samples: int,
         label_set: str,
         steps: range,
+        embeddings: Any = None,
         pin: bool = False,
     ):
         self._pack, self._clips, self._sampler, self._samples = pack, clips, sampler, samples
         self._label_set, self._steps, self._pin = label_set, steps, pin
-        self._ready: queue.Queue[tuple[Tensor, Tensor] | BaseException] = queue.Queue(AHEAD)
+        self._embeddings = embeddings
+        self._ready: queue.Queue[Batch | BaseException] = queue.Queue(AHEAD)
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._work, name="batches", daemon=True)
 
@@ -55,20 +89,24 @@ class Batches:
         self._stop.set()
         self._thread.join()
 
-    def next(self) -> tuple[Tensor, Tensor]:
+    def next(self) -> Batch:
         """The batch of the next step; what went wrong in the thread is raised here."""
         item = self._ready.get()
         if isinstance(item, BaseException):
             raise item
         return item
 
-    def read(self, step: int) -> tuple[Tensor, Tensor]:
+    def read(self, step: int) -> Batch:
         """The batch of any step."""
         drawn, offsets = self._sampler.draw(step)
         clips = self._clips[drawn]
-        waveform = torch.from_numpy(self._pack.patches(clips, offsets, self._samples))
-        targets = torch.from_numpy(self._pack.targets(clips, self._label_set, soft=True))
-        return (waveform.pin_memory(), targets.pin_memory()) if self._pin else (waveform, targets)
+        if self._embeddings is None:
+            inputs = self._pack.patches(clips, offsets, self._samples)
+        else:
+            inputs = embedding_windows(self._embeddings, clips, offsets, self._samples)
+        pairs = self._pack.target_pairs(clips, self._label_set, soft=True)
+        batch = Batch(*(torch.from_numpy(part) for part in (inputs, *pairs)))
+        return Batch(*(part.pin_memory() for part in batch)) if self._pin else batch
 
     def _work(self) -> None:
         try:
@@ -79,9 +117,26 @@ class Batches:
         except BaseException as error:  # noqa: BLE001 - raised again where the batch is awaited
             self._put(error)
 
-    def _put(self, item: tuple[Tensor, Tensor] | BaseException) -> None:
+    def _put(self, item: Batch | BaseException) -> None:
         while not self._stop.is_set():
             try:
                 return self._ready.put(item, timeout=0.1)
             except queue.Full:
                 continue
+
+
+def embedding_windows(embeddings: Any, clips: np.ndarray, offsets: np.ndarray, count: int) -> np.ndarray:
+    """(B, T, D) float16: `count` windows of each of B clips from window `offsets` on, then zeros.
+
+    >>> from types import SimpleNamespace
+    >>> values = np.array([[0.0], [1.0], [2.0]], np.float16)
+    >>> of_two_clips = SimpleNamespace(values=values, indptr=np.array([0, 1, 3]))
+    >>> embedding_windows(of_two_clips, np.array([0, 1]), np.array([0, 0]), 2)[..., 0].tolist()
+    [[0.0, 0.0], [1.0, 2.0]]
+    """
+    place = offsets[:, None] + np.arange(count)
+    starts, ends = embeddings.indptr[clips], embeddings.indptr[clips + 1]
+    rows = starts[:, None] + place
+    out = embeddings.values[np.minimum(rows, len(embeddings.values) - 1)]
+    out[rows >= ends[:, None]] = 0
+    return out

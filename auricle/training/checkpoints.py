@@ -75,6 +75,8 @@ def open_run(run: Path, config: TrainConfig, pack: Pack, *, resume: bool) -> Non
         found = json.loads(kept.read_text())
     except ValueError as error:
         raise ValueError(f"{kept}: damaged ({error}); delete the folder and train again") from error
+    # A setting that was not known yet when the run began was at what is its default now.
+    found = json.loads(json.dumps(TrainConfig(data=config.data, steps=1).as_dict())) | found
     names = sorted((set(found) | set(wanted)) - set(MACHINE_FIELDS))
     differing = [name for name in names if found.get(name) != wanted.get(name)]
     if differing:

@@ -19,15 +19,19 @@ CHOICES = {
     "balance": BALANCES,
     "precision": ("auto", "bfloat16", "float32"),
     "tail": ("drop", "align"),
+    "unlabelled": ("keep", "drop"),
 }
 INFINITY = float("inf")
 RANGES = dict.fromkeys(("window", "hop", "batch", "steps", "threads"), (1, INFINITY))
+RANGES |= dict.fromkeys(("embedding_windows", "accumulate"), (1, INFINITY))
 RANGES |= dict.fromkeys(("log_every", "validate_every", "checkpoint_every"), (1, INFINITY))
 RANGES |= dict.fromkeys(("validation_fraction", "average"), (0, 1))
 RANGES |= dict.fromkeys(("weight_decay", "warmup_steps", "gain_decibels", "speed_spread"), (0, INFINITY))
-RANGES |= dict.fromkeys(("mask_frames", "mask_bands", "drop_at", "seed"), (0, INFINITY))
+RANGES |= dict.fromkeys(("mask_frames", "mask_bands", "drop_at", "seed", "validation_clips"), (0, INFINITY))
 POSITIVE = ("epochs", "learning_rate", "clip_norm")
-MACHINE_FIELDS = ("data", "device", "threads", "checkpoint_every")  # a resumed run may have others
+MAPPINGS = ("model_arguments", "where", "init_prefix")
+MACHINE_FIELDS = ("data", "device", "threads", "compile", "checkpoint_every")  # a resumed run may have others
+WAVEFORM_CHANGES = ("mixing", "gain_decibels", "speed_spread", "mask_frames", "mask_bands")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,25 +50,40 @@ class TrainConfig:
     model_arguments: dict[str, Any] = field(default_factory=dict)  # num_classes comes from the label set
     features: FeatureConfig = field(default_factory=FeatureConfig)
     window: int = 32000  # samples of a patch, in training and at use
-    hop: int = 32000  # samples from one window to the next, at use
+    hop: int = 32000  # samples from one window to the next: at use, and on the grid of balance="patches"
     tail: str = "align"  # what happens to an incomplete last window
+    embeddings: str = (
+        ""  # an embedding set of the pack, for models that take embeddings; it says window and hop
+    )
+    embedding_windows: int = 1  # of an example
+    embedder: str = ""  # the model that made them; "" is the one the set names
+    init_from: str = ""  # a model whose weights of equal name and shape are taken
+    init_prefix: dict[str, str] = field(default_factory=dict)  # how names there begin -> how they begin here
 
     label_set: str = "labels"
     train_splits: tuple[str, ...] | None = None  # None: all that are not for validation
     validation_splits: tuple[str, ...] = ()
     validation_fraction: float = 0.1  # of the groups, where no split is named; 0 for none
     where: dict[str, tuple[str, ...]] = field(default_factory=dict)  # attribute -> values let through
+    train_subset: str = ""  # a subset of the pack
+    validation_subset: str = ""
+    validation_clips: int = 5000  # at most, drawn by the seed; 0 for all
+    train_fraction: float = (
+        1.0  # of the groups; the same groups whatever the seed, a smaller share in a larger
+    )
+    unlabelled: str = "keep"  # training clips without a label: "keep" as examples of nothing, or "drop"
 
     epochs: float | None = None  # how long: this many times every clip ...
     steps: int | None = None  # ... or this many batches; one of the two
     batch: int = 64  # patches
+    accumulate: int = 1  # parts that a batch goes through the network in: less memory, the same gradient
     optimizer: str = "adamw"
     learning_rate: float = 2e-3
     weight_decay: float = 0.02  # of matrices and kernels only
     schedule: str = "cosine"  # to zero; "step": a tenth from `drop_at` on
     warmup_steps: int = 200
     drop_at: float = 13 / 17  # share of the steps (Hershey et al. 2017, section 4.1)
-    clip_norm: float = 5.0  # of the gradient
+    clip_norm: float | None = 5.0  # of the gradient; None leaves it as it is
     average: float = 0.999  # decay of the running average of the weights, which is what is kept; 0 for none
 
     balance: str = "clips"
@@ -75,6 +94,7 @@ class TrainConfig:
     mask_bands: int = 0
 
     precision: str = "auto"  # bfloat16 where the processor or GPU is fast at it
+    compile: bool = False  # by torch.compile, on a GPU
     seed: int = 0
     device: str = "auto"
     threads: int | None = None  # None: as torch has it
@@ -99,8 +119,23 @@ class TrainConfig:
             value = getattr(self, name)
             if value is not None and not 0 < value < INFINITY:
                 raise ValueError(f"{name} is {value}; expected a number above 0")
-        if self.window < self.features.window:
+        if not 0 < self.train_fraction <= 1:
+            raise ValueError(f"train_fraction is {self.train_fraction}; expected above 0, at most 1")
+        if self.accumulate > self.batch:
+            raise ValueError(f"accumulate is {self.accumulate}, more parts than the {self.batch} of a batch")
+        if self.embeddings:
+            self._refuse_waveform_changes()
+        elif self.window < self.features.window:
             raise ValueError(f"window is {self.window} samples, fewer than a frame's {self.features.window}")
+
+    def _refuse_waveform_changes(self) -> None:
+        for name in WAVEFORM_CHANGES:
+            if (value := getattr(self, name)) not in (0, "none"):
+                raise ValueError(
+                    f"{name} is {value}, which changes waveforms, but stored embeddings "
+                    f"({self.embeddings!r}) are of waveforms as they were; set {name} to "
+                    f"{'none' if name == 'mixing' else 0}, or train on the waveforms"
+                )
 
     def as_dict(self) -> dict[str, Any]:
         """As JSON can hold it."""
@@ -126,7 +161,7 @@ def configure(config: TrainConfig, settings: Mapping[str, str]) -> TrainConfig:
     fields = {item.name: getattr(config, item.name) for item in dataclasses.fields(config)}
     for key, text in settings.items():
         name, _, inner = key.partition(".")
-        if name not in fields or (inner and name not in ("features", "model_arguments", "where")):
+        if name not in fields or (inner and name not in ("features", *MAPPINGS)):
             raise ValueError(f"unknown setting {key!r}; known: {', '.join(sorted(fields))}")
         try:
             value = yaml.safe_load(text)
@@ -153,6 +188,10 @@ def _fit(name: str, value: Any) -> Any:
             return FeatureConfig(**value)
         if name == "where" and not isinstance(value, dict):
             raise ValueError("expected a mapping, say {licence: [CC0, CC-BY]}")
+        if name == "init_prefix":
+            return {str(key or ""): str(inner or "") for key, inner in dict(value).items()}
+        if kind is bool and not isinstance(value, bool):
+            raise ValueError("expected true or false")
         if name == "where":
             return {key: _names(names) for key, names in value.items()}
         if name in ("train_splits", "validation_splits"):

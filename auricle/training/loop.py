@@ -4,11 +4,8 @@ Nothing random is kept between steps: what a step draws is a function of (seed, 
 was killed and resumed ends, on a CPU, with the same weights bit for bit as one that was not.
 """
 
-import copy
 import math
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -16,33 +13,22 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from auricle.augment import mix, random_gain, random_masks, random_speed, source_samples
-from auricle.evaluation import score_clips
-from auricle.frontend import LogMel
-from auricle.metrics.ranking import summarise
-from auricle.models import build
 from auricle.progress import Progress
 from auricle.sampling import PatchSampler, hash_uint64
 from auricle.shards import Pack
 from auricle.shards.layout import locked
-from auricle.training.batches import Batches
+from auricle.training.batches import Batch, Batches
 from auricle.training.checkpoints import load_checkpoint, open_run, save_checkpoint
 from auricle.training.config import TrainConfig
+from auricle.training.data import choose_clips, make_sampler
+from auricle.training.devices import pick_device, pick_dtype
 from auricle.training.log import RunLog
-from auricle.training.outcome import LiveRunner, save_model
+from auricle.training.outcome import LiveRunner, find_embedder, save_model
+from auricle.training.start import in_words, take_weights
+from auricle.training.state import State, as_saved, follow, make_state, restore
+from auricle.training.validation import validate
 
 MONITOR = "map"  # what makes a checkpoint the best
-
-
-@dataclass
-class State:
-    """All that changes from step to step."""
-
-    net: nn.Module
-    average: nn.Module  # running average of the net: validated and kept
-    optimizer: torch.optim.Optimizer
-    step: int = 0
-    best: float = -math.inf
-    loss: float = 0.0  # running mean
 
 
 def train(config: TrainConfig, out: str | Path, *, resume: bool = False, quiet: bool = False) -> Path:
@@ -69,22 +55,29 @@ def train(config: TrainConfig, out: str | Path, *, resume: bool = False, quiet: 
     device = pick_device(config.device)
     if config.threads is not None:
         torch.set_num_threads(config.threads)
+    embeddings = pack.embeddings(config.embeddings) if config.embeddings else None
     train_clips, validation_clips = choose_clips(pack, config)
-    sampler = make_sampler(pack, train_clips, config)
+    sampler = make_sampler(pack, train_clips, config, embeddings)
     steps = config.steps or max(1, round(float(config.epochs or 0) * sampler.epoch_size / config.batch))
     labels = pack.label_names(config.label_set)
     if not labels:
         raise ValueError(
             f"{config.data}: label set {config.label_set!r} has no label, so there is nothing to learn"
         )
-    state = make_state(config, len(labels), device)
-    live = LiveRunner(config, pack, state.average, device, pick_dtype(config.precision, device))
+    state = make_state(config, len(labels), device, embeddings)
+    dtype = pick_dtype(config.precision, device)
+    live = LiveRunner(config, pack, state.average, device, dtype, embeddings=embeddings)
+    if embeddings is not None:
+        find_embedder(config, embeddings)  # now, rather than when the first model is to be kept
     run.mkdir(parents=True, exist_ok=True)
     with locked(run):
         open_run(run, config, pack, resume=resume)
         saved = load_checkpoint(run)
         if saved is not None:
             restore(state, saved)
+        elif config.init_from:
+            state.start = take_weights(state.net, config)
+            state.average.load_state_dict(state.net.state_dict())
         if state.step < steps or not (run / "last").is_dir():
             run_steps(
                 state, steps, config, run, pack, sampler, (train_clips, validation_clips), live, quiet=quiet
@@ -105,13 +98,15 @@ def run_steps(
     quiet: bool,
 ) -> None:
     """The loop: from the state's step to the last; log, validation, models and checkpoints on the way."""
+    from_audio = source_samples(config.window, config.speed_spread)
     reading = Batches(
         pack,
         clips[0],
         sampler,
-        samples=source_samples(config.window, config.speed_spread),
+        samples=from_audio if live.embeddings is None else config.embedding_windows,
         label_set=config.label_set,
         steps=range(state.step, steps),
+        embeddings=live.embeddings,
         pin=live.device.type == "cuda",
     )
     progress = Progress(steps, "training", "steps", quiet=quiet)
@@ -121,62 +116,91 @@ def run_steps(
         counts = {"train_clips": len(clips[0]), "validation_clips": len(clips[1])}
         where = {"device": str(live.device), "dtype": str(live.dtype).removeprefix("torch.")}
         log.write(step=state.step, event="start", steps=steps, **counts, **where)
+        if state.start and not state.step:
+            progress.note(in_words(state.start))
+            log.write(step=0, event="init", **state.start)
+        loss = 0.0
         for step in range(state.step, steps):
             figures = update(state, batches.next(), learning_rate(config, step, steps), live, config)
-            if not math.isfinite(state.loss):
-                raise ValueError(
-                    f"{run}: the loss of step {step} is {state.loss}; lower learning_rate, or set "
-                    "precision=float32"
-                )
-            if is_due(state.step, config.log_every, steps):
-                log.write(step=state.step, loss=state.loss, **figures)
-            if len(clips[1]) and is_due(state.step, config.validate_every, steps):
+            logging, validating, saving = (
+                is_due(state.step, every, steps)
+                for every in (config.log_every, config.validate_every, config.checkpoint_every)
+            )
+            # On a GPU a figure is only looked at when it is needed: that waits for all that was sent there.
+            if logging or validating or saving or live.device.type == "cpu":
+                loss = state.loss.item()
+                if not math.isfinite(loss):
+                    raise ValueError(
+                        f"{run}: the loss of step {step} is {loss}; lower learning_rate, or set "
+                        "precision=float32"
+                    )
+            if logging:
+                log.write(step=state.step, loss=loss, **{name: float(figures[name]) for name in figures})
+            if len(clips[1]) and validating:
                 metrics = validate(live, pack, clips[1], config)
                 log.write(step=state.step, **{f"validation_{name}": value for name, value in metrics.items()})
                 shown = f"mAP {metrics['map']:.3f}, accuracy {metrics['accuracy']:.3f}"
-                progress.note(f"step {state.step}: loss {state.loss:.3f}, validation {shown}")
+                progress.note(f"step {state.step}: loss {loss:.3f}, validation {shown}")
                 if metrics[MONITOR] > state.best:
                     state.best = metrics[MONITOR]
-                    save_model(run / "best", config, pack, live, step=state.step, metrics=metrics)
-            if is_due(state.step, config.checkpoint_every, steps):
+                    save_model(run / "best", config, pack, live, state, metrics)
+            if saving:
                 save_checkpoint(run, as_saved(state))
-            progress.advance(note=f"loss {state.loss:.3f}")
-    save_model(run / "last", config, pack, live, step=state.step, metrics=metrics)
+            progress.advance(note=f"loss {loss:.3f}")
+    save_model(run / "last", config, pack, live, state, metrics)
 
 
 def update(
-    state: State,
-    batch: tuple[Tensor, Tensor],
-    rate: float,
-    live: LiveRunner,
-    config: TrainConfig,
-) -> dict[str, float]:
+    state: State, batch: Batch, rate: float, live: LiveRunner, config: TrainConfig
+) -> dict[str, float | Tensor]:
     """One step: batch to gradient to weights to their average. Returns figures for the log."""
-    step, device, dtype = state.step, live.device, live.dtype
+    step = state.step
     for group in state.optimizer.param_groups:
         group["lr"] = rate
-    generator = seed_step(config.seed, step, device)
-    waveform, targets = (part.to(device, non_blocking=True) for part in batch)
-    logmel, targets = augment(waveform, targets, generator, live.frontend, config)
+    generator = seed_step(config.seed, step, live.device)
+    batch = batch.to(live.device)
+    inputs, targets = batch.inputs, batch.targets(len(live.artifact.labels))
+    if live.embeddings is None:
+        inputs, targets = augment(inputs, targets, generator, live.frontend, config)
 
     state.net.train()
-    with torch.autocast(device.type, dtype, enabled=dtype != torch.float32):
-        logits = state.net(logmel)
-    loss = functional.binary_cross_entropy_with_logits(logits.float(), targets, reduction="sum") / len(
-        targets
-    )
     state.optimizer.zero_grad()
-    loss.backward()
-    norm = nn.utils.clip_grad_norm_(state.net.parameters(), config.clip_norm)
+    loss = torch.zeros((), device=live.device)
+    for some, wanted in zip(inputs.chunk(config.accumulate), targets.chunk(config.accumulate), strict=True):
+        part = summed_loss(state, some.float(), wanted, live) / len(targets)
+        part.backward()
+        loss += part.detach()
+    parameters = list(state.net.parameters())
+    if config.clip_norm is None:
+        norm = nn.utils.get_total_norm([p.grad for p in parameters if p.grad is not None])
+    else:
+        norm = nn.utils.clip_grad_norm_(parameters, config.clip_norm)
     state.optimizer.step()
     state.step = step + 1
-    follow(state.average, state.net, decay=min(config.average, (1 + step) / (10 + step)))
-    state.loss += (loss.item() - state.loss) / min(step + 1, 50)
-    return {"learning_rate": rate, "gradient_norm": norm.item()}
+    if state.average is not state.net:
+        follow(state.average, state.net, decay=min(config.average, (1 + step) / (10 + step)))
+    state.loss += (loss.double() - state.loss) / min(step + 1, 50)
+    return {"learning_rate": rate, "gradient_norm": norm}
+
+
+def summed_loss(state: State, inputs: Tensor, targets_BK: Tensor, live: LiveRunner) -> Tensor:
+    """Sigmoid cross-entropy summed over classes and patches; of several predictions, the mean of theirs."""
+    with torch.autocast(live.device.type, live.dtype, enabled=live.dtype != torch.float32):
+        predicted = state.predict(inputs)
+    several = predicted if isinstance(predicted, (list, tuple)) else [predicted]
+    losses = [
+        functional.binary_cross_entropy_with_logits(logits.float(), targets_BK, reduction="sum")
+        for logits in several
+    ]
+    return losses[0] if len(losses) == 1 else torch.stack(losses).mean()
 
 
 def augment(
-    waveform_BN: Tensor, targets_BK: Tensor, generator: torch.Generator, frontend: LogMel, config: TrainConfig
+    waveform_BN: Tensor,
+    targets_BK: Tensor,
+    generator: torch.Generator,
+    frontend: nn.Module,
+    config: TrainConfig,
 ) -> tuple[Tensor, Tensor]:
     """From stored PCM to what the network sees: speed, mixing and gain, the front end, masks."""
     waveform_BN = waveform_BN.float() / 32768
@@ -188,98 +212,6 @@ def augment(
     if config.mask_frames or config.mask_bands:
         logmel = random_masks(logmel, generator, frames=config.mask_frames, bands=config.mask_bands)
     return logmel, targets_BK
-
-
-def choose_clips(pack: Pack, config: TrainConfig) -> tuple[np.ndarray, np.ndarray]:
-    """The pack's clips to train on and to validate on; no group is in both."""
-    allowed = pack.select(None, config.where)
-    held = np.zeros(len(pack), bool)
-    if config.validation_splits:
-        held[pack.select(config.validation_splits)] = True
-    elif config.validation_fraction:
-        chosen = pack.select(config.train_splits)
-        groups, of_clip = np.unique(pack.groups[chosen].astype(str), return_inverse=True)
-        order = np.argsort(hash_uint64(config.seed, np.arange(len(groups)), 5))
-        held_groups = order[: round(config.validation_fraction * len(groups))]
-        held[chosen[np.isin(of_clip, held_groups)]] = True
-    validation = allowed[held[allowed]]
-    candidates = np.intersect1d(allowed, pack.select(config.train_splits))
-    train_clips = candidates[~held[candidates]]
-    if not len(train_clips):
-        raise ValueError(
-            f"{config.data}: no clip left to train on with train_splits={config.train_splits}, "
-            f"validation_splits={config.validation_splits}, where={config.where}"
-        )
-    return train_clips, validation
-
-
-def make_sampler(pack: Pack, clips: np.ndarray, config: TrainConfig) -> PatchSampler:
-    """Over the chosen clips, numbered from 0; trailing digital silence is not drawn from."""
-    label_clips = None
-    if config.balance == "classes":
-        targets = pack.targets(clips, config.label_set) > 0
-        label_clips = (np.concatenate([[0], np.cumsum(targets.sum(0))]), np.nonzero(targets.T)[1])
-    return PatchSampler(
-        pack.audible[clips],
-        patch=source_samples(config.window, config.speed_spread),
-        batch=config.batch,
-        seed=config.seed,
-        balance=config.balance,
-        label_clips=label_clips,
-    )
-
-
-def make_state(config: TrainConfig, num_classes: int, device: torch.device) -> State:
-    """A fresh net, its average and the optimizer; the same seed gives the same net."""
-    torch.manual_seed(config.seed)
-    net = build(config.model, num_classes=num_classes, **config.model_arguments)
-    net = net.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-    average = copy.deepcopy(net).requires_grad_(False).eval()
-    groups = [
-        {"params": [p for p in net.parameters() if p.ndim > 1], "weight_decay": config.weight_decay},
-        {"params": [p for p in net.parameters() if p.ndim <= 1], "weight_decay": 0.0},
-    ]
-    kind = {"adamw": torch.optim.AdamW, "adam": torch.optim.Adam}[config.optimizer]
-    return State(net, average, kind(groups, lr=config.learning_rate, fused=True))
-
-
-def as_saved(state: State) -> dict[str, Any]:
-    """The state as a checkpoint holds it."""
-    return {
-        "net": state.net.state_dict(),
-        "average": state.average.state_dict(),
-        "optimizer": state.optimizer.state_dict(),
-        "step": state.step,
-        "best": state.best,
-        "loss": state.loss,
-    }
-
-
-def restore(state: State, saved: dict[str, Any]) -> None:
-    """Put a checkpoint back."""
-    state.net.load_state_dict(saved["net"])
-    state.average.load_state_dict(saved["average"])
-    state.optimizer.load_state_dict(saved["optimizer"])
-    state.step, state.best, state.loss = saved["step"], saved["best"], saved["loss"]
-
-
-@torch.no_grad()
-def follow(average: nn.Module, net: nn.Module, *, decay: float) -> None:
-    """Move the average a step towards the net, its statistics included."""
-    mine, theirs = (list(module.state_dict().values()) for module in (average, net))
-    pairs = list(zip(mine, theirs, strict=True))
-    floating = [(a, b) for a, b in pairs if a.is_floating_point()]
-    torch._foreach_lerp_([a for a, _ in floating], [b for _, b in floating], 1 - decay)
-    for a, b in pairs:
-        if not a.is_floating_point():
-            a.copy_(b)
-
-
-def validate(live: LiveRunner, pack: Pack, clips: np.ndarray, config: TrainConfig) -> dict[str, float]:
-    """Metrics on the validation clips."""
-    scores = score_clips(live, pack, clips, batch=live.batch, quiet=True)
-    summary = summarise(pack.targets(clips, config.label_set) > 0, scores)
-    return {name: float(value) for name, value in summary.items()}
 
 
 def learning_rate(config: TrainConfig, step: int, steps: int) -> float:
@@ -312,36 +244,3 @@ def is_due(step: int, every: int, steps: int) -> bool:
     [False, True, True]
     """
     return step % every == 0 or step == steps
-
-
-def pick_device(name: str) -> torch.device:
-    """The device of that name; "auto" is the GPU where there is one.
-
-    >>> pick_device("cpu").type
-    'cpu'
-    """
-    if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        device = torch.device(name)
-    except RuntimeError as error:
-        raise ValueError(f"device is {name!r}; expected cpu, cuda, cuda:1 or auto") from error
-    if device.type == "cuda" and not torch.cuda.is_available():
-        raise ValueError(f"device is {name!r}, but torch sees no CUDA device here; use --device cpu")
-    return device
-
-
-def pick_dtype(precision: str, device: torch.device) -> torch.dtype:
-    """What the network computes in: "auto" is bfloat16 where the hardware has it.
-
-    >>> pick_dtype("float32", torch.device("cpu"))
-    torch.float32
-    """
-    if precision == "auto":
-        if device.type == "cuda":
-            fast = torch.cuda.is_bf16_supported()
-        else:
-            able = torch.cpu.get_capabilities()
-            fast = bool(able.get("avx512_bf16") or able.get("amx_bf16"))
-        precision = "bfloat16" if fast else "float32"
-    return torch.bfloat16 if precision == "bfloat16" else torch.float32

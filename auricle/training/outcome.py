@@ -1,5 +1,6 @@
 """What training leaves behind: the model as an artifact; and the same model run before it is one."""
 
+import copy
 import dataclasses
 from pathlib import Path
 from types import SimpleNamespace
@@ -9,14 +10,22 @@ import numpy as np
 import torch
 from torch import nn
 
-from auricle.artifact import save_artifact
+from auricle.artifact import Artifact, embedding_input, load_artifact, save_artifact
 from auricle.frontend import LogMel
+from auricle.models import logits_and_embedding
+from auricle.runners import load_runner
+from auricle.runners.composed import embed_windows
 from auricle.shards import Pack
 from auricle.training.config import TrainConfig
+from auricle.training.start import counted
+from auricle.training.state import State
 
 
 class LiveRunner:
-    """A net in training, with a runner's face (`auricle.runners.load_runner`), for validation."""
+    """A net in training, with a runner's face (`auricle.runners.load_runner`), for validation.
+
+    A net on embeddings has no waveform to run on: `run_inputs` takes its own inputs.
+    """
 
     def __init__(
         self,
@@ -26,86 +35,172 @@ class LiveRunner:
         device: torch.device,
         dtype: torch.dtype,
         batch: int = 64,
+        embeddings: Any = None,
     ):
-        if pack.rate != config.features.rate:
-            raise ValueError(
-                f"{config.data}: is packed at {pack.rate} Hz, features.rate is {config.features.rate} Hz; "
-                f"pack again with --rate {config.features.rate}"
-            )
+        check_fit(config, pack, net, embeddings)
+        window, hop = config.window, config.hop
+        if embeddings is not None:
+            window, hop = embedded_window(config, embeddings)
         self.artifact = SimpleNamespace(
-            rate=pack.rate,
+            rate=pack.rate if embeddings is None else embeddings.about["rate"],
             labels=pack.label_names(config.label_set),
-            window=config.window,
-            hop=config.hop,
+            window=window,
+            hop=hop,
             tail=config.tail,
         )
         self.batch = batch
-        self.net, self.device, self.dtype = net, device, dtype
-        self.frontend = LogMel(config.features).to(device)
+        self.net, self.device, self.dtype, self.embeddings = net, device, dtype, embeddings
+        self.frontend = make_frontend(config, net).to(device)
 
-    @torch.inference_mode()
     def run(self, waveforms_BN: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """(B, window) float32 -> logits (B, K) and embeddings (B, E), float32."""
+        return self.run_inputs(waveforms_BN)
+
+    @torch.inference_mode()
+    def run_inputs(self, inputs: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """The same of what the net takes: waveforms (B, window), or stored embeddings (B, T, D)."""
         self.net.eval()
         logits, embeddings = [], []
-        for start in range(0, len(waveforms_BN), self.batch):
-            part = torch.from_numpy(np.ascontiguousarray(waveforms_BN[start : start + self.batch])).to(
-                self.device
-            )
+        for start in range(0, len(inputs), self.batch):
+            part = torch.from_numpy(np.ascontiguousarray(inputs[start : start + self.batch])).to(self.device)
             with torch.autocast(self.device.type, self.dtype, enabled=self.dtype != torch.float32):
-                embedding = self.net.embed(self.frontend(part))  # type: ignore[operator]
-                logit = self.net.head(embedding)  # type: ignore[operator]
+                logit, embedding = logits_and_embedding(self.net, self.frontend(part.float()))
             logits.append(logit.float().cpu().numpy())
             embeddings.append(embedding.float().cpu().numpy())
         return np.concatenate(logits), np.concatenate(embeddings)
 
 
+def make_frontend(config: TrainConfig, net: nn.Module) -> nn.Module:
+    """What stands between a waveform, or stored embeddings, and the net."""
+    return LogMel(config.features) if net.input_kind == "logmel" else nn.Identity()
+
+
+def check_fit(config: TrainConfig, pack: Pack, net: nn.Module, embeddings: Any) -> None:
+    """Refuse a model that the pack, or the embeddings that were chosen, cannot feed."""
+    kind = net.input_kind
+    if (kind == "embedding") != (embeddings is not None):
+        sets = ", ".join(pack.embedding_sets) or "none"
+        raise ValueError(
+            f"model {config.model!r} takes embeddings: set embeddings to a set of {config.data}; "
+            f"there are: {sets}"
+            if kind == "embedding"
+            else f"embeddings is {config.embeddings!r}, but model {config.model!r} takes {kind} input"
+        )
+    if embeddings is not None:
+        shape = (config.embedding_windows, embeddings.values.shape[1])
+        if tuple(net.input_shape) != shape:  # type: ignore[arg-type]
+            raise ValueError(
+                f"model {config.model!r} is for embeddings {tuple(net.input_shape)}, "  # type: ignore[arg-type]
+                f"those of set {config.embeddings!r} come as {shape}: windows and values of an example; "
+                "set embedding_windows, or the model's arguments"
+            )
+        return
+    if pack.rate != config.features.rate:
+        raise ValueError(
+            f"{config.data}: is packed at {pack.rate} Hz, features.rate is {config.features.rate} Hz; "
+            f"pack again with --rate {config.features.rate}"
+        )
+    if kind != "logmel" and (config.mask_frames or config.mask_bands):
+        raise ValueError(
+            f"mask_frames and mask_bands cover log-mels, but model {config.model!r} takes {kind} input; "
+            "set both to 0"
+        )
+
+
+def embedded_window(config: TrainConfig, embeddings: Any) -> tuple[int, int]:
+    """Samples that an example of embeddings was made from, and from one example to the next."""
+    about, count = embeddings.about, config.embedding_windows
+    return about["window"] + (count - 1) * about["hop"], count * about["hop"]
+
+
+def find_embedder(config: TrainConfig, embeddings: Any) -> Artifact:
+    """The model that made the embeddings: it goes into the artifact, which then takes waveforms.
+
+    Raises:
+        ValueError: it is not where the set says, or is no longer the same.
+    """
+    named = config.embedder or embeddings.about["model"]
+    try:
+        artifact = load_artifact(named)
+    except ValueError as error:
+        raise ValueError(
+            f"embedding set {config.embeddings!r} was made by {named}, which the trained model needs "
+            f"before it ({error}); name it with --set embedder=MODEL"
+        ) from error
+    if artifact.fingerprint != embeddings.about["fingerprint"]:
+        raise ValueError(
+            f"embedder {named} is not the model that made the embedding set {config.embeddings!r}: their "
+            "fingerprints differ; name the one that did with --set embedder=MODEL, or make the set again"
+        )
+    return artifact
+
+
 def save_model(
-    path: Path, config: TrainConfig, pack: Pack, live: LiveRunner, *, step: int, metrics: dict[str, float]
+    path: Path,
+    config: TrainConfig,
+    pack: Pack,
+    live: LiveRunner,
+    state: State,
+    metrics: dict[str, float],
 ) -> None:
-    """Write the net as an artifact, with a check that float32 on this machine's CPU gave."""
-    device = next(live.net.parameters()).device
-    net, frontend = live.net.to("cpu").eval(), LogMel(config.features)
-    waveform = check_waveform(config)
+    """Write the net as an artifact, with a check that float32 on this machine's CPU gave.
+
+    Args:
+        path: the folder.
+        config: of the run.
+        pack: trained on.
+        live: the net to keep, and what stands before it.
+        state: how far training is, and what it started from.
+        metrics: on the validation clips.
+    """
+    # A copy where the net is elsewhere: the optimizer's and a compiled net's weights must not move.
+    net = (live.net if live.device.type == "cpu" else copy.deepcopy(live.net).cpu()).eval()
+    waveform = check_waveform(live.artifact.window, live.artifact.rate)
+    embedder = None if live.embeddings is None else find_embedder(config, live.embeddings)
     with torch.inference_mode():
-        logits = net(frontend(torch.from_numpy(waveform))).numpy()
-    weights = {name: value.contiguous().numpy().copy() for name, value in net.state_dict().items()}
-    live.net.to(device)
-    arguments = {"num_classes": net.num_classes, **config.model_arguments}
+        seen = waveform if embedder is None else embed_windows(load_runner(embedder), waveform)
+        logits = net(make_frontend(config, net)(torch.from_numpy(seen))).numpy()
+    entry: dict[str, Any] = {"kind": net.input_kind, "rate": live.artifact.rate}
+    if embedder is not None:
+        entry = embedding_input(embedder, config.embedding_windows)
+    elif net.input_kind == "logmel":
+        entry["features"] = dataclasses.asdict(config.features)
+    training: dict[str, Any] = {"step": state.step, "data": pack.fingerprint, "config": as_published(config)}
     save_artifact(
         path,
-        weights=weights,
+        weights={name: value.contiguous().numpy().copy() for name, value in net.state_dict().items()},
         check=(waveform, logits),
         name=config.name,
-        architecture={"name": config.model, "arguments": arguments},
-        inputs=[
-            {"kind": "logmel", "rate": config.features.rate, "features": dataclasses.asdict(config.features)}
-        ],
-        labels=pack.label_names(config.label_set),
-        window=config.window,
-        hop=config.hop,
+        architecture={
+            "name": config.model,
+            "arguments": {"num_classes": net.num_classes, **state.arguments},
+        },
+        inputs=[entry],
+        labels=live.artifact.labels,
+        window=live.artifact.window,
+        hop=live.artifact.hop,
         tail=config.tail,
         embedding_size=net.embedding_size,
         licence=config.licence,
-        training={"step": step, "data": pack.fingerprint, "config": as_published(config)},
+        training=training | ({"init_from": counted(state.start)} if state.start else {}),
         metrics={"validation": metrics} if metrics else {},
+        embedder=None if embedder is None else embedder.path,
     )
 
 
 def as_published(config: TrainConfig) -> dict[str, Any]:
     """The configuration without what says where it ran."""
-    return {
-        name: value for name, value in config.as_dict().items() if name not in ("data", "device", "threads")
-    }
+    private = ("data", "device", "threads", "compile", "init_from", "embedder")
+    return {name: value for name, value in config.as_dict().items() if name not in private}
 
 
-def check_waveform(config: TrainConfig) -> np.ndarray:
+def check_waveform(window: int, rate: int) -> np.ndarray:
     """(2, window) float32: noise and a rising tone, so that any change of the front end or net shows.
 
-    >>> check_waveform(TrainConfig(data=Path("pack"), steps=1)).shape
+    >>> check_waveform(32000, 16000).shape
     (2, 32000)
     """
-    time = np.arange(config.window) / config.features.rate
-    noise = np.random.default_rng(0).standard_normal(config.window) * 0.1
+    time = np.arange(window) / rate
+    noise = np.random.default_rng(0).standard_normal(window) * 0.1
     tone = 0.5 * np.sin(2 * np.pi * (200 + 1000 * time) * time)
     return np.stack([noise, tone]).astype(np.float32)

@@ -1,0 +1,130 @@
+"""Which clips are learned from, which are held out, and in which order patches of them come."""
+
+import hashlib
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from auricle.augment import source_samples
+from auricle.sampling import PatchSampler, hash_uint64
+from auricle.shards import Pack
+from auricle.training.config import TrainConfig
+
+
+def choose_clips(pack: Pack, config: TrainConfig) -> tuple[np.ndarray, np.ndarray]:
+    """The pack's clips to train on and to validate on, in the pack's order; no group is in both.
+
+    Raises:
+        ValueError: no such split, attribute, subset or label set, or no clip is left to train on.
+
+    >>> train_clips, validation_clips = choose_clips(Pack("out/pack"), config)  # doctest: +SKIP
+    """
+    allowed = pack.select(None, config.where)
+    held = held_out(pack, config)
+    validation = allowed[held[allowed]]
+    candidates = np.intersect1d(allowed, pack.select(config.train_splits))
+    train_clips = candidates[~held[candidates]]
+    if config.train_subset:
+        train_clips = np.intersect1d(train_clips, pack.subset(config.train_subset))
+    if config.validation_subset:  # a subset need not follow the groups
+        kin = pc.is_in(pa.array(pack.groups[train_clips]), value_set=pa.array(pack.groups[validation]))
+        train_clips = train_clips[~kin.to_numpy(zero_copy_only=False)]
+    if config.unlabelled == "drop":
+        train_clips = train_clips[labelled(pack, train_clips, config.label_set)]
+    if config.embeddings:
+        train_clips = train_clips[np.diff(pack.embeddings(config.embeddings).indptr)[train_clips] > 0]
+    if config.train_fraction < 1 and len(train_clips):
+        train_clips = train_clips[nested_share(pack.groups[train_clips], config.train_fraction)]
+    if not len(train_clips):
+        named = ("train_splits", "train_subset", "validation_splits", "validation_subset", "where")
+        chosen = ", ".join(f"{name}={getattr(config, name)!r}" for name in (*named, "unlabelled"))
+        raise ValueError(f"{config.data}: no clip left to train on with {chosen}")
+    if config.validation_clips and len(validation) > config.validation_clips:
+        order = np.argsort(hash_uint64(config.seed, validation, 6), kind="stable")
+        validation = np.sort(validation[order[: config.validation_clips]])
+    return train_clips, validation
+
+
+def held_out(pack: Pack, config: TrainConfig) -> np.ndarray:
+    """(N,) bool: the clips that are for validation, or would be if `validation_clips` let them."""
+    held = np.zeros(len(pack), bool)
+    if config.validation_splits or config.validation_subset:
+        chosen = pack.select(config.validation_splits or None)
+        if config.validation_subset:
+            chosen = np.intersect1d(chosen, pack.subset(config.validation_subset))
+        held[chosen] = True
+    elif config.validation_fraction:
+        chosen = pack.select(config.train_splits)
+        groups, of_clip = np.unique(pack.groups[chosen].astype(str), return_inverse=True)
+        order = np.argsort(hash_uint64(config.seed, np.arange(len(groups)), 5))
+        held_groups = order[: round(config.validation_fraction * len(groups))]
+        held[chosen[np.isin(of_clip, held_groups)]] = True
+    return held
+
+
+def labelled(pack: Pack, clips: np.ndarray, label_set: str) -> np.ndarray:
+    """(M,) bool: the clips that have a label of the set."""
+    indptr, _ = pack.clip_labels(label_set)
+    return indptr[clips + 1] > indptr[clips]
+
+
+def nested_share(groups: np.ndarray, share: float) -> np.ndarray:
+    """(M,) bool: the clips of a share of the groups, chosen by the rank of a hash of their names.
+
+    A smaller share lies within a larger one, whatever the seed: what Hershey et al. (2017), section 4.3,
+    compare is the number of recordings and not which ones.
+
+    >>> names = np.array(["a", "a", "b", "c", "d"], object)
+    >>> nested_share(names, 0.25).tolist(), nested_share(names, 0.5).tolist()
+    ([False, False, False, True, False], [True, True, False, True, False])
+    """
+    encoded = pa.array(groups).dictionary_encode()
+    names = encoded.dictionary.to_pylist()
+    ranks = np.fromiter((_hash(name) for name in names), np.uint64, len(names))
+    kept = np.zeros(len(names), bool)
+    kept[np.argsort(ranks, kind="stable")[: max(1, round(share * len(names)))]] = True
+    return kept[encoded.indices.to_numpy()]
+
+
+def _hash(name: str) -> int:
+    return int.from_bytes(hashlib.blake2b(name.encode(), digest_size=8).digest(), "little")
+
+
+def make_sampler(pack: Pack, clips: np.ndarray, config: TrainConfig, embeddings: Any = None) -> PatchSampler:
+    """Over the chosen clips, numbered from 0; trailing digital silence is not drawn from.
+
+    With embeddings, places and lengths are in windows, and the grid lays example beside example.
+    """
+    if embeddings is None:
+        lengths, patch = pack.audible, source_samples(config.window, config.speed_spread)
+        hop = config.hop
+    else:
+        lengths, patch = np.diff(embeddings.indptr), config.embedding_windows
+        hop = patch
+    return PatchSampler(
+        lengths[clips],
+        patch=patch,
+        hop=hop,
+        batch=config.batch,
+        seed=config.seed,
+        balance=config.balance,
+        label_clips=chosen_label_clips(pack, clips, config.label_set)
+        if config.balance == "classes"
+        else None,
+    )
+
+
+def chosen_label_clips(pack: Pack, clips: np.ndarray, label_set: str) -> tuple[np.ndarray, np.ndarray]:
+    """CSR (indptr, clips): the chosen clips of each label, as numbers within the choice.
+
+    >>> chosen_label_clips(Pack("out/pack"), np.array([7, 9]), "labels")  # doctest: +SKIP
+    (array([0, 1, 2]), array([0, 1]))
+    """
+    indptr, of_label = pack.label_clips(label_set)
+    number = np.full(len(pack), -1, np.int64)
+    number[clips] = np.arange(len(clips))
+    chosen = number[of_label]
+    kept_before = np.concatenate([[0], np.cumsum(chosen >= 0)])
+    return kept_before[indptr], chosen[chosen >= 0]

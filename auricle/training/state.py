@@ -1,0 +1,108 @@
+"""All that changes from step to step, made, kept and put back."""
+
+import copy
+import inspect
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from auricle.models import MODELS, build
+from auricle.training.config import TrainConfig
+
+
+@dataclass
+class State:
+    """All that changes from step to step."""
+
+    net: nn.Module
+    average: nn.Module  # running average of the net: validated and kept; the net itself where there is none
+    optimizer: torch.optim.Optimizer
+    predict: Callable[[Tensor], Tensor | list[Tensor]]  # the net as training calls it
+    loss: Tensor  # running mean, float64, on the device: reading it waits for the GPU
+    arguments: dict[str, Any]  # that the net was built with, but for the number of classes
+    start: dict[str, Any] = field(default_factory=dict)  # `take_weights`: what it started from
+    step: int = 0
+    best: float = -math.inf
+
+
+def make_state(config: TrainConfig, num_classes: int, device: torch.device, embeddings: Any = None) -> State:
+    """A fresh net, its average and the optimizer; the same seed gives the same net."""
+    if config.compile and device.type != "cuda":
+        raise ValueError(f"compile=true is for GPUs, but the device is {device}; leave it out")
+    torch.manual_seed(config.seed)
+    arguments = net_arguments(config, embeddings)
+    net = build(config.model, num_classes=num_classes, **arguments)
+    net = net.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    average = copy.deepcopy(net).requires_grad_(False).eval() if config.average else net
+    groups = [
+        {"params": [p for p in net.parameters() if p.ndim > 1], "weight_decay": config.weight_decay},
+        {"params": [p for p in net.parameters() if p.ndim <= 1], "weight_decay": 0.0},
+    ]
+    kind = {"adamw": torch.optim.AdamW, "adam": torch.optim.Adam}[config.optimizer]
+    optimizer = kind(groups, lr=config.learning_rate, fused=True)
+    predict = getattr(net, "forward_all", net)
+    return State(
+        net=net,
+        average=average,
+        optimizer=optimizer,
+        predict=torch.compile(predict) if config.compile else predict,
+        loss=torch.zeros((), dtype=torch.float64, device=device),
+        arguments=arguments,
+    )
+
+
+def net_arguments(config: TrainConfig, embeddings: Any = None) -> dict[str, Any]:
+    """The model's arguments; a model that takes any input is told when it is embeddings, and their shape.
+
+    >>> from pathlib import Path
+    >>> net_arguments(TrainConfig(data=Path("pack"), steps=1, model_arguments={"dropout": 0.5}))
+    {'dropout': 0.5}
+    """
+    arguments = dict(config.model_arguments)
+    if embeddings is None or config.model not in MODELS:
+        return arguments
+    shape = [config.embedding_windows, int(embeddings.values.shape[1])]
+    taken = inspect.signature(MODELS[config.model]).parameters
+    for name, value in (("input_kind", "embedding"), ("input_shape", shape)):
+        if name in taken:
+            arguments.setdefault(name, value)
+    return arguments
+
+
+def as_saved(state: State) -> dict[str, Any]:
+    """The state as a checkpoint holds it."""
+    return {
+        "net": state.net.state_dict(),
+        "average": None if state.average is state.net else state.average.state_dict(),
+        "optimizer": state.optimizer.state_dict(),
+        "step": state.step,
+        "best": state.best,
+        "loss": state.loss.item(),
+        "start": state.start,
+    }
+
+
+def restore(state: State, saved: dict[str, Any]) -> None:
+    """Put a checkpoint back."""
+    state.net.load_state_dict(saved["net"])
+    if state.average is not state.net:
+        state.average.load_state_dict(saved["average"])
+    state.optimizer.load_state_dict(saved["optimizer"])
+    state.step, state.best, state.start = saved["step"], saved["best"], saved.get("start", {})
+    state.loss.fill_(saved["loss"])
+
+
+@torch.no_grad()
+def follow(average: nn.Module, net: nn.Module, *, decay: float) -> None:
+    """Move the average a step towards the net, its statistics included."""
+    mine, theirs = (list(module.state_dict().values()) for module in (average, net))
+    pairs = list(zip(mine, theirs, strict=True))
+    floating = [(a, b) for a, b in pairs if a.is_floating_point()]
+    torch._foreach_lerp_([a for a, _ in floating], [b for _, b in floating], 1 - decay)
+    for a, b in pairs:
+        if not a.is_floating_point():
+            a.copy_(b)
