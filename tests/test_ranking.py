@@ -1,13 +1,18 @@
 """Ranking metrics equal scikit-learn and slow, obvious second implementations, ties and all."""
 
 import math
+import tracemalloc
 import warnings
+from pathlib import Path
 
 import numpy as np
 import pytest
 from scipy.stats import norm
 from sklearn.metrics import average_precision_score, roc_auc_score
 
+from auricle.metrics.areas import positives
+from auricle.metrics.blocks import ordered_keys, rank_blocks
+from auricle.metrics.bootstrap import bootstrap_blocks
 from auricle.metrics.ranking import (
     METRICS,
     average_precision,
@@ -218,7 +223,7 @@ def test_bootstrap_in_blocks_equals_bootstrap_at_once(monkeypatch: pytest.Monkey
     targets, scores = random_case(4)
     groups = np.arange(len(targets)) // 2
     whole = bootstrap_intervals(targets, scores, groups, draws=50)
-    monkeypatch.setattr("auricle.metrics.ranking.BLOCK", 130)
+    monkeypatch.setattr("auricle.metrics.bootstrap.BLOCK", 130)
     assert bootstrap_intervals(targets, scores, groups, draws=50) == whole
 
 
@@ -271,3 +276,144 @@ def test_no_figure_depends_on_silenced_warnings() -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         summarise(*random_case(0))
+
+
+def stored(seed: int, dtype: type, clips: int = 90, classes: int = 13) -> tuple[np.ndarray, np.ndarray]:
+    """Logits as they might lie on disk: ties, both zeros, both infinities, an empty and a full class."""
+    rng = np.random.default_rng(seed)
+    targets = rng.random((clips, classes)) < 0.2
+    targets[:, 1], targets[:, 2] = False, True
+    scores = (rng.standard_normal((clips, classes)) * 3 - 4).round(seed % 3).astype(dtype)
+    scores[rng.random(scores.shape) < 0.05] = 0.0
+    scores[rng.random(scores.shape) < 0.05] = -0.0
+    scores[rng.random(scores.shape) < 0.02] = np.inf
+    scores[rng.random(scores.shape) < 0.02] = -np.inf
+    return targets, scores
+
+
+@pytest.mark.parametrize("seed", range(6))
+@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
+def test_blocks_equal_the_slow_oracle_and_scikit_learn(seed: int, dtype: type) -> None:
+    targets, scores = stored(seed, dtype)
+    ranking = rank_blocks(scores, *positives(targets), threads=1)
+    wide = np.clip(scores.astype(np.float64), -1e9, 1e9)  # scikit-learn takes no infinity
+    for k in range(targets.shape[1]):
+        column, ap, auc = targets[:, k], ranking.classes["ap"][k], ranking.classes["auc"][k]
+        assert ap == pytest.approx(slow_average_precision(column, wide[:, k]), abs=1e-12, nan_ok=True)
+        assert auc == pytest.approx(slow_auc(column, wide[:, k]), abs=1e-12, nan_ok=True)
+        if k not in (1, 2):
+            assert ap == pytest.approx(average_precision_score(column, wide[:, k]), abs=1e-12)
+            assert auc == pytest.approx(roc_auc_score(column, wide[:, k]), abs=1e-12)
+    assert ranking.figures["micro_ap"] == pytest.approx(
+        slow_average_precision(targets.ravel(), wide.ravel()), abs=1e-12
+    )
+    assert ranking.figures["micro_auc"] == pytest.approx(slow_auc(targets.ravel(), wide.ravel()), abs=1e-12)
+    assert (ranking.figures["excluded_ap"], ranking.figures["excluded_auc"]) == (1, 2)
+    right = [targets[n, scores[n].tolist().index(max(scores[n].tolist()))] for n in range(len(scores))]
+    assert ranking.figures["accuracy"] == np.mean(right)  # every clip has the label of the full class
+
+
+@pytest.mark.parametrize("dtype", [np.float16, np.float32])
+@pytest.mark.parametrize(("memory", "threads"), [(1, 1), (1, 3), (400, 2), (3000, 1), (2**29, 2)])
+def test_blocks_of_any_size_on_any_threads_equal_the_whole_to_the_last_bit(
+    dtype: type, memory: int, threads: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    targets, scores = stored(1, dtype)
+    whole = per_class(targets, scores), summarise(targets, scores)
+    for rows, tile in ((1024, 64), (7, 3)):
+        monkeypatch.setattr("auricle.metrics.blocks.ROWS", rows)
+        monkeypatch.setattr("auricle.metrics.blocks.TILE", tile)
+        ranking = rank_blocks(scores, *positives(targets), memory=memory, threads=threads)
+        assert str(ranking.figures) == str(whole[1])
+        for name, values in whole[0].items():
+            np.testing.assert_array_equal(ranking.classes[name], values)
+
+
+def test_scores_on_disk_rank_as_in_memory_whatever_their_byte_order(tmp_path: Path) -> None:
+    targets, scores = stored(0, np.float16)
+    whole = str(summarise(targets, scores))
+    for dtype in ("<f2", ">f2", "<f4", ">f4"):
+        np.save(tmp_path / "scores.npy", scores.astype(dtype))
+        mapped = np.load(tmp_path / "scores.npy", mmap_mode="r")
+        assert str(rank_blocks(mapped, *positives(targets), memory=500, threads=2).figures) == whole
+        np.testing.assert_array_equal(mapped, scores)  # read only, and left as it was
+
+
+def test_blocks_of_some_columns_in_any_order_are_those_of_the_columns_alone() -> None:
+    targets, scores = stored(2, np.float16)
+    for columns in ([5, 0, 7, 8, 9], [4], [6, 7, 8], []):
+        some = rank_blocks(scores, *positives(targets[:, columns]), columns=columns, memory=900, threads=2)
+        alone = rank_blocks(scores[:, columns], *positives(targets[:, columns]), threads=1)
+        assert str(some.figures) == str(alone.figures)
+        np.testing.assert_array_equal(some.best_N, alone.best_N)
+
+
+def test_keys_of_float16_are_in_the_order_of_the_numbers() -> None:
+    every = np.arange(2**16, dtype=np.uint16).view(np.float16)
+    every = every[~np.isnan(every)]
+    keys = ordered_keys(every.copy())
+    wide, order = every.astype(np.float64), np.argsort(every.astype(np.float64), kind="stable")
+    np.testing.assert_array_equal(np.diff(keys[order].astype(int)) > 0, np.diff(wide[order]) > 0)
+    assert (np.diff(keys[order].astype(int)) >= 0).all()
+
+
+@pytest.mark.parametrize("dtype", [np.float16, np.float32])
+@pytest.mark.parametrize("sign", [1, -1])
+def test_a_nan_is_refused_in_blocks_too(dtype: type, sign: int) -> None:
+    targets, scores = stored(0, dtype)
+    scores[3, 4] = np.copysign(dtype(np.nan), dtype(sign))
+    with pytest.raises(ValueError, match="NaN"):
+        rank_blocks(scores, *positives(targets), threads=1)
+
+
+def test_blocks_report_every_score_twice_and_refuse_what_does_not_match() -> None:
+    targets, scores = stored(0, np.float32)
+    steps: list[int] = []
+    rank_blocks(scores, *positives(targets), memory=2000, threads=2, progress=steps.append)
+    assert sum(steps) == 2 * scores.size and len(steps) > 4
+    indptr, clips = positives(targets)
+    with pytest.raises(ValueError, match=r"indptr has shape \(14,\): expected \(3,\)"):
+        rank_blocks(scores, indptr, clips, columns=[0, 1])
+    with pytest.raises(ValueError, match="clips go from 0 to 900: expected 0 to 89"):
+        rank_blocks(scores, indptr, np.append(clips[:-1], 900))
+    with pytest.raises(ValueError, match="columns go from -1 to 3"):
+        rank_blocks(scores, np.zeros(3, int), np.zeros(0, int), columns=[-1, 3])
+    with pytest.raises(ValueError, match="expected real numbers"):
+        rank_blocks(targets, indptr, clips)
+
+
+def test_ranking_holds_blocks_not_all_scores(tmp_path: Path) -> None:
+    clips, classes = 20_000, 400
+    rng, path = np.random.default_rng(0), tmp_path / "scores.npy"
+    np.save(path, rng.standard_normal((clips, classes)).astype(np.float16))  # 16 MB
+    indptr = np.arange(classes + 1) * 50
+    rows = rng.integers(clips, size=classes * 50)
+    mapped = np.load(path, mmap_mode="r")
+    tracemalloc.start()
+    try:
+        whole = rank_blocks(mapped, indptr, rows, threads=1).figures
+        all_at_once = tracemalloc.get_traced_memory()[1]
+        tracemalloc.reset_peak()
+        before = tracemalloc.get_traced_memory()[0]
+        assert rank_blocks(mapped, indptr, rows, memory=2**20, threads=2).figures == whole
+        peak = tracemalloc.get_traced_memory()[1] - before
+    finally:
+        tracemalloc.stop()
+    assert all_at_once > 16e6 and peak < 4e6, (all_at_once, peak)
+
+
+def test_bootstrap_of_blocks_equals_that_of_the_whole() -> None:
+    targets, scores = stored(1, np.float32)
+    groups = np.arange(len(scores)) // 3
+    whole = bootstrap_intervals(targets, scores, groups, draws=30, seed=2)
+    best = scores.argmax(axis=1)
+    options = {"draws": 30, "seed": 2, "memory": 3000}
+    again = bootstrap_blocks(scores, *positives(targets), groups, best, **options)
+    assert str(again) == str(whole)
+    macro = bootstrap_blocks(scores, *positives(targets), groups, best, micro=False, **options)
+    assert str(macro) == str({name: whole[name] for name in METRICS if "micro" not in name})
+    halves = scores.astype(np.float16)
+    narrow = bootstrap_blocks(halves, *positives(targets), groups, best, **options)
+    as_wide = bootstrap_intervals(targets, halves.astype(np.float32), groups, draws=30, seed=2)
+    for name in ("map", "auc", "micro_ap", "micro_auc"):
+        assert narrow[name] == pytest.approx(as_wide[name], abs=1e-12)

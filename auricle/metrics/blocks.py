@@ -1,0 +1,267 @@
+"""Ranking figures of scores that are too many for memory: exact, a block of classes or of clips at a time.
+
+Scores lie clip by clip, as they were written; a class's ranking needs them class by class. So a block of
+classes is turned round, each class is sorted, and its positives are looked up in it: their counts (clips at
+least as high, clips above) are all that AP and AUC need. float16 is sorted as 16-bit integers in the same
+order, which takes two counting passes and no comparison. A second pass, over blocks of clips, finds each
+clip's best label and the counts for all pairs of clip and class as one ranking.
+
+Counts are whole numbers: figures are the same to the last bit for any size of block and number of threads.
+Sorting, copying and looking up leave Python's lock, so threads share the work.
+
+Shape letters: N clips, K columns of scores, S classes ranked, P positives.
+"""
+
+import os
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from auricle.metrics.areas import areas, areas_of_counts, counts, d_prime, d_primes, mean_defined
+
+MEMORY = 2**29  # bytes of scores held at a time, all threads together
+ROWS, TILE = 1024, 64  # a turned tile reads two lines of 64 bytes a clip and stays in the cache
+PAIRS = 2**22  # pairs counted at a time, or more where there are more thresholds to look up in them
+KEY_OF_INFINITY = (0x03FF, 0xFC00)  # of minus and plus infinity: keys beyond are NaN
+
+
+class Ranking(NamedTuple):
+    """What `rank_blocks` found."""
+
+    figures: dict[str, float]
+    """As `auricle.metrics.ranking.summarise` gives them."""
+    classes: dict[str, np.ndarray]
+    """As `auricle.metrics.ranking.per_class` gives them."""
+    best_N: np.ndarray
+    """(N,) int64: position, in `columns`, of each clip's best label."""
+
+
+def rank_blocks(
+    scores_NK: np.ndarray,
+    indptr: np.ndarray,
+    clips: np.ndarray,
+    *,
+    columns: Sequence[int] | np.ndarray | None = None,
+    memory: int = MEMORY,
+    threads: int | None = None,
+    progress: Callable[[int], object] | None = None,
+) -> Ranking:
+    """All ranking figures of scores in memory or on disk, from sparse targets, in bounded memory.
+
+    On disk every page is read about twice, once for each pass, where `memory` is at least `threads` times
+    4,096 bytes a clip (4 GB for a million clips); with less, pages are read again for each block of classes
+    unless the system still holds them.
+
+    Args:
+        scores_NK: (N, K) real scores, larger means more likely: an array, or `np.load(..., mmap_mode="r")`.
+            float16 is the fastest.
+        indptr: (S + 1,) bounds in `clips`: the positives of class s are `clips[indptr[s]:indptr[s + 1]]`.
+        clips: (P,) rows of the positives, none twice in a class.
+        columns: (S,) the column of each class; None ranks all columns.
+        memory: bytes of scores to hold at a time; at least one class and one clip are.
+        threads: that rank; None takes every core.
+        progress: called with the number of scores done since the last call, 2 * N * S in all.
+
+    Raises:
+        ValueError: shapes do not match, a clip or column is not there, or a score is NaN.
+
+    >>> scores = np.array([[0.9, 0.1], [0.3, 0.2], [0.8, 0.1]], np.float16)
+    >>> ranking = rank_blocks(scores, np.array([0, 2, 4]), np.array([0, 2, 1, 2]))
+    >>> ranking.figures["map"], ranking.classes["auc"].tolist()
+    (0.9166666666666666, [1.0, 0.75])
+    """
+    taken = np.arange(scores_NK.shape[1]) if columns is None else np.asarray(columns, np.int64)
+    indptr, clips = np.asarray(indptr), np.asarray(clips)
+    _check(scores_NK, indptr, clips, taken)
+    size = _held(scores_NK[:0]).dtype.itemsize
+    step = progress or (lambda count: None)
+    with _threads(threads) as (run, count):
+        width = max(1, min(memory // (size * max(1, len(scores_NK))), len(taken)) // count)
+        parts = [slice(s, min(s + width, len(taken))) for s in range(0, len(taken), width)]
+
+        ap_and_auc, positives = np.full((len(taken), 2), np.nan), [_held(scores_NK[:0]).reshape(-1)]
+
+        def rank(part: slice) -> tuple[np.ndarray, np.ndarray]:
+            return _rank_classes(scores_NK, indptr[part.start : part.stop + 1], clips, taken[part])
+
+        for part, (found, true_scores) in zip(parts, run(rank, parts), strict=True):
+            ap_and_auc[part] = found
+            positives.append(true_scores)
+            step(len(scores_NK) * len(found))
+        thresholds, times = np.unique(np.concatenate(positives[1:] or positives), return_counts=True)
+        held = min(max(PAIRS, 8 * len(thresholds)), memory // count // (3 * size))  # read, made keys, sorted
+        height = max(1, held // max(1, len(taken)))
+        spans = [slice(n, n + height) for n in range(0, len(scores_NK), height)]
+        best_N, at_least, above = np.zeros(len(scores_NK), np.int64), *np.zeros((2, len(thresholds)), int)
+
+        def pairs(span: slice) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+            return _count_pairs(scores_NK[span], taken, thresholds)
+
+        for span, (best, at_least_here, above_here) in zip(spans, run(pairs, spans), strict=True):
+            best_N[span] = best
+            at_least += at_least_here
+            above += above_here
+            step(len(best) * len(taken))
+    micro = areas_of_counts(times[::-1], at_least[::-1], above[::-1], len(scores_NK) * len(taken))
+    classes = {
+        "positives": np.diff(indptr).astype(np.int64),
+        "ap": ap_and_auc[:, 0].copy(),
+        "auc": ap_and_auc[:, 1].copy(),
+        "d_prime": d_primes(ap_and_auc[:, 1]),
+    }
+    correct, labelled = one_best(best_N, indptr, clips)
+    return Ranking(_figures(classes, micro, correct, labelled), classes, best_N)
+
+
+def one_best(best_N: np.ndarray, indptr: np.ndarray, clips: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Whether each clip's best label is true, and whether it has a label at all; (N,) bool each.
+
+    >>> one_best(np.array([0, 0, 1]), np.array([0, 1, 2]), np.array([0, 1]))
+    (array([ True, False, False]), array([ True,  True, False]))
+    """
+    correct, labelled = np.zeros(len(best_N), bool), np.zeros(len(best_N), bool)
+    labelled[clips] = True
+    label = np.repeat(np.arange(len(indptr) - 1), np.diff(indptr))
+    correct[clips[best_N[clips] == label]] = True
+    return correct, labelled
+
+
+def turned(scores_NK: np.ndarray, columns: np.ndarray) -> np.ndarray:
+    """(C, N): some columns of (N, K) scores as rows, copied tile by tile; whole numbers as float64.
+
+    >>> turned(np.array([[1, 2], [3, 4]]), np.array([1]))
+    array([[2., 4.]])
+    """
+    out = np.empty((len(columns), len(scores_NK)), _held(scores_NK[:0]).dtype)
+    tiles = [(tile, _span(columns[tile : tile + TILE])) for tile in range(0, len(columns), TILE)]
+    for start in range(0, len(scores_NK), ROWS):
+        rows = scores_NK[start : start + ROWS]
+        for tile, part in tiles:
+            out[tile : tile + TILE, start : start + ROWS] = rows[:, part].T
+    return out
+
+
+def ordered_keys(scores: np.ndarray) -> np.ndarray:
+    """float16 as uint16 in the same order, made in the same memory; other scores as they are.
+
+    The two zeros, which are equal, have one key.
+
+    >>> ordered_keys(np.array([-np.inf, -1, -0.0, 0, 6e-8, np.inf], np.float16))
+    array([ 1023, 17407, 32768, 32768, 32769, 64512], dtype=uint16)
+    """
+    if scores.dtype != np.float16:
+        return scores
+    keys = scores.view(np.uint16)
+    flips = (scores.view(np.int16) >> 15).view(np.uint16)  # all bits of a negative, else none
+    flips |= 0x8000
+    keys ^= flips
+    keys += keys == 0x7FFF  # minus zero
+    return keys
+
+
+def _rank_classes(
+    scores_NK: np.ndarray, indptr: np.ndarray, clips: np.ndarray, columns: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """(C, 2) AP and AUC of some classes, and the scores of all their positives."""
+    ap_and_auc, true_scores = np.full((len(columns), 2), np.nan), []
+    for k, row in enumerate(turned(scores_NK, columns)):
+        keys = ordered_keys(row)  # one class at a time: it stays in the cache
+        true_scores.append(keys[clips[indptr[k] : indptr[k + 1]]])
+        _sort(keys)
+        _refuse_nan(keys)
+        ap_and_auc[k] = areas(keys, true_scores[-1])
+    return ap_and_auc, np.concatenate(true_scores)
+
+
+def _count_pairs(
+    rows_NK: np.ndarray, columns: np.ndarray, thresholds: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Best label of some clips; of all their scores, how many are at least each threshold, and above it."""
+    if not len(columns):
+        empty = np.zeros(len(thresholds), np.int64)
+        return np.zeros(len(rows_NK), np.int64), empty, empty
+    scores = ordered_keys(_held(rows_NK[:, _span(columns)]))
+    best = scores.argmax(axis=1)
+    flat = scores.reshape(-1)
+    _sort(flat)
+    return best, *counts(flat, thresholds)
+
+
+def _sort(values: np.ndarray) -> None:
+    """In place, along the last axis; "stable" is the radix sort for 16-bit integers."""
+    values.sort(axis=-1, kind="stable" if values.dtype == np.uint16 else None)
+
+
+def _refuse_nan(rising_N: np.ndarray) -> None:
+    """Sorted scores have their NaN at the ends."""
+    if not len(rising_N):
+        return
+    low, high = KEY_OF_INFINITY if rising_N.dtype == np.uint16 else (-np.inf, np.inf)
+    if not low <= rising_N[0] <= rising_N[-1] <= high:
+        raise ValueError("scores are NaN: a NaN has no rank; find where it came from")
+
+
+def _held(scores: np.ndarray) -> np.ndarray:
+    """A copy in this machine's byte order, whole numbers as float64."""
+    kind = scores.dtype.newbyteorder("=") if scores.dtype.kind == "f" else np.dtype(np.float64)
+    return np.array(scores, kind, order="C")
+
+
+def _span(columns: np.ndarray) -> slice | np.ndarray:
+    """The columns, as a slice where they are neighbours: copied without a look at each."""
+    if len(columns) and (np.diff(columns) == 1).all():
+        return slice(int(columns[0]), int(columns[-1]) + 1)
+    return columns
+
+
+def _figures(
+    classes: dict[str, np.ndarray], micro: tuple[float, float], correct: np.ndarray, labelled: np.ndarray
+) -> dict[str, float]:
+    macro_auc = mean_defined(classes["auc"])
+    return {
+        "map": mean_defined(classes["ap"]),
+        "auc": macro_auc,
+        "d_prime": d_prime(macro_auc),
+        "d_prime_mean": mean_defined(classes["d_prime"]),
+        "accuracy": float(correct.sum() / labelled.sum()) if labelled.any() else float("nan"),
+        "micro_ap": micro[0],
+        "micro_auc": micro[1],
+        "clips": len(labelled),
+        "classes": len(classes["ap"]),
+        "excluded_ap": int(np.isnan(classes["ap"]).sum()),
+        "excluded_auc": int(np.isnan(classes["auc"]).sum()),
+        "excluded_accuracy": int((~labelled).sum()),
+        "infinite_d_prime": int(np.isinf(classes["d_prime"]).sum()),
+    }
+
+
+def _check(scores_NK: np.ndarray, indptr: np.ndarray, clips: np.ndarray, columns: np.ndarray) -> None:
+    if scores_NK.ndim != 2 or scores_NK.dtype.kind not in "fiu":
+        raise ValueError(
+            f"scores are {scores_NK.dtype} of shape {scores_NK.shape}: expected real numbers (N, K)"
+        )
+    if indptr.shape != (len(columns) + 1,) or indptr[0] != 0 or indptr[-1] != len(clips):
+        raise ValueError(
+            f"indptr has shape {indptr.shape}: expected ({len(columns) + 1},), from 0 to {len(clips)}"
+        )
+    for what, values, most in (("clips", clips, len(scores_NK)), ("columns", columns, scores_NK.shape[1])):
+        if len(values) and not 0 <= values.min() <= values.max() < most:
+            raise ValueError(f"{what} go from {values.min()} to {values.max()}: expected 0 to {most - 1}")
+
+
+@contextmanager
+def _threads(count: int | None) -> Iterator[tuple[Callable[..., Any], int]]:
+    """A map in order over so many threads, and how many there are."""
+    if count is None:
+        count = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    if count < 2:
+        yield map, 1
+        return
+    pool = ThreadPoolExecutor(count)
+    try:
+        yield pool.map, count
+    finally:
+        pool.shutdown(cancel_futures=True)  # after an error, what has not begun is left
