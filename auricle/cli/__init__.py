@@ -2,8 +2,8 @@
 
 Exit status: 0 all well, 1 something failed (and it is named), 2 wrong usage, 130 interrupted. Results go to
 standard output and nothing else does; errors, warnings and progress go to standard error. One file per group
-of verbs: recordings.py (tag), corpora.py (pack, evaluate), labels.py (labels), networks.py (train, check,
-export, models).
+of verbs: recordings.py (tag), corpora.py (pack, evaluate), labels.py (labels, subset), networks.py (train,
+check, export, models).
 """
 
 import os
@@ -14,7 +14,7 @@ from typing import Annotated, NoReturn
 import typer
 
 from auricle.cli.corpora import evaluate, pack
-from auricle.cli.labels import labels
+from auricle.cli.labels import labels, subset
 from auricle.cli.networks import check, export, models, train
 from auricle.cli.output import describe, print_error, show_warning
 from auricle.cli.recordings import tag
@@ -46,6 +46,7 @@ for _verb, _example in (
     (tag, "auricle tag film.mp4 recordings/ --top 3"),
     (pack, "auricle pack meta.csv out/pack"),
     (labels, "auricle labels out/pack --most-frequent 400 --name top400"),
+    (subset, "auricle subset out/pack --name balanced --split eval --balanced 33"),
     (train, "auricle train --data out/pack --out out/run --recipe compact-esc50"),
     (evaluate, "auricle evaluate out/run/best out/pack --split fold5"),
     (check, "auricle check out/run/best"),

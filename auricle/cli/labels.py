@@ -1,4 +1,4 @@
-"""Verbs over what a pack holds: its label sets and views of them."""
+"""Verbs over what a pack holds: its label sets and views of them, and subsets of its clips."""
 
 import json
 import sys
@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from auricle.cli.corpora import ReportFormat
-from auricle.cli.output import print_table
+from auricle.cli.output import assignments, print_table
 
 
 def labels(
@@ -128,3 +128,123 @@ def _print(described: dict[str, Any], top: int, made: str | None) -> None:
         )
         if more := len(described["labels"]) - len(shown):
             print(f"and {more} more: --top N prints more, --format json all")
+
+
+def subset(
+    pack: Annotated[Path, typer.Argument(help="A pack.")],
+    name: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Keep the chosen clips under this name.")
+    ] = None,
+    split: Annotated[
+        list[str] | None, typer.Option(metavar="NAME", help="Only this split; may be given again.")
+    ] = None,
+    where: Annotated[
+        list[str] | None,
+        typer.Option(metavar="KEY=A,B", help="Only clips whose KEY is A or B; may be given again."),
+    ] = None,
+    within: Annotated[str | None, typer.Option(metavar="NAME", help="Only clips of this subset.")] = None,
+    apart_from: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME",
+            help="No clip of a recording that is in this split or subset; may be given again.",
+        ),
+    ] = None,
+    fraction: Annotated[
+        float | None, typer.Option(metavar="X", help="This part of the recordings, 0 to 1; nested.")
+    ] = None,
+    balanced: Annotated[
+        int | None, typer.Option(min=1, metavar="N", help="About N positives of each class, few clips.")
+    ] = None,
+    label_set: Annotated[str, typer.Option(metavar="NAME", help="Whose labels are balanced.")] = "labels",
+    seed: Annotated[int, typer.Option(metavar="S", help="Of --fraction and --balanced.")] = 0,
+    replace: Annotated[
+        bool, typer.Option("--replace", help="Put it in the place of a subset of that name.")
+    ] = False,
+    format: Annotated[ReportFormat, typer.Option(help="For people, programs.")] = ReportFormat.table,
+) -> None:
+    """Choose clips of a pack and keep them under a name; without --name, list what there is.
+
+    The options narrow the choice in this order: split, where, within, apart-from, fraction, balanced. Of the
+    same seed, a smaller fraction lies within a larger one. A balanced set is chosen greedily from the rarest
+    class to the commonest; what could not be balanced is counted and named.
+    """
+    from auricle.shards import Pack
+    from auricle.shards.subsets import add_subset, choose_clips
+
+    reader = Pack(pack)
+    wishes: dict[str, Any] = {
+        "splits": split,
+        "where": {k: tuple(v.split(",")) for k, v in assignments(where or [], "--where").items()} or None,
+        "within": within,
+        "apart_from": apart_from,
+        "fraction": fraction,
+        "balanced": balanced,
+    }
+    if name is None:
+        if any(wish is not None for wish in wishes.values()):
+            raise typer.BadParameter("what is chosen needs a name", param_hint="--name")
+        _print_subsets(reader, format)
+        return
+    chosen = choose_clips(reader, **wishes, label_set=label_set, seed=seed)
+    add_subset(pack, name, chosen.clips, chosen.about, replace=replace)
+    if format is ReportFormat.json:
+        described = {"name": name, "clips": len(chosen.clips), **chosen.about}
+        print(json.dumps(described | ({"balance": chosen.balance} if balanced else {}), indent=1))
+        return
+    print(f"{pack}: subset {name}: {len(chosen.clips)} of {len(reader)} clips")
+    if chosen.balance is not None:
+        _print_balance(chosen.balance)
+
+
+def _print_subsets(reader: Any, format: ReportFormat) -> None:
+    found = [
+        {"name": name, "clips": entry["clips"], **entry["about"]}
+        for name, entry in reader.manifest.get("subsets", {}).items()
+    ]
+    if format is ReportFormat.json:
+        print(json.dumps(found, indent=1))
+    elif not found:
+        print(f"{reader.path}: no subsets; --name makes one")
+    else:
+        rows = [[entry["name"], str(entry["clips"]), _chosen_by(entry)] for entry in found]
+        print_table(sys.stdout, ["subset", "clips>", "chosen by"], rows)
+
+
+def _chosen_by(about: dict[str, Any]) -> str:
+    shown = {key: value for key, value in about.items() if key not in ("name", "clips", "positives")}
+    return ", ".join(f"{key} {_plain(value)}" for key, value in shown.items())
+
+
+def _plain(value: Any) -> str:
+    """A wish as a word or two.
+
+    >>> _plain(["train", "test"]), _plain({"licence": ["CC0"]}), _plain(0.5)
+    ('train+test', 'licence=CC0', '0.5')
+    """
+    if isinstance(value, dict):
+        return " ".join(f"{key}={','.join(values)}" for key, values in value.items())
+    return "+".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
+
+
+def _print_balance(balance: dict[str, Any]) -> None:
+    """How balanced the set is: in how many classes as asked, and which are far from it."""
+    wanted, classes = balance["per_class"], balance["classes"]
+    print(
+        f"positives of the {classes} classes, {wanted} asked for: {balance['least']} to {balance['most']}, "
+        f"median {balance['median']:g}; chosen from {balance['candidates']} clips"
+    )
+    if short := balance["short"]:
+        print(f"fewer than {wanted} in {len(short)} classes, all that there are: {_some(short)}")
+    if over := balance["over"]:
+        print(f"more than {2 * wanted} in {len(over)} classes, which come with others: {_some(over)}")
+
+
+def _some(counts: dict[str, int], most: int = 5) -> str:
+    """The first labels with their counts.
+
+    >>> _some({"dog": 3, "cat": 2}, most=1)
+    'dog 3, ...'
+    """
+    shown = [f"{label} {count}" for label, count in list(counts.items())[:most]]
+    return ", ".join([*shown, *["..."] * (len(counts) > most)])

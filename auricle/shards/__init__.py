@@ -3,5 +3,14 @@
 from auricle.shards.embeddings import add_embeddings
 from auricle.shards.labels import add_label_view, add_labels, most_frequent
 from auricle.shards.reader import Pack, read_manifest
+from auricle.shards.subsets import add_subset
 
-__all__ = ["Pack", "add_embeddings", "add_label_view", "add_labels", "most_frequent", "read_manifest"]
+__all__ = [
+    "Pack",
+    "add_embeddings",
+    "add_label_view",
+    "add_labels",
+    "add_subset",
+    "most_frequent",
+    "read_manifest",
+]

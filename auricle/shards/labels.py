@@ -228,7 +228,7 @@ def most_frequent(
     >>> most_frequent("out/pack", 400)[:2]  # doctest: +SKIP
     ['Music', 'Speech']
 
-    Source: Hershey et al. 2017, section 4.2: the 400 and the 3K most frequent of 30K labels.
+    Source: Hershey et al. 2017, sections 3.2 and 4.2: the 400 and the 3,087 most frequent of 30K labels.
     """
     pack = pack if isinstance(pack, Pack) else Pack(pack)
     counts = pack.label_counts(label_set, clips)

@@ -230,13 +230,18 @@ class Pack:
         if clips is None:
             return np.diff(indptr)
         counts = np.zeros(len(indptr) - 1, dtype=np.int64)
-        clips = self._checked(clips)
+        clips = self.checked_clips(clips)
         for start in range(0, len(clips), AT_A_TIME):
             _, _, labels = self._pairs(clips[start : start + AT_A_TIME], label_set, "indptr", "indices")
             counts += np.bincount(labels, minlength=len(counts))
         return counts
 
-    def _checked(self, clips: np.ndarray) -> np.ndarray:
+    def checked_clips(self, clips: np.ndarray) -> np.ndarray:
+        """(M,) int64: positions of clips, ascending, each once.
+
+        Raises:
+            ValueError: one that is not in the pack.
+        """
         clips = np.unique(np.asarray(clips, dtype=np.int64))
         if clips.size and not 0 <= clips[0] <= clips[-1] < len(self):
             raise ValueError(
