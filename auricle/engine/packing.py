@@ -9,7 +9,7 @@ import contextlib
 import errno
 import os
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -37,6 +37,7 @@ from auricle.shards.layout import (
     read_journal,
     shard_file,
     write_json,
+    write_table,
 )
 from auricle.shards.reader import find_damage, read_manifest
 from auricle.shards.source import audio_fingerprint, cut_into_shards, file_sizes, label_fingerprint
@@ -80,6 +81,8 @@ class Plan(NamedTuple):
     root: Path
     shards: Sequence[range]
     header: dict[str, Any]
+    about: Mapping[str, Any]  # as `pack` takes them
+    tables: Mapping[str, Any]
 
 
 def decode_clip(clip: Range, rate: int) -> Decoded:
@@ -111,6 +114,8 @@ def pack(
     label_set: str = "labels",
     quiet: bool = False,
     decode: Callable[[Range, int], Decoded] = decode_clip,
+    about: Mapping[str, Any] | None = None,
+    tables: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Decode a corpus once into a pack; killed at any moment, the same call goes on where it was.
 
@@ -126,6 +131,8 @@ def pack(
         label_set: what the source's labels are called.
         quiet: show no progress.
         decode: picklable, clip and rate -> its samples; for recordings that no file reader knows.
+        about: further entries of the manifest, as JSON holds them; they are part of its fingerprint.
+        tables: file name -> Arrow table, put into the pack before anything is decoded.
 
     Returns:
         `clips`, `failures`, `seconds` of audio, `elapsed` seconds; `finished_before`: nothing was left to
@@ -142,7 +149,7 @@ def pack(
     out = Path(out)
     if not LOWEST_RATE <= rate <= HIGHEST_RATE:
         raise ValueError(f"rate: expected {LOWEST_RATE} to {HIGHEST_RATE} Hz, got {rate}")
-    plan = _plan(source, rate, label_set)
+    plan = _plan(source, rate, label_set, about or {}, tables or {})
     with _full_disk_told(out):
         if out.exists() and not out.is_dir():
             raise ValueError(f"{out}: is a file; give a folder")
@@ -175,7 +182,13 @@ def _full_disk_told(out: Path) -> Iterator[None]:
         ) from None
 
 
-def _plan(source: str | Path | Sequence[Clip], rate: int, label_set: str) -> Plan:
+def _plan(
+    source: str | Path | Sequence[Clip],
+    rate: int,
+    label_set: str,
+    about: Mapping[str, Any],
+    tables: Mapping[str, Any],
+) -> Plan:
     name, clips, root = _open(source)
     check_leaks(clips)
     check_labels(label_set, (clip.labels for clip in clips))
@@ -184,24 +197,28 @@ def _plan(source: str | Path | Sequence[Clip], rate: int, label_set: str) -> Pla
     header = manifest_header(
         rate=rate,
         source=name,
-        fingerprint=audio_fingerprint(clips, sizes, root, rate),
+        fingerprint=audio_fingerprint(clips, sizes, root, rate, about),
         num_shards=len(shards),
         label_sets={label_set: label_fingerprint(clips)},
     )
     given = str(source) if isinstance(source, str | Path) else name
-    return Plan(given, clips, root, shards, header)
+    return Plan(given, clips, root, shards, header | dict(about), about, tables)
 
 
 def _write(
     plan: Plan, out: Path, decode: Callable[[Range, int], Decoded], jobs: int | None, quiet: bool
 ) -> None:
     _prepare(out, plan.header)
+    for name, table in plan.tables.items():
+        if not (out / name).is_file():
+            write_table(out / name, table)
     tasks = [
         Task(str(out), number, plan.header["rate"], [_range(plan.clips[i]) for i in part], decode, {})
         for number, part in enumerate(plan.shards)
     ]
     _write_shards(tasks, out, jobs, quiet)
-    finish_pack(out, plan.clips, partial(_read_entry, out), root=plan.root, header=plan.header)
+    read_entry = partial(_read_entry, out)
+    finish_pack(out, plan.clips, read_entry, root=plan.root, header=plan.header, tables=plan.tables)
 
 
 def _open(source: str | Path | Sequence[Clip]) -> tuple[str, list[Clip], Path]:
@@ -233,8 +250,8 @@ def _prepare(out: Path, header: dict[str, Any]) -> None:
 
 def _check_same(out: Path, header: dict[str, Any], found: dict[str, Any], keys: list[str]) -> None:
     different = [key for key in keys if found.get(key) != header[key]]
-    if "rate" in different or "source" in different:  # the cause; the others follow from it
-        different = [key for key in different if key in ("rate", "source")]
+    follow = ("fingerprint", "num_shards", "label_sets")  # from any other, which is then the cause
+    different = [key for key in different if key not in follow] or different
     if not different:
         return
     reasons = [
@@ -242,6 +259,8 @@ def _check_same(out: Path, header: dict[str, Any], found: dict[str, Any], keys: 
             "fingerprint": "its clips, splits, attributes or files are not those of the source",
             "label_sets": "its labels, or the name of its label set, are not those of the source",
         }.get(key, f"{key} is {found.get(key)} there and {header[key]} here")
+        if not isinstance(header[key], dict) or key == "label_sets"
+        else f"its {key} is not the same"
         for key in different
     ]
     raise ValueError(f"{out}: a pack of something else is there: {'; '.join(reasons)}. Give a new folder")
@@ -250,7 +269,7 @@ def _check_same(out: Path, header: dict[str, Any], found: dict[str, Any], keys: 
 def _on_finished(out: Path, plan: Plan, label_set: str, verify: bool) -> None:
     """Check that the pack is of this source, and all there; add its labels if they are new."""
     manifest, header = read_manifest(out), plan.header
-    _check_same(out, header, manifest, ["rate", "source", "fingerprint"])
+    _check_same(out, header, manifest, ["rate", "source", "fingerprint", *plan.about])
     if damage := find_damage(out, manifest, read=False):
         if verify:
             return  # which names every file

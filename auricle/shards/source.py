@@ -3,7 +3,7 @@
 import hashlib
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -55,8 +55,10 @@ def cut_into_shards(clips: Sequence[Clip], sizes: Sequence[int], rate: int) -> l
     return shards
 
 
-def audio_fingerprint(clips: Sequence[Clip], sizes: Sequence[int], root: Path, rate: int) -> str:
-    """What identifies a pack: rate, and per clip its id, file, size, range, split, group and attributes."""
+def audio_fingerprint(
+    clips: Sequence[Clip], sizes: Sequence[int], root: Path, rate: int, about: Mapping[str, Any] | None = None
+) -> str:
+    """What identifies a pack: rate, id, file, size, range, split, group, attributes of each clip; `about`."""
     return _fingerprint(
         rate,
         (
@@ -64,6 +66,7 @@ def audio_fingerprint(clips: Sequence[Clip], sizes: Sequence[int], root: Path, r
             + tuple(sorted(clip.attributes.items()))
             for clip, size in zip(clips, sizes, strict=True)
         ),
+        sorted((about or {}).items()),
     )
 
 

@@ -129,6 +129,7 @@ def finish_pack(
     *,
     root: Path,
     header: dict[str, Any],
+    tables: Iterable[str] = (),
 ) -> dict[str, Any]:
     """Write tables, index and, last, the manifest, from the journal of all shards.
 
@@ -138,6 +139,7 @@ def finish_pack(
         read_entry: shard number -> its journal entry.
         root: the source's folder.
         header: as `manifest_header` made it.
+        tables: further files of the pack, which are there already.
 
     Returns:
         The manifest.
@@ -145,7 +147,7 @@ def finish_pack(
     kept, failed, columns, shards = _collect(clips, read_entry, root, header["num_shards"])
     write_table(out / CLIPS, _clip_table(kept, columns, root))
     write_table(out / FAILURES, _failure_table(failed, root))
-    files = [CLIPS, FAILURES]
+    files = [CLIPS, FAILURES, *tables]
     for name, dtype in INDEX.items():
         files.append(f"index/{name}.npy")
         write_array(out / files[-1], np.array(columns[name], dtype=dtype))
