@@ -1,0 +1,274 @@
+"""Each published network a second time: slow, plain functions from the papers' tables, and frozen weights.
+
+`frozen` fills a network with numbers that depend on nothing but the names and shapes of its parameters:
+He-scaled, so that a fault in a layer reaches the logits, from NumPy's legacy stream, which never changes.
+An oracle takes such a network's weights one by one, in the order of its table, and computes the logits
+without its modules; a fault can be planted in it by name, to see that the comparison would notice.
+
+`python tests/model_oracles.py` writes tests/golden/models.json anew, for when an architecture is meant to
+change.
+"""
+
+import json
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from auricle.models import MODELS, build
+
+GOLDEN = Path(__file__).parent / "golden" / "models.json"
+SMALL = {name: {} if name == "compact" else {"width": 0.25} for name in MODELS}
+CLASSES = 5
+Weights = Iterator[Tensor]
+
+
+def frozen(name: str, **arguments: object) -> nn.Module:
+    """A small network of that name with frozen weights, ready to score."""
+    net = build(name, num_classes=CLASSES, **SMALL[name], **arguments).eval()
+    filled = {}
+    for key, tensor in net.state_dict().items():
+        stream = np.random.RandomState(zlib.crc32(key.encode()))
+        if key.endswith("num_batches_tracked"):
+            values = np.zeros(())
+        elif key.endswith("running_var"):
+            values = stream.uniform(0.5, 1.5, tensor.shape)
+        elif tensor.ndim > 1:
+            values = stream.standard_normal(tensor.shape) * np.sqrt(2 / tensor[0].numel())
+        else:  # biases and means about 0, factors of batch norm about 1
+            is_factor = f"{key.removesuffix('.weight')}.running_var" in net.state_dict()
+            values = 0.1 * stream.standard_normal(tensor.shape) + (key.endswith(".weight") and is_factor)
+        filled[key] = torch.from_numpy(np.asarray(values)).to(tensor.dtype)
+    net.load_state_dict(filled)
+    return net
+
+
+def frozen_input(net: nn.Module, batch: int = 2) -> Tensor:
+    """Inputs of that network from the same kind of stream."""
+    values = np.random.RandomState(7).standard_normal((batch, *net.input_shape))
+    return torch.from_numpy(values.astype(np.float32))
+
+
+def conv(x: Tensor, weights: Weights, *, stride: object = 1, pad: object = 0, relu: bool = True) -> Tensor:
+    """Convolution, batch norm from its four vectors, ReLU."""
+    kernel, factor, bias, mean, variance = (next(weights) for _ in range(5))
+    y = F.conv2d(x, kernel, stride=stride, padding=pad)
+    column = (1, -1, 1, 1)
+    y = (y - mean.view(column)) / torch.sqrt(variance.view(column) + 1e-5)
+    y = y * factor.view(column) + bias.view(column)
+    return y.clamp(min=0) if relu else y
+
+
+def linear(x: Tensor, weights: Weights, *, relu: bool = True) -> Tensor:
+    """x W' + b, ReLU."""
+    matrix, bias = next(weights), next(weights)
+    y = torch.einsum("bi,oi->bo", x, matrix) + bias
+    return y.clamp(min=0) if relu else y
+
+
+def flat(x: Tensor, fault: str) -> Tensor:
+    """Flatten by time, frequency, channel."""
+    order = "bctf->bctf" if fault == "flatten order" else "bctf->btfc"
+    return torch.einsum(order, x).reshape(len(x), -1)
+
+
+def max_pool(x: Tensor, size: tuple[int, int], stride: tuple[int, int]) -> Tensor:
+    """By comparing shifted maps."""
+    rows, columns = ((n - k) // s + 1 for n, k, s in zip(x.shape[2:], size, stride, strict=True))
+    shifted = [
+        x[:, :, i : i + rows * stride[0] : stride[0], j : j + columns * stride[1] : stride[1]][
+            :, :, :rows, :columns
+        ]
+        for i in range(size[0])
+        for j in range(size[1])
+    ]
+    return torch.stack(shifted).amax(0)
+
+
+def average_pool(x: Tensor) -> Tensor:
+    """The mean of the neighbours that are there, 3x3."""
+    total = torch.zeros_like(x)
+    count = torch.zeros_like(x)
+    padded, ones = F.pad(x, (1, 1, 1, 1)), F.pad(torch.ones_like(x), (1, 1, 1, 1))
+    for i in range(3):
+        for j in range(3):
+            total += padded[:, :, i : i + x.shape[2], j : j + x.shape[3]]
+            count += ones[:, :, i : i + x.shape[2], j : j + x.shape[3]]
+    return total / count
+
+
+def fully_connected(x: Tensor, w: Weights, fault: str = "") -> Tensor:
+    """Section 3.3.1: three hidden layers."""
+    x = x.reshape(len(x), -1)
+    for number in range(3):
+        x = linear(x, w, relu=not (fault == "missing ReLU" and number == 2))
+    return linear(x, w, relu=False)
+
+
+def alexnet(x: Tensor, w: Weights, fault: str = "") -> Tensor:
+    """Section 3.3.2 and Krizhevsky et al."""
+    x = conv(x, w, stride=(2, 1))
+    assert x.shape[2:] == (43, 54)
+    x = conv(max_pool(x, (3, 3), (2, 2)), w, pad=2)
+    assert x.shape[2:] == (21, 26)
+    x = max_pool(x, (3, 3), (2, 2))
+    assert x.shape[2:] == (10, 12)
+    for _ in range(3):
+        x = conv(x, w, pad=1)
+    x = flat(max_pool(x, (5, 6), (5, 6)), fault)
+    x = linear(linear(x, w), w, relu=fault != "missing ReLU")
+    return linear(x, w, relu=False)
+
+
+def vgg(x: Tensor, w: Weights, fault: str = "") -> Tensor:
+    """Column E of the table: 2, 2, 4, 4 and 4 convolutions."""
+    for group in (2, 2, 4, 4, 4):
+        for _ in range(group):
+            x = conv(x, w, pad=1)
+        x = max_pool(x, (2, 2), (2, 2))
+    assert x.shape[2:] == (3, 2)
+    x = linear(linear(flat(x, fault), w), w, relu=fault != "missing ReLU")
+    return linear(x, w, relu=False)
+
+
+def vggish(x: Tensor, w: Weights, fault: str = "") -> Tensor:
+    """Column A without its last group; plain convolutions with bias."""
+    for group in (1, 1, 2, 2):
+        for _ in range(group):
+            kernel, bias = next(w), next(w)
+            x = (F.conv2d(x, kernel, padding=1) + bias.view(1, -1, 1, 1)).clamp(min=0)
+        x = max_pool(x, (2, 2), (2, 2))
+    x = linear(linear(flat(x, fault), w), w, relu=fault != "missing ReLU")
+    x = linear(x, w, relu=False)  # the embedding
+    if fault != "no ReLU before the head":
+        x = x.clamp(min=0)
+    return linear(x, w, relu=False)
+
+
+def resnet50(x: Tensor, w: Weights, fault: str = "") -> Tensor:
+    """He et al., table 1: 3, 4, 6 and 3 blocks; strides in the 3x3."""
+    x = conv(x, w, pad=3)
+    x = max_pool(F.pad(x, (1, 1, 1, 1), value=-torch.inf), (3, 3), (2, 2))
+    for stage, blocks in enumerate((3, 4, 6, 3)):
+        for block in range(blocks):
+            stride = 2 if stage and not block else 1
+            strides = (stride, 1) if fault == "stride in the 1x1" else (1, stride)
+            y = conv(x, w, stride=strides[0])
+            y = conv(y, w, stride=strides[1], pad=1)
+            y = conv(y, w, relu=fault == "ReLU before the sum")
+            short = x if block else conv(x, w, stride=stride, relu=False)
+            x = y + short
+            if fault != "missing ReLU":
+                x = x.clamp(min=0)
+    assert x.shape[2:] == (6, 4)
+    return linear(x.mean((2, 3)), w, relu=False)
+
+
+def inception_v3(x: Tensor, w: Weights, fault: str = "") -> Tensor:
+    """Szegedy et al., figures 5 to 7 and table 1, from the 1x1 convolution to 80 on."""
+    x = conv(conv(x, w), w)
+    x = max_pool(x, (3, 3), (2, 2))
+    assert x.shape[2:] == (46, 30)
+    for _ in range(3):  # figure 5
+        a = conv(x, w)
+        b = conv(conv(x, w), w, pad=2)
+        c = conv(conv(conv(x, w), w, pad=1), w, pad=1)
+        d = conv(average_pool(x), w)
+        x = torch.cat([b, a, c, d] if fault == "swapped towers" else [a, b, c, d], 1)
+    a = conv(x, w, stride=2)
+    b = conv(conv(conv(x, w), w, pad=1), w, stride=2)
+    x = torch.cat([a, b, max_pool(x, (3, 3), (2, 2))], 1)
+    assert x.shape[2:] == (22, 14)
+    for _ in range(4):  # figure 6
+        a = conv(x, w)
+        b = conv(conv(conv(x, w), w, pad=(0, 3)), w, pad=(3, 0))
+        c = conv(conv(conv(conv(conv(x, w), w, pad=(3, 0)), w, pad=(0, 3)), w, pad=(3, 0)), w, pad=(0, 3))
+        d = conv(x if fault == "no average" else average_pool(x), w)
+        x = torch.cat([a, b, c, d], 1)
+    a = conv(conv(x, w), w, stride=2)
+    b = conv(conv(conv(conv(x, w), w, pad=(0, 3)), w, pad=(3, 0)), w, stride=2)
+    x = torch.cat([a, b, max_pool(x, (3, 3), (2, 2))], 1)
+    assert x.shape[2:] == (10, 6)
+    for _ in range(2):  # figure 7
+        a = conv(x, w)
+        b = conv(x, w)
+        b = torch.cat([conv(b, w, pad=(0, 1)), conv(b, w, pad=(1, 0))], 1)
+        c = conv(conv(x, w), w, pad=1)
+        c = torch.cat([conv(c, w, pad=(0, 1)), conv(c, w, pad=(1, 0))], 1)
+        x = torch.cat([a, b, c, conv(average_pool(x), w)], 1)
+    return linear(x.mean((2, 3)), w, relu=False)
+
+
+def attend(x: np.ndarray, w: Weights) -> np.ndarray:
+    """Kong et al.: per clip and class, a weighted mean over time; loops."""
+    classify, bias, attention, attention_bias = (next(w).double().numpy() for _ in range(4))
+    result = np.zeros((len(x), len(bias)))
+    for clip, windows in enumerate(x):
+        for k in range(len(bias)):
+            p = [1 / (1 + np.exp(-(row @ classify[k] + bias[k]))) for row in windows]
+            v = [1 / (1 + np.exp(-(row @ attention[k] + attention_bias[k]))) for row in windows]
+            result[clip, k] = sum(a * b for a, b in zip(p, v, strict=True)) / sum(v)
+    return result
+
+
+def window_layer(x: np.ndarray, w: Weights) -> np.ndarray:
+    """Linear without bias, batch norm, ReLU on every window."""
+    matrix, factor, bias, mean, variance = (next(w).double().numpy() for _ in range(5))
+    return np.maximum((x @ matrix.T - mean) / np.sqrt(variance + 1e-5) * factor + bias, 0)
+
+
+def single_attention(x: Tensor, w: Weights, fault: str = "") -> Tensor:
+    """Three layers, attention, logit."""
+    y = x.double().numpy()
+    for _ in range(3):
+        y = window_layer(y, w)
+    p = attend(y, w) if fault != "plain mean" else attend(y.mean(1, keepdims=True), w)
+    return torch.from_numpy(np.log(p / (1 - p))).float()
+
+
+def multi_attention(x: Tensor, w: Weights, fault: str = "") -> Tensor:
+    """Attention after the second and third layer, one last layer."""
+    y = x.double().numpy()
+    all_weights = list(w)  # three layers of 5 tensors, two modules of 4, the last layer
+    layers, modules = iter(all_weights[:15]), iter(all_weights[15:23])
+    y = window_layer(window_layer(y, layers), layers)
+    deeper = window_layer(y, layers)
+    predictions = [attend(y, modules), attend(deeper, modules)]
+    if fault == "swapped levels":
+        predictions.reverse()
+    return linear(
+        torch.from_numpy(np.concatenate(predictions, 1)).float(), iter(all_weights[23:]), relu=False
+    )
+
+
+ORACLES = {
+    "fully_connected": (fully_connected, ["missing ReLU"]),
+    "alexnet": (alexnet, ["flatten order", "missing ReLU"]),
+    "vgg": (vgg, ["flatten order", "missing ReLU"]),
+    "vggish": (vggish, ["flatten order", "missing ReLU", "no ReLU before the head"]),
+    "resnet50": (resnet50, ["stride in the 1x1", "ReLU before the sum", "missing ReLU"]),
+    "inception_v3": (inception_v3, ["swapped towers", "no average"]),
+    "single_attention": (single_attention, ["plain mean"]),
+    "multi_attention": (multi_attention, ["swapped levels"]),
+}
+
+
+def weights_of(net: nn.Module) -> Weights:
+    """The network's tensors in the order of its layers, without the counters of batch norm."""
+    return iter([value for key, value in net.state_dict().items() if not key.endswith("num_batches_tracked")])
+
+
+def golden_logits(name: str) -> list[list[float]]:
+    """What the frozen network says of the frozen input."""
+    net = frozen(name)
+    with torch.inference_mode():
+        return [[round(value, 6) for value in row] for row in net(frozen_input(net)).tolist()]
+
+
+if __name__ == "__main__":
+    GOLDEN.parent.mkdir(exist_ok=True)
+    GOLDEN.write_text(json.dumps({name: golden_logits(name) for name in MODELS}, indent=1) + "\n")
