@@ -1,0 +1,70 @@
+"""Folders that other verbs wrote -> a folder of figures."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from auricle.report.classes import classes_html, classes_markdown, read_per_class
+from auricle.report.confusion import draw_confusion, read_confusion
+from auricle.report.curves import draw_curves, read_logs
+from auricle.report.priors import prior_summary, random_share, write_priors
+from auricle.report.style import save
+
+
+@dataclass(frozen=True, kw_only=True)
+class Report:
+    """What was written, and the numbers of Fig. 1 where an evaluation was among the folders."""
+
+    paths: tuple[Path, ...]
+    priors: dict[str, Any] | None
+
+
+def write_report(
+    folders: Sequence[str | Path], out: str | Path, *, share: float = 1.0, seed: int = 0
+) -> Report:
+    """Figures of at most one evaluation and any number of training runs.
+
+    Args:
+        folders: each with `per_class.csv` (an evaluation's) or `log.jsonl` (a run's).
+        out: folder, made where it is not there.
+        share: of the classes that Fig. 1 draws; its numbers and the tables are over all.
+        seed: of the share.
+
+    Raises:
+        ValueError: a folder is neither, or several are evaluations.
+
+    >>> write_report(["out/eval", "out/run1", "out/run2"], "out/figures").paths  # doctest: +SKIP
+    """
+    evaluations = [Path(folder) for folder in folders if (Path(folder) / "per_class.csv").is_file()]
+    runs = [Path(folder) for folder in folders if (Path(folder) / "log.jsonl").is_file()]
+    for folder in folders:
+        if Path(folder) not in (*evaluations, *runs):
+            raise ValueError(
+                f"{folder}: holds neither per_class.csv nor log.jsonl; name what auricle evaluate --out or "
+                "auricle train --out wrote"
+            )
+    if len(evaluations) > 1:
+        raise ValueError(f"{evaluations[1]}: a second evaluation after {evaluations[0]}; name one at a time")
+    out = Path(out)
+    out.mkdir(parents=True, exist_ok=True)
+    paths: list[Path] = []
+    numbers = None
+    for evaluation in evaluations:
+        classes = read_per_class(evaluation)
+        numbers = prior_summary(classes)
+        drawn = classes.take(random_share(len(classes.labels), share, seed)) if share < 1 else classes
+        paths += write_priors(drawn, out)
+        for name, content in (
+            ("classes.html", classes_html(classes)),
+            ("classes.md", classes_markdown(classes)),
+        ):
+            (out / name).write_text(content, encoding="utf-8")
+            paths.append(out / name)
+        if (found := read_confusion(evaluation)) is not None:
+            save(draw_confusion(*found), out / "confusion.png", dpi=90)
+            paths.append(out / "confusion.png")
+    if runs:
+        save(draw_curves(read_logs(runs)), out / "curves.png")
+        paths.append(out / "curves.png")
+    return Report(paths=tuple(paths), priors=numbers)
