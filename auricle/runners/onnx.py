@@ -1,10 +1,11 @@
 """Runs a model's ONNX graph on the CPU, without torch."""
 
-import os
 from typing import Any
 
 import numpy as np
 import onnxruntime
+
+from auricle.runners.cores import usable_cores
 
 
 class OnnxRunner:
@@ -88,8 +89,3 @@ class OnnxRunner:
                     f"{self.artifact.state_path}: {output.name} has shape {output.shape[1:]}, but "
                     f"model.json says {expected[output.name]} values: they do not belong together"
                 )
-
-
-def usable_cores() -> int:
-    """Cores that this process may run on."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

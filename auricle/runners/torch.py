@@ -9,6 +9,7 @@ from torch import nn
 
 from auricle.frontend import LogMel
 from auricle.models import build as make_net
+from auricle.models import logits_and_embedding
 
 
 class TorchRunner:
@@ -86,10 +87,7 @@ class WaveformModel(nn.Module):
 
     def forward(self, waveform: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """See the class."""
-        x = self.frontend(waveform)
-        embedding = self.net.embed(x)  # type: ignore[operator]
-        head = getattr(self.net, "head", None)
-        return (self.net(x) if head is None else head(embedding)), embedding
+        return logits_and_embedding(self.net, self.frontend(waveform))
 
 
 def build(artifact: Any, *, method: str = "fft") -> tuple[nn.Module, nn.Module]:

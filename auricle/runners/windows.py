@@ -7,6 +7,8 @@ from typing import Self
 
 import numpy as np
 
+POOLINGS = ("mean", "max", "attention")
+
 
 def window_starts(num_samples: int, window: int, hop: int, tail: str = "drop") -> np.ndarray:
     """First samples of the windows over `num_samples` samples.
@@ -90,11 +92,8 @@ class MeanScores:
 
     def add(self, logits_WK: np.ndarray) -> Self:
         """Count some more windows in."""
-        if len(logits_WK):
-            # A plain sum would pair terms up by the length of what it is given; accumulate goes one by one.
-            terms = np.concatenate([self._sum_K[None], sigmoid(logits_WK)])
-            self._sum_K = np.add.accumulate(terms, axis=0)[-1]
-            self.count += len(logits_WK)
+        self._sum_K = _added_one_by_one(self._sum_K, sigmoid(logits_WK))
+        self.count += len(logits_WK)
         return self
 
     def mean(self) -> np.ndarray:
@@ -102,3 +101,61 @@ class MeanScores:
         if self.count == 0:
             raise ValueError("no windows to take the mean of: the recording is empty")
         return self._sum_K / self.count
+
+
+class PooledScores:
+    """A clip's scores by another rule than the mean, of windows that arrive a few at a time.
+
+    With p the scores of a clip's windows for a class, the sigmoids of their logits: "mean" is theirs, as of
+    `MeanScores`; "max" is the greatest; "attention" weighs each window by the softmax of its own score,
+    sum(p * exp(p)) / sum(exp(p)), and lies between the two.
+
+    Args:
+        num_classes: K.
+        pooling: one of `POOLINGS`.
+
+    Raises:
+        ValueError: the pooling is unknown.
+
+    >>> logits = np.array([[-9.0], [9.0], [-9.0]])
+    >>> [PooledScores(1, pooling).add(logits).score().round(3).item() for pooling in POOLINGS]
+    [0.333, 1.0, 0.576]
+
+    Source: Wang, Li and Metze, ICASSP 2019, section 2 ("exponential softmax").
+    """
+
+    def __init__(self, num_classes: int, pooling: str = "mean"):
+        if pooling not in POOLINGS:
+            raise ValueError(f"pooling is {pooling!r}; expected one of {', '.join(POOLINGS)}")
+        self.pooling = pooling
+        self._mean = MeanScores(num_classes)
+        self._max_K = np.zeros(num_classes)
+        self._sums_2K = np.zeros((2, num_classes))  # of p exp(p), and of exp(p)
+
+    def add(self, logits_WK: np.ndarray) -> Self:
+        """Count some more windows in."""
+        if self.pooling == "mean":
+            self._mean.add(logits_WK)
+            return self
+        self._mean.count += len(logits_WK)
+        scores_WK = sigmoid(logits_WK)
+        if self.pooling == "max":
+            self._max_K = np.maximum(self._max_K, scores_WK.max(axis=0, initial=0.0))
+        else:
+            weights_WK = np.exp(scores_WK)
+            terms = np.stack([scores_WK * weights_WK, weights_WK], axis=1)
+            self._sums_2K = _added_one_by_one(self._sums_2K, terms)
+        return self
+
+    def score(self) -> np.ndarray:
+        """(K,) float64 in [0, 1]; ValueError where no window was added."""
+        if self.pooling == "mean":
+            return self._mean.mean()
+        if self._mean.count == 0:
+            raise ValueError("no windows to pool: the recording is empty")
+        return self._max_K if self.pooling == "max" else self._sums_2K[0] / self._sums_2K[1]
+
+
+def _added_one_by_one(total: np.ndarray, terms: np.ndarray) -> np.ndarray:
+    """The total and the terms along their first axis: a plain sum pairs terms up by how many it is given."""
+    return np.add.accumulate(np.concatenate([total[None], terms]), axis=0)[-1]
