@@ -10,6 +10,9 @@ The published 4.7 G multiplies do not follow from this: convolutions and linear 
 paper also tried, and left, the whole stem without its first stride and first max pool: `full_stem=True`,
 whose last map is 10 x 6 too.
 
+Without padding in the stem and its pool, as in the original, the last frame and the last band of a patch
+reach no unit of the truncated net.
+
 Shape letters: B clips, C channels (1), T frames (96 of 10 ms), F mel bands (64), E embedding (2048), K
 classes.
 """
@@ -104,7 +107,8 @@ class InceptionV3(nn.Module):
     ):
         super().__init__()
         self.num_classes = num_classes
-        self.input_shape = patch_shape(input_shape, least=(25, 25))
+        least = 21 if full_stem else 17  # frames and bands that leave a last map of 1 x 1
+        self.input_shape = patch_shape(input_shape, least=(least, least))
         stem, size = [], 1
         for channels, kernel, padding in (*STEM, *NECK) if full_stem else NECK:
             channels = scaled(channels, width)
