@@ -167,8 +167,8 @@ def test_a_class_without_positives_is_null_in_json_and_empty_in_csv(pack: Pack, 
     assert (figures["classes_without_ap"], figures["classes_without_auc"]) == (["loud"], ["loud"])
     assert figures["map"] is not None
     rows = (tmp_path / "out" / "per_class.csv").read_text().splitlines()
-    assert rows[0] == "label,positives,ap,auc,d_prime"
-    assert rows[2] == "loud,0,,,"
+    assert rows[0] == "label,positives,ap,auc,d_prime,prior,training_prior"
+    assert rows[2] == "loud,0,,,,0.0,0.0"
     pack.select = lambda splits=None, where=None: np.array([2, 5])  # type: ignore[method-assign]
     nothing = evaluate(LoudnessRunner(), pack, draws=5, quiet=True)
     assert nothing["map"] is None and nothing["accuracy"] is None
@@ -214,7 +214,7 @@ def test_a_failed_write_leaves_the_earlier_result(
     def full(*_: object, **__: object) -> None:
         raise OSError("disk full")
 
-    monkeypatch.setattr("auricle.evaluation.pq.write_table", full)
+    monkeypatch.setattr("auricle.evaluation.files.pq.ParquetWriter", full)
     with pytest.raises(OSError, match="disk full"):
         evaluate(LoudnessRunner(), pack, out=out, draws=0, quiet=True)
     assert {path.name: path.read_bytes() for path in out.iterdir()} == before
@@ -227,7 +227,7 @@ def test_infinite_d_prime_is_null_and_counted(pack: Pack, monkeypatch: pytest.Mo
         columns = pack.targets(clips)[:, [names.index("quiet"), names.index("loud")]]
         return np.hstack([columns, columns[:, :1]])
 
-    monkeypatch.setattr("auricle.evaluation.score_clips", perfect)
+    monkeypatch.setattr("auricle.evaluation.stream_scores", perfect)
     figures = evaluate(LoudnessRunner(), pack, draws=0, quiet=True)
     assert (figures["map"], figures["auc"], figures["infinite_d_prime"]) == (1.0, 1.0, 2)
     assert figures["d_prime"] is None and figures["d_prime_mean"] is None

@@ -21,11 +21,20 @@ class ReportFormat(StrEnum):
     json = "json"
 
 
+class Pooling(StrEnum):
+    """How windows' scores become a clip's: `auricle.runners.windows.POOLINGS`."""
+
+    mean = "mean"
+    max = "max"
+    attention = "attention"
+
+
 def pack(
     source: Annotated[
         str,
         typer.Argument(
-            help="ESC-50's meta.csv, a CSV or Parquet manifest, or a folder with one folder a class."
+            help="A CSV or Parquet manifest, a folder with one folder a class, ESC-50's meta.csv, or a list "
+            "(or a folder of lists) of AudioSet."
         ),
     ],
     out: Annotated[Path, typer.Argument(help="The pack's folder; one begun earlier is gone on with.")],
@@ -37,6 +46,10 @@ def pack(
         bool, typer.Option("--verify", help="Read everything back and compare checksums.")
     ] = False,
     label_set: Annotated[str, typer.Option(metavar="NAME", help="Name of the label set.")] = "labels",
+    media: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", help="AudioSet: where the media are, named by video id."),
+    ] = None,
 ) -> None:
     """Decode a corpus once into a pack, from which training reads at random.
 
@@ -46,7 +59,7 @@ def pack(
     from auricle.engine import pack as pack_corpus
     from auricle.progress import format_seconds
 
-    report = pack_corpus(source, out, rate=rate, jobs=jobs, verify=verify, label_set=label_set)
+    report = pack_corpus(source, out, rate=rate, jobs=jobs, verify=verify, label_set=label_set, media=media)
     done = (
         "was packed before" if report["finished_before"] else f"packed in {format_seconds(report['elapsed'])}"
     )
@@ -82,6 +95,24 @@ def evaluate(
     ] = None,
     format: Annotated[ReportFormat, typer.Option(help="For people, programs.")] = ReportFormat.table,
     label_set: Annotated[str, typer.Option(metavar="NAME", help="The label set to compare with.")] = "labels",
+    subset: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Only clips of this subset of the pack.")
+    ] = None,
+    pooling: Annotated[
+        Pooling, typer.Option(help="How the scores of a clip's windows become the clip's.")
+    ] = Pooling.mean,
+    class_share: Annotated[
+        float,
+        typer.Option(min=0, max=1, metavar="X", help="Figures over a random share of the classes, say 0.2."),
+    ] = 1.0,
+    half: Annotated[
+        bool, typer.Option("--half", help="Keep clip scores as float16 logits: half the room.")
+    ] = False,
+    draws: Annotated[
+        int | None,
+        typer.Option(min=0, metavar="N", help="Bootstrap draws for the intervals; 0 leaves them out."),
+    ] = None,
+    seed: Annotated[int, typer.Option(metavar="N", help="Of the draws and of the share of classes.")] = 0,
     threads: Annotated[
         int | None, typer.Option(min=1, metavar="N", help="Threads; all cores at first.")
     ] = None,
@@ -100,10 +131,24 @@ def evaluate(
         pack,
         splits=tuple(split) if split else None,
         where=chosen or None,
+        subset=subset,
         out=out,
         label_set=label_set,
+        pooling=pooling.value,
+        class_share=class_share,
+        half=half,
         threads=threads,
+        draws=draws,
+        seed=seed,
     )
+    _warn_of_training(model, figures)
+    if format is ReportFormat.json:
+        print(json.dumps(figures, indent=2, default=float))
+    else:
+        _print_figures(figures)
+
+
+def _warn_of_training(model: str, figures: dict[str, Any]) -> None:
     if trained := figures["clips_in_training"]:
         which = (
             "these clips" if trained == figures["clips"] else f"{trained} of these {figures['clips']} clips"
@@ -112,10 +157,6 @@ def evaluate(
             f"{model} was trained on {which}, or on some of them: the figures do not say how good it is on "
             "others; choose a --split that it was not trained on"
         )
-    if format is ReportFormat.json:
-        print(json.dumps(figures, indent=2, default=float))
-    else:
-        _print_figures(figures)
 
 
 def _print_figures(figures: dict[str, Any]) -> None:
@@ -129,6 +170,11 @@ def _print_figures(figures: dict[str, Any]) -> None:
         rows.append([name, _figure(figures, name), interval])
     print_table(sys.stdout, ["figure", "value>", level], rows)
     print(f"{figures['clips']} clips of {figures['groups']} recordings, {figures['classes']} classes")
+    if figures["class_share"] < 1:
+        share = f"a random {100 * figures['class_share']:g}% of the classes"
+        print(f"the figures are over {share}, by seed {figures['seed']}")
+    if why := figures.get("intervals_left_out"):
+        print(f"no intervals: {why}; --draws N draws N times all the same")
     for name, what in (("ap", "mAP"), ("auc", "AUC")):
         if out := figures[f"classes_without_{name}"]:
             left = (
