@@ -2,5 +2,6 @@
 
 from auricle.engine.packing import pack
 from auricle.engine.processes import WorkerDied, default_jobs, run_files
+from auricle.engine.scenes import make_scenes
 
-__all__ = ["WorkerDied", "default_jobs", "pack", "run_files"]
+__all__ = ["WorkerDied", "default_jobs", "make_scenes", "pack", "run_files"]

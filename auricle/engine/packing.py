@@ -112,6 +112,7 @@ def pack(
     jobs: int | None = None,
     verify: bool = False,
     label_set: str = "labels",
+    media: str | Path | None = None,
     quiet: bool = False,
     decode: Callable[[Range, int], Decoded] = decode_clip,
     about: Mapping[str, Any] | None = None,
@@ -129,6 +130,7 @@ def pack(
         jobs: number of processes; by default one for each core. The bytes written do not depend on it.
         verify: read everything again and compare checksums.
         label_set: what the source's labels are called.
+        media: the folder of recordings, for AudioSet's lists.
         quiet: show no progress.
         decode: picklable, clip and rate -> its samples; for recordings that no file reader knows.
         about: further entries of the manifest, as JSON holds them; they are part of its fingerprint.
@@ -149,7 +151,7 @@ def pack(
     out = Path(out)
     if not LOWEST_RATE <= rate <= HIGHEST_RATE:
         raise ValueError(f"rate: expected {LOWEST_RATE} to {HIGHEST_RATE} Hz, got {rate}")
-    plan = _plan(source, rate, label_set, about or {}, tables or {})
+    plan = _plan(_open(source, media), source, rate, label_set, about or {}, tables or {})
     with _full_disk_told(out):
         if out.exists() and not out.is_dir():
             raise ValueError(f"{out}: is a file; give a folder")
@@ -183,13 +185,14 @@ def _full_disk_told(out: Path) -> Iterator[None]:
 
 
 def _plan(
+    opened: tuple[str, list[Clip], Path],
     source: str | Path | Sequence[Clip],
     rate: int,
     label_set: str,
     about: Mapping[str, Any],
     tables: Mapping[str, Any],
 ) -> Plan:
-    name, clips, root = _open(source)
+    name, clips, root = opened
     check_leaks(clips)
     check_labels(label_set, (clip.labels for clip in clips))
     sizes = file_sizes(clips)
@@ -221,12 +224,16 @@ def _write(
     finish_pack(out, plan.clips, read_entry, root=plan.root, header=plan.header, tables=plan.tables)
 
 
-def _open(source: str | Path | Sequence[Clip]) -> tuple[str, list[Clip], Path]:
+def _open(source: str | Path | Sequence[Clip], media: str | Path | None) -> tuple[str, list[Clip], Path]:
     if isinstance(source, str | Path):
-        name, clips = open_corpus(source)
+        name, clips = open_corpus(source, media)
+        if media is not None:
+            return name, clips, Path(media)
         path = Path(source if Path(source).exists() else str(source).removeprefix(f"{name}:"))
         return name, clips, path if path.is_dir() else path.parent
     clips = list(source)
+    if media is not None:
+        raise ValueError("a folder of media is for AudioSet's lists; clips name their files themselves")
     if not clips:
         raise ValueError("no clips to pack")
     check_ids(clips)
@@ -258,9 +265,8 @@ def _check_same(out: Path, header: dict[str, Any], found: dict[str, Any], keys: 
         {
             "fingerprint": "its clips, splits, attributes or files are not those of the source",
             "label_sets": "its labels, or the name of its label set, are not those of the source",
+            "mixed_from": "its scenes are of another recipe, of other splits or of another pack",
         }.get(key, f"{key} is {found.get(key)} there and {header[key]} here")
-        if not isinstance(header[key], dict) or key == "label_sets"
-        else f"its {key} is not the same"
         for key in different
     ]
     raise ValueError(f"{out}: a pack of something else is there: {'; '.join(reasons)}. Give a new folder")
