@@ -5,14 +5,26 @@ import csv
 from collections.abc import Callable
 from pathlib import Path
 
+from auricle.datasets.audioset import audioset, find_lists
 from auricle.datasets.clips import Clip, check_ids, check_leaks
 from auricle.datasets.esc50 import esc50, find_table, is_esc50
 from auricle.datasets.folders import folders
 from auricle.datasets.manifest import manifest
 
-__all__ = ["DATASETS", "Clip", "check_ids", "check_leaks", "esc50", "folders", "manifest", "open_corpus"]
+__all__ = [
+    "DATASETS",
+    "Clip",
+    "audioset",
+    "check_ids",
+    "check_leaks",
+    "esc50",
+    "folders",
+    "manifest",
+    "open_corpus",
+]
 
 DATASETS: dict[str, Callable[[str | Path], list[Clip]]] = {
+    "audioset": audioset,
     "esc50": esc50,
     "folders": folders,
     "manifest": manifest,
@@ -20,17 +32,22 @@ DATASETS: dict[str, Callable[[str | Path], list[Clip]]] = {
 TABLES = (".csv", ".tsv", ".parquet")
 
 
-def open_corpus(source: str | Path) -> tuple[str, list[Clip]]:
+def open_corpus(source: str | Path, media: str | Path | None = None) -> tuple[str, list[Clip]]:
     """The clips of a source, whatever it is.
 
-    A folder is read as folders named by class, a CSV, TSV or Parquet file as a manifest, ESC-50 is known by
-    its columns. `NAME:PATH` says which reader of `DATASETS` to take.
+    A folder is read as folders named by class, a CSV, TSV or Parquet file as a manifest; ESC-50's table and
+    AudioSet's lists, or a folder that has one, are known by their columns. `NAME:PATH` says which reader of
+    `DATASETS` to take.
+
+    Args:
+        source: a folder or a file.
+        media: where the recordings are, for AudioSet's lists; the other sources say it themselves.
 
     Returns:
         The reader's name and its clips, in the source's order.
 
     Raises:
-        ValueError: nothing is there, or it is of no known kind.
+        ValueError: nothing is there, it is of no known kind, or `media` is given for another than AudioSet.
 
     >>> open_corpus("no-such-folder")
     Traceback (most recent call last):
@@ -39,15 +56,27 @@ def open_corpus(source: str | Path) -> tuple[str, list[Clip]]:
     text = str(source)
     name, _, rest = text.partition(":")
     if name in DATASETS and rest and not Path(text).exists():
-        return name, DATASETS[name](rest)
+        return name, _read(name, rest, media)
     path = Path(source)
     if not path.exists():
         raise ValueError(f"{path}: no such file or folder")
     name = _kind(path)
-    return name, DATASETS[name](path)
+    return name, _read(name, path, media)
+
+
+def _read(name: str, path: str | Path, media: str | Path | None) -> list[Clip]:
+    if name == "audioset":
+        return audioset(path, media)
+    if media is not None:
+        raise ValueError(
+            f"{path}: was taken for {name}, and a folder of media is for AudioSet's lists alone; leave it out"
+        )
+    return DATASETS[name](path)
 
 
 def _kind(path: Path) -> str:
+    if find_lists(path):
+        return "audioset"
     table = find_table(path) if path.is_dir() else path
     suffix = table.suffix.lower()
     if table.is_file() and suffix == ".csv":

@@ -1,0 +1,151 @@
+"""AudioSet's ontology and label table: names, parents (a sound may have several), restrictions."""
+
+import csv
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+CLASSES = "class_labels_indices.csv"
+ONTOLOGY = "ontology.json"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Sound:
+    """An entry of the ontology.
+
+    Args:
+        mid: AudioSet's number of it, `/m/09x0r`.
+        name: its display name.
+        parents: mids of the entries that list it as a child; a top entry has none, 38 have several.
+        children: mids.
+        restrictions: "abstract" (a heading, never a label) or "blacklist" (hard to label: of these 67, the
+            lists have 12 nevertheless); mostly none.
+    """
+
+    mid: str
+    name: str
+    parents: tuple[str, ...]
+    children: tuple[str, ...]
+    restrictions: tuple[str, ...]
+
+
+def read_ontology(path: str | Path) -> dict[str, Sound]:
+    """Mid -> entry of `ontology.json`, in its order.
+
+    Raises:
+        ValueError: not an ontology, a child that is not in it, or an entry that is its own ancestor.
+
+    >>> read_ontology("ontology.json")["/m/09x0r"].parents  # doctest: +SKIP
+    ('/m/09l8g',)
+    """
+    path = Path(path)
+    try:
+        entries = json.loads(path.read_text(encoding="utf-8"))
+        children = {entry["id"]: tuple(entry["child_ids"]) for entry in entries}
+        rest = {entry["id"]: (entry["name"], tuple(entry["restrictions"])) for entry in entries}
+    except (ValueError, KeyError, TypeError) as error:
+        raise ValueError(
+            f"{path}: not an ontology of AudioSet ({type(error).__name__}: {error}); expected a list of "
+            "entries with id, name, child_ids and restrictions"
+        ) from None
+    parents: dict[str, list[str]] = {mid: [] for mid in children}
+    for mid, below in children.items():
+        for child in below:
+            if child not in parents:
+                raise ValueError(f"{path}: {mid} has a child {child}, which is not in the ontology")
+            parents[child].append(mid)
+    _check_no_circle(path, parents)
+    return {
+        mid: Sound(
+            mid=mid,
+            name=rest[mid][0],
+            parents=tuple(parents[mid]),
+            children=below,
+            restrictions=rest[mid][1],
+        )
+        for mid, below in children.items()
+    }
+
+
+def _check_no_circle(path: Path, parents: dict[str, list[str]]) -> None:
+    left = {mid: set(above) for mid, above in parents.items()}
+    while free := [mid for mid, above in left.items() if not above]:
+        for mid in free:
+            del left[mid]
+        for above in left.values():
+            above.difference_update(free)
+    if left:
+        raise ValueError(f"{path}: {next(iter(left))} is its own ancestor, or below one that is")
+
+
+def restricted(path: str | Path) -> dict[str, tuple[str, ...]]:
+    """Name of each restricted sound -> its restrictions.
+
+    >>> restricted("ontology.json")["Human sounds"]  # doctest: +SKIP
+    ('abstract',)
+    """
+    sounds = read_ontology(path).values()
+    return {sound.name: sound.restrictions for sound in sounds if sound.restrictions}
+
+
+def parents(path: str | Path) -> dict[str, list[str]]:
+    """Name of each sound -> names of its parents, none for a top one.
+
+    >>> parents("ontology.json")["Speech"]  # doctest: +SKIP
+    ['Human voice']
+    """
+    sounds = read_ontology(path)
+    return {sound.name: [sounds[mid].name for mid in sound.parents] for sound in sounds.values()}
+
+
+def read_classes(path: str | Path) -> dict[str, str]:
+    """Mid -> display name of `class_labels_indices.csv`, in the order of its indices.
+
+    Raises:
+        ValueError: not such a table, or a name that two mids have.
+
+    >>> list(read_classes("class_labels_indices.csv").items())[1]  # doctest: +SKIP
+    ('/m/05zppz', 'Male speech, man speaking')
+    """
+    path = Path(path)
+    with path.open(encoding="utf-8-sig", newline="") as file:
+        reader = csv.DictReader(file, strict=True)
+        try:
+            rows = [(int(row["index"]), row["mid"], row["display_name"]) for row in reader]
+        except (KeyError, TypeError, ValueError, csv.Error) as error:
+            raise ValueError(
+                f"{path}, row {reader.line_num}: expected the columns index, mid, display_name "
+                f"({type(error).__name__}: {error})"
+            ) from None
+    return _unique({mid: name for _, mid, name in sorted(rows)}, path)
+
+
+def read_names(folder: Path) -> dict[str, str]:
+    """Mid -> display name, from the table of classes in a folder or, without it, from the ontology there.
+
+    Raises:
+        ValueError: neither is there.
+
+    >>> read_names(Path("no-such-folder"))
+    Traceback (most recent call last):
+    ValueError: no-such-folder: class_labels_indices.csv or ontology.json is missing; one belongs beside
+    AudioSet's lists, for the names of the labels
+    """
+    if (classes := folder / CLASSES).is_file():
+        return read_classes(classes)
+    if (file := folder / ONTOLOGY).is_file():
+        return _unique({mid: sound.name for mid, sound in read_ontology(file).items()}, file)
+    raise ValueError(
+        f"{folder}: {CLASSES} or {ONTOLOGY} is missing; one belongs beside AudioSet's lists, for the names "
+        "of the labels"
+    )
+
+
+def _unique(names: dict[str, str], path: Path) -> dict[str, str]:
+    mids: dict[str, str] = {}
+    for mid, name in names.items():
+        if not name or mids.setdefault(name, mid) != mid:
+            raise ValueError(
+                f"{path}: {mid} has no name of its own: {name!r} is that of {mids.get(name, '')}"
+            )
+    return names
