@@ -2,8 +2,8 @@
 
 Exit status: 0 all well, 1 something failed (and it is named), 2 wrong usage, 130 interrupted. Results go to
 standard output and nothing else does; errors, warnings and progress go to standard error. One file per group
-of verbs: recordings.py (tag), corpora.py (pack, evaluate), labels.py (labels, subset), networks.py (train,
-check, export, models).
+of verbs: recordings.py (tag), corpora.py (pack, evaluate), labels.py (labels, subset), scenes.py (scenes),
+networks.py (train, check, export, models).
 """
 
 import os
@@ -18,6 +18,7 @@ from auricle.cli.labels import labels, subset
 from auricle.cli.networks import check, export, models, train
 from auricle.cli.output import describe, print_error, show_warning
 from auricle.cli.recordings import tag
+from auricle.cli.scenes import scenes
 
 # Plain help and plain errors: they start faster than rich ones, and one line stays one line.
 app = typer.Typer(
@@ -47,6 +48,7 @@ for _verb, _example in (
     (pack, "auricle pack meta.csv out/pack"),
     (labels, "auricle labels out/pack --most-frequent 400 --name top400"),
     (subset, "auricle subset out/pack --name balanced --split eval --balanced 33"),
+    (scenes, "auricle scenes out/pack out/scenes --scenes 1000 --seed 1"),
     (train, "auricle train --data out/pack --out out/run --recipe compact-esc50"),
     (evaluate, "auricle evaluate out/run/best out/pack --split fold5"),
     (check, "auricle check out/run/best"),
