@@ -1,7 +1,6 @@
 """Training learns, repeats itself, and goes on after a kill as if nothing had been."""
 
 import dataclasses
-import json
 import os
 import shutil
 import signal
@@ -12,11 +11,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import soundfile
 import torch
+from tones import RATE, config_for, log_of, make_corpus, same_weights
 
 from auricle.artifact import load_artifact
-from auricle.engine import pack
 from auricle.features import FeatureConfig
 from auricle.runners import check, load_runner
 from auricle.shards import Pack, add_labels
@@ -24,73 +22,19 @@ from auricle.shards.layout import locked
 from auricle.training import TrainConfig, configure, train
 from auricle.training.batches import Batches
 from auricle.training.checkpoints import load_checkpoint
-from auricle.training.loop import choose_clips, learning_rate, make_sampler, pick_device, pick_dtype
-
-RATE = 8000
-FREQUENCIES = {"low": 300, "middle": 900, "high": 2500}
+from auricle.training.data import choose_clips, make_sampler
+from auricle.training.devices import pick_device, pick_dtype
+from auricle.training.loop import learning_rate
 
 
 @pytest.fixture(scope="module")
 def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A pack of 24 one-second tones in noise, three classes, groups of two."""
-    source, out = tmp_path_factory.mktemp("tones"), tmp_path_factory.mktemp("pack") / "pack"
-    random = np.random.default_rng(0)
-    rows = ["path,labels,split,group"]
-    for number in range(24):
-        label = list(FREQUENCIES)[number % 3]
-        samples = np.sin(2 * np.pi * FREQUENCIES[label] * np.arange(RATE) / RATE + random.uniform(0, 6)) * 0.3
-        soundfile.write(source / f"{number}.wav", samples + random.normal(0, 0.02, RATE), RATE)
-        rows.append(f"{number}.wav,{label},{'test' if number >= 18 else 'train'},g{number // 2}")
-    (source / "manifest.csv").write_text("\n".join(rows) + "\n")
-    pack(source / "manifest.csv", out, rate=RATE, jobs=1, quiet=True)
-    return out
+    return make_corpus(tmp_path_factory.mktemp("tones"))
 
 
 @pytest.fixture(scope="module", autouse=True)
 def _one_thread() -> None:
     torch.set_num_threads(1)
-
-
-def config_for(data: Path, **changes: object) -> TrainConfig:
-    config = TrainConfig(
-        data=data,
-        steps=30,
-        batch=6,
-        warmup_steps=5,
-        window=4000,
-        hop=4000,
-        features=FeatureConfig(rate=RATE, window=256, hop=80, fft=256, bands=24, high=3800.0),
-        model_arguments={"stem": 8, "widths": [8, 16], "blocks": [1, 1], "dropout": 0.1},
-        train_splits=("train",),
-        validation_splits=("test",),
-        precision="float32",
-        average=0.9,
-        validate_every=15,
-        checkpoint_every=4,
-        log_every=5,
-        mixing="mixup",
-        speed_spread=0.1,
-        gain_decibels=3.0,
-        mask_frames=4,
-        mask_bands=2,
-        threads=1,
-    )
-    return dataclasses.replace(config, **changes)  # type: ignore[arg-type]
-
-
-def weights_of(run: Path) -> dict[str, np.ndarray]:
-    return load_artifact(run / "last").read_weights()
-
-
-def same_weights(one: Path, two: Path) -> bool:
-    first, second = weights_of(one), weights_of(two)
-    assert first.keys() == second.keys() and len(first) > 10
-    return all(np.array_equal(first[name], second[name]) for name in first)
-
-
-def log_of(run: Path) -> list[dict]:
-    entries = [json.loads(line) for line in (run / "log.jsonl").read_text().splitlines()]
-    return [{name: value for name, value in entry.items() if name != "seconds"} for entry in entries]
 
 
 @pytest.fixture(scope="module")

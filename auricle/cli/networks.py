@@ -1,5 +1,6 @@
 """Verbs over models: train, check, export, models."""
 
+import dataclasses
 import json
 import re
 import sys
@@ -24,6 +25,9 @@ def train(
             "--set", metavar="KEY=VALUE", help="Change one setting of the recipe; may be given again."
         ),
     ] = None,
+    init_from: Annotated[
+        str, typer.Option(metavar="MODEL", help="Start from this model's weights, as far as they fit.")
+    ] = "",
     resume: Annotated[
         bool, typer.Option("--resume", help="Go on with the run in --out where it was killed.")
     ] = False,
@@ -34,13 +38,17 @@ def train(
 ) -> None:
     """Train a model on a pack by a recipe; prints the folder of the trained artifact.
 
-    Resumed after a kill, a run on a CPU ends with the same weights, bit for bit, as one never stopped.
+    With --init-from, weights whose name and shape the new net has too are taken from a trained model; what
+    was taken and what was not is printed. Resumed after a kill, a run on a CPU ends with the same weights,
+    bit for bit, as one never stopped.
     """
     settings = assignments(set_ or [], "--set")
     from auricle.recipes import configure
     from auricle.training import train as train_model
 
     config = configure(recipe, data=data, settings=settings, device=device, threads=threads)
+    if init_from:
+        config = dataclasses.replace(config, init_from=init_from)
     print(train_model(config, out, resume=resume))
 
 

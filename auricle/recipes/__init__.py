@@ -4,12 +4,14 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from auricle.recipes.compact_esc50 import compact_esc50, compact_esc50_free
+from auricle.recipes.hershey import hershey
 from auricle.training import TrainConfig
 from auricle.training import configure as change
 
 RECIPES: dict[str, Callable[[Path], TrainConfig]] = {
     "compact-esc50": compact_esc50,
     "compact-esc50-free": compact_esc50_free,
+    "hershey": hershey,
 }
 
 

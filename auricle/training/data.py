@@ -1,15 +1,13 @@
 """Which clips are learned from, which are held out, and in which order patches of them come."""
 
-import hashlib
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.compute as pc
 
 from auricle.augment import source_samples
 from auricle.sampling import PatchSampler, hash_uint64
 from auricle.shards import Pack
+from auricle.shards.subsets import fraction_of_groups, without_groups
 from auricle.training.config import TrainConfig
 
 
@@ -29,14 +27,13 @@ def choose_clips(pack: Pack, config: TrainConfig) -> tuple[np.ndarray, np.ndarra
     if config.train_subset:
         train_clips = np.intersect1d(train_clips, pack.subset(config.train_subset))
     if config.validation_subset:  # a subset need not follow the groups
-        kin = pc.is_in(pa.array(pack.groups[train_clips]), value_set=pa.array(pack.groups[validation]))
-        train_clips = train_clips[~kin.to_numpy(zero_copy_only=False)]
+        train_clips = without_groups(pack, train_clips, np.flatnonzero(held))
     if config.unlabelled == "drop":
         train_clips = train_clips[labelled(pack, train_clips, config.label_set)]
     if config.embeddings:
         train_clips = train_clips[np.diff(pack.embeddings(config.embeddings).indptr)[train_clips] > 0]
     if config.train_fraction < 1 and len(train_clips):
-        train_clips = train_clips[nested_share(pack.groups[train_clips], config.train_fraction)]
+        train_clips = train_clips[fraction_of_groups(pack.groups[train_clips], config.train_fraction)]
     if not len(train_clips):
         named = ("train_splits", "train_subset", "validation_splits", "validation_subset", "where")
         chosen = ", ".join(f"{name}={getattr(config, name)!r}" for name in (*named, "unlabelled"))
@@ -68,28 +65,6 @@ def labelled(pack: Pack, clips: np.ndarray, label_set: str) -> np.ndarray:
     """(M,) bool: the clips that have a label of the set."""
     indptr, _ = pack.clip_labels(label_set)
     return indptr[clips + 1] > indptr[clips]
-
-
-def nested_share(groups: np.ndarray, share: float) -> np.ndarray:
-    """(M,) bool: the clips of a share of the groups, chosen by the rank of a hash of their names.
-
-    A smaller share lies within a larger one, whatever the seed: what Hershey et al. (2017), section 4.3,
-    compare is the number of recordings and not which ones.
-
-    >>> names = np.array(["a", "a", "b", "c", "d"], object)
-    >>> nested_share(names, 0.25).tolist(), nested_share(names, 0.5).tolist()
-    ([False, False, False, True, False], [True, True, False, True, False])
-    """
-    encoded = pa.array(groups).dictionary_encode()
-    names = encoded.dictionary.to_pylist()
-    ranks = np.fromiter((_hash(name) for name in names), np.uint64, len(names))
-    kept = np.zeros(len(names), bool)
-    kept[np.argsort(ranks, kind="stable")[: max(1, round(share * len(names)))]] = True
-    return kept[encoded.indices.to_numpy()]
-
-
-def _hash(name: str) -> int:
-    return int.from_bytes(hashlib.blake2b(name.encode(), digest_size=8).digest(), "little")
 
 
 def make_sampler(pack: Pack, clips: np.ndarray, config: TrainConfig, embeddings: Any = None) -> PatchSampler:

@@ -35,6 +35,8 @@ def take_weights(net: nn.Module, config: TrainConfig) -> dict[str, Any]:
     taken, left = {}, []
     for name, array in artifact.read_weights().items():
         here = renamed(name, config.init_prefix)
+        if here in mine and mine[here].ndim == 0:  # files have single numbers as arrays of one
+            array = array.reshape(())
         if here in mine and tuple(mine[here].shape) == array.shape:
             taken[here] = torch.from_numpy(array)
         elif here in mine:

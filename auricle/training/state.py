@@ -56,19 +56,28 @@ def make_state(config: TrainConfig, num_classes: int, device: torch.device, embe
 
 
 def net_arguments(config: TrainConfig, embeddings: Any = None) -> dict[str, Any]:
-    """The model's arguments; a model that takes any input is told when it is embeddings, and their shape.
+    """The model's arguments; one built for a shape of input is told which, where it is not its usual one.
 
     >>> from pathlib import Path
     >>> net_arguments(TrainConfig(data=Path("pack"), steps=1, model_arguments={"dropout": 0.5}))
     {'dropout': 0.5}
     """
     arguments = dict(config.model_arguments)
-    if embeddings is None or config.model not in MODELS:
+    if config.model not in MODELS:
         return arguments
-    shape = [config.embedding_windows, int(embeddings.values.shape[1])]
-    taken = inspect.signature(MODELS[config.model]).parameters
-    for name, value in (("input_kind", "embedding"), ("input_shape", shape)):
-        if name in taken:
+    model = MODELS[config.model]
+    taken = inspect.signature(model).parameters
+    if embeddings is not None:
+        shape = [config.embedding_windows, int(embeddings.values.shape[1])]
+        seen = {"input_kind": "embedding", "input_shape": shape}
+    elif getattr(model, "input_kind", "") == "logmel":
+        frames = (config.window - config.features.window) // config.features.hop + 1
+        seen = {"input_shape": [1, frames, config.features.bands]}
+    else:
+        return arguments
+    for name, value in seen.items():
+        usual = getattr(model, name, None)
+        if name in taken and value != (list(usual) if isinstance(usual, tuple) else usual):
             arguments.setdefault(name, value)
     return arguments
 

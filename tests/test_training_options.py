@@ -1,0 +1,456 @@
+"""What a run may be told: which clips, where to start, in how many parts; and the published training."""
+
+import dataclasses
+import hashlib
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from test_cli import run as run_cli
+from tones import RATE, TinyPlain, TinySeveral, config_for, log_of, make_corpus, same_weights, weights_of
+from torch.nn import functional
+
+from auricle.artifact import load_artifact
+from auricle.models import MODELS
+from auricle.recipes import configure as by_recipe
+from auricle.shards import Pack, add_labels
+from auricle.shards.subsets import add_subset
+from auricle.training import TrainConfig, configure, train
+from auricle.training.batches import Batch, Batches
+from auricle.training.checkpoints import load_checkpoint
+from auricle.training.data import choose_clips, chosen_label_clips, make_sampler
+from auricle.training.loop import learning_rate, update
+from auricle.training.outcome import LiveRunner
+from auricle.training.start import take_weights
+from auricle.training.state import State, make_state
+
+CPU = torch.device("cpu")
+PLAIN = {"mixing": "none", "speed_spread": 0.0, "gain_decibels": 0.0, "mask_frames": 0, "mask_bands": 0}
+
+
+@pytest.fixture(scope="module")
+def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Tones, with a subset, a view of two labels, and a soft label set."""
+    torch.set_num_threads(1)
+    path = make_corpus(tmp_path_factory.mktemp("tones"))
+    ids = Pack(path).ids
+    add_subset(path, "few", np.array([0, 1, 2, 6, 20]))
+    add_subset(path, "judged", np.array([3, 20, 21]))
+    labels = ["low", "middle", "high"]
+    add_labels(
+        path, "view", {id: [label] for id, label in zip(ids, labels * 8, strict=True) if label != "low"}
+    )
+    add_labels(
+        path, "votes", {id: {labels[k % 3]: 0.75, labels[(k + 1) % 3]: 0.25} for k, id in enumerate(ids)}
+    )
+    return path
+
+
+@pytest.fixture(autouse=True)
+def _tiny_nets(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(MODELS, "tiny_plain", TinyPlain)
+    monkeypatch.setitem(MODELS, "tiny_several", TinySeveral)
+
+
+def chosen(corpus: Path, **changes: Any) -> tuple[list[int], list[int]]:
+    train_clips, validation = choose_clips(Pack(corpus), config_for(corpus, **changes))
+    return train_clips.tolist(), validation.tolist()
+
+
+# --- which clips
+
+
+def test_a_smaller_share_of_the_recordings_lies_within_a_larger_one(corpus: Path) -> None:
+    """By the rank of a hash of the group's name, written out here a second time; the same for every seed."""
+    groups = Pack(corpus).groups
+    names = sorted(
+        set(groups[:18]),
+        key=lambda name: int.from_bytes(hashlib.blake2b(name.encode(), digest_size=8).digest(), "little"),
+    )
+    for share, count in ((0.05, 1), (0.2, 2), (0.5, 4), (0.8, 7), (1.0, 9)):
+        kept = chosen(corpus, train_fraction=share)[0]
+        assert {groups[clip] for clip in kept} == set(names[:count]) and len(kept) == 2 * count
+        assert kept == chosen(corpus, train_fraction=share, seed=5)[0]
+    assert chosen(corpus, train_fraction=0.2)[1] == list(range(18, 24)), "validation stays whole"
+
+
+def test_a_subset_narrows_what_is_trained_on(corpus: Path) -> None:
+    assert chosen(corpus, train_subset="few")[0] == [0, 1, 2, 6]
+    with pytest.raises(ValueError, match="no subset 'many'"):
+        chosen(corpus, train_subset="many")
+
+
+def test_no_recording_of_the_validation_subset_is_trained_on(corpus: Path) -> None:
+    """Clip 3 is of the group of clip 2."""
+    kept, judged = chosen(corpus, train_splits=None, validation_splits=(), validation_subset="judged")
+    assert judged == [3, 20, 21] and kept == [clip for clip in range(24) if clip not in (2, 3, 20, 21)]
+    assert chosen(corpus, validation_subset="judged")[1] == [20, 21], "with splits: of these"
+
+
+def test_validation_clips_beyond_the_number_are_drawn_by_the_seed(corpus: Path) -> None:
+    draws = [tuple(chosen(corpus, validation_clips=3, seed=seed)[1]) for seed in range(8)]
+    assert len(set(draws)) > 3 and all(len(set(draw)) == 3 and list(draw) == sorted(draw) for draw in draws)
+    assert draws[0] == tuple(chosen(corpus, validation_clips=3)[1])
+    assert chosen(corpus, validation_clips=3)[0] == list(range(18)), "the others are not trained on either"
+    assert len(chosen(corpus, validation_clips=0)[1]) == 6 == len(chosen(corpus, validation_clips=6)[1])
+
+
+def test_clips_without_a_label_of_the_view_are_kept_or_dropped(corpus: Path) -> None:
+    assert chosen(corpus, label_set="view")[0] == list(range(18))
+    assert chosen(corpus, label_set="view", unlabelled="drop") == (
+        [clip for clip in range(18) if clip % 3],
+        list(range(18, 24)),
+    )
+
+
+def test_an_unlabelled_clip_is_an_example_of_nothing(corpus: Path) -> None:
+    batch = read(corpus, label_set="view", batch=18)  # every training clip once
+    assert sorted(batch.targets(2).sum(1).tolist()) == [0] * 6 + [1] * 12 and len(batch.rows) == 12
+
+
+# --- targets
+
+
+def read(corpus: Path, **changes: Any) -> Batch:
+    config, data = config_for(corpus, **changes), Pack(corpus)
+    clips, _ = choose_clips(data, config)
+    sampler = make_sampler(data, clips, config)
+    return Batches(data, clips, sampler, samples=4402, label_set=config.label_set, steps=range(1)).read(0)
+
+
+@pytest.mark.parametrize("label_set", ["labels", "view", "votes"])
+@pytest.mark.parametrize("soft", [False, True])
+def test_sparse_targets_are_the_dense_ones(corpus: Path, label_set: str, soft: bool) -> None:
+    data, clips = Pack(corpus), np.array([5, 0, 0, 23, 9])
+    rows, columns, values = data.target_pairs(clips, label_set, soft)
+    dense = np.zeros((5, len(data.label_names(label_set))), np.float32)
+    for row, column, value in zip(rows, columns, values, strict=True):
+        assert dense[row, column] == 0 and value != 0
+        dense[row, column] = value
+    assert np.array_equal(dense, data.targets(clips, label_set, soft))
+    for row, clip in enumerate(clips):
+        asked = data.targets(np.array([clip]), label_set, soft)
+        assert np.array_equal(dense[row], asked[0])
+    assert (rows.dtype, columns.dtype, values.dtype) == (np.int64, np.int64, np.float32)
+    assert dense.max() == (0.75 if label_set == "votes" and soft else 1)
+
+
+def test_a_batch_carries_what_is_there_and_no_zeros(corpus: Path) -> None:
+    batch = read(corpus, label_set="votes")
+    assert len(batch.rows) == 12 and sorted(set(batch.values.tolist())) == [0.25, 0.75]
+    assert batch.targets(3).sum(1).tolist() == [1.0] * 6
+
+
+def test_the_clips_of_each_class_are_found_without_a_dense_table(corpus: Path) -> None:
+    data, clips = Pack(corpus), np.array([1, 4, 5, 9, 22])
+    indptr, numbers = chosen_label_clips(data, clips, "labels")
+    dense = data.targets(clips, "labels") > 0
+    for label in range(3):
+        assert numbers[indptr[label] : indptr[label + 1]].tolist() == np.flatnonzero(dense[:, label]).tolist()
+
+
+# --- the step
+
+
+def one_step(corpus: Path, **changes: Any) -> tuple[State, dict[str, Any], Batch]:
+    config = config_for(corpus, **({"model": "tiny_plain", "model_arguments": {}} | PLAIN | changes))
+    data = Pack(corpus)
+    state = make_state(config, 3, CPU)
+    live = LiveRunner(config, data, state.average, CPU, torch.float32)
+    clips, _ = choose_clips(data, config)
+    batch = Batches(
+        data, clips, make_sampler(data, clips, config), samples=4000, label_set="labels", steps=range(1)
+    ).read(0)
+    return state, update(state, batch, 0.01, live, config), batch
+
+
+@pytest.mark.parametrize("parts", [2, 3, 4, 6])
+def test_a_batch_in_parts_gives_the_gradient_of_the_whole(corpus: Path, parts: int) -> None:
+    """Also where the parts are not of one size: 6 in 4 parts are 2, 2 and 2."""
+    for changes in ({}, {"mixing": "mixup"}, {"batch": 7}):
+        whole, figures, _ = one_step(corpus, **changes)
+        split, figures_split, _ = one_step(corpus, accumulate=parts, **changes)
+        assert whole.loss.item() == pytest.approx(split.loss.item(), rel=1e-6)
+        assert float(figures["gradient_norm"]) == pytest.approx(
+            float(figures_split["gradient_norm"]), rel=1e-5
+        )
+        for one, other in zip(whole.net.parameters(), split.net.parameters(), strict=True):
+            assert one.grad is not None and other.grad is not None
+            assert torch.allclose(one.grad, other.grad, rtol=1e-4, atol=1e-7) and one.grad.abs().max() > 0
+
+
+def test_of_several_predictions_the_mean_of_the_losses_is_minimised(corpus: Path) -> None:
+    state, _, batch = one_step(corpus, model="tiny_several")
+    fresh = make_state(config_for(corpus, model="tiny_several", model_arguments={}, **PLAIN), 3, CPU)
+    live = LiveRunner(config_for(corpus), Pack(corpus), fresh.net, CPU, torch.float32)
+    logits = fresh.net(live.frontend(batch.inputs.float() / 32768))
+    losses = [
+        functional.binary_cross_entropy_with_logits(part, batch.targets(3), reduction="sum").item() / 6
+        for part in (logits, logits + 1)
+    ]
+    assert state.loss.item() == pytest.approx(np.mean(losses), rel=1e-5) and losses[0] != losses[1]
+
+
+def test_a_gradient_that_is_not_clipped_keeps_its_length(corpus: Path) -> None:
+    def length(state: State) -> float:
+        return math.sqrt(
+            sum(float(p.grad.square().sum()) for p in state.net.parameters() if p.grad is not None)
+        )
+
+    free, figures, _ = one_step(corpus, clip_norm=None)
+    held, _, _ = one_step(corpus, clip_norm=0.01)
+    assert length(held) == pytest.approx(0.01, rel=1e-3) and length(free) > 0.02
+    assert float(figures["gradient_norm"]) == pytest.approx(length(free), rel=1e-5)
+
+
+def test_without_an_average_the_net_itself_is_kept(corpus: Path, tmp_path: Path) -> None:
+    """Weights and running statistics of batch norm are those of the last step."""
+    train(config_for(corpus, average=0.0, checkpoint_every=30), tmp_path / "run", quiet=True)
+    saved = load_checkpoint(tmp_path / "run")
+    assert saved is not None and saved["average"] is None and saved["step"] == 30
+    kept = weights_of(tmp_path / "run")
+    assert kept.keys() == saved["net"].keys()
+    for name, tensor in saved["net"].items():
+        assert np.array_equal(np.atleast_1d(tensor.numpy()), kept[name]), name
+    assert kept["norm.num_batches_tracked"].item() == 30
+    assert abs(kept["norm.running_mean"]).min() > 0.1, "statistics were gathered"
+
+
+def test_a_run_without_average_resumes_to_the_same_weights(
+    corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import auricle.training.loop as loop
+
+    config = config_for(corpus, average=0.0, accumulate=2, steps=12, validate_every=3)
+    train(config, tmp_path / "whole", quiet=True)
+
+    def until_step_six(config: TrainConfig, step: int, steps: int) -> float:
+        if step == 6:
+            raise InterruptedError
+        return learning_rate(config, step, steps)
+
+    monkeypatch.setattr(loop, "learning_rate", until_step_six)
+    with pytest.raises(InterruptedError):
+        train(config, tmp_path / "run", quiet=True)
+    monkeypatch.undo()
+    train(config, tmp_path / "run", resume=True, quiet=True)
+    assert same_weights(tmp_path / "whole", tmp_path / "run")
+
+
+def test_compiling_is_for_gpus(corpus: Path, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="compile=true is for GPUs, but the device is cpu"):
+        train(config_for(corpus, compile=True, device="cpu"), tmp_path / "run", quiet=True)
+
+
+# --- losses of before
+
+
+def test_losses_are_those_of_the_first_version_to_the_last_bit(corpus: Path, tmp_path: Path) -> None:
+    """In its arithmetic: a running mean in double precision, the plain order of operations."""
+    config = config_for(corpus, steps=3, log_every=1, validation_splits=(), validation_fraction=0.0)
+    train(config, tmp_path / "run", quiet=True)
+    data = Pack(corpus)
+    state = make_state(config, 3, CPU)
+    live = LiveRunner(config, data, state.average, CPU, torch.float32)
+    clips, _ = choose_clips(data, config)
+    sampler = make_sampler(data, clips, config)
+    from auricle.training.loop import augment, seed_step
+
+    mean, expected = 0.0, []
+    for step in range(3):
+        for group in state.optimizer.param_groups:
+            group["lr"] = learning_rate(config, step, 3)
+        generator = seed_step(config.seed, step, CPU)
+        drawn, offsets = sampler.draw(step)
+        waveform = torch.from_numpy(data.patches(clips[drawn], offsets, 4402))
+        dense = torch.from_numpy(data.targets(clips[drawn], "labels", soft=True))
+        logmel, targets = augment(waveform, dense, generator, live.frontend, config)
+        state.net.train()
+        loss = functional.binary_cross_entropy_with_logits(state.net(logmel), targets, reduction="sum") / len(
+            targets
+        )
+        state.optimizer.zero_grad()
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(state.net.parameters(), 5.0)
+        state.optimizer.step()
+        mean += (loss.item() - mean) / (step + 1)
+        expected.append(mean)
+    assert [entry["loss"] for entry in log_of(tmp_path / "run") if "loss" in entry] == expected
+
+
+# --- where to start
+
+
+@pytest.fixture(scope="module")
+def source(corpus: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    run = tmp_path_factory.mktemp("source") / "run"
+    return train(config_for(corpus, steps=4, validation_splits=(), validation_fraction=0.0), run, quiet=True)
+
+
+def test_a_run_starts_from_a_model_and_says_so(
+    corpus: Path, source: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Two labels in place of three: all but the head is taken."""
+    config = config_for(corpus, steps=3, label_set="view", init_from=str(source), learning_rate=1e-12)
+    found = load_artifact(train(config, tmp_path / "run"))
+    said = capsys.readouterr().err
+    assert "started from model: took " in said
+    assert "left there: head.bias (3,), here (2,), head.weight (3, 16), here (2, 16);" in said
+    assert "at random here: head.bias, head.weight" in said
+    entry = next(entry for entry in log_of(tmp_path / "run") if entry.get("event") == "init")
+    assert "stem.0.weight" in entry["taken"] and entry["fresh"] == ["head.bias", "head.weight"]
+    record = found.training["init_from"]
+    assert record["fingerprint"] == load_artifact(source).fingerprint and record["fresh"] == 2
+    assert "init_from" not in found.training["config"], "a path says nothing elsewhere"
+    before, after = load_artifact(source).read_weights(), found.read_weights()
+    for name in ("stem.0.weight", "body.0.conv1.weight"):
+        assert after[name] == pytest.approx(before[name], abs=1e-6), "the average starts there, too"
+
+
+def test_resuming_does_not_start_again(corpus: Path, source: Path, tmp_path: Path) -> None:
+    moved = tmp_path / "source"
+    moved.symlink_to(source)
+    config = config_for(corpus, steps=8, init_from=str(moved), validation_splits=(), validation_fraction=0.0)
+    train(config, tmp_path / "whole", quiet=True)
+    train(config, tmp_path / "run", quiet=True)
+    saved = load_checkpoint(tmp_path / "run")
+    assert saved is not None and saved["start"]["fingerprint"] == load_artifact(source).fingerprint
+    moved.unlink()
+    for folder in (tmp_path / "run").glob("last/*"):
+        folder.unlink()
+    (tmp_path / "run" / "last").rmdir()
+    train(config, tmp_path / "run", resume=True, quiet=True)
+    assert same_weights(tmp_path / "whole", tmp_path / "run")
+    assert load_artifact(tmp_path / "run" / "last").training["init_from"]["model"] == "model"
+
+
+def test_lower_layers_go_into_a_larger_model_by_prefix(
+    corpus: Path, source: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Larger(torch.nn.Module):
+        def __init__(self, *, num_classes: int):
+            super().__init__()
+            self.base = MODELS["compact"](**config_for(corpus).model_arguments, num_classes=7)
+            self.top = torch.nn.Linear(7, num_classes)
+
+    net = Larger(num_classes=5)
+    config = config_for(corpus, init_from=str(source), init_prefix={"": "base."})
+    taken = take_weights(net, config)
+    assert "base.stem.0.weight" in taken["taken"] and "top.weight" in taken["fresh"]
+    assert taken["left"][0].startswith("head.")
+    weights = load_artifact(source).read_weights()
+    assert np.array_equal(net.base.stem[0].weight.detach().numpy(), weights["stem.0.weight"])
+    only = take_weights(net, dataclasses.replace(config, init_prefix={"": "no.", "stem.": "base.stem."}))
+    assert only["taken"] and all(name.startswith("base.stem.") for name in only["taken"])
+
+
+def test_a_model_of_which_nothing_fits_is_an_error(corpus: Path, source: Path, tmp_path: Path) -> None:
+    config = config_for(corpus, init_from=str(source), init_prefix={"": "elsewhere."})
+    with pytest.raises(ValueError, match="no weight of equal name and shape: there .*; init_prefix maps"):
+        train(config, tmp_path / "run", quiet=True)
+
+
+def test_a_graph_has_no_weights_to_start_from(corpus: Path, tmp_path: Path) -> None:
+    with pytest.raises(
+        ValueError, match=r"it has a graph \(onnx\) and no weights to start from; give the folder"
+    ):
+        train(config_for(corpus, init_from="default"), tmp_path / "run", quiet=True)
+
+
+# --- runs and settings
+
+
+def test_a_run_that_began_before_a_setting_existed_can_be_resumed(corpus: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    train(config_for(corpus, steps=4), run, quiet=True)
+    kept = json.loads((run / "config.json").read_text())
+    for name in ("init_prefix", "accumulate", "unlabelled", "train_fraction"):
+        del kept[name]
+    (run / "config.json").write_text(json.dumps(kept))
+    assert train(config_for(corpus, steps=4), run, resume=True, quiet=True) == run / "best"
+    with pytest.raises(ValueError, match="accumulate was 1, is 2"):
+        train(config_for(corpus, steps=4, accumulate=2), run, resume=True, quiet=True)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"train_fraction": "0"}, "train_fraction is 0.0; expected above 0, at most 1"),
+        ({"train_fraction": "1.5"}, "train_fraction is 1.5"),
+        ({"unlabelled": "perhaps"}, "unlabelled is 'perhaps'; known: keep, drop"),
+        ({"accumulate": "0"}, "accumulate is 0; expected at least 1"),
+        ({"accumulate": "65"}, "more parts than the 64 of a batch"),
+        ({"embedding_windows": "0"}, "embedding_windows is 0"),
+        ({"validation_clips": "-1"}, "validation_clips is -1"),
+        ({"compile": "maybe"}, "setting 'compile' does not take 'maybe': expected true or false"),
+        ({"init_prefix": "vggish"}, "setting 'init_prefix' does not take 'vggish'"),
+    ],
+)
+def test_wrong_settings_are_named(settings: dict[str, str], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        configure(TrainConfig(data=Path("x"), epochs=3), settings)
+
+
+def test_settings_of_every_kind_are_taken() -> None:
+    config = configure(
+        TrainConfig(data=Path("x"), epochs=3),
+        {"compile": "true", "clip_norm": "null", "init_prefix": "{'': base.}", "train_fraction": "0.05"},
+    )
+    assert (config.compile, config.clip_norm, config.train_fraction) == (True, None, 0.05)
+    assert config.init_prefix == {"": "base."}
+
+
+# --- the published training
+
+
+def test_the_recipe_is_the_paper_s(corpus: Path) -> None:
+    settings = {"model": "vgg", "model_arguments.bottleneck": "128"}
+    config = by_recipe("hershey", data=corpus, settings=settings)
+    assert (config.model, config.model_arguments) == ("vgg", {"bottleneck": 128})
+    assert (config.optimizer, config.batch, config.balance) == ("adam", 128, "patches")
+    assert (config.window, config.hop, config.tail) == (15_600, 15_360, "drop")
+    assert (config.weight_decay, config.warmup_steps, config.average) == (0, 0, 0)
+    assert (config.mixing, config.clip_norm, config.precision) == ("none", None, "auto")
+    assert config.features == TrainConfig(data=corpus, steps=1).features
+    assert config.steps == 17_000_000
+    rates = [learning_rate(config, step, 17_000_000) for step in (0, 12_999_999, 13_000_000, 16_999_999)]
+    assert rates == pytest.approx([3e-5, 3e-5, 3e-6, 3e-6])
+
+
+@pytest.mark.parametrize("model", ["fully_connected", "alexnet", "vgg", "inception_v3", "resnet50"])
+def test_the_recipe_trains_every_network_of_the_paper(corpus_16k: Path, tmp_path: Path, model: str) -> None:
+    settings = {
+        "model": model,
+        "model_arguments.width": "0.02",
+        "model_arguments.bottleneck": "4",
+        "steps": "2",
+        "batch": "4",
+        "precision": "float32",
+    }
+    config = by_recipe("hershey", data=corpus_16k, settings=settings, device="cpu", threads=1)
+    run = tmp_path / "run"
+    found = load_artifact(train(config, run, quiet=True))
+    assert (found.window, found.hop, found.tail, found.embedding_size) == (15_600, 15_360, "drop", 4)
+    assert found.architecture["name"] == model
+    log = log_of(run)
+    assert {"validation_map", "validation_accuracy"} <= {name for entry in log for name in entry}
+
+
+@pytest.fixture(scope="module")
+def corpus_16k(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_corpus(tmp_path_factory.mktemp("tones16"), rate=16_000)
+
+
+def test_init_from_is_an_option_of_the_command(
+    corpus: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    options = ["--data", str(corpus), "--out", str(tmp_path / "run"), "--recipe", "hershey"]
+    status, _, err = run_cli(
+        capsys, "train", *options, "--set", "features.high=3800", "--set", "features.rate=8000",
+        "--set", "model=fully_connected", "--set", "model_arguments.units=4", "--init-from", "default",
+    )  # fmt: skip
+    assert status == 1 and "it has a graph (onnx) and no weights to start from" in err and RATE == 8000
