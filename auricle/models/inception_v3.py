@@ -151,9 +151,10 @@ class Towers(nn.Module):
 def _tower(size: int, layers: Tower, width: float) -> tuple[nn.Sequential, int]:
     """The layers of a tower, and how many channels leave it."""
     made: list[nn.Module] = []
+    average = False
     for layer in layers:
         if layer == AVERAGE:
-            made.append(nn.AvgPool2d(3, stride=1, padding=1, count_include_pad=False))
+            average = True
         elif layer == MAX:
             made.append(nn.MaxPool2d(3, 2))
         elif isinstance(layer, list):
@@ -165,9 +166,10 @@ def _tower(size: int, layers: Tower, width: float) -> tuple[nn.Sequential, int]:
             kernel = (kernel, kernel) if isinstance(kernel, int) else kernel
             padding = (kernel[0] // 2, kernel[1] // 2) if stride == 1 else 0
             channels = scaled(channels, width)
-            made += [
-                *conv_norm(size, channels, kernel, stride=stride, padding=padding),
-                nn.ReLU(inplace=True),
-            ]
-            size = channels
+            conv, norm = conv_norm(size, channels, kernel, stride=stride, padding=padding)
+            made.append(conv)
+            if average:  # the same after a 1x1 convolution as before it, on a fraction of the channels
+                made.append(nn.AvgPool2d(3, stride=1, padding=1, count_include_pad=False))
+            made += [norm, nn.ReLU(inplace=True)]
+            size, average = channels, False
     return nn.Sequential(*made), size
