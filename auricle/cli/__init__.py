@@ -2,8 +2,8 @@
 
 Exit status: 0 all well, 1 something failed (and it is named), 2 wrong usage, 130 interrupted. Results go to
 standard output and nothing else does; errors, warnings and progress go to standard error. One file per group
-of verbs: recordings.py (tag), corpora.py (pack, evaluate), labels.py (labels, subset), scenes.py (scenes),
-networks.py (train, check, export, models).
+of verbs: recordings.py (tag), timeline.py (timeline, report), corpora.py (pack, evaluate), labels.py
+(labels, subset), scenes.py (scenes), networks.py (train, check, export, models).
 """
 
 import os
@@ -19,6 +19,7 @@ from auricle.cli.networks import check, export, models, train
 from auricle.cli.output import describe, print_error, show_warning
 from auricle.cli.recordings import tag
 from auricle.cli.scenes import scenes
+from auricle.cli.timeline import report, timeline
 
 # Plain help and plain errors: they start faster than rich ones, and one line stays one line.
 app = typer.Typer(
@@ -45,12 +46,14 @@ def _start(
 
 for _verb, _example in (
     (tag, "auricle tag film.mp4 recordings/ --top 3"),
+    (timeline, "auricle timeline film.mp4 --out tagged.mp4"),
     (pack, "auricle pack meta.csv out/pack"),
     (labels, "auricle labels out/pack --most-frequent 400 --name top400"),
     (subset, "auricle subset out/pack --name balanced --split eval --balanced 33"),
     (scenes, "auricle scenes out/pack out/scenes --scenes 1000 --seed 1"),
     (train, "auricle train --data out/pack --out out/run --recipe compact-esc50"),
     (evaluate, "auricle evaluate out/run/best out/pack --split fold5"),
+    (report, "auricle report out/eval out/run --out out/figures"),
     (check, "auricle check out/run/best"),
     (export, "auricle export out/run/best model.onnx"),
     (models, "auricle models --classes 50"),

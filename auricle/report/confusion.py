@@ -74,5 +74,5 @@ def draw_confusion(counts: np.ndarray, labels: Sequence[str]) -> Figure:
         right, total = int(np.trace(counts)), int(counts.sum())
         axes.set_title(f"{right} of {total} clips right ({right / max(1, total):.1%})")
         bar = figure.colorbar(image, ax=axes, shrink=0.6, label="share of the true label's clips")
-        bar.outline.set_visible(False)  # type: ignore[operator]
+        bar.outline.set_visible(False)
     return figure

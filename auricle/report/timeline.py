@@ -252,7 +252,7 @@ def draw_timeline(timeline: Timeline, picture: Spectrogram, *, title: str = "") 
         if edges[-1] >= 600:
             below.xaxis.set_major_formatter(lambda seconds, _: clock(seconds))
         bar = figure.colorbar(mesh, ax=below, pad=0.05, aspect=30, label="score")
-        bar.outline.set_visible(False)  # type: ignore[operator]
+        bar.outline.set_visible(False)
     return figure
 
 
