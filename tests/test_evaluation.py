@@ -2,6 +2,8 @@
 
 import csv
 import json
+import shutil
+import tracemalloc
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -14,10 +16,13 @@ import tiny_model
 
 from auricle.cli import main
 from auricle.engine import pack as pack_corpus
-from auricle.evaluation import evaluate, score_clips, select_clips
-from auricle.metrics.ranking import bootstrap_intervals, summarise
-from auricle.runners.windows import sigmoid
+from auricle.evaluation import affordable_draws, evaluate, score_clips, select_clips
+from auricle.evaluation.choice import clips_trained_on
+from auricle.evaluation.scoring import stream_scores
+from auricle.metrics.ranking import METRICS, bootstrap_intervals, summarise
+from auricle.runners.windows import PooledScores, sigmoid
 from auricle.shards import Pack
+from auricle.shards.subsets import add_subset, fraction_of_groups
 
 RATE = 1000
 LABELS = ("quiet", "loud", "unheard of")
@@ -255,6 +260,235 @@ def test_clips_that_training_let_through_are_counted(
     assert evaluate(runner, pack, draws=0, quiet=True)["clips_in_training"] == 0
 
 
+class ManyLabels:
+    """A placeholder with many labels: fixed weights over a few sums of the window; ties are common."""
+
+    def __init__(self, labels: int, **options: object):
+        self.artifact = LoudnessRunner(**options).artifact  # type: ignore[arg-type]
+        self.artifact.labels = tuple(f"label {k}" for k in range(labels))
+        self.weights = np.random.default_rng(1).standard_normal((4, labels)).astype(np.float32)
+
+    def run(self, waveforms: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        sums = waveforms[:, : len(waveforms[0]) // 4 * 4].reshape(len(waveforms), 4, -1).mean(axis=2)
+        return np.round(sums @ self.weights * 50) / 8 - 4, sums
+
+
+def many_labels_pack(folder: Path, *, clips: int, labels: int) -> Pack:
+    """Clips of one and two windows, each with some of the labels."""
+    rng, rows = np.random.default_rng(0), ["path,id,labels,split,group"]
+    for index in range(clips):
+        chosen = ";".join(f"label {k}" for k in np.unique(rng.zipf(1.3, 4) % labels))
+        soundfile.write(folder / f"{index}.wav", rng.uniform(-1, 1, 100 + index % 2 * 100), RATE)
+        rows.append(f"{index}.wav,clip {index},{chosen},{'train' if index < 9 else 'test'},g{index // 3}")
+    (folder / "clips.csv").write_text("\n".join(rows))
+    pack_corpus(folder / "clips.csv", folder / "pack", rate=RATE, jobs=1, quiet=True)
+    return Pack(folder / "pack")
+
+
+@pytest.fixture(scope="module")
+def many(tmp_path_factory: pytest.TempPathFactory) -> Pack:
+    return many_labels_pack(tmp_path_factory.mktemp("many"), clips=60, labels=40)
+
+
+def dense(pack: Pack, scores: np.ndarray, labels: int) -> tuple[np.ndarray, np.ndarray]:
+    """Targets and scores of the labels that both have, as tables of all pairs."""
+    names = pack.label_names()
+    shared = [k for k in range(labels) if f"label {k}" in names]
+    columns = [names.index(f"label {k}") for k in shared]
+    return pack.targets(np.arange(len(pack)))[:, columns] > 0, scores[:, shared]
+
+
+@pytest.mark.parametrize("batch", [1, 7, 64])
+@pytest.mark.parametrize("memory", [1, 5000, 2**29])
+def test_streamed_figures_equal_those_of_the_whole_table_to_the_last_bit(
+    many: Pack, monkeypatch: pytest.MonkeyPatch, batch: int, memory: int
+) -> None:
+    monkeypatch.setattr("auricle.evaluation.MEMORY", memory)
+    runner = ManyLabels(40)
+    figures = evaluate(runner, many, batch=batch, draws=20, seed=5, quiet=True)
+    table = dense(many, score_clips(runner, many, np.arange(60), quiet=True), 40)
+    for name, value in summarise(*table).items():
+        assert figures[name] == value or (figures[name] is None and not np.isfinite(value)), name
+    intervals = bootstrap_intervals(*table, many.groups, draws=20, seed=5)
+    for name in ("map", "auc", "accuracy", "micro_ap", "micro_auc"):
+        assert figures["intervals"][name] == list(intervals[name])
+
+
+def test_half_keeps_logits_and_ranks_as_the_means_do_but_for_ties(many: Pack, tmp_path: Path) -> None:
+    runner, means = ManyLabels(40), []
+    for mean in stream_scores(runner, many, np.arange(60)):
+        means.append(mean)
+    exact = np.array(means)
+    logits = (np.log(exact) - np.log1p(-exact)).astype(np.float16)
+    figures = evaluate(runner, many, half=True, out=tmp_path, draws=0, quiet=True)
+    table = pq.read_table(tmp_path / "scores.parquet")
+    assert table.column_names == ["id", "path", "split", "group", "logits", "labels"]
+    written = np.array(table["logits"].to_pylist(), np.float16)
+    np.testing.assert_array_equal(written, logits)
+    expected = summarise(*dense(many, logits.astype(np.float64), 40))
+    assert all(figures[name] == expected[name] for name in ("map", "auc", "micro_ap", "accuracy"))
+    # Rounding keeps the order: what was apart may tie, but never changes sides.
+    order = np.argsort(exact, axis=0, kind="stable")
+    assert (np.diff(np.take_along_axis(written, order, axis=0).astype(float), axis=0) >= 0).all()
+    full = evaluate(runner, many, draws=0, quiet=True)
+    assert figures["auc"] == pytest.approx(full["auc"], abs=2e-3)
+
+
+def test_certain_scores_survive_as_logits(pack: Pack, tmp_path: Path) -> None:
+    runner = LoudnessRunner()
+    runner.run = lambda waveforms: (  # type: ignore[method-assign]
+        np.tile(np.float32([1000, -1000, 0]), (len(waveforms), 1)),
+        np.zeros((len(waveforms), 2)),
+    )
+    evaluate(runner, pack, half=True, out=tmp_path, draws=0, quiet=True)
+    written = np.array(pq.read_table(tmp_path / "scores.parquet")["logits"].to_pylist())
+    assert (written == [np.inf, -np.inf, 0]).all()
+
+
+def slow_pool(scores_WK: np.ndarray, pooling: str) -> list[float]:
+    pooled = []
+    for column in scores_WK.T:
+        weights = [np.exp(score) / np.exp(column).sum() for score in column]
+        attended = sum(weight * score for weight, score in zip(weights, column, strict=True))
+        pooled.append({"mean": column.mean(), "max": max(column), "attention": attended}[pooling])
+    return pooled
+
+
+@pytest.mark.parametrize("pooling", ["mean", "max", "attention"])
+def test_clips_are_pooled_by_the_rule_asked_for(pack: Pack, pooling: str) -> None:
+    runner, clips = LoudnessRunner(hop=37), np.arange(12)
+    pooled = score_clips(runner, pack, clips, pooling=pooling, batch=5, quiet=True)
+    for row, clip in zip(pooled, clips, strict=True):
+        samples = np.pad(pack.samples(clip).astype(np.float32) / 32768, (0, 100))[
+            : max(100, pack.lengths[clip])
+        ]
+        windows = [samples[s : s + 100] for s in range(0, len(samples) - 99, 37)]
+        logits = LoudnessRunner().run(np.stack(windows))[0]
+        np.testing.assert_allclose(row, slow_pool(sigmoid(logits), pooling), atol=1e-7)
+    assert evaluate(runner, pack, pooling=pooling, draws=0, quiet=True)["pooling"] == pooling
+
+
+def test_pooling_does_not_depend_on_how_windows_arrive() -> None:
+    logits = np.random.default_rng(0).standard_normal((50, 6)) * 4
+    for pooling in ("mean", "max", "attention"):
+        whole = PooledScores(6, pooling).add(logits).score()
+        for cut in (1, 7, 49):
+            parts = PooledScores(6, pooling)
+            for start in range(0, 50, cut):
+                parts.add(logits[start : start + cut])
+            assert (parts.add(logits[:0]).score() == whole).all()
+        with pytest.raises(ValueError, match="no windows"):
+            PooledScores(6, pooling).score()
+    with pytest.raises(ValueError, match="pooling is 'median'; expected one of mean, max, attention"):
+        PooledScores(6, "median")
+
+
+def test_only_the_clips_of_a_subset_are_evaluated(packed: Path, tmp_path: Path) -> None:
+    shutil.copytree(packed, tmp_path / "pack")
+    add_subset(tmp_path / "pack", "few", np.array([1, 5, 7, 8]))
+    pack = Pack(tmp_path / "pack")
+    assert select_clips(pack, ["test"], None, "few").tolist() == [5, 7, 8]
+    figures = evaluate(LoudnessRunner(), pack, splits=["test"], subset="few", draws=0, quiet=True)
+    assert (figures["clips"], figures["subset"]) == (3, "few")
+    with pytest.raises(ValueError, match="no subset 'many'; there are: few"):
+        evaluate(LoudnessRunner(), pack, subset="many", quiet=True)
+    add_subset(tmp_path / "pack", "early", np.array([0, 1]))
+    with pytest.raises(ValueError, match="no clips with split test and subset early; choose others"):
+        select_clips(Pack(tmp_path / "pack"), ["test"], None, "early")
+
+
+def test_a_share_of_the_classes_is_drawn_by_the_seed(many: Pack, tmp_path: Path) -> None:
+    def drawn(seed: int) -> list[str]:
+        out = tmp_path / str(seed)
+        figures = evaluate(ManyLabels(40), many, class_share=0.2, seed=seed, out=out, draws=10, quiet=True)
+        rows = list(csv.DictReader((out / "per_class.csv").read_text().splitlines()))
+        assert figures["classes"] == len(rows) == round(0.2 * whole["classes"])
+        ap = [float(row["ap"]) for row in rows if row["ap"]]
+        assert figures["map"] == pytest.approx(np.mean(ap), abs=1e-12)
+        for row in rows:
+            assert row == every[row["label"]]
+        names = json.loads(pq.read_schema(out / "scores.parquet").metadata[b"labels"])
+        assert len(names) == 40  # scores are of all labels all the same
+        return [row["label"] for row in rows]
+
+    whole = evaluate(ManyLabels(40), many, out=tmp_path / "whole", draws=0, quiet=True)
+    rows = csv.DictReader((tmp_path / "whole" / "per_class.csv").read_text().splitlines())
+    every = {row["label"]: row for row in rows}
+    assert drawn(0) == drawn(0) != drawn(1)
+    for share in (0.0, 1.5):
+        with pytest.raises(ValueError, match="class_share is .*: expected more than 0 and at most 1"):
+            evaluate(ManyLabels(40), many, class_share=share, quiet=True)
+
+
+def test_classes_carry_their_priors(pack: Pack, tmp_path: Path) -> None:
+    def priors(runner: LoudnessRunner) -> tuple[list[tuple[float, ...]], object]:
+        figures = evaluate(runner, pack, splits=["test"], out=tmp_path, draws=0, quiet=True)
+        rows = csv.DictReader((tmp_path / "per_class.csv").read_text().splitlines())
+        return [(float(row["prior"]), float(row["training_prior"])) for row in rows], figures[
+            "training_prior_of"
+        ]
+
+    names, targets = pack.label_names(), pack.targets(np.arange(12)) > 0
+    share = [targets[:, names.index(name)] for name in ("quiet", "loud")]
+    expected = [(column[4:].mean(), column[:4].mean()) for column in share]
+    assert priors(LoudnessRunner()) == (expected, "split train")
+    runner = LoudnessRunner()
+    runner.artifact.training = {"data": pack.fingerprint, "config": {"where": {"licence": ["CC0"]}}}
+    expected = [(column[4:].mean(), column[1::2].mean()) for column in share]
+    assert priors(runner) == (expected, "the model's training")
+
+
+def test_training_on_a_subset_or_a_fraction_is_taken_at_its_word(packed: Path, tmp_path: Path) -> None:
+    shutil.copytree(packed, tmp_path / "pack")
+    add_subset(tmp_path / "pack", "few", np.array([1, 5, 7, 8]))
+    pack, runner = Pack(tmp_path / "pack"), LoudnessRunner()
+
+    def trained(**config: object) -> list[int]:
+        runner.artifact.training = {"data": pack.fingerprint, "config": config}
+        return clips_trained_on(runner.artifact, pack).tolist()
+
+    assert trained(train_subset="few") == [1, 5, 7, 8]
+    assert trained(train_splits=["test"], train_subset="few") == [5, 7, 8]
+    assert trained(validation_subset="few") == [0, 2, 3, 4, 6, 9, 10, 11]
+    assert trained(validation_subset="few", validation_splits=["train"]) == [0, *range(2, 12)]
+    third = np.flatnonzero(fraction_of_groups(pack.groups, 1 / 3)).tolist()
+    assert trained(train_fraction=1 / 3) == third and len(third) == 4
+    # Of which clips a third was taken is not known here: all are counted.
+    assert trained(train_fraction=1 / 3, validation_fraction=0.2) == list(range(12))
+
+
+def test_memory_does_not_grow_with_the_clips(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("auricle.evaluation.MEMORY", 2**21)
+    monkeypatch.setattr("auricle.evaluation.files.BUFFER", 2**16)
+    pack, runner = many_labels_pack(tmp_path, clips=240, labels=9000), ManyLabels(9000)
+    evaluate(runner, pack, draws=0, quiet=True)  # what is loaded once is loaded
+    select, peaks = pack.select, []
+    for clips in (60, 240):
+        pack.select = lambda splits=None, where=None, n=clips: select(splits, where)[:n]  # type: ignore
+        tracemalloc.start()
+        try:
+            evaluate(runner, pack, batch=4, draws=0, threads=1, out=tmp_path / "out", quiet=True)
+            peaks.append(tracemalloc.get_traced_memory()[1])
+        finally:
+            tracemalloc.stop()
+    # As tables of all pairs, the further 180 clips would be 6.5 MB of scores and as much of targets.
+    assert peaks[1] < peaks[0] + 1e6, peaks
+
+
+def test_draws_are_as_many_as_can_be_paid_for(many: Pack, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert affordable_draws(400, 50) == affordable_draws(1, 1) == 1000
+    assert affordable_draws(100_000, 3087) == 64
+    assert affordable_draws(1_000_000, 30_871) == 0
+    assert affordable_draws(1_000_000, 1) == 268  # weights of draws and clips are held
+    monkeypatch.setattr("auricle.evaluation.DRAWN_PAIRS", 100)
+    figures = evaluate(ManyLabels(40), many, quiet=True)
+    assert "intervals" not in figures and "50 draws of 60 clips x" in figures["intervals_left_out"]
+    monkeypatch.setattr("auricle.evaluation.MICRO_PAIRS", 100)
+    asked = evaluate(ManyLabels(40), many, draws=7, quiet=True)
+    assert asked["interval_draws"] == 7 and "intervals_left_out" not in asked
+    assert set(METRICS) - set(asked["intervals"]) == {"micro_ap", "micro_auc"}
+
+
 def evaluate_verb(
     capsys: pytest.CaptureFixture[str], model: Path, pack: Path, *options: str
 ) -> tuple[list[str], list[str]]:
@@ -309,3 +543,27 @@ def test_evaluating_on_the_clips_of_the_training_is_warned_of(
         _, err = evaluate_verb(capsys, model, barks, *options)
         warned = [line for line in err if line.startswith("auricle: warning")]
         assert len(warned) == (words is not None) and all(words in line for line in warned)
+
+
+def test_the_verb_takes_every_choice(
+    barks: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = tiny_model.save(tmp_path / "model").path
+    shutil.copytree(barks, tmp_path / "pack")
+    add_subset(tmp_path / "pack", "some", np.arange(5))
+    options = "--subset some --pooling attention --class-share 0.5 --half --draws 3 --seed 4 --format json"
+    out, _ = evaluate_verb(capsys, model, tmp_path / "pack", *options.split())
+    figures = json.loads("\n".join(out))
+    found = {name: figures[name] for name in ("subset", "pooling", "class_share", "interval_draws", "seed")}
+    assert found == {
+        "subset": "some",
+        "pooling": "attention",
+        "class_share": 0.5,
+        "interval_draws": 3,
+        "seed": 4,
+    }
+    assert (figures["clips"], figures["classes"], figures["stored_as"]) == (5, 1, "logits")
+    monkeypatch.setattr("auricle.evaluation.DRAWN_PAIRS", 1)
+    out, _ = evaluate_verb(capsys, model, tmp_path / "pack", "--class-share", "0.5")
+    assert "the figures are over a random 50% of the classes, by seed 0" in out
+    assert any(line.startswith("no intervals: 50 draws of 6 clips x 1 classes") for line in out)

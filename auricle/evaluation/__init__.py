@@ -28,7 +28,7 @@ from auricle.evaluation.choice import (
 )
 from auricle.evaluation.files import ScoreFile, jsonable, score_batches, write
 from auricle.evaluation.scoring import open_model, score_clips, stream_scores
-from auricle.metrics.blocks import Ranking, rank_blocks
+from auricle.metrics.blocks import MEMORY, Ranking, rank_blocks
 from auricle.metrics.bootstrap import bootstrap_blocks
 from auricle.progress import Progress
 from auricle.shards import Pack
@@ -117,7 +117,7 @@ def evaluate(
                 progress.advance()
         seconds = time.perf_counter() - started
         positives = positives_of(pack, clips, label_set, in_pack)
-        ranking = rank_blocks(kept.array(), *positives, columns=in_model, threads=threads)
+        ranking = rank_blocks(kept.array(), *positives, columns=in_model, memory=MEMORY, threads=threads)
         figures: dict[str, Any] = dict(ranking.figures)
         figures |= _intervals(
             kept.array(),
@@ -181,6 +181,7 @@ def _intervals(
             groups,
             ranking.best_N,
             columns=columns,
+            memory=MEMORY,
             micro=micro,
             draws=draws,
             seed=seed,
