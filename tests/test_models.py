@@ -1,14 +1,19 @@
 """One contract over all models: stated sizes, head on embedding, no leak between clips, golden outputs."""
 
 import copy
+import doctest
 import json
+import sys
 import time
+from pathlib import Path
+from types import ModuleType
 
 import model_oracles as oracles
 import pytest
 import torch
 from torch import nn
 
+from auricle.cli import main
 from auricle.models import MODELS, VARIANTS, build, describe_models, logits_and_embedding
 from auricle.models.attention import AttentionPool, as_logit
 from auricle.models.parts import scaled
@@ -32,6 +37,7 @@ SIZES = [
 ]
 # The published figure does not follow from the published layers; the file's head says so.
 DISAGREE = {("inception_v3", "4.7B"), ("resnet50", "80M")}
+ROOT = Path(__file__).parents[1]
 NAMES = list(MODELS)
 WITH_BOTTLENECK = ["fully_connected", "alexnet", "vgg", "inception_v3", "resnet50", "vggish"]
 PATCHES = [name for name in WITH_BOTTLENECK if name != "vggish"]
@@ -399,3 +405,48 @@ def test_descriptions_are_counted_in_a_moment() -> None:
         row = found[key]
         assert [row["weights"], row["kernel_weights"], row["multiplies"]] == sizes[:3]
     assert found["compact", "{}"]["input"] == "logmel 1 x 198 x 64" and rows[0]["source"] == "our own"
+
+
+def test_the_table_in_the_documentation_is_what_is_counted() -> None:
+    text = (ROOT / "docs" / "models.md").read_text()
+    rows = [row for row in SIZES if row[8].startswith(f"{HERSHEY}, 3.3") and not row[1]]
+    assert len(rows) == 5
+    for name, _, _, weights, kernels, multiplies, published, published_multiplies, _ in rows:
+        line = (
+            f"| {name} | {weights:,} | {kernels:,} ({published}) | {multiplies:,} ({published_multiplies}) |"
+        )
+        assert line in text, line
+    assert "72,141,184" in text
+
+
+def test_the_model_in_the_documentation_keeps_the_contract(monkeypatch: pytest.MonkeyPatch) -> None:
+    text = (ROOT / "docs" / "adding-a-model.md").read_text()
+    source = text.partition("```python\n")[2].partition("```")[0]
+    module = ModuleType("tiny")
+    monkeypatch.setitem(sys.modules, "tiny", module)
+    exec(compile(source, "docs/adding-a-model.md", "exec"), module.__dict__)
+    monkeypatch.setitem(MODELS, "tiny", module.Tiny)
+    assert doctest.testmod(module).failed == 0 and doctest.testmod(module).attempted
+    monkeypatch.setitem(oracles.SMALL, "tiny", {})
+    for check in (
+        test_forward_is_head_of_embed,
+        test_a_clip_scores_the_same_alone_and_in_a_batch,
+        test_every_parameter_gets_a_gradient,
+        test_weights_loaded_give_equal_logits,
+    ):
+        check("tiny")
+    assert describe_models(num_classes=3)[-1]["name"] == "tiny"
+
+
+def test_the_table_of_the_command_line_names_models_options_and_papers(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(["models", "--classes", "3087", "--variants"])
+    lines = capsys.readouterr().out.splitlines()
+    assert not ended.value.code
+    assert len(lines) == 1 + len(MODELS) + len(VARIANTS)
+    rows = {line.partition("  ")[0]: line for line in lines}
+    assert "1,969,649,664  logmel 1 x 96 x 64" in rows["resnet50"]
+    assert rows["resnet50"].endswith("Hershey et al., ICASSP 2017, section 3.3.5")
+    assert "74,627,407" in rows["vgg first_pool=2,1"]
