@@ -19,6 +19,7 @@ NEEDS_TORCH = (
     "training",
     "recipes",
     "interop",
+    "experiments",
     "runners.torch",
 )
 BLOCK = """

@@ -27,7 +27,9 @@ ONLY_IN = {
     "torchaudio": set(),
     "torchvision": set(),
     "torch.distributed": {"distributed"},
-    "torch": {"frontend", "augment", "distributed", "models", "training", "interop", "runners/torch.py"},
+    "torch": {
+        "frontend", "augment", "distributed", "models", "training", "interop", "experiments", "runners/torch.py",
+    },  # fmt: skip
 }
 
 

@@ -14,6 +14,7 @@ from typing import Annotated, NoReturn
 import typer
 
 from auricle.cli.corpora import evaluate, pack
+from auricle.cli.experiments import compare
 from auricle.cli.labels import labels, subset
 from auricle.cli.networks import check, export, models, train
 from auricle.cli.output import describe, print_error, show_warning
@@ -54,6 +55,7 @@ for _verb, _example in (
     (train, "auricle train --data out/pack --out out/run --recipe compact-esc50"),
     (evaluate, "auricle evaluate out/run/best out/pack --split fold5"),
     (report, "auricle report out/eval out/run --out out/figures"),
+    (compare, "auricle compare architectures --data out/esc50 --out out/table2 --test-splits fold5"),
     (check, "auricle check out/run/best"),
     (export, "auricle export out/run/best model.onnx"),
     (models, "auricle models --classes 50"),

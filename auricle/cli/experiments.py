@@ -1,0 +1,181 @@
+"""Verbs over many trainings: compare."""
+
+import shlex
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from auricle.cli.output import assignments
+
+LISTED = "separated by commas"
+
+
+def compare(
+    experiment: Annotated[
+        str,
+        typer.Argument(
+            help="architectures, label-set, training-size or embeddings; see docs/experiments.md."
+        ),
+    ],
+    data: Annotated[Path, typer.Option(metavar="PACK", help="The pack to train on and to judge by.")],
+    out: Annotated[Path, typer.Option(metavar="DIR", help="Runs and tables go here.")],
+    plan: Annotated[
+        bool, typer.Option("--plan", help="Time a few steps, print how long it would take, and stop.")
+    ] = False,
+    models: Annotated[
+        str, typer.Option(metavar="A,B", help="Only these networks; the experiment's own at first.")
+    ] = "",
+    steps: Annotated[int, typer.Option(min=1, metavar="N", help="Mini-batches of each network.")] = 1000,
+    batch: Annotated[int, typer.Option(min=1, metavar="N", help="Patches of a mini-batch.")] = 128,
+    width: Annotated[
+        float, typer.Option(min=0.001, metavar="X", help="Times the channels and units of every network.")
+    ] = 1.0,
+    seeds: Annotated[str, typer.Option(metavar="0,1", help="Train each row once for each of these.")] = "0",
+    learning_rate: Annotated[
+        list[str] | None,
+        typer.Option(metavar="MODEL=RATE", help="The rate of one network; may be given again."),
+    ] = None,
+    rates: Annotated[
+        str,
+        typer.Option(
+            metavar="A,B", help="Choose each network's rate among these, by mAP on --validation-splits."
+        ),
+    ] = "",
+    rate_steps: Annotated[
+        int, typer.Option(min=1, metavar="N", help="Mini-batches of each trial of a rate.")
+    ] = 200,
+    train_splits: Annotated[
+        str, typer.Option(metavar="A,B", help="Splits to train on; all that are left at first.")
+    ] = "",
+    validation_splits: Annotated[
+        str, typer.Option(metavar="A,B", help="Splits to monitor on and to choose rates by.")
+    ] = "",
+    test_splits: Annotated[
+        str, typer.Option(metavar="A,B", help='Splits to judge by; "test" at first.')
+    ] = "",
+    label_set: Annotated[str, typer.Option(metavar="NAME", help="The pack's label set.")] = "labels",
+    labels: Annotated[
+        str,
+        typer.Option(
+            metavar="50,25,esc10",
+            help="label-set: how many labels, the most frequent; esc10; or names of label sets.",
+        ),
+    ] = "",
+    unlabelled: Annotated[
+        str, typer.Option(metavar="keep|drop", help="label-set: training clips without any of the labels.")
+    ] = "keep",
+    fractions: Annotated[
+        str, typer.Option(metavar="1,.5", help="training-size: parts of the recordings to train on.")
+    ] = "1,.5,.2,.1,.05",
+    embeddings: Annotated[
+        str,
+        typer.Option(
+            metavar="A,B", help="embeddings: sets of the pack; own: of a network trained here first."
+        ),
+    ] = "own",
+    embedder: Annotated[
+        str, typer.Option(metavar="MODEL", help="embeddings: the network that is trained here for own.")
+    ] = "resnet50",
+    embedder_labels: Annotated[
+        str,
+        typer.Option(
+            metavar="A,B|FILE", help="embeddings: classes of that network; every other one at first."
+        ),
+    ] = "",
+    heads: Annotated[
+        str, typer.Option(metavar="A,B", help="embeddings: networks that are trained on embeddings.")
+    ] = "fully_connected,single_attention,multi_attention",
+    set_: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="KEY=VALUE", help="A setting of every training; may be given again."),
+    ] = None,
+    draws: Annotated[int, typer.Option(min=0, metavar="N", help="Bootstrap draws of the intervals.")] = 1000,
+    device: Annotated[str, typer.Option(help="cpu, cuda, cuda:1, or auto.")] = "auto",
+    threads: Annotated[
+        int | None, typer.Option(min=1, metavar="N", help="Threads; all cores at first.")
+    ] = None,
+    results: Annotated[
+        Path | None, typer.Option(metavar="CSV", help="Append the figures to a table like results.csv.")
+    ] = None,
+) -> None:
+    """Run an experiment of a paper: train, judge and tabulate, with the paper's rows beside.
+
+    Says first how long it will take. Stopped at any moment, the same command goes on. Prints the path of
+    the table.
+    """
+    given = assignments(set_ or [], "--set")
+    per_model = {
+        name: _number(text, "--learning-rate")
+        for name, text in assignments(learning_rate or [], "--learning-rate").items()
+    }
+    from auricle.experiments import Options, choose_rates, choose_splits
+    from auricle.experiments import compare as compare_models
+    from auricle.experiments.table import append_results, load
+    from auricle.shards import Pack
+
+    splits = choose_splits(
+        Pack(data), *(_names(text) for text in (train_splits, validation_splits, test_splits))
+    )
+    options = Options(
+        data=data,
+        out=out,
+        train_splits=splits[0],
+        validation_splits=splits[1],
+        test_splits=splits[2],
+        models=_names(models),
+        steps=steps,
+        batch=batch,
+        width=width,
+        seeds=tuple(_numbers(seeds, "--seeds", int)),
+        learning_rates=per_model,
+        settings=given,
+        device=device,
+        threads=threads,
+        draws=draws,
+        labels=_names(labels),
+        label_set=label_set,
+        unlabelled=unlabelled,
+        fractions=tuple(_numbers(fractions, "--fractions", float)),
+        embeddings=_names(embeddings),
+        embedder=embedder,
+        embedder_labels=_names_or_file(embedder_labels),
+        heads=_names(heads),
+    )
+    if rates:
+        options = choose_rates(
+            experiment, options, _numbers(rates, "--rates", float), steps=rate_steps, plan_only=plan
+        )
+    command = shlex.join(["auricle", *sys.argv[1:]])
+    compare_models(experiment, options, plan_only=plan, command=command)
+    if plan:
+        return
+    if results is not None:
+        append_results(load(out), experiment, results)
+    print(out / "table.md")
+
+
+def _names(text: str) -> tuple[str, ...]:
+    return tuple(name for name in (part.strip() for part in text.split(",")) if name)
+
+
+def _names_or_file(text: str) -> tuple[str, ...]:
+    """Names separated by commas, or one a line of a file."""
+    if text and Path(text).is_file():
+        return tuple(
+            line.strip() for line in Path(text).read_text(encoding="utf-8").splitlines() if line.strip()
+        )
+    return _names(text)
+
+
+def _numbers(text: str, option: str, kind: Callable[[str], Any]) -> Sequence[Any]:
+    try:
+        return [kind(part) for part in _names(text)]
+    except ValueError as error:
+        raise typer.BadParameter(f"{text!r}: expected numbers {LISTED}", param_hint=option) from error
+
+
+def _number(text: str, option: str) -> float:
+    return float(_numbers(text, option, float)[0])

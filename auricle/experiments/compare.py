@@ -1,0 +1,247 @@
+"""One loop over the runs of an experiment: train, evaluate, tabulate; what is finished is not done again."""
+
+import hashlib
+import json
+import math
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from auricle.evaluation import evaluate
+from auricle.experiments.architectures import architectures
+from auricle.experiments.estimate import Estimate, estimate
+from auricle.experiments.options import Experiment, Options, Run
+from auricle.experiments.provenance import commit, device_name
+from auricle.experiments.table import write_tables
+from auricle.experiments.training_size import training_size
+from auricle.progress import format_seconds
+from auricle.shards import Pack
+from auricle.shards.layout import locked, write_json
+from auricle.training import train
+from auricle.training.checkpoints import content_of
+from auricle.training.config import MACHINE_FIELDS
+from auricle.training.devices import pick_device
+
+EXPERIMENTS: dict[str, Callable[[Options], Experiment]] = {
+    "architectures": architectures,
+    "training-size": training_size,
+}
+# Of one folder; a row made with another value would not compare. Rates may differ from row to row.
+COMMON = (
+    "train_splits", "validation_splits", "test_splits", "steps", "batch", "width", "settings", "label_set",
+    "unlabelled", "draws", "embedder", "embedder_labels",
+)  # fmt: skip
+
+
+def compare(
+    experiment: str,
+    options: Options,
+    *,
+    plan_only: bool = False,
+    command: str = "",
+    quiet: bool = False,
+) -> list[dict[str, Any]]:
+    """Run an experiment's trainings one after the other, and tabulate them beside the paper's rows.
+
+    Killed at any moment, the same call goes on: finished runs are known by the fingerprint of their
+    configuration and data, an unfinished one goes on from its checkpoint.
+
+    Args:
+        experiment: a name in EXPERIMENTS.
+        options: of all runs; OUT/runs/NAME holds each, OUT/table.md, table.html and results.json the rows.
+        plan_only: measure and print how long it would take, and stop.
+        command: how to repeat it, for the caption.
+        quiet: print nothing.
+
+    Returns:
+        The rows, as results.json has them; none with `plan_only`.
+
+    Raises:
+        ValueError: no such experiment; or the folder holds rows that the new ones would not compare with (the
+            message says which option differs); or what training and evaluation refuse.
+
+    >>> options = Options(
+    ...     data=Path("out/esc50"), out=Path("out/t2"), train_splits=("fold1",), test_splits=("fold5",)
+    ... )
+    >>> compare("architectures", options)  # doctest: +SKIP
+    """
+    if experiment not in EXPERIMENTS:
+        raise ValueError(f"unknown experiment {experiment!r}; known: {', '.join(EXPERIMENTS)}")
+    plan = EXPERIMENTS[experiment](options)
+    out = options.out
+    if not plan_only:
+        out.mkdir(parents=True, exist_ok=True)
+    check_comparable(experiment, options, plan.runs)
+    todo = [run for run in plan.runs if finished_row(run, out) is None]
+    if todo and (plan_only or not quiet):
+        show_plan(estimate(todo), len(plan.runs) - len(todo))
+    if plan_only:
+        return []
+    with locked(out):
+        write_json(out / "experiment.json", described(experiment, options))
+        rows: list[dict[str, Any]] = []
+        for number, run in enumerate(plan.runs, 1):
+            row = finished_row(run, out)
+            if row is None:
+                _say(f"[{number}/{len(plan.runs)}] {run.name}", quiet)
+                row = do(run, options, quiet=quiet)
+            rows.append(row)
+            write_tables(
+                plan, rows, out, options, command=command
+            )  # after each: a look is possible at any time
+    return rows
+
+
+def do(run: Run, options: Options, *, quiet: bool = False) -> dict[str, Any]:
+    """Train one run, or go on with it, judge it, and write down its row."""
+    folder = options.out / "runs" / run.name
+    train(run.config, folder, resume=True, quiet=quiet)
+    model = folder / "last"  # the paper compares after so many steps; nothing is chosen
+    figures = evaluate(
+        model,
+        run.config.data,
+        **run.evaluation,
+        out=folder / "evaluation",
+        threads=options.threads,
+        device=pick_device(options.device).type,
+        draws=options.draws,
+        quiet=quiet,
+    )
+    row = {
+        "name": run.name,
+        "row": run.row,
+        "shown": run.shown,
+        "seed": run.config.seed,
+        "fingerprint": fingerprint(run),
+        "columns": dict(run.columns),
+        "paper": dict(run.paper),
+        "model": run.config.model,
+        "width": run.config.model_arguments.get("width", 1.0),
+        "learning_rate": run.config.learning_rate,
+        "steps": run.config.steps,
+        "device": device_name(options.device),
+        "threads": options.threads,
+        "commit": commit(),
+        **from_log(folder),
+        **sizes(model),
+        "evaluation": str((folder / "evaluation").relative_to(options.out)),
+        "figures": figures,
+    }
+    write_json(folder / "row.json", row)
+    return row
+
+
+def finished_row(run: Run, out: Path) -> dict[str, Any] | None:
+    """The row that a run left when it was finished; None where it has not, or is judged otherwise now."""
+    path = out / "runs" / run.name / "row.json"
+    if not path.is_file():
+        return None
+    row = json.loads(path.read_text(encoding="utf-8"))
+    return row if row["fingerprint"] == fingerprint(run) else None
+
+
+def fingerprint(run: Run) -> str:
+    """Of all that decides a run's figures: its configuration, its evaluation, the content of the pack."""
+    pack = Pack(run.config.data)
+    evaluated = content_of(pack, run.evaluation.get("label_set", "labels"))
+    parts = [wanted(run, pack), run.evaluation, evaluated]
+    return hashlib.blake2b(
+        json.dumps(parts, sort_keys=True, default=str).encode(), digest_size=16
+    ).hexdigest()
+
+
+def wanted(run: Run, pack: Pack) -> dict[str, Any]:
+    """What RUN/config.json of a run must hold, without what depends on the machine."""
+    config = run.config.as_dict() | content_of(pack, run.config.label_set)
+    return json.loads(json.dumps({key: value for key, value in config.items() if key not in MACHINE_FIELDS}))
+
+
+def described(experiment: str, options: Options) -> dict[str, Any]:
+    """What OUT/experiment.json holds: what all rows of the folder have in common."""
+    common = {name: getattr(options, name) for name in COMMON}
+    pack = Pack(options.data)
+    return json.loads(json.dumps({"experiment": experiment, "pack": pack.fingerprint, **common}))
+
+
+def check_comparable(experiment: str, options: Options, runs: Sequence[Run]) -> None:
+    """Refuse, before anything is trained, what would put rows together that do not compare."""
+    kept = options.out / "experiment.json"
+    if kept.is_file():
+        was, now = json.loads(kept.read_text(encoding="utf-8")), described(experiment, options)
+        for name in now:
+            if was.get(name) != now[name]:
+                raise ValueError(
+                    f"{options.out}: holds rows with {name} {_shown(was.get(name))}, and {_shown(now[name])} "
+                    "is asked for now: they would not compare; use the same, or another --out"
+                )
+    pack = Pack(options.data)
+    for run in runs:
+        path = options.out / "runs" / run.name / "config.json"
+        if not path.is_file():
+            continue
+        found, asked = json.loads(path.read_text(encoding="utf-8")), wanted(run, pack)
+        for name in asked:
+            if found.get(name) != asked[name]:
+                raise ValueError(
+                    f"{path.parent}: was trained with {name} {_shown(found.get(name))}, and "
+                    f"{_shown(asked[name])} is asked for now; use the same, or delete that folder"
+                )
+
+
+def from_log(folder: Path) -> dict[str, Any]:
+    """Hours of training and the number of clips, from the run's log."""
+    lines = (folder / "log.jsonl").read_text(encoding="utf-8").splitlines()
+    entries = [json.loads(line) for line in lines]
+    start = next(entry for entry in entries if entry.get("event") == "start")
+    last = next((entry for entry in reversed(entries) if "loss" in entry), start)
+    return {
+        "hours": entries[-1]["seconds"] / 3600,
+        "train_clips": start["train_clips"],
+        "dtype": start["dtype"],
+        "loss": last.get("loss"),
+    }
+
+
+def sizes(model: Path) -> dict[str, int]:
+    """Weights and multiplies of one window, counted on the network of an artifact."""
+    import torch
+
+    from auricle.artifact import load_artifact
+    from auricle.models import build
+    from auricle.models.size import count_multiplies, count_weights
+
+    architecture = load_artifact(model).architecture
+    with torch.device("meta"):
+        net = build(architecture["name"], **architecture["arguments"])
+    shape = tuple(int(size) for size in net.input_shape)  # type: ignore[union-attr]
+    return {"weights": count_weights(net), "multiplies": count_multiplies(net, shape)}
+
+
+def show_plan(estimates: Sequence[Estimate], done: int) -> None:
+    """Print what is to come and how long it will take, to standard error."""
+    width = max(len(item.name) for item in estimates)
+    for item in estimates:
+        times = f"{item.step_seconds:8.3f} s a step  {format_seconds(item.seconds):>12}"
+        if math.isnan(item.seconds):
+            times = "not known before its embeddings are made"
+        print(f"{item.name:<{width}}  {item.steps:>7} steps  {times}", file=sys.stderr)
+    total = sum(item.seconds for item in estimates if not math.isnan(item.seconds))
+    print(
+        f"{len(estimates)} runs to do, {done} done: about {format_seconds(total)} ({total / 3600:.2f} hours)",
+        file=sys.stderr,
+        flush=True,
+    )
+
+
+def _shown(value: Any) -> str:
+    if isinstance(value, list):
+        return ", ".join(str(item) for item in value) or "none"
+    if isinstance(value, dict):
+        return ", ".join(f"{key}={item}" for key, item in value.items()) or "none"
+    return str(value)
+
+
+def _say(text: str, quiet: bool) -> None:
+    if not quiet:
+        print(text, file=sys.stderr, flush=True)

@@ -1,0 +1,90 @@
+"""A coarse choice of each network's learning rate, inside the training folds.
+
+Source: Hershey et al. 2017, section 3.3: the rate was coarsely optimised for each network; which ones were
+tried it does not say.
+"""
+
+import dataclasses
+import json
+import math
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+from auricle.experiments.compare import EXPERIMENTS, show_plan
+from auricle.experiments.estimate import estimate
+from auricle.experiments.options import Options, Run
+from auricle.training import TrainConfig, train
+
+
+def choose_rates(
+    experiment: str, options: Options, rates: Sequence[float], *, steps: int, plan_only: bool = False
+) -> Options:
+    """Train each network shortly at each rate; the rate of the best validation mAP is taken.
+
+    Trials lie in OUT/rates and go on where they were stopped; OUT/rates.json holds what they gave. A rate
+    that is given by name is left as it is.
+
+    Args:
+        experiment: whose networks.
+        options: with validation splits, which neither trains nor judges anything else.
+        rates: to try.
+        steps: of each trial.
+        plan_only: print how long it would take, and choose nothing.
+
+    Raises:
+        ValueError: there is no validation split, or no rate.
+    """
+    if not options.validation_splits:
+        raise ValueError("--rates chooses by validation mAP: name splits for it with --validation-splits")
+    if not rates or not all(0 < rate < math.inf for rate in rates):
+        raise ValueError(f"expected learning rates above 0 to choose among, got {list(rates)}")
+    configs: dict[str, TrainConfig] = {}
+    for run in EXPERIMENTS[experiment](options).runs:
+        if run.config.model not in options.learning_rates:
+            configs.setdefault(run.config.model, run.config)
+    trials = {
+        (model, rate): dataclasses.replace(
+            config, learning_rate=rate, steps=steps, schedule="constant", validate_every=steps
+        )
+        for model, config in configs.items()
+        for rate in rates
+    }
+    if not trials:  # every rate is given
+        return options
+    folder = options.out / "rates"
+    runs = [
+        Run(
+            name=f"{model}-{rate:g}",
+            row=model,
+            config=config,
+            evaluation={"splits": options.validation_splits},
+        )
+        for (model, rate), config in trials.items()
+    ]
+    todo = [run for run in runs if not (folder / run.name / "last").is_dir()]
+    if todo:
+        show_plan(estimate(todo), len(runs) - len(todo))
+    if plan_only:
+        return options
+    found: dict[str, dict[str, float | None]] = {}
+    chosen: dict[str, float] = {}
+    for run in runs:
+        train(run.config, folder / run.name, resume=True)
+        found.setdefault(run.row, {})[f"{run.config.learning_rate:g}"] = last_map(folder / run.name)
+    for model, maps in found.items():
+        best = max(maps, key=lambda rate: (maps[rate] is not None, maps[rate] or 0.0))
+        chosen[model] = float(best)
+        print(f"{model}: learning rate {best} of {', '.join(maps)}", file=sys.stderr)
+    (options.out / "rates.json").write_text(
+        json.dumps({"steps": steps, "map": found, "chosen": chosen}, indent=2) + "\n", encoding="utf-8"
+    )
+    return dataclasses.replace(options, learning_rates={**chosen, **options.learning_rates})
+
+
+def last_map(run: Any) -> float | None:
+    """The last validation mAP in a run's log."""
+    lines = (run / "log.jsonl").read_text(encoding="utf-8").splitlines()
+    return next(
+        (json.loads(line)["validation_map"] for line in reversed(lines) if "validation_map" in line), None
+    )
