@@ -8,12 +8,12 @@ import pytest
 
 PACKAGE = Path(__file__).parents[1] / "auricle"
 LAYERS = [  # lowest first; modules of one layer do not import each other
-    {"audio", "features", "metrics", "formats", "progress"},
+    {"audio", "features", "metrics", "formats", "embedding_tables", "progress"},
     {"media_files"},
     {"datasets", "models", "augment", "distributed", "events", "frontend"},
     {"shards", "sampling", "artifact", "runners"},
     {"tagging", "evaluation", "report", "planning"},
-    {"training", "engine", "calibration", "doctor", "search", "interop"},
+    {"training", "engine", "calibration", "doctor", "search", "interop", "embedding"},
     {"recipes"},
     {"experiments", "serve"},
     {"cli"},
@@ -28,7 +28,14 @@ ONLY_IN = {
     "torchvision": set(),
     "torch.distributed": {"distributed"},
     "torch": {
-        "frontend", "augment", "distributed", "models", "training", "interop", "experiments", "runners/torch.py",
+        "frontend",
+        "augment",
+        "distributed",
+        "models",
+        "training",
+        "interop",
+        "experiments",
+        "runners/torch.py",
     },  # fmt: skip
 }
 

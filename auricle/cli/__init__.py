@@ -2,8 +2,9 @@
 
 Exit status: 0 all well, 1 something failed (and it is named), 2 wrong usage, 130 interrupted. Results go to
 standard output and nothing else does; errors, warnings and progress go to standard error. One file per group
-of verbs: recordings.py (tag), timeline.py (timeline, report), corpora.py (pack, evaluate), labels.py
-(labels, subset), scenes.py (scenes), networks.py (train, check, export, models).
+of verbs: recordings.py (tag), embedding.py (embed), timeline.py (timeline, report), corpora.py (pack,
+evaluate), labels.py (labels, subset), scenes.py (scenes), networks.py (train, check, export, models),
+experiments.py (compare).
 """
 
 import os
@@ -14,6 +15,9 @@ from typing import Annotated, NoReturn
 import typer
 
 from auricle.cli.corpora import evaluate, pack
+from auricle.cli.embedding import embed
+from auricle.cli.experiments import compare
+from auricle.cli.importing import import_
 from auricle.cli.experiments import compare
 from auricle.cli.labels import labels, subset
 from auricle.cli.networks import check, export, models, train
@@ -48,6 +52,7 @@ def _start(
 for _verb, _example in (
     (tag, "auricle tag film.mp4 recordings/ --top 3"),
     (timeline, "auricle timeline film.mp4 --out tagged.mp4"),
+    (embed, "auricle embed recordings/ --out x.parquet"),
     (pack, "auricle pack meta.csv out/pack"),
     (labels, "auricle labels out/pack --most-frequent 400 --name top400"),
     (subset, "auricle subset out/pack --name balanced --split eval --balanced 33"),
@@ -57,10 +62,12 @@ for _verb, _example in (
     (report, "auricle report out/eval out/run --out out/figures"),
     (compare, "auricle compare architectures --data out/esc50 --out out/table2 --test-splits fold5"),
     (check, "auricle check out/run/best"),
+    (import_, "auricle import tflite yamnet.tflite --rate 16000 --out yamnet"),
     (export, "auricle export out/run/best model.onnx"),
     (models, "auricle models --classes 50"),
 ):
-    app.command(epilog=f"Example: {_example}")(_verb)
+    # Some verbs are words of Python's own.
+    app.command(name=_verb.__name__.rstrip("_"), epilog=f"Example: {_example}")(_verb)
 
 
 def main(arguments: list[str] | None = None) -> None:

@@ -73,10 +73,10 @@ def tag(
     from auricle.media_files import find_media
     from auricle.tagging import TagOptions
 
-    place: dict[str, Any] = {"start": start, "end": end, "raw": None if raw is None else _raw_format(raw)}
+    place: dict[str, Any] = {"start": start, "end": end, "raw": None if raw is None else raw_format(raw)}
     found = find_media(paths)
     load_artifact(model)  # a wrong model is one error, and comes before --out is touched
-    _refuse_overwriting(out, [path for path, problem in found if problem is None])
+    refuse_overwriting(out, [path for path, problem in found if problem is None])
     jobs, threads = _shared_cores(jobs, threads, [path for path, problem in found if problem is None])
     wishes: dict[str, Any] = {"top": top, "threshold": threshold, "windows": windows}
     options = TagOptions(model=model, threads=threads, **wishes, **place)
@@ -87,7 +87,7 @@ def tag(
     results.finish()
 
 
-def _refuse_overwriting(out: str, files: list[str]) -> None:
+def refuse_overwriting(out: str, files: list[str]) -> None:
     """Results must not take the place of a recording."""
     target = Path(out)
     for file in files if out != STDIN and target.is_file() else ():
@@ -119,7 +119,8 @@ def _write(results: "_Told", format: TagFormat, stream: TextIO, start: float) ->
         _write_table(results, stream)
 
 
-def _raw_format(text: str) -> "RawFormat":
+def raw_format(text: str) -> "RawFormat":
+    """The value of --raw, as `auricle.audio` takes it."""
     from auricle.audio import RawFormat
 
     parts = text.split(",")
@@ -146,7 +147,7 @@ class _Told:
         for result in self.results:
             self.count += 1
             for warning in result.pop("warnings", []):
-                print_warning(_naming(result["path"], warning))
+                print_warning(naming(result["path"], warning))
             if "error" in result:
                 self._fail(result["path"], result["error"])
             elif not isinstance(result.get("windows", []), list):
@@ -162,7 +163,7 @@ class _Told:
 
     def _fail(self, path: str, text: str) -> None:
         self.failures += 1
-        print_error(_naming(path, text))
+        print_error(naming(path, text))
 
     def _scored(self, path: str, pieces: Iterator[dict[str, Any]]) -> Iterator[dict[str, Any]]:
         """Windows that are being scored while they are written: what goes wrong, goes wrong here."""
@@ -172,7 +173,8 @@ class _Told:
             self._fail(path, describe(error))
 
 
-def _naming(path: str, text: str) -> str:
+def naming(path: str, text: str) -> str:
+    """A message that says which input it is of."""
     return text if path == STDIN or printable(text).startswith(printable(path)) else f"{path}: {text}"
 
 
@@ -209,7 +211,7 @@ def _live(path: str, options: "TagOptions") -> dict[str, Any]:
 
     return {
         "path": path,
-        "windows": follow_file(path, options, lambda warning: print_warning(_naming(path, warning))),
+        "windows": follow_file(path, options, lambda warning: print_warning(naming(path, warning))),
     }
 
 

@@ -123,6 +123,12 @@ class Pack:
         """(N,) source recording of each clip."""
         return self._column("group")
 
+    def places(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """(paths, starts, ends), each (N,): where each clip lies; NaN seconds for a whole recording."""
+        table = self._table(CLIPS, ["path", "start", "end"])
+        seconds = [table[name].cast("float64").to_numpy().astype(np.float64) for name in ("start", "end")]
+        return table["path"].to_numpy(), seconds[0], seconds[1]
+
     def attributes(self, name: str) -> np.ndarray:
         """(N,) values of a further column of the source, as text; None where a row had none."""
         if name not in self.attribute_names:

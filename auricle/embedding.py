@@ -1,0 +1,437 @@
+"""A model's embeddings of recordings and packs: streamed to Parquet, stored in a pack, read back.
+
+A table has a row a window: `path` (or `clip`, the id of a pack's clip), `start` and `end` in seconds,
+`embedding`, a list of fixed size. Its schema's metadata say what made it: model, fingerprint, rate, window
+and hop in samples, tail, size, pooling.
+
+Shape letters: W windows, E values of an embedding.
+"""
+
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from auricle.artifact import load_artifact
+from auricle.audio import RawFormat
+from auricle.embedding_tables import EmbeddingTable, TableRows
+from auricle.progress import Progress
+from auricle.runners import load_runner
+from auricle.runners.windows import window_starts
+from auricle.shards import Pack, add_embeddings
+from auricle.tagging import BATCH, Tagger, source_name
+
+PACK_BATCH = 64  # windows of a pack at a time: two interpreters are kept fed
+
+
+class Embedded(NamedTuple):
+    """Embeddings of some windows of a recording, or of the whole of it."""
+
+    starts: np.ndarray  # (W,) seconds
+    ends: np.ndarray  # (W,) seconds
+    embeddings: np.ndarray  # (W, E) float32
+
+
+def embed_recording(
+    tagger: Tagger,
+    source: Any,
+    *,
+    hop: float | None = None,
+    clips: bool = False,
+    start: float = 0.0,
+    end: float | None = None,
+    raw: RawFormat | None = None,
+    warn: Callable[[str], None] | None = None,
+) -> Iterator[Embedded]:
+    """Embeddings of a recording's windows, as it is read, in memory that does not grow.
+
+    Which windows there are follows the model: an incomplete last one is left out where its `tail` is "drop",
+    as in training. A recording shorter than a window is padded with zeros.
+
+    Args:
+        tagger: the model.
+        source: as in `Tagger.windows`, and so are start, end, raw and warn.
+        hop: seconds from window to window; None takes the model's.
+        clips: give one embedding of the whole, the mean over its windows.
+        start: see above.
+        end: see above.
+        raw: see above.
+        warn: see above.
+
+    Raises:
+        AudioError, ValueError: as `Tagger.windows`; the hop is shorter than a sample.
+
+    >>> for part in embed_recording(Tagger("default"), "day.flac"):  # doctest: +SKIP
+    ...     print(part.starts, part.embeddings.shape)
+    """
+    artifact = tagger.artifact
+    samples = hop_samples(hop, artifact)
+    total_E, count, span = np.zeros(artifact.embedding_size), 0, [0.0, 0.0]
+    for part in tagger.windows(source, start=start, end=end, raw=raw, hop=samples, warn=warn):
+        kept = part.on_grid if artifact.tail == "drop" else np.ones_like(part.on_grid)
+        if not kept.any():
+            continue
+        starts, ends = part.starts[kept] / artifact.rate, part.stops[kept] / artifact.rate
+        if not clips:
+            yield Embedded(starts, ends, part.embeddings[kept])
+            continue
+        span = [starts[0] if not count else span[0], ends[-1]]
+        for embedding in part.embeddings[kept]:  # one by one: the same however windows are batched
+            total_E += embedding
+        count += int(kept.sum())
+    if clips:
+        mean = (total_E / count).astype(np.float32)
+        yield Embedded(np.array(span[:1]), np.array(span[1:]), mean[None])
+
+
+def embed_files(
+    paths: Iterable[str],
+    model: str | Path,
+    out: str | Path,
+    *,
+    hop: float | None = None,
+    clips: bool = False,
+    precision: str = "float32",
+    start: float = 0.0,
+    end: float | None = None,
+    raw: RawFormat | None = None,
+    threads: int | None = None,
+    device: str = "cpu",
+    batch: int = BATCH,
+    fail: Callable[[str, Exception], None] | None = None,
+    warn: Callable[[str, str], None] | None = None,
+    quiet: bool = False,
+) -> dict[str, Any]:
+    """Write the embeddings of recordings to one Parquet file, which appears when it is complete.
+
+    Args:
+        paths: recordings; "-" is standard input.
+        model: name, folder or .onnx file, see `load_artifact`.
+        out: the file.
+        hop: as in `embed_recording`, and so are clips, start, end and raw.
+        clips: see above.
+        precision: of the stored values, "float32" or "float16".
+        start: see above.
+        end: see above.
+        raw: see above.
+        threads: as in `Tagger`, and so are device and batch.
+        device: see above.
+        batch: see above.
+        fail: is told of a recording that cannot be read, and the others go on; None raises. Windows before
+            the place where a recording breaks off stay in the table.
+        warn: is told (path, text) what could be got over.
+        quiet: show no progress.
+
+    Returns:
+        {"files", "failures", "windows": rows written, "seconds": of sound in them}.
+
+    Raises:
+        ValueError: no such model, or a setting that makes no sense.
+
+    >>> embed_files(["a.wav", "b.mp3"], "default", "x.parquet")  # doctest: +SKIP
+    {'files': 2, 'failures': 0, 'windows': 14, 'seconds': 13.2}
+    """
+    paths = list(paths)
+    tagger = Tagger(model, threads=threads, batch=batch, device=device)
+    place: dict[str, Any] = {"hop": hop, "clips": clips, "start": start, "end": end, "raw": raw}
+    about = describe_model(tagger.artifact, hop=hop, clips=clips)
+    failures, seconds = 0, 0.0
+    with (
+        EmbeddingTable(out, about, key="path", precision=precision) as table,
+        Progress(len(paths), "embedding", unit="files", quiet=quiet) as progress,
+    ):
+        for path in paths:
+            told = None if warn is None else (lambda text, path=path: warn(path, text))
+            last = start
+            try:
+                for part in embed_recording(tagger, path, warn=told, **place):
+                    table.add(source_name(path), *part)
+                    seconds += float(part.ends[-1]) - last
+                    last = float(part.ends[-1])
+            except Exception as error:
+                if fail is None:
+                    raise
+                failures += 1
+                fail(path, error)
+            progress.advance()
+        count = table.rows
+    return {"files": len(paths), "failures": failures, "windows": count, "seconds": seconds}
+
+
+def pack_embeddings(
+    runner: Any,
+    pack: Pack,
+    *,
+    hop: float | None = None,
+    clips: bool = False,
+    batch: int = PACK_BATCH,
+    quiet: bool = False,
+) -> Iterator[Embedded]:
+    """Embeddings of a pack, clip by clip in its order, windows gathered into batches across clips.
+
+    Args:
+        runner: as `auricle.runners.load_runner` gives it.
+        pack: of the model's rate, or of a higher one, which is resampled.
+        hop: as in `embed_recording`, and so is clips. A clip without samples is heard as silence.
+        clips: see above.
+        batch: windows at a time.
+        quiet: show no progress.
+
+    Raises:
+        ValueError: the pack's rate is below the model's.
+
+    >>> runner = load_runner(load_artifact("default"))  # doctest: +SKIP
+    >>> for clip in pack_embeddings(runner, Pack("out/pack")):  # doctest: +SKIP
+    ...     print(clip.embeddings.shape)
+    """
+    artifact = runner.artifact
+    if pack.rate < artifact.rate:
+        raise ValueError(
+            f"{pack.path}: holds {pack.rate} Hz and the model takes {artifact.rate} Hz; pack again with "
+            f"--rate {artifact.rate} or more"
+        )
+    samples = hop_samples(hop, artifact) or artifact.hop
+    buffer = np.empty((batch, artifact.window), np.float32)
+    pieces: list[np.ndarray] = []  # embeddings of the clips under way, in order
+    waiting: list[tuple[np.ndarray, np.ndarray]] = []  # starts and ends of clips that are not given yet
+    filled = scored = 0
+
+    def ready() -> Iterator[Embedded]:
+        nonlocal scored
+        while waiting and scored >= len(waiting[0][0]):
+            starts, ends = waiting.pop(0)
+            rows = np.concatenate(pieces) if len(pieces) > 1 else pieces[0]
+            pieces[:] = [rows[len(starts) :]]
+            scored -= len(starts)
+            yield _clip(starts, ends, rows[: len(starts)], clips)
+
+    with Progress(len(pack), "embedding", unit="clips", quiet=quiet) as progress:
+        for clip in range(len(pack)):
+            waveform = _waveform(pack, clip, artifact.rate)
+            starts = window_starts(len(waveform), artifact.window, samples, artifact.tail)
+            starts = starts if len(starts) else np.zeros(1, np.int64)
+            ends = np.minimum(starts + artifact.window, max(len(waveform), 1))
+            waiting.append((starts / artifact.rate, ends / artifact.rate))
+            for first in starts:
+                window = waveform[first : first + artifact.window]
+                buffer[filled, : len(window)], buffer[filled, len(window) :] = window, 0
+                filled += 1
+                if filled == batch:
+                    pieces.append(runner.run(buffer)[1])
+                    filled, scored = 0, scored + batch
+                    yield from ready()
+            progress.advance()
+        if filled:
+            pieces.append(runner.run(buffer[:filled])[1])
+            scored += filled
+            yield from ready()
+
+
+def embed_pack(
+    pack: str | Path,
+    model: str | Path,
+    *,
+    name: str | None = None,
+    out: str | Path | None = None,
+    hop: float | None = None,
+    clips: bool = False,
+    precision: str = "float32",
+    replace: bool = False,
+    threads: int | None = None,
+    device: str = "cpu",
+    quiet: bool = False,
+) -> dict[str, Any]:
+    """Store a model's embeddings of a pack in it, as an embedding set; or write them as a Parquet file.
+
+    Args:
+        pack: the pack's folder.
+        model: name, folder or .onnx file, see `load_artifact`.
+        name: of the set; None takes the model's name.
+        out: write this Parquet file, and leave the pack as it is.
+        hop: as in `embed_recording`, and so is clips.
+        clips: see above.
+        precision: of a Parquet file; a pack's sets are float16.
+        replace: overwrite a set of the same name.
+        threads: of the runner; None takes every core.
+        device: of the runner.
+        quiet: show no progress.
+
+    Returns:
+        What `embeddings/NAME.json` holds, or {"clips", "windows", "size"} of the file.
+
+    Raises:
+        ValueError: no such pack or model, the pack's rate is too low, or the set is there already.
+
+    >>> embed_pack("out/pack", "yamnet", name="yamnet")["windows"]  # doctest: +SKIP
+    10000
+    """
+    opened, artifact = Pack(pack), load_artifact(model)
+    if out is None:
+        name = artifact.name if name is None else name
+        if name in opened.embedding_sets and not replace:
+            raise ValueError(f"{pack}: embedding set {name!r} is there already: choose another, or replace")
+    runner = load_runner(artifact, threads=threads, batch=PACK_BATCH, device=device)
+    about = describe_model(artifact, hop=hop, clips=clips)
+    rows = pack_embeddings(runner, opened, hop=hop, clips=clips, quiet=quiet)
+    if out is None:
+        assert name is not None
+        return add_embeddings(pack, name, (row.embeddings for row in rows), about, replace=replace)
+    about |= {"pack": opened.fingerprint}
+    with EmbeddingTable(out, about, key="clip", precision=precision) as table:
+        for clip, row in zip(opened.ids, rows, strict=True):
+            table.add(clip, *row)
+    return {"clips": len(opened), "windows": table.rows, "size": artifact.embedding_size}
+
+
+def add_table(pack: str | Path, table: str | Path, name: str, *, replace: bool = False) -> dict[str, Any]:
+    """Store the embeddings of a Parquet file in a pack, as an embedding set.
+
+    Rows belong to clips by their ids (column `clip`), or by the paths of their recordings (column `path`):
+    a row's path is the clip's path in the pack or ends with it. Of a clip that is a part of a recording,
+    these are the windows that lie in it. Clips that the file says nothing of have no rows.
+
+    Args:
+        pack: the pack's folder.
+        table: the Parquet file, as `embed_files` or `embed_pack` write it.
+        name: of the set.
+        replace: overwrite a set of the same name.
+
+    Returns:
+        What `embeddings/NAME.json` holds; "clips_without": how many clips have no rows.
+
+    Raises:
+        ValueError: no such pack or file, rows of clips that are not in the pack, or paths that several
+            recordings share.
+
+    >>> add_table("out/pack", "x.parquet", "mine")["clips_without"]  # doctest: +SKIP
+    0
+    """
+    opened, rows = Pack(pack), TableRows(table)
+    owned = rows.of_clips(opened.ids) if rows.key == "clip" else rows.of_paths(*opened.places())
+    without = sum(1 for positions in owned if not len(positions))
+    if without == len(owned):
+        raise ValueError(
+            f"{table}: no row is of a clip of {pack}; compare its {rows.key}s with clips.parquet"
+        )
+    about = rows.about | {"clips_without": without}
+    return add_embeddings(pack, name, (rows.take(positions) for positions in owned), about, replace=replace)
+
+
+def describe_model(artifact: Any, *, hop: float | None = None, clips: bool = False) -> dict[str, Any]:
+    """What stands beside stored embeddings: the model that made them, and how windows stood.
+
+    >>> describe_model(load_artifact("default"))["tail"]  # doctest: +SKIP
+    'drop'
+    """
+    return {
+        "model": artifact.name,
+        "fingerprint": artifact.fingerprint,
+        "rate": artifact.rate,
+        "window": artifact.window,
+        "hop": hop_samples(hop, artifact) or artifact.hop,
+        "tail": artifact.tail,
+        "size": artifact.embedding_size,
+        "pooling": "mean" if clips else "none",
+    }
+
+
+def hop_samples(hop: float | None, artifact: Any) -> int | None:
+    """Seconds from window to window as samples; None stays None.
+
+    >>> hop_samples(0.5, load_artifact("default"))  # doctest: +SKIP
+    8000
+    """
+    if hop is None:
+        return None
+    samples = round(hop * artifact.rate)
+    if samples < 1:
+        raise ValueError(f"hop is {hop:g} s; expected at least a sample, {1 / artifact.rate:.2g} s")
+    return samples
+
+
+def _waveform(pack: Pack, clip: int, rate: int) -> np.ndarray:
+    samples = pack.samples(clip).astype(np.float32) / 32768
+    if pack.rate == rate:
+        return samples
+    import soxr
+
+    return soxr.resample(samples, pack.rate, rate, quality="HQ")
+
+
+def _clip(starts: np.ndarray, ends: np.ndarray, rows: np.ndarray, mean: bool) -> Embedded:
+    if not mean:
+        return Embedded(starts, ends, rows)
+    total = np.add.accumulate(rows.astype(np.float64), axis=0)[-1]
+    return Embedded(starts[:1], ends[-1:], (total / len(rows)).astype(np.float32)[None])
+
+
+class EmbeddingModel(NamedTuple):
+    """A model as benchmarks of embeddings want it; see `load_model`."""
+
+    runner: Any
+    sample_rate: int
+    scene_embedding_size: int
+    timestamp_embedding_size: int
+
+
+def load_model(model: str | Path = "default", *, threads: int | None = None) -> EmbeddingModel:
+    """A model for `get_timestamp_embeddings` and `get_scene_embeddings`.
+
+    These three are the functions by which HEAR's benchmark of audio embeddings asks a model; here they take
+    and give NumPy arrays.
+
+    Raises:
+        ValueError: no such model.
+
+    >>> load_model("default").sample_rate  # doctest: +SKIP
+    16000
+
+    Source: Turian et al. (2022), "HEAR: Holistic Evaluation of Audio Representations", section 2.
+    """
+    artifact = load_artifact(model)
+    runner = load_runner(artifact, threads=threads)
+    return EmbeddingModel(runner, artifact.rate, artifact.embedding_size, artifact.embedding_size)
+
+
+def get_timestamp_embeddings(audio: Any, model: EmbeddingModel) -> tuple[np.ndarray, np.ndarray]:
+    """Embeddings over time of sounds of one length.
+
+    Args:
+        audio: (n, samples) in [-1, 1] at the model's rate.
+        model: as `load_model` gives it.
+
+    Returns:
+        (n, W, E) float32 embeddings, and (n, W) the middles of their windows in milliseconds. Windows are
+        the model's; a sound shorter than a window is padded with zeros.
+
+    Raises:
+        ValueError: the audio has another shape, or no sample.
+
+    >>> get_timestamp_embeddings(np.zeros((2, 80000)), load_model("default"))[0].shape  # doctest: +SKIP
+    (2, 2, 256)
+    """
+    artifact = model.runner.artifact
+    audio = np.asarray(audio, np.float32)
+    if audio.ndim != 2 or not audio.shape[1]:
+        raise ValueError(f"expected sounds (n, samples), got {audio.shape}")
+    padding = max(artifact.window - audio.shape[1], 0)
+    starts = window_starts(audio.shape[1], artifact.window, artifact.hop, artifact.tail)
+    rows = []
+    for sound in np.pad(audio, ((0, 0), (0, padding))):
+        rows.append(
+            model.runner.run(np.stack([sound[start : start + artifact.window] for start in starts]))[1]
+        )
+    middles = (starts + artifact.window / 2) / artifact.rate * 1000
+    shape = (len(audio), len(starts))
+    return np.reshape(rows, (*shape, artifact.embedding_size)), np.broadcast_to(middles, shape).copy()
+
+
+def get_scene_embeddings(audio: Any, model: EmbeddingModel) -> np.ndarray:
+    """(n, E) float32: one embedding a sound, the mean over its windows; see `get_timestamp_embeddings`.
+
+    >>> get_scene_embeddings(np.zeros((2, 80000)), load_model("default")).shape  # doctest: +SKIP
+    (2, 256)
+    """
+    embeddings, _ = get_timestamp_embeddings(audio, model)
+    return embeddings.mean(axis=1, dtype=np.float64).astype(np.float32)
