@@ -42,6 +42,7 @@ def film(
         )
         first = round(beep * RATE)
         tone = np.sin(2 * np.pi * 1000 * np.arange(round(BEEP_SECONDS * RATE)) / RATE) * 0.6
+        tone = tone[: max(0, samples.shape[1] - first)]
         samples[0, first : first + len(tone)] += tone  # the first channel only
         for moment in moments:
             lit = flash <= moment + 1e-9 < flash + FLASH_SECONDS
