@@ -1,5 +1,6 @@
 """Packs as they are read: samples, patches, labels, selection, damage."""
 
+import itertools
 import json
 import pickle
 from collections.abc import Sequence
@@ -13,7 +14,8 @@ import pytest
 from auricle.datasets import Clip
 from auricle.engine import pack
 from auricle.engine.packing import Range
-from auricle.shards import Pack, add_labels
+from auricle.shards import Pack, add_labels, maps, source
+from auricle.shards import reader as reader_module
 from auricle.shards.labels import csr, transpose
 from auricle.shards.source import cut_into_shards
 from auricle.shards.writer import Decoded, to_int16
@@ -239,7 +241,15 @@ def test_an_unknown_label_set_lists_the_known(made: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "file", ["shards/00001.arrow", "clips.parquet", "index/offset.npy", "labels/labels.parquet"]
+    "file",
+    [
+        "shards/00001.arrow",
+        "clips.parquet",
+        "shards.parquet",
+        "index/offset.npy",
+        "index/shard_bytes.npy",
+        "labels/labels.parquet",
+    ],
 )
 def test_damage_is_found_and_named(copied: Path, file: str) -> None:
     assert Pack(copied).verify() == []
@@ -269,6 +279,7 @@ def test_reading_names_the_file_that_is_missing_or_damaged_and_what_to_do(copied
         "clips.parquet": lambda: Pack(copied).ids,
         "failures.parquet": lambda: Pack(copied).failures,
         "index/offset.npy": lambda: Pack(copied),
+        "index/shard_bytes.npy": lambda: Pack(copied).samples(0),
         "labels/labels.parquet": lambda: Pack(copied).label_names(),
         "index/labels.indptr.npy": lambda: Pack(copied).clip_labels(),
         "shards/00000.arrow": lambda: Pack(copied).samples(0),
@@ -344,6 +355,82 @@ def test_shards_are_cut_by_the_source_alone() -> None:
     assert [clip for part in many for clip in part] == list(range(40_000))
     long = [Clip(id=str(i), path="x", start=60.0 * i, end=60.0 * i + 3600) for i in range(4)]
     assert len(cut_into_shards(long, [5, 5, 5, 5], 16000)) == 4
+
+
+def test_shards_of_a_large_corpus_grow_in_number_and_not_in_size() -> None:
+    clip = Clip(id="a", path="x", start=30.0, end=40.0)
+    for num_clips, most in ((200_000, 513), (1_000_000, 1100), (3_000_000, 3300)):
+        parts = cut_into_shards([clip] * num_clips, [0] * num_clips, 16000)
+        sizes = {len(part) for part in parts[:-1]}
+        assert 0.9 * num_clips * 320_000 / 320e6 < len(parts) <= most
+        assert max(sizes) * 320_000 <= 320_320_000
+        assert parts[0].start == 0 and parts[-1].stop == num_clips
+        assert all(one.stop == two.start for one, two in itertools.pairwise(parts))
+    short = cut_into_shards([clip] * 3_000_000, [0] * 3_000_000, 1)
+    assert {len(part) for part in short[:-1]} == {4096}
+
+
+def test_more_shards_than_may_be_open_are_read_and_let_go(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(source, "MOST_CLIPS", 2)
+    monkeypatch.setattr(maps, "MOST_MAPS", 5)
+    monkeypatch.setattr(reader_module, "AT_A_TIME_MAPPED", 16)
+    pack(corpus(), tmp_path / "pack", jobs=1, quiet=True, decode=decode)
+    reader = Pack(tmp_path / "pack")
+    assert len(list((tmp_path / "pack" / "shards").iterdir())) == NUM_CLIPS // 2
+    draw = np.random.default_rng(0)
+    clips, offsets = draw.integers(0, len(reader), 200), draw.integers(0, 30, 200)
+    patches = reader.patches(clips, offsets, 40)
+    for row, clip, offset in zip(patches, clips, offsets, strict=True):
+        piece = expected(GOOD[clip])[offset : offset + 40]
+        np.testing.assert_array_equal(row[: len(piece)], piece)
+        np.testing.assert_array_equal(reader.samples(clip), expected(GOOD[clip]))
+        if Path("/proc/self/fd").is_dir():
+            assert open_shards(tmp_path) <= 5
+    assert open_shards(tmp_path) == 5
+    held = [reader.samples(clip) for clip in range(20)]  # who holds samples, holds their shard
+    np.testing.assert_array_equal(held[0], expected(GOOD[0]))
+
+
+def open_shards(folder: Path) -> int:
+    mapped = Path("/proc/self/maps").read_text().splitlines()
+    return len({line.split()[-1] for line in mapped if str(folder) in line and line.endswith(".arrow")})
+
+
+def test_many_shards_are_the_same_bytes_whoever_writes_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(source, "MOST_CLIPS", 1)
+    clips = corpus(600)
+    for jobs in (1, 3):
+        pack(clips, tmp_path / str(jobs), jobs=jobs, quiet=True, decode=decode)
+    one, other = (
+        {file.relative_to(tmp_path / jobs): file.read_bytes() for file in (tmp_path / jobs).rglob("*.*")}
+        for jobs in ("1", "3")
+    )
+    assert one.pop(Path("run.json")) and other.pop(Path("run.json"))
+    assert len(one) > 600 and one == other
+    table = pq.read_table(tmp_path / "1" / "shards.parquet")
+    assert table["file"].to_pylist()[599] == "shards/00599.arrow"
+    assert table["clips"].to_pylist()[48:51] == [1, 0, 1]
+    assert Pack(tmp_path / "1").verify() == []
+
+
+def test_a_pack_of_before_the_table_of_shards_is_read_and_checked(copied: Path) -> None:
+    manifest = json.loads((copied / "manifest.json").read_text())
+    manifest["shards"] = pq.read_table(copied / "shards.parquet").to_pylist()
+    for file in ("shards.parquet", "index/shard_bytes.npy"):
+        (copied / file).unlink()
+        del manifest["files"][file], manifest["sizes"][file]
+    (copied / "manifest.json").write_text(json.dumps(manifest))
+    reader = Pack(copied)
+    np.testing.assert_array_equal(reader.samples(40), expected(GOOD[40]))
+    assert reader.verify() == []
+    (copied / "shards/00001.arrow").write_bytes(b"")
+    with pytest.raises(ValueError, match=r"00001\.arrow: damaged"):
+        Pack(copied).samples(40)
+    assert [line.split(":")[0] for line in reader.verify()] == ["shards/00001.arrow"]
 
 
 def test_csr_and_its_transpose_hold_the_same_pairs() -> None:

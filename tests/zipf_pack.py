@@ -11,11 +11,13 @@ from auricle.shards.layout import (
     FAILURES,
     FORMAT,
     MANIFEST,
+    SHARDS,
     file_facts,
     write_array,
     write_json,
     write_table,
 )
+from auricle.shards.writer import SHARD_SCHEMA
 
 
 def zipf_rows(num_clips: int, num_labels: int, per_clip: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
@@ -56,12 +58,14 @@ def write_zipf_pack(
     index = {"shard": np.int32, "offset": np.int64, "samples": np.int64, "audible": np.int64}
     for name, dtype in index.items():
         write_array(out / f"index/{name}.npy", np.full(num_clips, 160_000 * (name != "shard"), dtype=dtype))
+    write_table(out / SHARDS, pa.table({name: [] for name in SHARD_SCHEMA.names}, schema=SHARD_SCHEMA))
+    write_array(out / "index/shard_bytes.npy", np.zeros(0, dtype=np.int64))
     names = [f"label{number:05d}" for number in range(num_labels)]
     empty = np.zeros(num_clips + 1, dtype=np.int64), np.zeros(0, dtype=np.int32)
     rows = zipf_rows(num_clips, num_labels, per_clip, seed)
     entry = write_label_arrays(out, "labels", ids, names, rows, empty, None)
-    files = [CLIPS, FAILURES, *(f"index/{name}.npy" for name in index)]
+    files = [CLIPS, FAILURES, SHARDS, *(f"index/{name}.npy" for name in (*index, "shard_bytes"))]
     manifest = {"format": FORMAT, "rate": 16000, "fingerprint": "of nothing", "clips": num_clips}
-    manifest |= {"failures": 0, "label_sets": {"labels": entry}, "shards": []}
+    manifest |= {"failures": 0, "label_sets": {"labels": entry}}
     write_json(out / MANIFEST, manifest | file_facts(out, files))
     return out

@@ -3,6 +3,7 @@
 - `manifest.json`: written last; a folder without it is no finished pack
 - `clips.parquet`: a row for each clip: id, path, start, end, group, split, shard, row, samples, clipped,
   warnings, attributes
+- `shards.parquet`: a row for each shard: file, clips, bytes, blake2b
 - `labels/NAME.parquet`: a row for each clip; the ordered label list is in the schema's metadata
 - `shards/NNNNN.arrow`: Arrow IPC, uncompressed, batches of one row, which is one clip: large_list<int16>
 - `subsets/NAME.npy`: positions of the clips of a subset, ascending
@@ -28,6 +29,7 @@ FORMAT = 1
 MANIFEST = "manifest.json"
 CLIPS = "clips.parquet"
 FAILURES = "failures.parquet"
+SHARDS = "shards.parquet"
 RUN = "run.json"
 JOURNAL = "journal"
 LOCK = ".lock"

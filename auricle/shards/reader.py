@@ -8,73 +8,13 @@ from typing import Any
 
 import numpy as np
 
-from auricle.shards.embedding_sets import Embeddings, embedding_damage, open_embeddings, set_names
-from auricle.shards.layout import (
-    CLIPS,
-    FAILURES,
-    FORMAT,
-    JOURNAL,
-    MANIFEST,
-    REMEDY,
-    digest,
-    label_file,
-    subset_file,
-)
+from auricle.shards.embedding_sets import Embeddings, open_embeddings, set_names
+from auricle.shards.layout import CLIPS, FAILURES, REMEDY, label_file, shard_file, subset_file
+from auricle.shards.manifest import find_damage, read_manifest
+from auricle.shards.maps import ShardMaps
 
+AT_A_TIME_MAPPED = 256  # clips of a batch whose shards are held open together, whoever else is mapped
 AT_A_TIME = 1 << 18  # clips whose labels are counted at a time, so that memory does not grow with the pack
-
-
-def read_manifest(path: Path) -> dict[str, Any]:
-    """The manifest of a finished pack.
-
-    Raises:
-        ValueError: no pack, an unfinished one, or one of a later format.
-
-    >>> read_manifest(Path("no-such-pack"))
-    Traceback (most recent call last):
-    ValueError: no-such-pack: no such folder; expected a pack, as `auricle pack` writes it
-    """
-    file = path / MANIFEST
-    if not file.is_file():
-        if not path.is_dir():
-            raise ValueError(f"{path}: no such folder; expected a pack, as `auricle pack` writes it")
-        if (path / JOURNAL).is_dir():
-            raise ValueError(
-                f"{path}: packing was not finished; the same `auricle pack` again goes on where it was"
-            )
-        raise ValueError(f"{path}: not a pack: {MANIFEST} is missing; `auricle pack SOURCE OUT` makes one")
-    try:
-        manifest = json.loads(file.read_text(encoding="utf-8"))
-        found, _ = manifest["format"], [manifest[key] for key in ("rate", "shards", "files", "label_sets")]
-    except (ValueError, KeyError, TypeError) as error:
-        raise ValueError(f"{file}: damaged ({error}); {REMEDY}") from None
-    if found != FORMAT:
-        raise ValueError(f"{file}: format {found}, this version of auricle reads {FORMAT}; update auricle")
-    return manifest
-
-
-def find_damage(path: Path, manifest: Mapping[str, Any], *, read: bool) -> list[str]:
-    """A line for each file of a pack that is missing or damaged: its name, the cause, what to do.
-
-    Args:
-        path: the pack's folder.
-        manifest: its manifest.
-        read: read everything and compare checksums; otherwise sizes alone are compared.
-    """
-    facts = {shard["file"]: (shard["bytes"], shard["blake2b"]) for shard in manifest["shards"]}
-    for part in (manifest, *manifest["label_sets"].values(), *manifest.get("subsets", {}).values()):
-        sizes = part.get("sizes", {})
-        facts |= {name: (sizes.get(name), checksum) for name, checksum in part["files"].items()}
-    found = []
-    for name, (size, checksum) in facts.items():
-        file = path / name
-        if not file.is_file():
-            found.append(f"{name}: missing; {REMEDY}")
-        elif size is not None and file.stat().st_size != size:
-            found.append(f"{name}: damaged (it has {file.stat().st_size} bytes of {size}); {REMEDY}")
-        elif read and digest(file) != checksum:
-            found.append(f"{name}: damaged (its checksum is not the manifest's); {REMEDY}")
-    return found + (list(embedding_damage(path)) if read else [])
 
 
 class Pack:
@@ -96,7 +36,6 @@ class Pack:
         self.audible = self._array("audible")  # (N,) int64, of these up to the last that is not zero
         self._shards = self._array("shard")
         self._offsets = self._array("offset")
-        self._maps: list[np.ndarray | None] = [None] * len(self.manifest["shards"])
         self._csr: dict[str, np.ndarray] = {}
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -116,7 +55,9 @@ class Pack:
     @cached_property
     def splits(self) -> np.ndarray:
         """(N,) splits; "" where there is none."""
-        return self._column("split")
+        column = self._table(CLIPS, ["split"])["split"].combine_chunks().dictionary_encode()
+        # Each name once, however many clips: millions of texts would take a hundred times the room.
+        return np.array(column.dictionary.to_pylist(), dtype=object)[column.indices.to_numpy()]
 
     @cached_property
     def groups(self) -> np.ndarray:
@@ -156,7 +97,7 @@ class Pack:
     def samples(self, clip: int) -> np.ndarray:
         """(n,) int16: a whole clip, as a read-only view of the mapped file."""
         start = int(self._offsets[clip])
-        return self._map(self._shards[clip])[start : start + int(self.lengths[clip])]
+        return self._map(int(self._shards[clip]))[start : start + int(self.lengths[clip])]
 
     def patch(self, clip: int, offset: int, length: int) -> np.ndarray:
         """(length,) int16 from sample `offset` on, as a view; shorter where the clip ends."""
@@ -186,6 +127,11 @@ class Pack:
             raise ValueError(f"out: expected {(len(clips), length)} int16, got {out.shape} {out.dtype}")
         if offsets.shape != clips.shape or (offsets.size and offsets.min() < 0):
             raise ValueError("offsets: expected one for each clip, none negative")
+        if len(clips) > AT_A_TIME_MAPPED:
+            for first in range(0, len(clips), AT_A_TIME_MAPPED):
+                part = slice(first, first + AT_A_TIME_MAPPED)
+                self.patches(clips[part], offsets[part], length, out[part])
+            return out
         counts = np.clip(self.lengths[clips] - offsets, 0, length)
         starts = self._offsets[clips] + offsets
         shards = self._shards[clips]
@@ -343,7 +289,7 @@ class Pack:
         mask = np.ones(len(self), dtype=bool)
         if splits is not None:
             wanted = {splits} if isinstance(splits, str) else set(splits)
-            known = set(np.unique(self.splits))
+            known = set(self.splits.tolist())
             if unknown := sorted(wanted - known):
                 raise ValueError(
                     f"{self.path}: no split {unknown[0]!r}; there are: {', '.join(sorted(known))}"
@@ -421,18 +367,16 @@ class Pack:
                 f"{self.path}: no label set {label_set!r}; there are: {', '.join(self.label_sets)}"
             )
 
+    @cached_property
+    def _maps(self) -> ShardMaps:
+        if "shards" in self.manifest:  # packs of before the table of shards
+            sizes = np.array([shard["bytes"] for shard in self.manifest["shards"]], dtype=np.int64)
+        else:
+            sizes = self._array("shard_bytes")
+        return ShardMaps(self.path, sizes)
+
     def _map(self, shard: int) -> np.ndarray:
-        mapped = self._maps[shard]
-        if mapped is None:
-            name, size = (self.manifest["shards"][shard][key] for key in ("file", "bytes"))
-            file = self.path / name
-            try:
-                found = file.stat().st_size
-            except FileNotFoundError as error:
-                raise self._broken(name, error) from None
-            if found != size:
-                raise self._broken(name, ValueError(f"it has {found} bytes of {size}"))
-            mapped = np.asarray(np.memmap(file, dtype=np.int16, mode="r", shape=(size // 2,)))
-            mapped = mapped.view(np.ndarray)
-            self._maps[shard] = mapped
-        return mapped
+        try:
+            return self._maps[shard]
+        except (FileNotFoundError, ValueError) as error:
+            raise self._broken(shard_file(shard), error) from None

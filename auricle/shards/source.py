@@ -10,8 +10,12 @@ from typing import Any
 from auricle.datasets import Clip
 from auricle.shards.layout import printable
 
-# A reader keeps all shards mapped, and 1024 open files are a usual limit: at most 2 x 256 shards and one.
+# Up to 82 GB of sound, a pack has at most 2 x 256 shards and one, which a reader can keep mapped all at once.
+# From there on their number grows and not their size: a shard is what a killed run has to do again, and what
+# is copied, checked or lost as one.
 MOST_SHARDS = 256
+MOST_CLIPS = 4096
+MOST_BYTES = 320_000_000  # three hours at 16 kHz
 FEWEST_CLIPS = 32
 FEWEST_BYTES = 2_000_000  # a minute or two of sound, so that a few files are work for several processes
 
@@ -31,8 +35,9 @@ def file_sizes(clips: Sequence[Clip]) -> list[int]:
 def cut_into_shards(clips: Sequence[Clip], sizes: Sequence[int], rate: int) -> list[range]:
     """Which clips go into which shard: a function of the source alone, whoever works first.
 
-    A shard is closed at 32 clips or 2 MB of files (of PCM, where a clip's length is known), more in a
-    corpus that would otherwise have more than 512 shards.
+    A shard is closed at 32 clips or 2 MB of files (of PCM, where a clip's length is known), later in a corpus
+    that would otherwise have more than 512 shards, but never later than at 4,096 clips or 320 MB: a million
+    clips of ten seconds are a thousand shards, 70 million 70 thousand.
 
     >>> clips = [Clip(id=str(i), path=f"{i}.ogg") for i in range(80)]
     >>> cut_into_shards(clips, [50_000] * 80, rate=16000)
@@ -42,8 +47,8 @@ def cut_into_shards(clips: Sequence[Clip], sizes: Sequence[int], rate: int) -> l
         2 * rate * (clip.end - (clip.start or 0.0)) if clip.end is not None else max(size, 0)
         for clip, size in zip(clips, sizes, strict=True)
     ]
-    most_clips = max(FEWEST_CLIPS, -(-len(clips) // MOST_SHARDS))
-    most_bytes = max(FEWEST_BYTES, sum(weights) / MOST_SHARDS)
+    most_clips = min(max(FEWEST_CLIPS, -(-len(clips) // MOST_SHARDS)), MOST_CLIPS)
+    most_bytes = min(max(FEWEST_BYTES, sum(weights) / MOST_SHARDS), MOST_BYTES)
     shards, first, weight = [], 0, 0.0
     for position, more in enumerate(weights):
         weight += more

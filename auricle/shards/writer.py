@@ -17,6 +17,7 @@ from auricle.shards.layout import (
     FAILURES,
     FORMAT,
     MANIFEST,
+    SHARDS,
     digest,
     file_facts,
     journal_file,
@@ -33,6 +34,9 @@ from auricle.shards.layout import (
 from auricle.shards.source import relative
 
 SCHEMA = pa.schema([pa.field("samples", pa.large_list(pa.field("item", pa.int16(), nullable=False)))])
+SHARD_SCHEMA = pa.schema(
+    {"file": pa.string(), "clips": pa.int64(), "bytes": pa.int64(), "blake2b": pa.string()}
+)
 INDEX = {"shard": np.int32, "offset": np.int64, "samples": np.int64, "audible": np.int64}
 MEASURED = ("samples", "audible", "clipped", "warnings")  # of each clip; audible: up to its last sound
 LOOK_BACK = 4096  # samples looked at at a time for the last that is not zero
@@ -147,7 +151,9 @@ def finish_pack(
     kept, failed, columns, shards = _collect(clips, read_entry, root, header["num_shards"])
     write_table(out / CLIPS, _clip_table(kept, columns, root))
     write_table(out / FAILURES, _failure_table(failed, root))
-    files = [CLIPS, FAILURES, *tables]
+    write_table(out / SHARDS, pa.table(shards, schema=SHARD_SCHEMA))
+    write_array(out / "index/shard_bytes.npy", np.array(shards["bytes"], dtype=np.int64))
+    files = [CLIPS, FAILURES, SHARDS, "index/shard_bytes.npy", *tables]
     for name, dtype in INDEX.items():
         files.append(f"index/{name}.npy")
         write_array(out / files[-1], np.array(columns[name], dtype=dtype))
@@ -163,7 +169,6 @@ def finish_pack(
             name: write_source_labels(out, name, kept) | {"source": source}
             for name, source in header["label_sets"].items()
         },
-        "shards": shards,
         **file_facts(out, files),
     }
     for folder in ("shards", "labels", "index"):
@@ -175,12 +180,12 @@ def finish_pack(
 
 def _collect(
     clips: Sequence[Clip], read_entry: Callable[[int], dict[str, Any]], root: Path, num_shards: int
-) -> tuple[list[Clip], list[tuple[Clip, str]], dict[str, list[Any]], list[dict[str, Any]]]:
-    """What the journal says: clips that are there, those that failed, columns of the former, shards."""
+) -> tuple[list[Clip], list[tuple[Clip, str]], dict[str, list[Any]], dict[str, list[Any]]]:
+    """What the journal says: clips that are there, those that failed, columns of the former and of shards."""
     kept: list[Clip] = []
     failed: list[tuple[Clip, str]] = []
     columns: dict[str, list[Any]] = {name: [] for name in ("shard", "row", "offset", *MEASURED)}
-    shards = []
+    shards: dict[str, list[Any]] = {name: [] for name in SHARD_SCHEMA.names}
     queue = iter(clips)
     for shard in range(num_shards):
         entry = read_entry(shard)
@@ -195,9 +200,14 @@ def _collect(
             for name, value in (result | {"shard": shard, "row": row, "warnings": warnings}).items():
                 columns[name].append(value)
             row += 1
-        shards.append(
-            {"file": shard_file(shard), "clips": row, "bytes": entry["bytes"], "blake2b": entry["blake2b"]}
-        )
+        facts = {
+            "file": shard_file(shard),
+            "clips": row,
+            "bytes": entry["bytes"],
+            "blake2b": entry["blake2b"],
+        }
+        for name, value in facts.items():
+            shards[name].append(value)
     assert next(queue, None) is None, "the journal covers all clips"
     return kept, failed, columns, shards
 
