@@ -14,6 +14,9 @@ def onnx_metadata(path: Path) -> dict[str, str]:
 
     Raises:
         ValueError: the file is not an ONNX model.
+
+    >>> onnx_metadata(Path("model.onnx"))["auricle"]  # doctest: +SKIP
+    '{"format": 1, ...'
     """
     found = {}
     try:
