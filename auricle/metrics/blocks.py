@@ -1,13 +1,15 @@
-"""Ranking figures of scores that are too many for memory: exact, a block of classes or of clips at a time.
+"""Ranking figures of scores that are too many for memory: exact, a block of clips at a time.
 
-Scores lie clip by clip, as they were written; a class's ranking needs them class by class. So a block of
-classes is turned round, each class is sorted, and its positives are looked up in it: their counts (clips at
-least as high, clips above) are all that AP and AUC need. float16 is sorted as 16-bit integers in the same
-order, which takes two counting passes and no comparison. A second pass, over blocks of clips, finds each
-clip's best label and the counts for all pairs of clip and class as one ranking.
+Scores lie clip by clip, as they were written. AP and AUC of a class need no more than two counts at each of
+its positives: clips that score at least as high, and clips that score higher. Counts add up over blocks of
+clips. So the positives' scores are read first; then, for each block, every class is turned into a row and
+sorted, and its positives are looked up in it. The same is done with all pairs of clip and class as one
+ranking. float16 is sorted as 16-bit integers in the same order, which takes two counting passes and no
+comparison.
 
-Counts are whole numbers: figures are the same to the last bit for any size of block and number of threads.
-Sorting, copying and looking up leave Python's lock, so threads share the work.
+The file is read twice, from beginning to end. Counts are whole numbers: figures are the same to the last bit
+for any size of block and number of threads. Sorting, copying and looking up leave Python's lock, so threads
+share the work.
 
 Shape letters: N clips, K columns of scores, S classes ranked, P positives.
 """
@@ -16,15 +18,17 @@ import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from auricle.metrics.areas import areas, areas_of_counts, counts, d_prime, d_primes, mean_defined
+from auricle.metrics.areas import areas_of_counts, counts, d_prime, d_primes, mean_defined
 
 MEMORY = 2**29  # bytes of scores held at a time, all threads together
 ROWS, TILE = 1024, 64  # a turned tile reads two lines of 64 bytes a clip and stays in the cache
-PAIRS = 2**22  # pairs counted at a time, or more where there are more thresholds to look up in them
+PAIRS = 2**22  # pairs of clip and class sorted at a time, at least, where memory lets
+AT_A_TIME = 2**20  # positives read at a time
 KEY_OF_INFINITY = (0x03FF, 0xFC00)  # of minus and plus infinity: keys beyond are NaN
 
 
@@ -51,9 +55,7 @@ def rank_blocks(
 ) -> Ranking:
     """All ranking figures of scores in memory or on disk, from sparse targets, in bounded memory.
 
-    On disk every page is read about twice, once for each pass, where `memory` is at least `threads` times
-    4,096 bytes a clip (4 GB for a million clips); with less, pages are read again for each block of classes
-    unless the system still holds them.
+    What is held beside `memory`: 40 bytes for each positive and 8 for each clip.
 
     Args:
         scores_NK: (N, K) real scores, larger means more likely: an array, or `np.load(..., mmap_mode="r")`.
@@ -61,7 +63,7 @@ def rank_blocks(
         indptr: (S + 1,) bounds in `clips`: the positives of class s are `clips[indptr[s]:indptr[s + 1]]`.
         clips: (P,) rows of the positives, none twice in a class.
         columns: (S,) the column of each class; None ranks all columns.
-        memory: bytes of scores to hold at a time; at least one class and one clip are.
+        memory: bytes of scores to hold at a time; those of one clip at least are.
         threads: that rank; None takes every core.
         progress: called with the number of scores done since the last call, 2 * N * S in all.
 
@@ -76,42 +78,36 @@ def rank_blocks(
     taken = np.arange(scores_NK.shape[1]) if columns is None else np.asarray(columns, np.int64)
     indptr, clips = np.asarray(indptr), np.asarray(clips)
     _check(scores_NK, indptr, clips, taken)
-    size = _held(scores_NK[:0]).dtype.itemsize
     step = progress or (lambda count: None)
+    true_scores = _true_scores(scores_NK, indptr, clips, taken)
+    tallies = [_Tally(true_scores[start:end]) for start, end in zip(indptr, indptr[1:], strict=False)]
+    all_pairs, best_N = _Tally(true_scores), np.zeros(len(scores_NK), np.int64)
     with _threads(threads) as (run, count):
-        width = max(1, min(memory // (size * max(1, len(scores_NK))), len(taken)) // count)
-        parts = [slice(s, min(s + width, len(taken))) for s in range(0, len(taken), width)]
-
-        ap_and_auc, positives = np.full((len(taken), 2), np.nan), [_held(scores_NK[:0]).reshape(-1)]
-
-        def rank(part: slice) -> tuple[np.ndarray, np.ndarray]:
-            return _rank_classes(scores_NK, indptr[part.start : part.stop + 1], clips, taken[part])
-
-        for part, (found, true_scores) in zip(parts, run(rank, parts), strict=True):
-            ap_and_auc[part] = found
-            positives.append(true_scores)
-            step(len(scores_NK) * len(found))
-        thresholds, times = np.unique(np.concatenate(positives[1:] or positives), return_counts=True)
-        held = min(max(PAIRS, 8 * len(thresholds)), memory // count // (3 * size))  # read, made keys, sorted
-        height = max(1, held // max(1, len(taken)))
-        spans = [slice(n, n + height) for n in range(0, len(scores_NK), height)]
-        best_N, at_least, above = np.zeros(len(scores_NK), np.int64), *np.zeros((2, len(thresholds)), int)
-
-        def pairs(span: slice) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-            return _count_pairs(scores_NK[span], taken, thresholds)
-
-        for span, (best, at_least_here, above_here) in zip(spans, run(pairs, spans), strict=True):
-            best_N[span] = best
-            at_least += at_least_here
-            above += above_here
-            step(len(best) * len(taken))
-    micro = areas_of_counts(times[::-1], at_least[::-1], above[::-1], len(scores_NK) * len(taken))
+        size, pair = true_scores.itemsize, max(1, len(taken))
+        parts = list(_even(len(taken), -(-len(taken) // count)))
+        # More pairs at a time where more is looked up in them; they are held as read and as sorted.
+        held = min(max(PAIRS, 8 * len(all_pairs.times)), memory // count // (2 * size))
+        for rows in _even(len(scores_NK), memory // (size * pair)):
+            block_NK = scores_NK[rows]
+            for part, _ in zip(
+                parts, run(partial(_tally_classes, block_NK, taken, tallies), parts), strict=True
+            ):
+                step(len(block_NK) * (part.stop - part.start))
+            spans = list(_even(len(block_NK), held // pair))
+            found = run(partial(_tally_pairs, block_NK, taken, all_pairs), spans)
+            for span, (best, at_least, above) in zip(spans, found, strict=True):
+                best_N[rows][span] = best
+                all_pairs.at_least += at_least
+                all_pairs.above += above
+                step(len(best) * len(taken))
+    areas = np.array([tally.areas(len(scores_NK)) for tally in tallies]).reshape(len(tallies), 2)
     classes = {
         "positives": np.diff(indptr).astype(np.int64),
-        "ap": ap_and_auc[:, 0].copy(),
-        "auc": ap_and_auc[:, 1].copy(),
-        "d_prime": d_primes(ap_and_auc[:, 1]),
+        "ap": areas[:, 0].copy(),
+        "auc": areas[:, 1].copy(),
+        "d_prime": d_primes(areas[:, 1]),
     }
+    micro = all_pairs.areas(len(scores_NK) * len(taken))
     correct, labelled = one_best(best_N, indptr, clips)
     return Ranking(_figures(classes, micro, correct, labelled), classes, best_N)
 
@@ -162,32 +158,59 @@ def ordered_keys(scores: np.ndarray) -> np.ndarray:
     return keys
 
 
-def _rank_classes(
+class _Tally:
+    """What is counted of one ranking: how many are at least as high as a positive's score, and above it."""
+
+    def __init__(self, true_scores: np.ndarray):
+        self.thresholds, self.times = np.unique(true_scores, return_counts=True)
+        self.at_least, self.above = np.zeros((2, len(self.times)), np.int64)
+
+    def areas(self, total: int) -> tuple[float, float]:
+        return areas_of_counts(self.times[::-1], self.at_least[::-1], self.above[::-1], total)
+
+
+def _true_scores(
     scores_NK: np.ndarray, indptr: np.ndarray, clips: np.ndarray, columns: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
-    """(C, 2) AP and AUC of some classes, and the scores of all their positives."""
-    ap_and_auc, true_scores = np.full((len(columns), 2), np.nan), []
-    for k, row in enumerate(turned(scores_NK, columns)):
+) -> np.ndarray:
+    """(P,) keys of the positives, class by class, read clip by clip."""
+    column = np.repeat(columns, np.diff(indptr))
+    order = np.argsort(clips, kind="stable")
+    out = np.empty(len(clips), _held(scores_NK[:0]).dtype)
+    for start in range(0, len(order), AT_A_TIME):
+        part = order[start : start + AT_A_TIME]
+        out[part] = scores_NK[clips[part], column[part]]
+    return ordered_keys(out)
+
+
+def _tally_classes(block_NK: np.ndarray, columns: np.ndarray, tallies: list[_Tally], part: slice) -> None:
+    """Count some classes of a block of clips; no two threads have the same class."""
+    for tally, row in zip(tallies[part], turned(block_NK, columns[part]), strict=True):
         keys = ordered_keys(row)  # one class at a time: it stays in the cache
-        true_scores.append(keys[clips[indptr[k] : indptr[k + 1]]])
         _sort(keys)
         _refuse_nan(keys)
-        ap_and_auc[k] = areas(keys, true_scores[-1])
-    return ap_and_auc, np.concatenate(true_scores)
+        at_least, above = counts(keys, tally.thresholds)
+        tally.at_least += at_least
+        tally.above += above
 
 
-def _count_pairs(
-    rows_NK: np.ndarray, columns: np.ndarray, thresholds: np.ndarray
+def _tally_pairs(
+    block_NK: np.ndarray, columns: np.ndarray, tally: _Tally, span: slice
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Best label of some clips; of all their scores, how many are at least each threshold, and above it."""
+    """Best label of some clips of a block, and what all their scores add to the counts."""
     if not len(columns):
-        empty = np.zeros(len(thresholds), np.int64)
-        return np.zeros(len(rows_NK), np.int64), empty, empty
-    scores = ordered_keys(_held(rows_NK[:, _span(columns)]))
+        return np.zeros(span.stop - span.start, np.int64), tally.at_least, tally.above
+    scores = ordered_keys(_held(block_NK[span, _span(columns)]))
     best = scores.argmax(axis=1)
     flat = scores.reshape(-1)
     _sort(flat)
-    return best, *counts(flat, thresholds)
+    return best, *counts(flat, tally.thresholds)
+
+
+def _even(total: int, most: int) -> Iterator[slice]:
+    """Slices of at most so many (one, where that is none), as even as can be."""
+    parts = -(-total // max(1, most))
+    bounds = [total * part // parts for part in range(parts + 1)] if parts else []
+    return (slice(a, b) for a, b in zip(bounds, bounds[1:], strict=False))
 
 
 def _sort(values: np.ndarray) -> None:
