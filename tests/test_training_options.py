@@ -95,7 +95,8 @@ def test_validation_clips_beyond_the_number_are_drawn_by_the_seed(corpus: Path) 
     draws = [tuple(chosen(corpus, validation_clips=3, seed=seed)[1]) for seed in range(8)]
     assert len(set(draws)) > 3 and all(len(set(draw)) == 3 and list(draw) == sorted(draw) for draw in draws)
     assert draws[0] == tuple(chosen(corpus, validation_clips=3)[1])
-    assert chosen(corpus, validation_clips=3)[0] == list(range(18)), "the others are not trained on either"
+    kept, judged = chosen(corpus, validation_clips=3, train_splits=None)
+    assert len(judged) == 3 and kept == list(range(18)), "the others are not trained on either"
     assert len(chosen(corpus, validation_clips=0)[1]) == 6 == len(chosen(corpus, validation_clips=6)[1])
 
 
@@ -246,12 +247,40 @@ def test_compiling_is_for_gpus(corpus: Path, tmp_path: Path) -> None:
         train(config_for(corpus, compile=True, device="cpu"), tmp_path / "run", quiet=True)
 
 
+@pytest.mark.gpu
+@pytest.mark.parametrize("compiled", [False, True])
+def test_a_gpu_is_waited_for_only_when_a_figure_is_due(corpus: Path, compiled: bool) -> None:
+    config = config_for(corpus, device="cuda", compile=compiled)
+    data, cuda = Pack(corpus), torch.device("cuda")
+    state = make_state(config, 3, cuda)
+    live = LiveRunner(config, data, state.average, cuda, torch.bfloat16)
+    clips, _ = choose_clips(data, config)
+    reading = Batches(
+        data,
+        clips,
+        make_sampler(data, clips, config),
+        samples=4402,
+        label_set="labels",
+        steps=range(6),
+        pin=True,
+    )
+    with reading as batches:
+        for step in range(6):
+            batch = batches.next()
+            torch.cuda.set_sync_debug_mode("error" if step > 2 else "default")
+            try:
+                update(state, batch, 0.01, live, config)
+            finally:
+                torch.cuda.set_sync_debug_mode("default")
+    assert math.isfinite(state.loss.item())
+
+
 # --- losses of before
 
 
 def test_losses_are_those_of_the_first_version_to_the_last_bit(corpus: Path, tmp_path: Path) -> None:
     """In its arithmetic: a running mean in double precision, the plain order of operations."""
-    config = config_for(corpus, steps=3, log_every=1, validation_splits=(), validation_fraction=0.0)
+    config = config_for(corpus, steps=10, log_every=1, validation_splits=(), validation_fraction=0.0)
     train(config, tmp_path / "run", quiet=True)
     data = Pack(corpus)
     state = make_state(config, 3, CPU)
@@ -261,9 +290,9 @@ def test_losses_are_those_of_the_first_version_to_the_last_bit(corpus: Path, tmp
     from auricle.training.loop import augment, seed_step
 
     mean, expected = 0.0, []
-    for step in range(3):
+    for step in range(10):
         for group in state.optimizer.param_groups:
-            group["lr"] = learning_rate(config, step, 3)
+            group["lr"] = learning_rate(config, step, 10)
         generator = seed_step(config.seed, step, CPU)
         drawn, offsets = sampler.draw(step)
         waveform = torch.from_numpy(data.patches(clips[drawn], offsets, 4402))
