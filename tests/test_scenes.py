@@ -311,6 +311,8 @@ def test_a_balanced_split_has_all_labels_equally_often_and_the_others_do_not_cha
     zipf = plan_scenes(sources, SPLITS, RECIPE)
     both = plan_scenes(sources, [SPLITS[0], replace(SPLITS[1], orders=0.0)], RECIPE)
     assert len(set(both.report["test"]["positives"].values())) == 1
+    alone = plan_scenes(sources, SPLITS[1:], RECIPE)
+    assert alone.events == [row for row in zipf.events if row["id"].startswith("test")]
     assert [row for row in zipf.events if row["id"].startswith("train")] == [
         row for row in both.events if row["id"].startswith("train")
     ]
