@@ -146,7 +146,6 @@
       render();
     } else show();
     if (seek && player && player.readyState > 0) player.currentTime = at;
-    if (seek && player && player.readyState === 0) player.dataset.wanted = at;
     say(seek);
   }
 
@@ -189,7 +188,7 @@
 
   if (player) {
     player.addEventListener("loadedmetadata", () => {
-      player.currentTime = "wanted" in player.dataset ? Number(player.dataset.wanted) : first;
+      player.currentTime = at;  // the excerpt's beginning, or where the reader has gone since
     });
     player.addEventListener("seeking", () => go(player.currentTime, false));
     player.addEventListener("timeupdate", () => {
