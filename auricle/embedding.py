@@ -7,6 +7,7 @@ and hop in samples, tail, size, pooling.
 Shape letters: W windows, E values of an embedding.
 """
 
+import dataclasses
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -321,15 +322,19 @@ def add_table(pack: str | Path, table: str | Path, name: str, *, replace: bool =
 def describe_model(artifact: Any, *, hop: float | None = None, clips: bool = False) -> dict[str, Any]:
     """What stands beside stored embeddings: the model that made them, and how windows stood.
 
+    The fingerprint is of the model with this hop: a net that was trained on these embeddings is refused by
+    the same model with another.
+
     >>> describe_model(load_artifact("default"))["tail"]  # doctest: +SKIP
     'drop'
     """
+    made = dataclasses.replace(artifact, hop=hop_samples(hop, artifact) or artifact.hop)
     return {
-        "model": artifact.name,
-        "fingerprint": artifact.fingerprint,
-        "rate": artifact.rate,
-        "window": artifact.window,
-        "hop": hop_samples(hop, artifact) or artifact.hop,
+        "model": made.name,
+        "fingerprint": made.fingerprint,
+        "rate": made.rate,
+        "window": made.window,
+        "hop": made.hop,
         "tail": artifact.tail,
         "size": artifact.embedding_size,
         "pooling": "mean" if clips else "none",

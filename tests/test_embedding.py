@@ -1,5 +1,6 @@
 """Embeddings of recordings and packs: the model's own, window by window, to Parquet and back into a pack."""
 
+import dataclasses
 import json
 import threading
 from pathlib import Path
@@ -225,7 +226,9 @@ def test_a_pack_is_embedded_into_itself(model: Path, packed: Path) -> None:
     with pytest.raises(ValueError, match="'tiny' is there already"):
         embed_pack(packed, model, threads=1, quiet=True)
     embed_pack(packed, model, hop=0.25, replace=True, threads=1, quiet=True)
-    assert Pack(packed).embeddings("tiny").about["hop"] == 2000
+    again = Pack(packed).embeddings("tiny").about
+    assert again["hop"] == 2000 and again["fingerprint"] != entry["fingerprint"]
+    assert again["fingerprint"] == dataclasses.replace(load_artifact(model), hop=2000).fingerprint
 
 
 @pytest.mark.parametrize("size", [1, 3, 64])
