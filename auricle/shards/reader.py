@@ -55,7 +55,8 @@ class Pack:
     @cached_property
     def splits(self) -> np.ndarray:
         """(N,) splits; "" where there is none."""
-        column = self._table(CLIPS, ["split"])["split"].combine_chunks().dictionary_encode()
+        column = self._table(CLIPS, ["split"], read_dictionary=["split"])["split"]
+        column = column.unify_dictionaries().combine_chunks()
         # Each name once, however many clips: millions of texts would take a hundred times the room.
         return np.array(column.dictionary.to_pylist(), dtype=object)[column.indices.to_numpy()]
 
@@ -324,11 +325,11 @@ class Pack:
     def _column(self, name: str) -> np.ndarray:
         return self._table(CLIPS, [name])[name].to_numpy()
 
-    def _table(self, name: str, columns: list[str] | None = None) -> Any:
+    def _table(self, name: str, columns: list[str] | None = None, **options: Any) -> Any:
         import pyarrow.parquet as pq
 
         try:
-            return pq.read_table(self.path / name, columns=columns)
+            return pq.read_table(self.path / name, columns=columns, **options)
         except (FileNotFoundError, ValueError) as error:
             raise self._broken(name, error) from None
 
