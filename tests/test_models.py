@@ -394,9 +394,9 @@ def test_unknown_arguments_are_refused() -> None:
 
 
 def test_descriptions_are_counted_in_a_moment() -> None:
-    started = time.perf_counter()
+    started = time.process_time()
     rows = describe_models(num_classes=3087, variants=True)
-    assert time.perf_counter() - started < 3
+    assert time.process_time() - started < 3
     assert [row["name"] for row in rows] == [*MODELS, *(name for name, _ in VARIANTS)]
     stated = {(name, str(arguments)): sizes for name, arguments, classes, *sizes in SIZES if classes == 3087}
     found = {(row["name"], str(row["arguments"])): row for row in rows}
