@@ -79,6 +79,9 @@ def compare(
     embedder: Annotated[
         str, typer.Option(metavar="MODEL", help="embeddings: the network that is trained here for own.")
     ] = "resnet50",
+    embedder_steps: Annotated[
+        int | None, typer.Option(min=1, metavar="N", help="embeddings: its mini-batches; --steps at first.")
+    ] = None,
     embedder_labels: Annotated[
         str,
         typer.Option(
@@ -141,6 +144,7 @@ def compare(
         fractions=tuple(_numbers(fractions, "--fractions", float)),
         embeddings=_names(embeddings),
         embedder=embedder,
+        embedder_steps=embedder_steps,
         embedder_labels=_names_or_file(embedder_labels),
         heads=_names(heads),
     )

@@ -1,6 +1,5 @@
 """One loop over the runs of an experiment: train, evaluate, tabulate; what is finished is not done again."""
 
-import hashlib
 import json
 import math
 import sys
@@ -8,29 +7,35 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from auricle.embedding import embed_pack
 from auricle.evaluation import evaluate
 from auricle.experiments.architectures import architectures
+from auricle.experiments.embeddings import embeddings
 from auricle.experiments.estimate import Estimate, estimate
+from auricle.experiments.label_set import label_set
 from auricle.experiments.options import Experiment, Options, Run
 from auricle.experiments.provenance import commit, device_name
+from auricle.experiments.runs import fingerprint, from_log, sizes, wanted
 from auricle.experiments.table import write_tables
 from auricle.experiments.training_size import training_size
 from auricle.progress import format_seconds
 from auricle.shards import Pack
 from auricle.shards.layout import locked, write_json
 from auricle.training import train
-from auricle.training.checkpoints import content_of
-from auricle.training.config import MACHINE_FIELDS
 from auricle.training.devices import pick_device
 
 EXPERIMENTS: dict[str, Callable[[Options], Experiment]] = {
     "architectures": architectures,
+    "label-set": label_set,
     "training-size": training_size,
+    "embeddings": embeddings,
 }
+SCORED_AT_ONCE = 64  # windows
 # Of one folder; a row made with another value would not compare. Rates may differ from row to row.
 COMMON = (
     "train_splits", "validation_splits", "test_splits", "steps", "batch", "width", "settings", "label_set",
-    "unlabelled", "draws", "embedder", "embedder_labels",
+    "unlabelled", "draws", "embedder", "embedder_steps",
+    "embedder_labels",
 )  # fmt: skip
 
 
@@ -98,13 +103,18 @@ def do(run: Run, options: Options, *, quiet: bool = False) -> dict[str, Any]:
     folder = options.out / "runs" / run.name
     train(run.config, folder, resume=True, quiet=quiet)
     model = folder / "last"  # the paper compares after so many steps; nothing is chosen
+    device = pick_device(options.device).type
+    if run.makes_embeddings and run.makes_embeddings not in Pack(run.config.data).embedding_sets:
+        name, threads = run.makes_embeddings, options.threads
+        embed_pack(run.config.data, model, name=name, threads=threads, device=device, quiet=quiet)
     figures = evaluate(
         model,
         run.config.data,
         **run.evaluation,
         out=folder / "evaluation",
         threads=options.threads,
-        device=pick_device(options.device).type,
+        device=device,
+        batch=SCORED_AT_ONCE,
         draws=options.draws,
         quiet=quiet,
     )
@@ -137,24 +147,10 @@ def finished_row(run: Run, out: Path) -> dict[str, Any] | None:
     path = out / "runs" / run.name / "row.json"
     if not path.is_file():
         return None
+    if run.makes_embeddings and run.makes_embeddings not in Pack(run.config.data).embedding_sets:
+        return None
     row = json.loads(path.read_text(encoding="utf-8"))
     return row if row["fingerprint"] == fingerprint(run) else None
-
-
-def fingerprint(run: Run) -> str:
-    """Of all that decides a run's figures: its configuration, its evaluation, the content of the pack."""
-    pack = Pack(run.config.data)
-    evaluated = content_of(pack, run.evaluation.get("label_set", "labels"))
-    parts = [wanted(run, pack), run.evaluation, evaluated]
-    return hashlib.blake2b(
-        json.dumps(parts, sort_keys=True, default=str).encode(), digest_size=16
-    ).hexdigest()
-
-
-def wanted(run: Run, pack: Pack) -> dict[str, Any]:
-    """What RUN/config.json of a run must hold, without what depends on the machine."""
-    config = run.config.as_dict() | content_of(pack, run.config.label_set)
-    return json.loads(json.dumps({key: value for key, value in config.items() if key not in MACHINE_FIELDS}))
 
 
 def described(experiment: str, options: Options) -> dict[str, Any]:
@@ -189,42 +185,13 @@ def check_comparable(experiment: str, options: Options, runs: Sequence[Run]) -> 
                 )
 
 
-def from_log(folder: Path) -> dict[str, Any]:
-    """Hours of training and the number of clips, from the run's log."""
-    lines = (folder / "log.jsonl").read_text(encoding="utf-8").splitlines()
-    entries = [json.loads(line) for line in lines]
-    start = next(entry for entry in entries if entry.get("event") == "start")
-    last = next((entry for entry in reversed(entries) if "loss" in entry), start)
-    return {
-        "hours": entries[-1]["seconds"] / 3600,
-        "train_clips": start["train_clips"],
-        "dtype": start["dtype"],
-        "loss": last.get("loss"),
-    }
-
-
-def sizes(model: Path) -> dict[str, int]:
-    """Weights and multiplies of one window, counted on the network of an artifact."""
-    import torch
-
-    from auricle.artifact import load_artifact
-    from auricle.models import build
-    from auricle.models.size import count_multiplies, count_weights
-
-    architecture = load_artifact(model).architecture
-    with torch.device("meta"):
-        net = build(architecture["name"], **architecture["arguments"])
-    shape = tuple(int(size) for size in net.input_shape)  # type: ignore[union-attr]
-    return {"weights": count_weights(net), "multiplies": count_multiplies(net, shape)}
-
-
 def show_plan(estimates: Sequence[Estimate], done: int) -> None:
     """Print what is to come and how long it will take, to standard error."""
     width = max(len(item.name) for item in estimates)
     for item in estimates:
-        times = f"{item.step_seconds:8.3f} s a step  {format_seconds(item.seconds):>12}"
-        if math.isnan(item.seconds):
-            times = "not known before its embeddings are made"
+        times = "not known before its embeddings are made"
+        if not math.isnan(item.seconds):
+            times = f"{item.step_seconds:8.3f} s a step  {format_seconds(item.seconds):>12}"
         print(f"{item.name:<{width}}  {item.steps:>7} steps  {times}", file=sys.stderr)
     total = sum(item.seconds for item in estimates if not math.isnan(item.seconds))
     print(

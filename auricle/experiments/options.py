@@ -55,6 +55,7 @@ class Options:
     embeddings: tuple[str, ...] = ()  # embeddings: sets of the pack; "own" is of a network trained here
     embedder_labels: tuple[str, ...] = ()  # () is every other label
     embedder: str = "resnet50"
+    embedder_steps: int | None = None  # None: as many as the detectors'
     heads: tuple[str, ...] = ("fully_connected", "single_attention", "multi_attention")
 
 

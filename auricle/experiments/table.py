@@ -172,7 +172,7 @@ def cells(results: Mapping[str, Any]) -> tuple[list[str], list[list[tuple[str, s
     for row in results["rows"]:
         line = [(row["row"], "")] + [(_number(name, row.get(name)), "") for name in own]
         line += [(_number(name, row["figures"][name]), _range(row["ranges"].get(name))) for name in FIGURES]
-        table.append(line + [(_number(name, row["paper"].get(name)), "") for name in theirs])
+        table.append(line + [(_published(name, row["paper"].get(name)), "") for name in theirs])
     for row in results["paper_only"]:
         line = [(f"{row['row']} (paper only)", "")]
         line += [
@@ -180,7 +180,7 @@ def cells(results: Mapping[str, Any]) -> tuple[list[str], list[list[tuple[str, s
             for name in own
         ]
         line += [("", "")] * len(FIGURES)
-        table.append(line + [(_number(name, row["paper"].get(name)), "") for name in theirs])
+        table.append(line + [(_published(name, row["paper"].get(name)), "") for name in theirs])
     return heads, table
 
 
@@ -303,7 +303,7 @@ def _number(name: str, value: Any) -> str:
     if isinstance(value, str):
         return value
     if name in FIGURES:
-        return f"{value:.4f}".rstrip("0") if round(value, 3) == value else f"{value:.4f}"
+        return f"{value:.4f}"
     if name == "fraction":
         return f"{100 * value:g}%"
     if name == "hours":
@@ -311,6 +311,11 @@ def _number(name: str, value: Any) -> str:
     if name in ("weights", "multiplies", "steps") and value >= 1e6:
         return f"{value / 1e6:.4g} M" if value < 1e9 else f"{value / 1e9:.3g} G"
     return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def _published(name: str, value: Any) -> str:
+    """A figure with the digits that the paper gives."""
+    return f"{value:.3f}" if name in FIGURES and value is not None else _number(name, value)
 
 
 def _listed(names: Sequence[str]) -> str:

@@ -1,0 +1,64 @@
+"""What is known of one run: its fingerprint before, its hours and sizes after."""
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from auricle.artifact import load_artifact
+from auricle.experiments.options import Run
+from auricle.models import build
+from auricle.models.size import count_multiplies, count_weights
+from auricle.shards import Pack
+from auricle.training.checkpoints import content_of
+from auricle.training.config import MACHINE_FIELDS
+
+
+def fingerprint(run: Run) -> str:
+    """Of all that decides a run's figures: its configuration, its evaluation, the content of the pack."""
+    pack = Pack(run.config.data)
+    evaluated = content_of(pack, run.evaluation.get("label_set", "labels"))
+    parts = [wanted(run, pack), run.evaluation, evaluated]
+    return hashlib.blake2b(
+        json.dumps(parts, sort_keys=True, default=str).encode(), digest_size=16
+    ).hexdigest()
+
+
+def wanted(run: Run, pack: Pack) -> dict[str, Any]:
+    """What RUN/config.json of a run must hold, without what depends on the machine."""
+    config = run.config.as_dict() | content_of(pack, run.config.label_set)
+    return json.loads(json.dumps({key: value for key, value in config.items() if key not in MACHINE_FIELDS}))
+
+
+def from_log(folder: Path) -> dict[str, Any]:
+    """Hours of training and the number of clips, from the run's log."""
+    lines = (folder / "log.jsonl").read_text(encoding="utf-8").splitlines()
+    entries = [json.loads(line) for line in lines]
+    start = next(entry for entry in entries if entry.get("event") == "start")
+    last = next((entry for entry in reversed(entries) if "loss" in entry), start)
+    return {
+        "hours": entries[-1]["seconds"] / 3600,
+        "train_clips": start["train_clips"],
+        "dtype": start["dtype"],
+        "loss": last.get("loss"),
+    }
+
+
+def sizes(model: Path) -> dict[str, int]:
+    """Weights and multiplies of one window, counted on the network of an artifact."""
+    architecture = load_artifact(model).architecture
+    net = build_without_memory(architecture["name"], **architecture["arguments"])
+    shape = tuple(int(size) for size in net.input_shape)
+    return {"weights": count_weights(net), "multiplies": count_multiplies(net, shape)}
+
+
+def build_without_memory(name: str, **arguments: Any) -> Any:
+    """A network that has shapes but no weights, whatever its size.
+
+    >>> build_without_memory("resnet50", num_classes=50).embedding_size
+    2048
+    """
+    with torch.device("meta"):
+        return build(name, **arguments)
