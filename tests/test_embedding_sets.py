@@ -170,3 +170,16 @@ def test_a_half_written_set_is_not_seen_and_goes_with_the_next(made: Path) -> No
         "mine.json",
         "mine.values.npy",
     ]
+
+
+def test_a_set_that_is_half_replaced_is_not_there(made: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from auricle.shards import embeddings
+
+    def full_disk(*_: Any) -> None:
+        raise OSError(28, "No space left on device")
+
+    add_embeddings(made, "mine", rows(1), ABOUT)
+    monkeypatch.setattr(embeddings, "write_array", full_disk)
+    with pytest.raises(OSError, match="No space left"):
+        add_embeddings(made, "mine", rows(2), ABOUT, replace=True)
+    assert Pack(made).embedding_sets == [] and Pack(made).verify() == []
