@@ -427,6 +427,18 @@ def test_flash_beep_and_bar_are_where_they_were(
     assert lit == expected
 
 
+def test_a_film_whose_clock_does_not_begin_at_zero_is_drawn_from_its_first_moment(tmp_path: Path) -> None:
+    source, out = film(tmp_path / "a.mkv", sound_from=3.0, picture_from=3.0), tmp_path / "out.mp4"
+    assert flash_of(source) == pytest.approx(5.0, abs=1e-3)
+    write_film(source, timeline := line(), out, quiet=True)
+    # `auricle.audio` counts from the first of sound and picture, and so do the windows.
+    assert flash_of(out) == pytest.approx(2.0, abs=2e-3)
+    assert beep_of(out) == pytest.approx(2.0, abs=1 / 47)  # an AAC frame: Matroska keeps no more of it
+    lit = lit_moments(out, timeline)
+    assert (min(lit), max(lit)) == (pytest.approx(2.0, abs=2e-3), pytest.approx(2.48, abs=2e-3))
+    assert beep_of(out) - flash_of(out) == pytest.approx(beep_of(source) - flash_of(source), abs=2e-3)
+
+
 def test_copied_sound_is_the_same_to_the_last_bit(tmp_path: Path) -> None:
     source = film(tmp_path / "a.mp4")
     write_film(source, line(), tmp_path / "out.mp4", quiet=True)
