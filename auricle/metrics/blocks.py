@@ -55,7 +55,7 @@ def rank_blocks(
 ) -> Ranking:
     """All ranking figures of scores in memory or on disk, from sparse targets, in bounded memory.
 
-    What is held beside `memory`: 40 bytes for each positive and 8 for each clip.
+    What is held beside `memory`: some 100 bytes for each positive and 8 for each clip.
 
     Args:
         scores_NK: (N, K) real scores, larger means more likely: an array, or `np.load(..., mmap_mode="r")`.
