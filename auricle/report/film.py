@@ -220,67 +220,75 @@ def _draw_over(
     warn: Callable[[str], None],
 ) -> dict[str, Any]:
     """The recording's own pictures with the panel over each."""
-    from av.error import FFmpegError
-
     base = video.time_base
     base = base if base is not None and base.denominator <= 1_000_000 else Fraction(1, 90_000)
     scores = Scores(timeline)
     stream = panel = None
-    last, count, damaged = -1, 0, 0
-    start, end = span
-    if start > PREROLL:
-        container.seek(int((start - PREROLL + float(zero)) * 1e6))
-    ended = {"sound": False, "picture": False}
-    for packet in container.demux(video, track.source):
-        if packet.stream.index != video.index:
-            ended["sound"] = ended["sound"] or not track.feed(packet)
-            if all(ended.values()):
-                break
+    last, count = -1, 0
+    for moment, frame in _pictures(container, video, track, zero, span, warn):
+        stamp = round(Fraction(moment - span[0]) / base)
+        if last >= 0 and (stamp - last) * base < Fraction(9, 10) / FASTEST:
             continue
-        try:
-            frames = packet.decode()
-        except (FFmpegError, LookupError, ValueError):
-            damaged += 1
-            continue
-        for frame in frames:
-            if frame.pts is None:
-                continue
-            moment = float(frame.pts * frame.time_base - zero)
-            if moment >= end:
-                ended["picture"] = True
-            if not start <= moment < end:
-                continue
-            stamp = round(Fraction(moment - start) / base)
-            if last >= 0 and (stamp - last) * base < Fraction(9, 10) / FASTEST:
-                continue
-            planes = upright(frame)
-            if stream is None:
-                tall, wide = planes[0].shape
-                rate = min(Fraction(video.average_rate or RATE), Fraction(FASTEST)).limit_denominator(60_000)
-                stream = _picture_stream(film, wide, tall, rate, base)
-                _name_colours(stream, frame)
-                panel = Panel(timeline.labels, wide, tall)
-                if panel.rows < len(timeline.labels):
-                    warn(
-                        f"at {wide} x {tall} there is room for {panel.rows} of {len(timeline.labels)} classes"
-                    )
-                track.open()
-            elif planes[0].shape != (stream.height, stream.width):
-                continue  # a film that changes its size: rare, and an MP4 cannot
-            assert panel is not None
-            panel.draw(planes, scores.at(moment))
-            drawn = _frame(planes)
-            drawn.pts, drawn.time_base = stamp, base
-            film.mux(stream.encode(drawn))
-            last, count = stamp, count + 1
-            progress.advance(max(0, int(moment - start) - progress.done))
+        planes = upright(frame)
+        tall, wide = planes[0].shape
+        if stream is None or panel is None:
+            rate = min(Fraction(video.average_rate or RATE), Fraction(FASTEST)).limit_denominator(60_000)
+            stream = _picture_stream(film, wide, tall, rate, base)
+            _name_colours(stream, frame)
+            panel = Panel(timeline.labels, wide, tall)
+            if panel.rows < len(timeline.labels):
+                warn(f"at {wide} x {tall} there is room for {panel.rows} of {len(timeline.labels)} classes")
+            track.open()
+        elif (wide, tall) != (stream.width, stream.height):
+            continue  # a film that changes its size: rare, and an MP4 cannot
+        panel.draw(planes, scores.at(moment))
+        drawn = _frame(planes)
+        drawn.pts, drawn.time_base = stamp, base
+        film.mux(stream.encode(drawn))
+        last, count = stamp, count + 1
+        progress.advance(max(0, int(moment - span[0]) - progress.done))
     if stream is None:
         raise AudioError(f"{timeline.path}: no picture could be decoded from it; write .png or .html instead")
     track.finish()
     film.mux(stream.encode(None))
+    return {"pictures": count, "width": stream.width, "height": stream.height}
+
+
+def _pictures(
+    container: Any,
+    video: Any,
+    track: Sound,
+    zero: Fraction,
+    span: tuple[float, float],
+    warn: Callable[[str], None],
+) -> Iterator[tuple[float, Any]]:
+    """(seconds of the recording, picture) of those within the span; sound is passed on as it comes."""
+    from av.error import FFmpegError
+
+    start, end = span
+    damaged, heard, seen = 0, False, False
+    if start > PREROLL:
+        container.seek(int((start - PREROLL + float(zero)) * 1e6))
+    for packet in container.demux(video, track.source):
+        if packet.stream.index != video.index:
+            heard = not track.feed(packet) or heard
+        elif not seen:
+            try:
+                frames = packet.decode()
+            except (FFmpegError, LookupError, ValueError):
+                damaged += 1
+                continue
+            for frame in frames:
+                if frame.pts is None:
+                    continue
+                moment = float(frame.pts * frame.time_base - zero)
+                seen = seen or moment >= end
+                if start <= moment < end:
+                    yield moment, frame
+        if heard and seen:
+            break
     if damaged:
         warn(f"{damaged} damaged packets of its picture were skipped")
-    return {"pictures": count, "width": stream.width, "height": stream.height}
 
 
 def upright(frame: Any) -> Planes:
