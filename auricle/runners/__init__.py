@@ -21,7 +21,7 @@ def load_runner(artifact: Any, *, threads: int | None = None, batch: int = 16, d
         threads: processor threads for one batch; None takes every core that this process may use.
         batch: windows to a batch. Every batch is filled up to this shape, so that the logits of a window
             do not depend on its neighbours; they may differ in the last bit between values of `batch`.
-        device: "cpu", or what torch calls the device; an ONNX graph runs on the CPU only.
+        device: "cpu", or what torch calls the device; ONNX and TFLite graphs run on the CPU only.
 
     Returns:
         An object with `.run((B, window) float32) -> ((B, K) float32 logits, (B, E) float32 embeddings)`
