@@ -1,6 +1,5 @@
-"""What a run may be told: which clips, where to start, in how many parts; and the published training."""
+"""What a run may be told: which clips, how targets come, and what a step does with a batch."""
 
-import dataclasses
 import hashlib
 import json
 import math
@@ -10,13 +9,10 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from test_cli import run as run_cli
-from tones import RATE, TinyPlain, TinySeveral, config_for, log_of, make_corpus, same_weights, weights_of
+from tones import TinyPlain, TinySeveral, config_for, log_of, make_corpus, same_weights, weights_of
 from torch.nn import functional
 
-from auricle.artifact import load_artifact
 from auricle.models import MODELS
-from auricle.recipes import configure as by_recipe
 from auricle.shards import Pack, add_labels
 from auricle.shards.subsets import add_subset
 from auricle.training import TrainConfig, configure, train
@@ -25,7 +21,6 @@ from auricle.training.checkpoints import load_checkpoint
 from auricle.training.data import choose_clips, chosen_label_clips, make_sampler
 from auricle.training.loop import learning_rate, update
 from auricle.training.outcome import LiveRunner
-from auricle.training.start import take_weights
 from auricle.training.state import State, make_state
 
 CPU = torch.device("cpu")
@@ -311,85 +306,6 @@ def test_losses_are_those_of_the_first_version_to_the_last_bit(corpus: Path, tmp
     assert [entry["loss"] for entry in log_of(tmp_path / "run") if "loss" in entry] == expected
 
 
-# --- where to start
-
-
-@pytest.fixture(scope="module")
-def source(corpus: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    run = tmp_path_factory.mktemp("source") / "run"
-    return train(config_for(corpus, steps=4, validation_splits=(), validation_fraction=0.0), run, quiet=True)
-
-
-def test_a_run_starts_from_a_model_and_says_so(
-    corpus: Path, source: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    """Two labels in place of three: all but the head is taken."""
-    config = config_for(corpus, steps=3, label_set="view", init_from=str(source), learning_rate=1e-12)
-    found = load_artifact(train(config, tmp_path / "run"))
-    said = capsys.readouterr().err
-    assert "started from model: took " in said
-    assert "left there: head.bias (3,), here (2,), head.weight (3, 16), here (2, 16);" in said
-    assert "at random here: head.bias, head.weight" in said
-    entry = next(entry for entry in log_of(tmp_path / "run") if entry.get("event") == "init")
-    assert "stem.0.weight" in entry["taken"] and entry["fresh"] == ["head.bias", "head.weight"]
-    record = found.training["init_from"]
-    assert record["fingerprint"] == load_artifact(source).fingerprint and record["fresh"] == 2
-    assert "init_from" not in found.training["config"], "a path says nothing elsewhere"
-    before, after = load_artifact(source).read_weights(), found.read_weights()
-    for name in ("stem.0.weight", "body.0.conv1.weight"):
-        assert after[name] == pytest.approx(before[name], abs=1e-6), "the average starts there, too"
-
-
-def test_resuming_does_not_start_again(corpus: Path, source: Path, tmp_path: Path) -> None:
-    moved = tmp_path / "source"
-    moved.symlink_to(source)
-    config = config_for(corpus, steps=8, init_from=str(moved), validation_splits=(), validation_fraction=0.0)
-    train(config, tmp_path / "whole", quiet=True)
-    train(config, tmp_path / "run", quiet=True)
-    saved = load_checkpoint(tmp_path / "run")
-    assert saved is not None and saved["start"]["fingerprint"] == load_artifact(source).fingerprint
-    moved.unlink()
-    for folder in (tmp_path / "run").glob("last/*"):
-        folder.unlink()
-    (tmp_path / "run" / "last").rmdir()
-    train(config, tmp_path / "run", resume=True, quiet=True)
-    assert same_weights(tmp_path / "whole", tmp_path / "run")
-    assert load_artifact(tmp_path / "run" / "last").training["init_from"]["model"] == "model"
-
-
-def test_lower_layers_go_into_a_larger_model_by_prefix(
-    corpus: Path, source: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    class Larger(torch.nn.Module):
-        def __init__(self, *, num_classes: int):
-            super().__init__()
-            self.base = MODELS["compact"](**config_for(corpus).model_arguments, num_classes=7)
-            self.top = torch.nn.Linear(7, num_classes)
-
-    net = Larger(num_classes=5)
-    config = config_for(corpus, init_from=str(source), init_prefix={"": "base."})
-    taken = take_weights(net, config)
-    assert "base.stem.0.weight" in taken["taken"] and "top.weight" in taken["fresh"]
-    assert taken["left"][0].startswith("head.")
-    weights = load_artifact(source).read_weights()
-    assert np.array_equal(net.base.stem[0].weight.detach().numpy(), weights["stem.0.weight"])
-    only = take_weights(net, dataclasses.replace(config, init_prefix={"": "no.", "stem.": "base.stem."}))
-    assert only["taken"] and all(name.startswith("base.stem.") for name in only["taken"])
-
-
-def test_a_model_of_which_nothing_fits_is_an_error(corpus: Path, source: Path, tmp_path: Path) -> None:
-    config = config_for(corpus, init_from=str(source), init_prefix={"": "elsewhere."})
-    with pytest.raises(ValueError, match="no weight of equal name and shape: there .*; init_prefix maps"):
-        train(config, tmp_path / "run", quiet=True)
-
-
-def test_a_graph_has_no_weights_to_start_from(corpus: Path, tmp_path: Path) -> None:
-    with pytest.raises(
-        ValueError, match=r"it has a graph \(onnx\) and no weights to start from; give the folder"
-    ):
-        train(config_for(corpus, init_from="default"), tmp_path / "run", quiet=True)
-
-
 # --- runs and settings
 
 
@@ -431,55 +347,3 @@ def test_settings_of_every_kind_are_taken() -> None:
     )
     assert (config.compile, config.clip_norm, config.train_fraction) == (True, None, 0.05)
     assert config.init_prefix == {"": "base."}
-
-
-# --- the published training
-
-
-def test_the_recipe_is_the_paper_s(corpus: Path) -> None:
-    settings = {"model": "vgg", "model_arguments.bottleneck": "128"}
-    config = by_recipe("hershey", data=corpus, settings=settings)
-    assert (config.model, config.model_arguments) == ("vgg", {"bottleneck": 128})
-    assert (config.optimizer, config.batch, config.balance) == ("adam", 128, "patches")
-    assert (config.window, config.hop, config.tail) == (15_600, 15_360, "drop")
-    assert (config.weight_decay, config.warmup_steps, config.average) == (0, 0, 0)
-    assert (config.mixing, config.clip_norm, config.precision) == ("none", None, "auto")
-    assert config.features == TrainConfig(data=corpus, steps=1).features
-    assert config.steps == 17_000_000
-    rates = [learning_rate(config, step, 17_000_000) for step in (0, 12_999_999, 13_000_000, 16_999_999)]
-    assert rates == pytest.approx([3e-5, 3e-5, 3e-6, 3e-6])
-
-
-@pytest.mark.parametrize("model", ["fully_connected", "alexnet", "vgg", "inception_v3", "resnet50"])
-def test_the_recipe_trains_every_network_of_the_paper(corpus_16k: Path, tmp_path: Path, model: str) -> None:
-    settings = {
-        "model": model,
-        "model_arguments.width": "0.02",
-        "model_arguments.bottleneck": "4",
-        "steps": "2",
-        "batch": "4",
-        "precision": "float32",
-    }
-    config = by_recipe("hershey", data=corpus_16k, settings=settings, device="cpu", threads=1)
-    run = tmp_path / "run"
-    found = load_artifact(train(config, run, quiet=True))
-    assert (found.window, found.hop, found.tail, found.embedding_size) == (15_600, 15_360, "drop", 4)
-    assert found.architecture["name"] == model
-    log = log_of(run)
-    assert {"validation_map", "validation_accuracy"} <= {name for entry in log for name in entry}
-
-
-@pytest.fixture(scope="module")
-def corpus_16k(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return make_corpus(tmp_path_factory.mktemp("tones16"), rate=16_000)
-
-
-def test_init_from_is_an_option_of_the_command(
-    corpus: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    options = ["--data", str(corpus), "--out", str(tmp_path / "run"), "--recipe", "hershey"]
-    status, _, err = run_cli(
-        capsys, "train", *options, "--set", "features.high=3800", "--set", "features.rate=8000",
-        "--set", "model=fully_connected", "--set", "model_arguments.units=4", "--init-from", "default",
-    )  # fmt: skip
-    assert status == 1 and "it has a graph (onnx) and no weights to start from" in err and RATE == 8000

@@ -22,10 +22,10 @@ def choose_clips(pack: Pack, config: TrainConfig) -> tuple[np.ndarray, np.ndarra
     allowed = pack.select(None, config.where)
     held = held_out(pack, config)
     validation = allowed[held[allowed]]
-    candidates = np.intersect1d(allowed, pack.select(config.train_splits))
+    candidates = common(len(pack), allowed, pack.select(config.train_splits))
     train_clips = candidates[~held[candidates]]
     if config.train_subset:
-        train_clips = np.intersect1d(train_clips, pack.subset(config.train_subset))
+        train_clips = common(len(pack), train_clips, pack.subset(config.train_subset))
     if config.validation_subset:  # a subset need not follow the groups
         train_clips = without_groups(pack, train_clips, np.flatnonzero(held))
     if config.unlabelled == "drop":
@@ -50,7 +50,7 @@ def held_out(pack: Pack, config: TrainConfig) -> np.ndarray:
     if config.validation_splits or config.validation_subset:
         chosen = pack.select(config.validation_splits or None)
         if config.validation_subset:
-            chosen = np.intersect1d(chosen, pack.subset(config.validation_subset))
+            chosen = common(len(pack), chosen, pack.subset(config.validation_subset))
         held[chosen] = True
     elif config.validation_fraction:
         chosen = pack.select(config.train_splits)
@@ -59,6 +59,17 @@ def held_out(pack: Pack, config: TrainConfig) -> np.ndarray:
         held_groups = order[: round(config.validation_fraction * len(groups))]
         held[chosen[np.isin(of_clip, held_groups)]] = True
     return held
+
+
+def common(size: int, one: np.ndarray, other: np.ndarray) -> np.ndarray:
+    """Positions below `size` that are in both, ascending; without sorting, for packs of millions of clips.
+
+    >>> common(9, np.array([1, 3, 5]), np.array([3, 4, 5])).tolist()
+    [3, 5]
+    """
+    masks = np.zeros((2, size), bool)
+    masks[0, one] = masks[1, other] = True
+    return np.flatnonzero(masks[0] & masks[1])
 
 
 def labelled(pack: Pack, clips: np.ndarray, label_set: str) -> np.ndarray:
