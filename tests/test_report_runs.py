@@ -65,10 +65,15 @@ def test_a_log_without_figures_is_named(tmp_path: Path) -> None:
         read_log(tmp_path)
 
 
-def evaluation(folder: Path, truths: list[list[str]], names: list[str], scores: np.ndarray) -> Path:
+def evaluation(
+    folder: Path, truths: list[list[str]], names: list[str], scores: np.ndarray, *, half: bool = False
+) -> Path:
     folder.mkdir(exist_ok=True)
-    flat = pa.array(scores.astype(np.float32).reshape(-1))
-    columns = {"scores": pa.FixedSizeListArray.from_arrays(flat, len(names)), "labels": pa.array(truths)}
+    flat = pa.array(scores.astype(np.float16 if half else np.float32).reshape(-1))
+    columns = {
+        "logits" if half else "scores": pa.FixedSizeListArray.from_arrays(flat, len(names)),
+        "labels": pa.array(truths),
+    }
     pq.write_table(
         pa.table(columns).replace_schema_metadata({"labels": json.dumps(names)}), folder / "scores.parquet"
     )
@@ -78,12 +83,16 @@ def evaluation(folder: Path, truths: list[list[str]], names: list[str], scores: 
     return folder
 
 
-def test_the_confusion_is_what_scored_highest_by_true_label(tmp_path: Path) -> None:
+@pytest.mark.parametrize("half", [False, True])
+def test_the_confusion_is_what_scored_highest_by_true_label(half: bool, tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     names = ["cat", "dog", "rain"]
     truths = [names[k] for k in rng.integers(0, 3, 50)]
     scores = rng.uniform(size=(50, 3))
-    found = read_confusion(evaluation(tmp_path / "e", [[label] for label in truths], names, scores))
+    scores = scores.astype(np.float16)
+    found = read_confusion(
+        evaluation(tmp_path / "e", [[label] for label in truths], names, scores, half=half)
+    )
     assert found is not None
     slow = [[0] * 3 for _ in range(3)]
     for truth, row in zip(truths, scores.tolist(), strict=True):
@@ -95,6 +104,11 @@ def test_the_confusion_is_what_scored_highest_by_true_label(tmp_path: Path) -> N
     assert [text.get_text() for text in figure.axes[0].get_yticklabels()] == names
     right = sum(slow[k][k] for k in range(3))
     assert f"{right} of 50" in figure.axes[0].get_title(loc="left")
+
+
+def test_more_labels_than_can_be_read_have_no_confusion(tmp_path: Path) -> None:
+    names = [f"n{k}" for k in range(101)]
+    assert read_confusion(evaluation(tmp_path / "e", [["n0"]], names, np.zeros((1, 101)))) is None
 
 
 @pytest.mark.parametrize("truths", [[["cat", "dog"], ["cat"]], [[], ["cat"]], [["cow"], ["cat"]]])

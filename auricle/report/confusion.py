@@ -39,7 +39,8 @@ def read_confusion(folder: str | Path) -> tuple[np.ndarray, list[str]] | None:
     if not path.is_file():
         return None
     # The scores of 100,000 clips and 3,000 labels are not read to find out that they cannot be drawn.
-    names = json.loads((pq.read_schema(path).metadata or {}).get(b"labels", b"[]"))
+    schema = pq.read_schema(path)
+    names = json.loads((schema.metadata or {}).get(b"labels", b"[]"))
     if not 0 < len(names) <= MOST_CLASSES:
         return None
     truths = pq.read_table(path, columns=["labels"])["labels"].to_pylist()
