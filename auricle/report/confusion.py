@@ -49,12 +49,9 @@ def read_confusion(folder: str | Path) -> tuple[np.ndarray, list[str]] | None:
     occurring = {labels[0] for labels in truths}
     if not occurring <= set(names):
         return None
-    flat = (
-        pq.read_table(path, columns=["scores"])["scores"]
-        .combine_chunks()
-        .flatten()
-        .to_numpy(zero_copy_only=False)
-    )
+    column = "scores" if "scores" in schema.names else "logits"  # of `evaluate --half`; the order is the same
+    stored = pq.read_table(path, columns=[column])[column].combine_chunks()
+    flat = stored.flatten().to_numpy(zero_copy_only=False)
     best = flat.reshape(len(truths), len(names)).argmax(axis=1)
     return confusion([labels[0] for labels in truths], [names[k] for k in best], names), names
 

@@ -304,10 +304,12 @@ def _limits(axes: Any, prior: np.ndarray) -> None:
 
 
 def _legend(classes: PerClass, drawable: np.ndarray, infinite: np.ndarray) -> str:
-    parts = [f"{drawable.sum():,} classes; line and band: running mean ± standard deviation"]
+    parts = [f"{drawable.sum():,} classes"]
+    if len(running(classes.prior, classes.d_prime)["mean"]):
+        parts.append("line and band: running mean ± standard deviation")
     if infinite.any():
         parts.append(
-            f"{infinite.sum():,} with an infinite d′ (triangles at the edge: AUC 1 or 0) not in them"
+            f"{infinite.sum():,} with an infinite d′ (triangles at the edge: AUC 1 or 0), in no mean"
         )
     if left := int((~drawable).sum()):
         parts.append(f"{left:,} without a d′ or a prior left out")
