@@ -20,6 +20,8 @@ PRECISIONS = ("float32", "float16")
 class EmbeddingTable:
     """A Parquet file of embeddings that is being written; it appears under its name when it is complete.
 
+    Without a row there is no file.
+
     Args:
         path: the file.
         about: its metadata; at least model, fingerprint, rate, window, hop and size (E).
@@ -77,7 +79,7 @@ class EmbeddingTable:
             if kind is None:
                 self._write()
             self._writer.close()
-            if kind is None:
+            if kind is None and self.rows:  # a file of nothing would only take an older one's place
                 self._temporary.replace(self.path)
         finally:
             self._temporary.unlink(missing_ok=True)

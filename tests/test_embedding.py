@@ -2,6 +2,8 @@
 
 import dataclasses
 import json
+import subprocess
+import sys
 import threading
 from pathlib import Path
 from typing import Any
@@ -330,10 +332,6 @@ def test_what_is_of_no_clip_or_of_two_recordings_is_refused(
         table.add("elsewhere/9.wav", [0.0], [1.0], np.zeros((1, 4)))
     with pytest.raises(ValueError, match="no row is of a clip of"):
         add_table(packed, file, "x")
-    with EmbeddingTable(file, ABOUT):
-        pass
-    with pytest.raises(ValueError, match="no row is of a clip of"):
-        add_table(packed, file, "x")
     pq.write_table(pa.table({"a": [1]}), file)
     with pytest.raises(ValueError, match="expected columns path or clip, start, end, embedding and metadata"):
         add_table(packed, file, "x")
@@ -396,6 +394,29 @@ def test_embed_writes_parquet_of_a_folder_and_names_what_failed(
     assert status == 1 and said == f"{out}: {windows} windows of 6 recordings\n"
     assert "bad.wav" in told and "gone: no such file or folder" in told
     assert "2 of 8 inputs could not be embedded: they are named above" in told
+
+
+def test_where_nothing_can_be_read_no_file_takes_the_place_of_an_older_one(
+    model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    bad, out = tmp_path / "bad.wav", tmp_path / "x.parquet"
+    bad.write_bytes(b"RIFF nothing")
+    out.write_bytes(b"of yesterday")
+    status, said, told = run(capsys, "embed", bad, "--model", model, "--out", out, "--threads", "1")
+    assert (status, said) == (1, "") and "bad.wav" in told
+    assert out.read_bytes() == b"of yesterday"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["bad.wav", "x.parquet"]
+
+
+def test_embed_reads_a_pipe(model: Path, folder: Path, tmp_path: Path) -> None:
+    out = tmp_path / "x.parquet"
+    command = [sys.executable, "-m", "auricle", "embed", "-", "--model", str(model), "--out", str(out)]
+    content = path_of(folder, 4).read_bytes()
+    done = subprocess.run([*command, "--threads", "1"], input=content, capture_output=True, check=True)
+    assert b"of 1 recordings" in done.stdout
+    table, values = read(out)
+    assert set(table["path"].to_pylist()) == {"-"}
+    np.testing.assert_array_equal(values, by_hand(model, 4)[1])
 
 
 def test_embed_stores_in_a_pack_and_back(

@@ -118,7 +118,8 @@ def embed(
         warn=lambda path, text: print_warning(naming(path, text)),
     )
     failures = result["failures"] + len(problems)
-    print(f"{out}: {result['windows']} windows of {result['files'] - result['failures']} recordings")
+    if result["windows"]:
+        print(f"{out}: {result['windows']} windows of {result['files'] - result['failures']} recordings")
     if failures and len(found) > 1:
         print_error(f"{failures} of {len(found)} inputs could not be embedded: they are named above")
     if failures:
