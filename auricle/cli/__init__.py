@@ -18,7 +18,6 @@ from auricle.cli.corpora import evaluate, pack
 from auricle.cli.embedding import embed
 from auricle.cli.experiments import compare
 from auricle.cli.importing import import_
-from auricle.cli.experiments import compare
 from auricle.cli.labels import labels, subset
 from auricle.cli.networks import check, export, models, train
 from auricle.cli.output import describe, print_error, show_warning
