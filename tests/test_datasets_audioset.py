@@ -242,9 +242,12 @@ def test_of_several_files_the_cut_out_is_taken_then_the_first_by_path(lists: Pat
     found = find_segments([lists], media, NAMES)
     assert [clip.path for clip in found.clips] == [str(media / "c/Y--PJHxphWEs_30.000_40.000.wav")]
     assert found.ambiguous == 1
+    for file in ("zzzzzzzzzzz.wav", "!folder/zzzzzzzzzzz.wav"):  # read in this order, and sorted in the other
+        sound(media / file, 0.1)
+    assert find_segments([lists], media, NAMES).clips[1].path == str(media / "!folder/zzzzzzzzzzz.wav")
     with pytest.warns(UserWarning) as told:
         audioset(lists, media)
-    assert "1 segments have several files" in str(told[1].message)
+    assert "2 segments have several files" in str(told[1].message)
 
 
 # --- clips
@@ -272,7 +275,8 @@ def test_clips_have_names_of_labels_groups_splits_and_numbers(lists: Path) -> No
 
 def test_a_folder_of_lists_is_one_corpus_and_media_may_lie_beside_them(lists: Path) -> None:
     write_list(lists.parent / "eval_segments.csv", [("eeeeeeeeeee", 0.0, 10.0, "/m/a")])
-    write_list(lists.parent / "unbalanced_train_segments.csv", [("uuuuuuuuuuu", 0.0, 10.0, "/m/d")])
+    of_the_same_labels = [("uuuuuuuuuuu", 0.0, 10.0, "/m/a")]
+    write_list(lists.parent / "unbalanced_train_segments.csv", of_the_same_labels)
     for video in ("zzzzzzzzzzz", "eeeeeeeeeee", "uuuuuuuuuuu"):
         sound(lists.parent / "some" / f"Y{video}.wav", 0.1)
     with pytest.warns(UserWarning, match="4 of 7 segments have no file"):
