@@ -23,7 +23,7 @@ from auricle.training.devices import pick_dtype
 from auricle.training.loop import augment, learning_rate, seed_step
 from auricle.training.outcome import LiveRunner
 from auricle.training.state import make_state
-from auricle.training.validation import validate
+from auricle.training.validation import stream, validate
 
 CPU = torch.device("cpu")
 PLAIN = {"mixing": "none", "speed_spread": 0.0, "gain_decibels": 0.0, "mask_frames": 0, "mask_bands": 0}
@@ -135,9 +135,9 @@ def test_validation_on_embeddings_is_what_the_artifact_gives_on_waveforms(
     weights = {name: torch.from_numpy(array) for name, array in found.read_weights().items()}
     state.average.load_state_dict(weights)
     live = LiveRunner(config, data, state.average, CPU, torch.float32, embeddings=embeddings)
-    from auricle.training.validation import score
-
-    stored = score(live, data, np.arange(24))
+    stored = np.stack(list(stream(live, data, np.arange(24))))
+    live.batch = 2  # fewer than a clip has
+    assert np.allclose(np.stack(list(stream(live, data, np.arange(24)))), stored, atol=1e-5)
     composed = score_clips(load_runner(found, threads=1), data, np.arange(24), quiet=True)
     assert stored == pytest.approx(composed, abs=2e-3), "float16 is all that lies between"
     assert np.ptp(stored, axis=0).min() > 0.05, "and the clips differ by more"
@@ -241,7 +241,7 @@ def test_a_net_built_for_a_shape_is_told_that_of_the_windows(corpus: Path, tmp_p
     assert arguments == {"num_classes": 3, **small, "input_shape": [1, 47, 24]}
 
 
-def test_many_labels_are_validated_a_block_at_a_time(corpus: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_many_labels_are_validated_as_float16_logits(corpus: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     import auricle.training.validation as validation
 
     data, config = Pack(corpus), config_for(corpus)
@@ -253,6 +253,19 @@ def test_many_labels_are_validated_a_block_at_a_time(corpus: Path, monkeypatch: 
     blocks = validate(live, data, clips, config)
     for name in ("map", "auc", "accuracy", "clips", "excluded_ap"):
         assert blocks[name] == pytest.approx(whole[name], abs=1e-9), name
+
+
+def test_sure_scores_of_many_labels_do_not_tie(corpus: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import auricle.training.validation as validation
+
+    data, config = Pack(corpus), config_for(corpus)
+    live = LiveRunner(config, data, make_state(config, 3, CPU).average, CPU, torch.float32)
+    _, clips = choose_clips(data, config)
+    # All beyond 0.9998, where float16 has nothing but 1: a clip's own label 1 - 1e-6, the others 1 - 1e-4.
+    scores = 1 - np.where(data.targets(clips, "labels") > 0, 1e-6, 1e-4)
+    monkeypatch.setattr(validation, "stream", lambda *_: iter(scores))
+    monkeypatch.setattr(validation, "MANY_PAIRS", 17)
+    assert validate(live, data, clips, config)["map"] == 1.0
 
 
 def test_settings_of_embeddings_are_taken_from_text() -> None:

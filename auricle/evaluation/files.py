@@ -16,6 +16,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from auricle.runners.windows import logit
+
 BUFFER = 2**22  # bytes of scores written at a time
 
 
@@ -46,10 +48,7 @@ class ScoreFile:
 
     def append(self, scores_K: np.ndarray) -> None:
         """Write the next clip's scores, float64 in [0, 1]."""
-        if self.half:
-            with np.errstate(divide="ignore"):
-                scores_K = np.log(scores_K) - np.log1p(-scores_K)
-        self._file.write(scores_K.astype(self.dtype).tobytes())
+        self._file.write((logit(scores_K) if self.half else scores_K).astype(self.dtype).tobytes())
 
     def array(self) -> np.ndarray:
         """(M, K), mapped; to be read while the file is open."""

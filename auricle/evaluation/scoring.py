@@ -3,7 +3,7 @@
 Shape letters: M clips evaluated, W windows, K classes of the model.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import numpy as np
@@ -65,15 +65,32 @@ def stream_scores(
     check_rate(artifact, pack)
     buffer = np.zeros((batch, artifact.window), np.float32)
     owners: list[int] = []  # of the buffer's rows: clips in order, each clip's windows together
-    owner, pooled = 0, PooledScores(len(artifact.labels), pooling)
-    for logits_WK, whose in _batches(artifact, pack, clips, runner, buffer, owners):
+    yield from pool(_batches(artifact, pack, clips, runner, buffer, owners), len(artifact.labels), pooling)
+
+
+def pool(
+    batches: Iterable[tuple[np.ndarray, Any]], num_classes: int, pooling: str = "mean"
+) -> Iterator[np.ndarray]:
+    """(K,) float64 scores of each clip in turn, from its windows' logits, however they come in batches.
+
+    Args:
+        batches: (W, K) logits, and for each of the W windows its clip's number: all clips' from 0 on, rising.
+        num_classes: K.
+        pooling: see `auricle.runners.windows.PooledScores`.
+
+    >>> [score.tolist() for score in pool([(np.zeros((2, 1)), [0, 0]), (np.zeros((1, 1)), [1])], 1)]
+    [[0.5], [0.5]]
+    """
+    owner, pooled = None, PooledScores(num_classes, pooling)
+    for logits_WK, whose in batches:
         bounds = np.flatnonzero(np.diff(whose, prepend=-1, append=-1))
         for start, end in zip(bounds, bounds[1:], strict=False):
             if whose[start] != owner:
-                yield pooled.score()
-                owner, pooled = whose[start], PooledScores(len(artifact.labels), pooling)
+                if owner is not None:
+                    yield pooled.score()
+                owner, pooled = whose[start], PooledScores(num_classes, pooling)
             pooled.add(logits_WK[start:end])
-    if len(clips):
+    if owner is not None:
         yield pooled.score()
 
 

@@ -56,6 +56,16 @@ def sigmoid(logits: np.ndarray) -> np.ndarray:
     return np.where(np.asarray(logits) >= 0, 1.0, small) / (1.0 + small)
 
 
+def logit(scores: np.ndarray) -> np.ndarray:
+    """Inverse of `sigmoid`, infinite at 0 and 1: as float16 it tells scores apart that float16 makes equal.
+
+    >>> logit(np.array([0.0, 0.5, 1.0]))
+    array([-inf,   0.,  inf])
+    """
+    with np.errstate(divide="ignore"):
+        return np.log(scores) - np.log1p(-scores)
+
+
 def clip_scores(logits_WK: np.ndarray) -> np.ndarray:
     """Scores of a clip: the mean over its windows of the sigmoid of their logits.
 
