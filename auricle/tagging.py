@@ -147,6 +147,8 @@ class Tagger:
         ...     print(piece)
         """
         _check_choice(top, threshold)
+        if not self.artifact.labels:
+            raise ValueError(f"{self.artifact.path}: has no labels, it embeds only: use `auricle embed`")
         rate, drops = self.artifact.rate, self.artifact.tail == "drop"
         mean = MeanScores(self.artifact.num_classes)
         first = last = None

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import typer
 
-from auricle.cli import app
+from auricle.cli import verbs
 
 ROOT = Path(__file__).parents[1]
 BUNDLED = ROOT / "auricle" / "bundled"
@@ -24,9 +24,8 @@ DOCUMENTS = ("README.md", "docs/cli.md", "docs/index.md")
 
 def help_of_verbs() -> str:
     """The help of every verb, as `auricle VERB --help` prints it in 100 columns."""
-    group = typer.main.get_command(app)
     texts = []
-    for verb, command in group.commands.items():  # type: ignore[attr-defined]
+    for verb, command in verbs().items():
         context = typer.Context(
             command, info_name=f"auricle {verb}", terminal_width=100, max_content_width=100
         )

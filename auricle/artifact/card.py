@@ -36,7 +36,8 @@ def model_card(artifact: Any) -> str:
     if plain:
         lines += ["## Training", "", "| | |", "|---|---|"]
         lines += [*(f"| {name} | {_cell(value)} |" for name, value in plain.items()), ""]
-    lines += ["## Labels", "", ", ".join(artifact.labels), ""]
+    if artifact.labels:
+        lines += ["## Labels", "", ", ".join(artifact.labels), ""]
     if artifact.attachments:
         lines += ["## Further files", "", *(f"- `{name}`" for name in artifact.attachments), ""]
     return "\n".join(lines)

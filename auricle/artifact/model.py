@@ -40,7 +40,7 @@ class Artifact:
         architecture: {"name": key of MODELS, "arguments": keyword arguments}; empty for a foreign graph.
         inputs: what the network sees: [{"kind": "logmel", "rate": Hz, "features": FeatureConfig's fields}],
             [{"kind": "waveform", "rate": Hz}] or [`embedding_input(...)`].
-        labels: K names, in the order of the logits.
+        labels: K names, in the order of the logits; none for a model that embeds only.
         window: samples that are scored at once.
         hop: samples from one window to the next.
         tail: "drop" an incomplete last window, or "align" one more to the end (for clip scores).
@@ -137,7 +137,10 @@ class Artifact:
         return {"format": fields.pop("format")} | fields
 
     def read_check(self) -> tuple[np.ndarray, np.ndarray, float]:
-        """The model's own check: (waveforms (B, window) float32, logits (B, K) float32, tolerance)."""
+        """The model's own check: (waveforms (B, window) float32, logits (B, K) float32, tolerance).
+
+        Without labels, embeddings (B, E) stand in the place of logits.
+        """
         data, where = self._read_check_bytes()
         try:
             arrays = safetensors.numpy.load(data)

@@ -42,7 +42,8 @@ def save_artifact(
         weights: name -> array, for backend "torch".
         onnx: the graph or its file, for backend "onnx".
         tflite: the same for backend "tflite". One of the three.
-        check: (waveforms (B, window), logits (B, K)) float32, as the saved model gives them.
+        check: (waveforms (B, window), logits (B, K)) float32, as the saved model gives them; without labels
+            its embeddings (B, E) in place of logits.
         embedder: folder or .onnx file of the model whose embeddings this one takes, see `embedding_input`;
             all of it goes into the sub-folder `embedder`, its weights by a hard link where that can be.
         attachments: further files, name -> content (an attribution list).

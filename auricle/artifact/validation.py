@@ -37,8 +37,8 @@ def validate(artifact: Any) -> None:
     expect(artifact.backend in STATE_FILES, "backend", f"one of {', '.join(STATE_FILES)}")
     expect(artifact.tail in ("drop", "align"), "tail", '"drop" or "align"')
     expect(artifact.format == FORMAT, "format", str(FORMAT))
-    texts = isinstance(labels, tuple) and bool(labels) and all(isinstance(label, str) for label in labels)
-    expect(texts, "labels", "a list of at least one name")
+    texts = isinstance(labels, tuple) and all(isinstance(label, str) for label in labels)
+    expect(texts, "labels", "a list of names, empty for a model that embeds only")
     twice = (
         sorted({label for label in labels if labels.count(label) > 1})
         if len(set(labels)) < len(labels)
@@ -51,7 +51,7 @@ def validate(artifact: Any) -> None:
     whole = isinstance(artifact.checksum, str) and CHECKSUM.fullmatch(artifact.checksum)
     expect(bool(whole), "checksum", "three SHA-256 in hexadecimal, or nothing")
     tolerance = artifact.tolerance
-    expect(isinstance(tolerance, (int, float)) and 0 < tolerance < 1, "tolerance", "a number in (0, 1)")
+    expect(isinstance(tolerance, (int, float)) and 0 < tolerance <= 1, "tolerance", "a number in (0, 1]")
     for name in ("parents", "thresholds"):
         value = getattr(artifact, name)
         expect(
@@ -132,11 +132,12 @@ def _is_count(value: Any) -> bool:
 
 
 def validate_check(artifact: Any, waveforms: np.ndarray, logits: np.ndarray, where: str) -> None:
-    """Refuse a check vector that does not fit the model."""
-    expected = (len(waveforms), artifact.num_classes)
+    """Refuse a check vector that does not fit the model; without labels it is embeddings that are checked."""
+    expected = (len(waveforms), artifact.num_classes or artifact.embedding_size)
     if waveforms.ndim != 2 or waveforms.shape[1] != artifact.window or not len(waveforms):
         raise ValueError(f"{where}: expected waveforms (B, {artifact.window}), got {waveforms.shape}")
     if logits.shape != expected:
-        raise ValueError(f"{where}: expected logits {expected}, got {logits.shape}")
+        what = "logits" if artifact.labels else "embeddings"
+        raise ValueError(f"{where}: expected {what} {expected}, got {logits.shape}")
     if not (np.isfinite(waveforms).all() and np.isfinite(logits).all()):
         raise ValueError(f"{where}: a value is not finite; the model diverged or its input was broken")

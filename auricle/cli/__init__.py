@@ -10,14 +10,14 @@ experiments.py (compare).
 import os
 import sys
 import warnings
-from typing import Annotated, NoReturn
+from typing import Annotated, Any, NoReturn
 
 import typer
 
 from auricle.cli.corpora import evaluate, pack
 from auricle.cli.embedding import embed
 from auricle.cli.experiments import compare
-from auricle.cli.importing import import_
+from auricle.cli.importing import tflite, vggish
 from auricle.cli.labels import labels, subset
 from auricle.cli.networks import check, export, models, train
 from auricle.cli.output import describe, print_error, show_warning
@@ -61,12 +61,31 @@ for _verb, _example in (
     (report, "auricle report out/eval out/run --out out/figures"),
     (compare, "auricle compare architectures --data out/esc50 --out out/table2 --test-splits fold5"),
     (check, "auricle check out/run/best"),
-    (import_, "auricle import tflite yamnet.tflite --rate 16000 --out yamnet"),
     (export, "auricle export out/run/best model.onnx"),
     (models, "auricle models --classes 50"),
 ):
-    # Some verbs are words of Python's own.
-    app.command(name=_verb.__name__.rstrip("_"), epilog=f"Example: {_example}")(_verb)
+    app.command(epilog=f"Example: {_example}")(_verb)
+
+_imports = typer.Typer(rich_markup_mode=None, no_args_is_help=True, add_completion=False)
+app.add_typer(_imports, name="import", help="Make a model of published weights.")
+for _verb, _example in (
+    (tflite, "auricle import tflite yamnet.tflite --rate 16000 --out yamnet"),
+    (vggish, "auricle import vggish --weights vggish-10086976.pth --pca vggish_pca_params.npz --out vggish"),
+):
+    _imports.command(epilog=f"Example: {_example}")(_verb)
+
+
+def verbs() -> dict[str, Any]:
+    """Every verb, by what stands after `auricle`, and its command.
+
+    >>> "tag" in verbs() and "import vggish" in verbs()
+    True
+    """
+    found = {}
+    for name, command in typer.main.get_command(app).commands.items():  # type: ignore[attr-defined]
+        inner = getattr(command, "commands", None)
+        found |= {name: command} if inner is None else {f"{name} {last}": inner[last] for last in inner}
+    return found
 
 
 def main(arguments: list[str] | None = None) -> None:

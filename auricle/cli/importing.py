@@ -1,16 +1,10 @@
-"""Verbs that make models of published weights: import."""
+"""Verbs that make models of published weights: import tflite, import vggish."""
 
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
 import typer
-
-
-class Source(StrEnum):
-    """What can be imported."""
-
-    tflite = "tflite"
 
 
 class Outputs(StrEnum):
@@ -20,8 +14,7 @@ class Outputs(StrEnum):
     logits = "logits"
 
 
-def import_(
-    source: Annotated[Source, typer.Argument(help="What kind of file it is.", metavar="KIND")],
+def tflite(
     file: Annotated[Path, typer.Argument(help="The published file.")],
     out: Annotated[Path, typer.Option(metavar="DIR", help="The model's new folder.")],
     rate: Annotated[int, typer.Option(min=1, metavar="HZ", help="Samples a second that it takes.")],
@@ -41,11 +34,7 @@ def import_(
     outputs: Annotated[Outputs, typer.Option(help="What the graph gives.")] = Outputs.scores,
     licence: Annotated[str, typer.Option(help="Of the weights, for the model card.")] = "",
 ) -> None:
-    """Make a model of a published file, to be used like any other; prints its folder.
-
-    KIND tflite: a TFLite graph that takes one window of a waveform and gives a score a label.
-    """
-    assert source is Source.tflite
+    """Make a model of a TFLite graph, one window of a waveform to a score a label; prints its folder."""
     from auricle.interop.tflite import import_tflite
 
     artifact = import_tflite(
@@ -60,3 +49,25 @@ def import_(
         licence=licence,
     )
     print(artifact.path)
+
+
+def vggish(
+    weights: Annotated[str, typer.Option(metavar="FILE|URL", help="The released state dict.")],
+    out: Annotated[Path, typer.Option(metavar="DIR", help="The model's new folder.")],
+    pca: Annotated[
+        str | None,
+        typer.Option(metavar="FILE|URL", help="The released PCA: embeddings are then whitened, 0..255."),
+    ] = None,
+    sha256: Annotated[
+        str,
+        typer.Option(metavar="HEX", help="Of the weights: 8 to 64 digits; a URL may have them in its name."),
+    ] = "",
+    pca_sha256: Annotated[str, typer.Option(metavar="HEX", help="Of the PCA's file.")] = "",
+) -> None:
+    """Make a model of the released VGGish, which embeds: 128 values each 0.96 s; prints its folder.
+
+    A URL is downloaded once, and not used unless its SHA-256 is the expected one.
+    """
+    from auricle.interop.vggish import import_vggish
+
+    print(import_vggish(weights, out, pca=pca, sha256=sha256, pca_sha256=pca_sha256).path)

@@ -3,13 +3,15 @@
 Source: Hershey et al., "CNN Architectures for Large-Scale Audio Classification", ICASSP 2017,
 https://arxiv.org/abs/1609.09430; layers as in Google's release (tensorflow/models,
 research/audioset/vggish). As released: no batch norm; 72,141,184 weights; the embedding is taken before its
-ReLU (torchvggish takes it after); maps are flattened in the order time, frequency, channel. Differs from
-the release: PCA and quantisation are not part of the network; `head` is ours.
+ReLU (torchvggish takes it after); maps are flattened in the order time, frequency, channel; embeddings may
+be brought to the 8 bits of the released AudioSet and YouTube-8M features: PCA with whitening, clipped to
+[-2, 2], spread over 0..255 and truncated (torchvggish rounds). Differs from the release: `head` is ours.
 
 Shape letters: B clips, C channels (1), T frames (96 of 10 ms), F mel bands (64), E embedding (128), K
 classes.
 """
 
+import torch
 from torch import Tensor, nn
 
 from auricle.models.parts import PATCH, check_patches, initialise, output_layers, scaled
@@ -17,13 +19,16 @@ from auricle.models.parts import PATCH, check_patches, initialise, output_layers
 GROUPS = ((64,), (128,), (256, 256), (512, 512))  # channels; a 2x2 max pool ends each group
 UNITS = 4096
 EMBEDDING = 128
+QUANTISED = (-2.0, 2.0)  # whitened values that become 0 and 255
 
 
 class VGGish(nn.Module):
     """Log-mel patch of 0.96 s -> logits, by way of a 128-wide embedding.
 
     Args:
-        num_classes: K, the width of the logits.
+        num_classes: K, the width of the logits; 0 for the released network, which embeds only.
+        postprocess: embeddings are whitened and quantised, 0..255, by the buffers `pca_means` (128,) and
+            `pca_eigenvectors` (128, 128). Only without classes: those are learned on the embedding before it.
         bottleneck: width of the embedding, which is this net's bottleneck; None for the released 128.
         width: multiplies channels and units, but not the embedding.
 
@@ -39,8 +44,20 @@ class VGGish(nn.Module):
     input_kind = "logmel"
     input_shape: tuple[int, ...] = PATCH
 
-    def __init__(self, *, num_classes: int, bottleneck: int | None = None, width: float = 1.0):
+    pca_means: Tensor
+    pca_eigenvectors: Tensor
+
+    def __init__(
+        self,
+        *,
+        num_classes: int,
+        postprocess: bool = False,
+        bottleneck: int | None = None,
+        width: float = 1.0,
+    ):
         super().__init__()
+        if postprocess and num_classes:
+            raise ValueError(f"postprocess is for num_classes 0, embeddings only; got {num_classes} classes")
         self.num_classes = num_classes
         layers: list[nn.Module] = []
         size = 1
@@ -51,9 +68,8 @@ class VGGish(nn.Module):
             layers.append(nn.MaxPool2d(2))
         self.features = nn.Sequential(*layers)
         units = scaled(UNITS, width)
-        narrow, output, self.embedding_size = output_layers(
-            units, num_classes, EMBEDDING if bottleneck is None else bottleneck
-        )
+        size_out = EMBEDDING if bottleneck is None else bottleneck
+        narrow, output, self.embedding_size = output_layers(units, num_classes or 1, size_out)
         self.embedding = nn.Sequential(
             nn.Linear(6 * 4 * size, units),
             nn.ReLU(inplace=True),
@@ -62,16 +78,36 @@ class VGGish(nn.Module):
             narrow,
         )
         # Not in place: the embedding is read after the head as well.
-        self.head = nn.Sequential(nn.ReLU(), output)
+        self.head = nn.Sequential(nn.ReLU(), output) if num_classes else _NoClasses()
         initialise(self, output)
+        self.postprocess = postprocess
+        if postprocess:
+            self.register_buffer("pca_means", torch.zeros(self.embedding_size, dtype=torch.float64))
+            self.register_buffer("pca_eigenvectors", torch.eye(self.embedding_size, dtype=torch.float64))
 
     def embed(self, logmel_BCTF: Tensor) -> Tensor:
-        """(B, 1, 96, 64) log-mel -> (B, 128), before the ReLU."""
+        """(B, 1, 96, 64) log-mel -> (B, 128), before the ReLU; postprocessed where the network is."""
         check_patches(logmel_BCTF, self.input_shape)
         map_BCTF = self.features(logmel_BCTF)
         # The released weights were trained with channels last: flatten as (T, F, C).
-        return self.embedding(map_BCTF.permute(0, 2, 3, 1).flatten(1))
+        embedding_BE = self.embedding(map_BCTF.permute(0, 2, 3, 1).flatten(1))
+        return self._quantise(embedding_BE) if self.postprocess else embedding_BE
+
+    def _quantise(self, embedding_BE: Tensor) -> Tensor:
+        """(B, 128) -> (B, 128), whole numbers 0..255. In float64, as released: a step may hang on it."""
+        low, high = QUANTISED
+        with torch.autocast(embedding_BE.device.type, enabled=False):
+            white_BE = (embedding_BE.double() - self.pca_means) @ self.pca_eigenvectors.T
+            return ((white_BE.clamp(low, high) - low) * (255 / (high - low))).floor().float()
 
     def forward(self, logmel_BCTF: Tensor) -> Tensor:
         """(B, 1, 96, 64) log-mel -> (B, K) logits."""
         return self.head(self.embed(logmel_BCTF))
+
+
+class _NoClasses(nn.Module):
+    """The head of a network that embeds only: (B, E) -> (B, 0)."""
+
+    def forward(self, embedding_BE: Tensor) -> Tensor:
+        """See the class."""
+        return embedding_BE[:, :0]
