@@ -125,7 +125,8 @@ def notes(options: Options, ours: list[str], theirs: list[str], shared: int) -> 
     if OWN in names:
         said.append(
             f"own: {options.embedder} trained here for {options.embedder_steps or options.steps} "
-            f"mini-batches on the other {len(theirs)} classes; of the training clips, {shared or 'none'} have classes of both."
+            f"mini-batches on the other {len(theirs)} classes; of the training clips, {shared or 'none'} "
+            "have classes of both."
         )
     if others := [name for name in names if name != OWN]:
         said.append(
