@@ -225,6 +225,25 @@ def test_a_failed_write_leaves_the_earlier_result(
     assert {path.name: path.read_bytes() for path in out.iterdir()} == before
 
 
+def test_clips_without_a_group_are_drawn_one_by_one(
+    packed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    alone = Pack(packed)
+    monkeypatch.setattr(alone, "groups", np.array([""] * len(alone), dtype=object))
+    figures = evaluate(LoudnessRunner(), alone, draws=50, quiet=True)
+    assert figures["groups"] == len(alone)
+    low, high = figures["intervals"]["map"]
+    assert low < high
+
+
+def test_what_a_pack_of_scenes_was_mixed_from_goes_along(pack: Pack, tmp_path: Path) -> None:
+    assert evaluate(LoudnessRunner(), pack, draws=0, quiet=True)["mixed_from"] is None
+    pack.manifest["mixed_from"] = {"heading": "Scenes mixed from recordings of x", "recipe": {}}
+    figures = evaluate(LoudnessRunner(), pack, out=tmp_path, draws=0, quiet=True)
+    assert figures["mixed_from"] == "Scenes mixed from recordings of x"
+    assert json.loads((tmp_path / "metrics.json").read_text())["mixed_from"] == figures["mixed_from"]
+
+
 def test_infinite_d_prime_is_null_and_counted(pack: Pack, monkeypatch: pytest.MonkeyPatch) -> None:
     names = pack.label_names()
 

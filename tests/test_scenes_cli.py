@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
-from test_scenes import corpus, make_pack
+from test_scenes import LABELS, corpus, make_pack
+from tiny_model import save
 
 from auricle.cli import main
 from auricle.datasets.scene_recipe import SceneRecipe
@@ -98,3 +99,17 @@ def test_the_picture_in_the_documentation_can_be_drawn_again(
     runpy.run_path(str(ROOT / "examples" / "draw_mixed_scene.py"), run_name="__main__")
     assert (tmp_path / "scene.png").read_bytes().startswith(b"\x89PNG")
     assert (ROOT / "docs" / "img" / "mixed_scene.png").stat().st_size < 200_000
+
+
+def test_figures_on_scenes_are_headed_as_mixed(
+    singles: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(capsys, singles, tmp_path / "out", "--scenes", "10", *SHORT)[0] == 0
+    model = save(tmp_path / "model", labels=LABELS[:3])
+    headed = []
+    for pack in (tmp_path / "out", singles):
+        with pytest.raises(SystemExit):
+            main(["evaluate", str(model.path), str(pack), "--draws", "0"])
+        headed.append(capsys.readouterr().out.splitlines()[:2])
+    assert headed[0][0].startswith("Scenes mixed from recordings of ")
+    assert headed[0][1] == headed[1][0] and headed[1][0].startswith("figure ")

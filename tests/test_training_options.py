@@ -12,6 +12,9 @@ import torch
 from tones import TinyPlain, TinySeveral, config_for, log_of, make_corpus, same_weights, weights_of
 from torch.nn import functional
 
+from auricle.datasets import Clip
+from auricle.engine import pack
+from auricle.engine.packing import Decoded, Range
 from auricle.models import MODELS
 from auricle.shards import Pack, add_labels
 from auricle.shards.subsets import add_subset
@@ -71,6 +74,22 @@ def test_a_smaller_share_of_the_recordings_lies_within_a_larger_one(corpus: Path
         assert {groups[clip] for clip in kept} == set(names[:count]) and len(kept) == 2 * count
         assert kept == chosen(corpus, train_fraction=share, seed=5)[0]
     assert chosen(corpus, train_fraction=0.2)[1] == list(range(18, 24)), "validation stays whole"
+
+
+def hum(clip: Range, rate: int) -> Decoded:
+    return Decoded(pcm=np.ones(rate, np.int16), clipped=0, warnings=[])
+
+
+def test_clips_without_a_group_are_each_a_recording_of_their_own(tmp_path: Path) -> None:
+    """They would else be one recording: a fifth of it is all of it, and none of it can be held out."""
+    clips = [Clip(id=f"{k}", path=f"{k}.wav", labels=("hum",)) for k in range(20)]
+    pack(clips, tmp_path / "pack", rate=8000, jobs=1, quiet=True, decode=hum)
+    everything = {"train_splits": None, "validation_splits": ()}
+    kept, judged = chosen(tmp_path / "pack", **everything, validation_fraction=0.2)
+    assert (len(kept), len(judged)) == (16, 4)
+    kept, _ = chosen(tmp_path / "pack", **everything, validation_fraction=0.0, train_fraction=0.2)
+    assert len(kept) == 4
+    assert Pack(tmp_path / "pack").groups.tolist() == [""] * 20
 
 
 def test_a_subset_narrows_what_is_trained_on(corpus: Path) -> None:

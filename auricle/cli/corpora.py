@@ -168,7 +168,7 @@ def _print_figures(figures: dict[str, Any]) -> None:
         low, high = intervals.get(name, (None, None))
         interval = "" if low is None or high is None else f"{low:.4f} to {high:.4f}"
         rows.append([name, _figure(figures, name), interval])
-    print_table(sys.stdout, ["figure", "value>", level], rows)
+    print_table(sys.stdout, ["figure", "value>", level], rows, title=figures["mixed_from"] or "")
     print(f"{figures['clips']} clips of {figures['groups']} recordings, {figures['classes']} classes")
     if figures["class_share"] < 1:
         share = f"a random {100 * figures['class_share']:g}% of the classes"

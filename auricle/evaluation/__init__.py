@@ -122,7 +122,7 @@ def evaluate(
         figures |= _intervals(
             kept.array(),
             positives,
-            pack.groups[clips],
+            pack.recordings[clips],
             ranking,
             in_model,
             draws=draws,
@@ -221,6 +221,7 @@ def _provenance(
         "model_fingerprint": artifact.fingerprint,
         "pack": str(pack.path),
         "pack_fingerprint": pack.fingerprint,
+        "mixed_from": (pack.manifest.get("mixed_from") or {}).get("heading"),
         "label_set": label_set,
         "splits": None if splits is None else [splits] if isinstance(splits, str) else list(splits),
         "where": {name: [v] if isinstance(v, str) else list(v) for name, v in (where or {}).items()},

@@ -126,7 +126,7 @@ def clips_trained_on(artifact: Any, pack: Any) -> np.ndarray:
     share = config.get("train_fraction") or 1.0
     known = not config.get("validation_fraction") and config.get("unlabelled") != "drop"
     if share < 1 and known and len(trained):  # else the share is of other clips than these
-        trained = trained[fraction_of_groups(pack.groups[trained], share)]
+        trained = trained[fraction_of_groups(pack.recordings[trained], share)]
     return trained
 
 

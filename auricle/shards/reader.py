@@ -62,8 +62,19 @@ class Pack:
 
     @cached_property
     def groups(self) -> np.ndarray:
-        """(N,) source recording of each clip."""
+        """(N,) source recording of each clip; "" where the source named none."""
         return self._column("group")
+
+    @cached_property
+    def recordings(self) -> np.ndarray:
+        """(N,) name of what each clip was cut from: its group, or the clip itself where it has none."""
+        groups = self.groups
+        alone = np.flatnonzero((groups == "") | (groups == None))  # noqa: E711 - elementwise
+        if not len(alone):
+            return groups
+        names = groups.copy()
+        names[alone] = ["\x1f" + name for name in self.ids[alone].tolist()]  # no group's name begins so
+        return names
 
     def places(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """(paths, starts, ends), each (N,): where each clip lies; NaN seconds for a whole recording."""

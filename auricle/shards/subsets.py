@@ -108,9 +108,9 @@ def without_groups(pack: Pack, clips: np.ndarray, apart_from: np.ndarray) -> np.
     >>> without_groups(pack, pack.select(["test"]), pack.subset("training"))  # doctest: +SKIP
     """
     clips = np.asarray(clips, dtype=np.int64)
-    theirs = set(pack.groups[apart_from].tolist()) - {"", None}
-    other = np.fromiter((group not in theirs for group in pack.groups[clips].tolist()), bool, len(clips))
-    return clips[other & ~np.isin(clips, apart_from)]
+    theirs = set(pack.recordings[apart_from].tolist())
+    other = (recording not in theirs for recording in pack.recordings[clips].tolist())
+    return clips[np.fromiter(other, bool, len(clips))]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -170,9 +170,7 @@ def choose_clips(
     if not len(clips):
         raise ValueError(f"{pack.path}: no clip is left of what was asked for")
     if fraction is not None:
-        pairs = zip(pack.groups[clips].tolist(), pack.ids[clips].tolist(), strict=True)
-        groups = np.array([group or f"\x1f{clip}" for group, clip in pairs])  # without one: each its own
-        clips = clips[fraction_of_groups(groups, fraction, seed)]
+        clips = clips[fraction_of_groups(pack.recordings[clips], fraction, seed)]
     about: dict[str, Any] = {"splits": splits, "where": where, "within": within, "apart_from": apart_from}
     about |= {"fraction": fraction, "balanced": balanced}
     about = {key: value for key, value in about.items() if value is not None}

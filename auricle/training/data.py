@@ -33,7 +33,7 @@ def choose_clips(pack: Pack, config: TrainConfig) -> tuple[np.ndarray, np.ndarra
     if config.embeddings:
         train_clips = train_clips[np.diff(pack.embeddings(config.embeddings).indptr)[train_clips] > 0]
     if config.train_fraction < 1 and len(train_clips):
-        train_clips = train_clips[fraction_of_groups(pack.groups[train_clips], config.train_fraction)]
+        train_clips = train_clips[fraction_of_groups(pack.recordings[train_clips], config.train_fraction)]
     if not len(train_clips):
         named = ("train_splits", "train_subset", "validation_splits", "validation_subset", "where")
         chosen = ", ".join(f"{name}={getattr(config, name)!r}" for name in (*named, "unlabelled"))
@@ -54,7 +54,7 @@ def held_out(pack: Pack, config: TrainConfig) -> np.ndarray:
         held[chosen] = True
     elif config.validation_fraction:
         chosen = pack.select(config.train_splits)
-        groups, of_clip = np.unique(pack.groups[chosen].astype(str), return_inverse=True)
+        groups, of_clip = np.unique(pack.recordings[chosen].astype(str), return_inverse=True)
         order = np.argsort(hash_uint64(config.seed, np.arange(len(groups)), 5))
         held_groups = order[: round(config.validation_fraction * len(groups))]
         held[chosen[np.isin(of_clip, held_groups)]] = True
