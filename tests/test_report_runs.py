@@ -145,6 +145,20 @@ def test_the_verb_draws_all_and_prints_the_numbers(
         self_contained((tmp_path / "out" / name).read_text())
 
 
+def test_figures_on_mixed_scenes_say_so(tmp_path: Path) -> None:
+    folder = evaluation(tmp_path / "e", [["cat"], ["dog"]], ["cat", "dog"], np.eye(2))
+    for heading in (None, "Scenes mixed from recordings of R&B"):
+        (folder / "metrics.json").write_text(json.dumps({"mixed_from": heading}))
+        write_report([folder], tmp_path / "out")
+        written = {name: (tmp_path / "out" / name).read_text() for name in ("priors.html", "classes.html")}
+        assert all(
+            ("<h1>Scenes mixed from recordings of R&amp;B" in page) == bool(heading)
+            for page in written.values()
+        )
+        table = (tmp_path / "out" / "classes.md").read_text()
+        assert table.startswith(f"{heading}\n\n| class" if heading else "| class")
+
+
 def test_a_share_of_the_classes_is_drawn_and_the_numbers_stay_of_all(tmp_path: Path) -> None:
     names = [f"n{k}" for k in range(9)]
     folder = evaluation(tmp_path / "e", [["n0"]], names, np.zeros((1, 9)))

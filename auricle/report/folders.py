@@ -1,5 +1,6 @@
 """Folders that other verbs wrote -> a folder of figures."""
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -54,10 +55,11 @@ def write_report(
         classes = read_per_class(evaluation)
         numbers = prior_summary(classes)
         drawn = classes.take(random_share(len(classes.labels), share, seed)) if share < 1 else classes
-        paths += write_priors(drawn, out)
+        heading = mixed_from(evaluation)
+        paths += write_priors(drawn, out, title=heading)
         for name, content in (
-            ("classes.html", classes_html(classes)),
-            ("classes.md", classes_markdown(classes)),
+            ("classes.html", classes_html(classes, title=heading or "Class by class")),
+            ("classes.md", (heading and f"{heading}\n\n") + classes_markdown(classes)),
         ):
             (out / name).write_text(content, encoding="utf-8")
             paths.append(out / name)
@@ -68,3 +70,11 @@ def write_report(
         save(draw_curves(read_logs(runs)), out / "curves.png")
         paths.append(out / "curves.png")
     return Report(paths=tuple(paths), priors=numbers)
+
+
+def mixed_from(evaluation: Path) -> str:
+    """The heading that figures on mixed scenes carry; "" where recordings are as they were."""
+    metrics = evaluation / "metrics.json"
+    if not metrics.is_file():
+        return ""
+    return json.loads(metrics.read_text(encoding="utf-8")).get("mixed_from") or ""
