@@ -230,6 +230,9 @@ def test_killed_at_any_moment_it_goes_on_to_the_same_table(corpus: Path, tmp_pat
     assert killed and not (broken.out / "runs/alexnet-seed0/row.json").is_file()
     compare("architectures", broken, quiet=True)
     assert figures_of(broken.out) == figures_of(whole.out)
+    logs = [path.read_text() for path in broken.out.glob("runs/*/log.jsonl")]
+    starts = [json.loads(line) for log in logs for line in log.splitlines() if '"event": "start"' in line]
+    assert max(entry["step"] for entry in starts) > 0  # from the checkpoint, not from the beginning
 
 
 # --- refusals
