@@ -10,6 +10,7 @@ import torch
 from tones import RATE, TinyWave, config_for, log_of, make_corpus, same_weights
 
 from auricle.artifact import load_artifact
+from auricle.embedding import embed_pack
 from auricle.evaluation import score_clips
 from auricle.frontend import LogMel
 from auricle.models import MODELS
@@ -208,6 +209,24 @@ def test_what_does_not_go_with_embeddings_is_refused(
         }
     with pytest.raises(ValueError, match=message):
         train(config_of("embedding", corpus, **changes), tmp_path / "run", quiet=True)
+
+
+@pytest.mark.parametrize(
+    ("made", "message"),
+    [
+        ({"clips": True}, "one embedding a clip, the mean of its windows'.*without --clips"),
+        ({"hop": 0.0625}, "windows 500 samples apart, and its model .* 1000 apart.*without --hop"),
+    ],
+)
+def test_embeddings_that_no_model_makes_of_a_waveform_are_refused_at_once(
+    corpus: Path, tmp_path: Path, made: dict[str, Any], message: str
+) -> None:
+    embedder = Pack(corpus).embeddings("own").about["model"]
+    embed_pack(corpus, embedder, name="other", replace=True, threads=1, quiet=True, **made)
+    config = config_of("embedding", corpus, embeddings="other", embedder=embedder)
+    with pytest.raises(ValueError, match=message):
+        train(config, tmp_path / "run", quiet=True)
+    assert not (tmp_path / "run").exists()
 
 
 def test_masks_are_refused_where_there_is_no_log_mel(corpus: Path, tmp_path: Path) -> None:

@@ -117,9 +117,16 @@ def find_embedder(config: TrainConfig, embeddings: Any) -> Artifact:
     """The model that made the embeddings: it goes into the artifact, which then takes waveforms.
 
     Raises:
-        ValueError: it is not where the set says, or is no longer the same.
+        ValueError: it is not where the set says, or is no longer the same; or the embeddings are not those
+            of its windows as it lays them, so that no model can make them of a waveform.
     """
-    named = config.embedder or embeddings.about["model"]
+    about = embeddings.about
+    if about.get("pooling", "none") != "none":
+        raise ValueError(
+            f"embedding set {config.embeddings!r} holds one embedding a clip, the {about['pooling']} of its "
+            "windows', so a model trained on it could not take waveforms; embed the pack again without --clips"
+        )
+    named = config.embedder or about["model"]
     try:
         artifact = load_artifact(named)
     except ValueError as error:
@@ -127,7 +134,13 @@ def find_embedder(config: TrainConfig, embeddings: Any) -> Artifact:
             f"embedding set {config.embeddings!r} was made by {named}, which the trained model needs "
             f"before it ({error}); name it with --set embedder=MODEL"
         ) from error
-    if artifact.fingerprint != embeddings.about["fingerprint"]:
+    if artifact.hop != about["hop"] and (artifact.rate, artifact.window) == (about["rate"], about["window"]):
+        raise ValueError(
+            f"embedding set {config.embeddings!r} has windows {about['hop']} samples apart, and its model "
+            f"{named} has them {artifact.hop} apart, as the trained model would; embed the pack again "
+            "without --hop"
+        )
+    if artifact.fingerprint != about["fingerprint"]:
         raise ValueError(
             f"embedder {named} is not the model that made the embedding set {config.embeddings!r}: their "
             "fingerprints differ; name the one that did with --set embedder=MODEL, or make the set again"
