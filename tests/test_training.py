@@ -23,7 +23,7 @@ from auricle.training import TrainConfig, configure, train
 from auricle.training.batches import Batches
 from auricle.training.checkpoints import load_checkpoint
 from auricle.training.data import choose_clips, make_sampler
-from auricle.training.devices import pick_device, pick_dtype
+from auricle.training.devices import pick_device, pick_dtype, set_up
 from auricle.training.loop import learning_rate
 
 
@@ -305,3 +305,19 @@ def test_devices_and_precision_are_picked_by_what_is_there() -> None:
     with pytest.raises(ValueError, match="device is 'banana'; expected cpu"):
         pick_device("banana")
     assert pick_dtype("bfloat16", torch.device("cpu")) == torch.bfloat16
+
+
+def test_cudnn_looks_for_its_fastest_on_a_gpu_only(
+    corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import auricle.training.loop as loop
+
+    monkeypatch.setattr(torch.backends.cudnn, "benchmark", False)
+    set_up(torch.device("cpu"))
+    assert not torch.backends.cudnn.benchmark
+    set_up(torch.device("cuda"))
+    assert torch.backends.cudnn.benchmark
+    devices: list[torch.device] = []
+    monkeypatch.setattr(loop, "set_up", devices.append)
+    train(config_for(corpus, steps=1), tmp_path / "run", quiet=True)
+    assert devices == [torch.device("cpu")]

@@ -21,7 +21,7 @@ from auricle.training.batches import Batch, Batches
 from auricle.training.checkpoints import load_checkpoint, open_run, save_checkpoint
 from auricle.training.config import TrainConfig
 from auricle.training.data import choose_clips, make_sampler
-from auricle.training.devices import pick_device, pick_dtype
+from auricle.training.devices import pick_device, pick_dtype, set_up
 from auricle.training.log import RunLog
 from auricle.training.outcome import LiveRunner, find_embedder, save_model
 from auricle.training.start import in_words, take_weights
@@ -53,6 +53,7 @@ def train(config: TrainConfig, out: str | Path, *, resume: bool = False, quiet: 
     """
     run, pack = Path(out), Pack(config.data)
     device = pick_device(config.device)
+    set_up(device)
     if config.threads is not None:
         torch.set_num_threads(config.threads)
     embeddings = pack.embeddings(config.embeddings) if config.embeddings else None

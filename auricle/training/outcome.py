@@ -124,7 +124,7 @@ def find_embedder(config: TrainConfig, embeddings: Any) -> Artifact:
     if about.get("pooling", "none") != "none":
         raise ValueError(
             f"embedding set {config.embeddings!r} holds one embedding a clip, the {about['pooling']} of its "
-            "windows', so a model trained on it could not take waveforms; embed the pack again without --clips"
+            "windows', so no model trained on it could take waveforms; embed the pack again without --clips"
         )
     named = config.embedder or about["model"]
     try:
