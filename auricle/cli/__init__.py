@@ -4,7 +4,7 @@ Exit status: 0 all well, 1 something failed (and it is named), 2 wrong usage, 13
 standard output and nothing else does; errors, warnings and progress go to standard error. One file per group
 of verbs: recordings.py (tag), embedding.py (embed), timeline.py (timeline, report), corpora.py (pack,
 evaluate), labels.py (labels, subset), scenes.py (scenes), networks.py (train, check, export, models),
-experiments.py (compare).
+experiments.py (compare, sweep).
 """
 
 import os
@@ -16,7 +16,7 @@ import typer
 
 from auricle.cli.corpora import evaluate, pack
 from auricle.cli.embedding import embed
-from auricle.cli.experiments import compare
+from auricle.cli.experiments import compare, sweep
 from auricle.cli.importing import tflite, vggish
 from auricle.cli.labels import labels, subset
 from auricle.cli.networks import check, export, models, train
@@ -60,6 +60,10 @@ for _verb, _example in (
     (evaluate, "auricle evaluate out/run/best out/pack --split fold5"),
     (report, "auricle report out/eval out/run --out out/figures"),
     (compare, "auricle compare architectures --data out/esc50 --out out/table2 --test-splits fold5"),
+    (
+        sweep,
+        "auricle sweep --data out/pack --out out/sweep --preset hershey-fully-connected --set steps=2000",
+    ),
     (check, "auricle check out/run/best"),
     (export, "auricle export out/run/best model.onnx"),
     (models, "auricle models --classes 50"),
@@ -68,11 +72,11 @@ for _verb, _example in (
 
 _imports = typer.Typer(rich_markup_mode=None, no_args_is_help=True, add_completion=False)
 app.add_typer(_imports, name="import", help="Make a model of published weights.")
-for _verb, _example in (
+for _import, _example in (
     (tflite, "auricle import tflite yamnet.tflite --rate 16000 --out yamnet"),
     (vggish, "auricle import vggish --weights vggish-10086976.pth --pca vggish_pca_params.npz --out vggish"),
 ):
-    _imports.command(epilog=f"Example: {_example}")(_verb)
+    _imports.command(epilog=f"Example: {_example}")(_import)
 
 
 def verbs() -> dict[str, Any]:
@@ -81,7 +85,7 @@ def verbs() -> dict[str, Any]:
     >>> "tag" in verbs() and "import vggish" in verbs()
     True
     """
-    found = {}
+    found: dict[str, Any] = {}
     for name, command in typer.main.get_command(app).commands.items():  # type: ignore[attr-defined]
         inner = getattr(command, "commands", None)
         found |= {name: command} if inner is None else {f"{name} {last}": inner[last] for last in inner}

@@ -1,4 +1,4 @@
-"""Verbs over many trainings: compare."""
+"""Verbs over many trainings: compare, sweep."""
 
 import shlex
 import sys
@@ -158,6 +158,96 @@ def compare(
         return
     if results is not None:
         append_results(load(out), experiment, results)
+    print(out / "table.md")
+
+
+def sweep(
+    data: Annotated[Path, typer.Option(metavar="PACK", help="The pack to train on and to validate on.")],
+    out: Annotated[Path, typer.Option(metavar="DIR", help="Trials, table and best.json go here.")],
+    recipe: Annotated[str, typer.Option(metavar="NAME", help="Where each training starts.")] = "",
+    preset: Annotated[
+        str,
+        typer.Option(
+            metavar="NAME", help="A published sweep: hershey-fully-connected; --over and --set add."
+        ),
+    ] = "",
+    over: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="KEY=VALUES",
+            help="A setting to search: A,B,C or LOW:HIGH or log:LOW:HIGH; may be given again.",
+        ),
+    ] = None,
+    set_: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="KEY=VALUE", help="A setting of every trial; may be given again."),
+    ] = None,
+    trials: Annotated[
+        int | None,
+        typer.Option(
+            min=1, metavar="N", help="Trials in all, with other processes' ones; 20, or the whole grid."
+        ),
+    ] = None,
+    sampler: Annotated[
+        str, typer.Option(metavar="tpe|random|grid", help="How values are chosen; tpe, or the preset's.")
+    ] = "",
+    pruner: Annotated[
+        str, typer.Option(metavar="median|none", help="Stop trials below the median of the others.")
+    ] = "median",
+    prune_after: Annotated[
+        int | None,
+        typer.Option(min=0, metavar="STEPS", help="Stop none before so many steps; a quarter at first."),
+    ] = None,
+    seed: Annotated[int, typer.Option(min=0, metavar="N", help="Of the choice of values.")] = 0,
+    storage: Annotated[
+        str,
+        typer.Option(
+            metavar="URL|journal:FILE",
+            help="What machines share: a database, or a file on a network disk; a file in --out at first.",
+        ),
+    ] = "",
+    name: Annotated[str, typer.Option(metavar="NAME", help="The sweep's name in the storage.")] = "sweep",
+    device: Annotated[str, typer.Option(help="cpu, cuda, cuda:1, or auto.")] = "auto",
+    threads: Annotated[
+        int | None, typer.Option(min=1, metavar="N", help="Threads; all cores at first.")
+    ] = None,
+) -> None:
+    """Search for the best settings of a training, by validation mAP; prints the path of the table.
+
+    Give the same command in several terminals, or on several machines with --storage, and they share the
+    trials. Killed at any moment, the same command goes on. The best configuration is written to best.json,
+    for auricle train --config.
+    """
+    varied, settings = assignments(over or [], "--over"), assignments(set_ or [], "--set")
+    from auricle.experiments import SweepOptions
+    from auricle.experiments import sweep as run_sweep
+    from auricle.experiments.space import PRESETS
+
+    if preset:
+        if preset not in PRESETS:
+            raise typer.BadParameter(f"{preset!r}; known: {', '.join(PRESETS)}", param_hint="--preset")
+        known = PRESETS[preset]
+        recipe, sampler = recipe or known.recipe, sampler or known.sampler
+        varied, settings = {**known.over, **varied}, {**known.settings, **settings}
+    if not recipe:
+        raise typer.BadParameter("name a recipe, or a --preset", param_hint="--recipe")
+    options = SweepOptions(
+        data=data,
+        out=out,
+        recipe=recipe,
+        over=varied,
+        settings=settings,
+        trials=trials,
+        sampler=sampler or "tpe",
+        pruner=pruner,
+        prune_after=prune_after,
+        seed=seed,
+        storage=storage,
+        name=name,
+        device=device,
+        threads=threads,
+    )
+    run_sweep(options)
     print(out / "table.md")
 
 

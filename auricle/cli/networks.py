@@ -18,7 +18,15 @@ MODEL_HELP = "A bundled model's name, an artifact's folder, an .onnx file."
 def train(
     data: Annotated[Path, typer.Option(metavar="PACK", help="The pack to train on.")],
     out: Annotated[Path, typer.Option(metavar="RUN", help="The run's folder.")],
-    recipe: Annotated[str, typer.Option(metavar="NAME", help="A whole configuration by name.")],
+    recipe: Annotated[
+        str, typer.Option(metavar="NAME", help="A whole configuration by name; needed without --config.")
+    ] = "",
+    config: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE", help="Recipe and settings from best.json of auricle sweep; --set counts more."
+        ),
+    ] = None,
     set_: Annotated[
         list[str] | None,
         typer.Option(
@@ -43,13 +51,18 @@ def train(
     bit for bit, as one never stopped.
     """
     settings = assignments(set_ or [], "--set")
-    from auricle.recipes import configure
+    if not recipe and config is None:
+        raise typer.BadParameter("name a recipe, or a file with --config", param_hint="--recipe")
+    from auricle.recipes import configure, read_settings
     from auricle.training import train as train_model
 
-    config = configure(recipe, data=data, settings=settings, device=device, threads=threads)
+    if config is not None:
+        named, kept = read_settings(config)
+        recipe, settings = recipe or named, kept | settings
+    chosen = configure(recipe, data=data, settings=settings, device=device, threads=threads)
     if init_from:
-        config = dataclasses.replace(config, init_from=init_from)
-    print(train_model(config, out, resume=resume))
+        chosen = dataclasses.replace(chosen, init_from=init_from)
+    print(train_model(chosen, out, resume=resume))
 
 
 def check(model: Annotated[str, typer.Argument(help=MODEL_HELP)]) -> None:

@@ -81,6 +81,7 @@ def missing(module: str) -> str:
         "onnx": "export",
         "onnxscript": "export",
         "ai_edge_litert": "tflite",
+        "optuna": "sweep",
     }
     name = module.split(".")[0]
     what = f"'auricle[{extras[name]}]'" if name in extras else name

@@ -9,7 +9,7 @@ import json
 import math
 import sys
 from collections.abc import Sequence
-from typing import Any
+from pathlib import Path
 
 from auricle.experiments.compare import EXPERIMENTS, show_plan
 from auricle.experiments.estimate import estimate
@@ -34,6 +34,16 @@ def choose_rates(
 
     Raises:
         ValueError: there is no validation split, or no rate.
+
+    >>> options = Options(
+    ...     data=Path("out/esc50"),
+    ...     out=Path("out/t2"),
+    ...     train_splits=("fold1",),
+    ...     validation_splits=("fold4",),
+    ...     test_splits=("fold5",),
+    ... )
+    >>> choose_rates("architectures", options, [3e-4, 1e-3], steps=200).learning_rates  # doctest: +SKIP
+    {'fully_connected': 0.0003, 'alexnet': 0.0003, 'vgg': 0.0003, 'inception_v3': 0.001, 'resnet50': 0.001}
     """
     if not options.validation_splits:
         raise ValueError("--rates chooses by validation mAP: name splits for it with --validation-splits")
@@ -82,7 +92,7 @@ def choose_rates(
     return dataclasses.replace(options, learning_rates={**chosen, **options.learning_rates})
 
 
-def last_map(run: Any) -> float | None:
+def last_map(run: Path) -> float | None:
     """The last validation mAP in a run's log."""
     lines = (run / "log.jsonl").read_text(encoding="utf-8").splitlines()
     return next(

@@ -1,5 +1,6 @@
 """Whole configurations, by name: one file per published result."""
 
+import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
@@ -37,3 +38,32 @@ def configure(
         raise ValueError(f"unknown recipe {name!r}; known: {', '.join(sorted(RECIPES))}")
     config = dataclasses.replace(RECIPES[name](Path(data)), device=device, threads=threads)
     return change(config, settings or {})
+
+
+def read_settings(path: str | Path) -> tuple[str, dict[str, str]]:
+    """The recipe and the settings that a file like best.json of `auricle sweep` holds.
+
+    Args:
+        path: a JSON file {"recipe": NAME, "settings": {KEY: VALUE, ...}}; without a recipe its name is "".
+
+    Raises:
+        ValueError: the file holds something else.
+
+    >>> import tempfile
+    >>> path = Path(tempfile.mkdtemp()) / "best.json"
+    >>> _ = path.write_text('{"recipe": "hershey", "settings": {"batch": "64"}}')
+    >>> read_settings(path)
+    ('hershey', {'batch': '64'})
+    """
+    path = Path(path)
+    try:
+        held = json.loads(path.read_text(encoding="utf-8"))
+        settings = {
+            key: value if isinstance(value, str) else json.dumps(value)
+            for key, value in held["settings"].items()
+        }
+        return str(held.get("recipe") or ""), settings
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise ValueError(
+            f'{path}: expected {{"recipe": NAME, "settings": {{KEY: VALUE}}}}, as auricle sweep writes it'
+        ) from error

@@ -73,7 +73,11 @@ def write_report(
 
 
 def mixed_from(evaluation: Path) -> str:
-    """The heading that figures on mixed scenes carry; "" where recordings are as they were."""
+    """The heading that figures on mixed scenes carry; "" where recordings are as they were.
+
+    >>> mixed_from(Path("no-such-evaluation"))
+    ''
+    """
     metrics = evaluation / "metrics.json"
     if not metrics.is_file():
         return ""

@@ -1,6 +1,6 @@
 """From a pack to a trained model."""
 
 from auricle.training.config import TrainConfig, configure
-from auricle.training.loop import train
+from auricle.training.loop import Diverged, train
 
-__all__ = ["TrainConfig", "configure", "train"]
+__all__ = ["Diverged", "TrainConfig", "configure", "train"]

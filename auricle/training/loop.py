@@ -5,6 +5,7 @@ was killed and resumed ends, on a CPU, with the same weights bit for bit as one 
 """
 
 import math
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -29,9 +30,25 @@ from auricle.training.state import State, as_saved, follow, make_state, restore
 from auricle.training.validation import validate
 
 MONITOR = "map"  # what makes a checkpoint the best
+OnValidation = Callable[[int, int, Mapping[str, float]], None]  # step, of how many, figures
 
 
-def train(config: TrainConfig, out: str | Path, *, resume: bool = False, quiet: bool = False) -> Path:
+class Diverged(ValueError):
+    """The loss is no longer a number.
+
+    >>> issubclass(Diverged, ValueError)
+    True
+    """
+
+
+def train(
+    config: TrainConfig,
+    out: str | Path,
+    *,
+    resume: bool = False,
+    quiet: bool = False,
+    on_validation: OnValidation | None = None,
+) -> Path:
     """Train a model on a pack.
 
     Args:
@@ -40,13 +57,15 @@ def train(config: TrainConfig, out: str | Path, *, resume: bool = False, quiet: 
             validation mAP, where there is a validation split) and last/.
         resume: go on from the run's last checkpoint; a finished run is left as it is.
         quiet: print nothing.
+        on_validation: called after each validation with the step, how many there are, and the figures. What
+            it raises ends the run, which can be resumed.
 
     Returns:
         The folder of the trained model: RUN/best with a validation split, RUN/last without.
 
     Raises:
-        ValueError: the pack, the folder or the configuration do not fit (the message says which), or the loss
-            is no longer a number.
+        ValueError: the pack, the folder or the configuration do not fit (the message says which).
+        Diverged: the loss is no longer a number; a ValueError too.
 
     >>> train(TrainConfig(data=Path("packs/birds"), epochs=20), "runs/birds")  # doctest: +SKIP
     PosixPath('runs/birds/best')
@@ -80,8 +99,18 @@ def train(config: TrainConfig, out: str | Path, *, resume: bool = False, quiet: 
             state.start = take_weights(state.net, config)
             state.average.load_state_dict(state.net.state_dict())
         if state.step < steps or not (run / "last").is_dir():
+            clips = (train_clips, validation_clips)
             run_steps(
-                state, steps, config, run, pack, sampler, (train_clips, validation_clips), live, quiet=quiet
+                state,
+                steps,
+                config,
+                run,
+                pack,
+                sampler,
+                clips,
+                live,
+                quiet=quiet,
+                on_validation=on_validation,
             )
     return run / ("best" if (run / "best").is_dir() else "last")
 
@@ -97,6 +126,7 @@ def run_steps(
     live: LiveRunner,
     *,
     quiet: bool,
+    on_validation: OnValidation | None = None,
 ) -> None:
     """The loop: from the state's step to the last; log, validation, models and checkpoints on the way."""
     from_audio = source_samples(config.window, config.speed_spread)
@@ -131,13 +161,14 @@ def run_steps(
             if logging or validating or saving or live.device.type == "cpu":
                 loss = state.loss.item()
                 if not math.isfinite(loss):
-                    raise ValueError(
+                    raise Diverged(
                         f"{run}: the loss of step {step} is {loss}; lower learning_rate, or set "
                         "precision=float32"
                     )
             if logging:
                 log.write(step=state.step, loss=loss, **{name: float(figures[name]) for name in figures})
-            if len(clips[1]) and validating:
+            validating = validating and len(clips[1]) > 0
+            if validating:
                 metrics = validate(live, pack, clips[1], config)
                 log.write(step=state.step, **{f"validation_{name}": value for name, value in metrics.items()})
                 shown = f"mAP {metrics['map']:.3f}, accuracy {metrics['accuracy']:.3f}"
@@ -147,6 +178,8 @@ def run_steps(
                     save_model(run / "best", config, pack, live, state, metrics)
             if saving:
                 save_checkpoint(run, as_saved(state))
+            if validating and on_validation is not None:  # after the checkpoint: it may end the run
+                on_validation(state.step, steps, metrics)
             progress.advance(note=f"loss {loss:.3f}")
     save_model(run / "last", config, pack, live, state, metrics)
 
