@@ -11,6 +11,8 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import ArrayLike
 
+from auricle.text import as_utf8
+
 GROUP_BYTES = 8 << 20  # of embeddings in a row group: what writer and reader hold at a time
 NUMBERS = ("rate", "window", "hop", "size")  # of the metadata, which are text in the file
 NEEDED = ("model", "fingerprint", *NUMBERS)
@@ -97,9 +99,7 @@ class EmbeddingTable:
             stored = embeddings_WE.astype(self._dtype)
         if not np.isfinite(stored).all():
             raise ValueError(f"{key}: an embedding has a value that is not finite as {self._dtype}")
-        # Bytes of a name that are not UTF-8 are spelled out.
-        text = key.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
-        self._keys += [text] * len(stored)
+        self._keys += [as_utf8(key)] * len(stored)
         self._parts.append((*spans, stored))
         self.rows += len(stored)
         if len(self._keys) >= self._group:

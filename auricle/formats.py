@@ -10,6 +10,8 @@ import json
 from collections.abc import Iterable, Iterator
 from typing import Any, TextIO
 
+from auricle.text import as_utf8
+
 CSV_COLUMNS = ("path", "start", "end", "label", "score")
 
 
@@ -58,7 +60,7 @@ def write_csv(results: Iterable[dict[str, Any]], stream: TextIO) -> None:
     for result in results:
         for span in spans(result):
             for path, start, end, label, score in table_rows(result | {"windows": [span]}):
-                writer.writerow([_printable(path), f"{start:.15g}", f"{end:.15g}", label, f"{score:.6g}"])
+                writer.writerow([as_utf8(path), f"{start:.15g}", f"{end:.15g}", label, f"{score:.6g}"])
             stream.flush()
 
 
@@ -77,8 +79,3 @@ def write_jsonl(results: Iterable[dict[str, Any]], stream: TextIO) -> None:
 
 
 FORMATS = {"csv": write_csv, "jsonl": write_jsonl}
-
-
-def _printable(path: str) -> str:
-    """A name that is not UTF-8 comes as lone surrogates, which no stream takes: show their bytes instead."""
-    return path.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")

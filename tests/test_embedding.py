@@ -23,12 +23,10 @@ from auricle.embedding import (
     embed_files,
     embed_pack,
     embed_recording,
-    get_scene_embeddings,
-    get_timestamp_embeddings,
-    load_model,
 )
 from auricle.embedding_tables import GROUP_BYTES, EmbeddingTable, TableRows
 from auricle.engine import pack
+from auricle.hear import get_scene_embeddings, get_timestamp_embeddings, load_model
 from auricle.runners import load_runner
 from auricle.runners.windows import window_starts
 from auricle.shards import Pack

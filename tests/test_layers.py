@@ -8,11 +8,12 @@ import pytest
 
 PACKAGE = Path(__file__).parents[1] / "auricle"
 LAYERS = [  # lowest first; modules of one layer do not import each other
+    {"text"},
     {"audio", "features", "metrics", "formats", "embedding_tables", "progress"},
     {"media_files"},
     {"datasets", "models", "augment", "distributed", "events", "frontend"},
     {"shards", "sampling", "artifact", "runners"},
-    {"tagging", "evaluation", "report", "planning"},
+    {"tagging", "evaluation", "report", "planning", "hear"},
     {"training", "engine", "calibration", "doctor", "search", "interop", "embedding"},
     {"recipes"},
     {"experiments", "serve"},

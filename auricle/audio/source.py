@@ -8,7 +8,8 @@ import tempfile
 from pathlib import Path
 from typing import BinaryIO
 
-from auricle.audio.types import Notices, printable, problem
+from auricle.audio.types import Notices, problem
+from auricle.text import printable
 
 READ_BYTES = 1 << 20
 

@@ -1,12 +1,13 @@
 """What the reading of audio hands out: blocks, facts about a file, one-line errors and warnings."""
 
-import os
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
+
+from auricle.text import one_line
 
 LOWEST_RATE, HIGHEST_RATE = 1_000, 768_000  # Hz; a header outside them is damaged, not unusual
 
@@ -91,20 +92,6 @@ class Block(NamedTuple):
 def problem(name: str, cause: str, remedy: str) -> AudioError:
     """The one-line error about `name`."""
     return AudioError(f"{name}: {one_line(cause)}; {remedy}")
-
-
-def printable(path: str | os.PathLike[str]) -> str:
-    """A path as one printable line, whatever bytes it is made of.
-
-    >>> printable("rain.wav")
-    'rain.wav'
-    """
-    return one_line(os.fsencode(os.fspath(path)).decode("utf-8", "backslashreplace"))
-
-
-def one_line(text: str) -> str:
-    """`text` with line ends escaped, so that a message stays one line."""
-    return text.replace("\r", "\\r").replace("\n", "\\n")
 
 
 class Notices:

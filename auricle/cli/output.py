@@ -10,25 +10,11 @@ from typing import TextIO
 
 import typer
 
+from auricle.text import for_terminal
+
 # Mistakes of people and machines; anything else is a defect of ours. FloatingPointError: a training diverged.
 EXPECTED = (ValueError, OSError, FloatingPointError)
 EXPECTED_FROM = ("auricle", "yaml")  # and what these define
-# What moves a terminal's cursor, breaks a line or turns its direction; and bytes of names that are not UTF-8.
-UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069\udc80-\udcff]")
-
-
-def printable(text: str) -> str:
-    r"""Text as one line that does nothing to a terminal, with everything else in it escaped.
-
-    >>> print(printable("take\x1b[2J\n1.wav"))
-    take\x1b[2J\n1.wav
-    """
-    return UNPRINTABLE.sub(_escaped, text)
-
-
-def _escaped(match: re.Match[str]) -> str:
-    code = ord(match[0])
-    return f"\\x{code - 0xDC00:02x}" if code >= 0xDC80 else match[0].encode("unicode_escape").decode()
 
 
 def print_error(text: str) -> None:
@@ -36,7 +22,7 @@ def print_error(text: str) -> None:
 
     >>> print_error("nothing happens on standard output")
     """
-    print(f"auricle: error: {printable(text)}", file=sys.stderr)
+    print(f"auricle: error: {for_terminal(text)}", file=sys.stderr)
 
 
 def print_warning(text: str) -> None:
@@ -44,7 +30,7 @@ def print_warning(text: str) -> None:
 
     >>> print_warning("nothing happens on standard output")
     """
-    print(f"auricle: warning: {printable(text)}", file=sys.stderr)
+    print(f"auricle: warning: {for_terminal(text)}", file=sys.stderr)
 
 
 def describe(error: Exception) -> str:
@@ -144,7 +130,7 @@ def print_table(
 ) -> None:
     """Print rows under column heads: with colour on a terminal, as plain aligned text elsewhere.
 
-    A column whose head ends in ">" is set to the right. Cells and title are made `printable`.
+    A column whose head ends in ">" is set to the right. Cells and title are made safe for a terminal.
 
     >>> import sys
     >>> print_table(sys.stdout, ["label", "score>"], [["rain", "0.91"], ["siren", "0.08"]])
@@ -154,7 +140,7 @@ def print_table(
     """
     terminal = hasattr(stream, "isatty") and stream.isatty()
     heads = [column.removesuffix(">") for column in columns]
-    title, rows = printable(title), [[printable(cell) for cell in row] for row in rows]
+    title, rows = for_terminal(title), [[for_terminal(cell) for cell in row] for row in rows]
     if terminal:
         from rich.box import SIMPLE_HEAD
         from rich.console import Console

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any, TextIO
 
 import typer
 
-from auricle.cli.output import describe, opened, print_error, print_table, print_warning, printable
+from auricle.cli.output import describe, opened, print_error, print_table, print_warning
+from auricle.text import for_terminal
 
 if TYPE_CHECKING:
     from auricle.audio import RawFormat
@@ -175,7 +176,7 @@ class _Told:
 
 def naming(path: str, text: str) -> str:
     """A message that says which input it is of."""
-    return text if path == STDIN or printable(text).startswith(printable(path)) else f"{path}: {text}"
+    return text if path == STDIN or for_terminal(text).startswith(for_terminal(path)) else f"{path}: {text}"
 
 
 def _results(

@@ -18,7 +18,6 @@ import numpy as np
 import pyarrow.parquet as pq
 
 from auricle.audio import AudioError, blocks
-from auricle.audio.types import one_line
 from auricle.datasets import Clip, check_ids, check_leaks, open_corpus
 from auricle.engine.processes import WorkerDied, default_jobs, run_files
 from auricle.progress import Progress
@@ -33,7 +32,6 @@ from auricle.shards.layout import (
     TEMPORARY,
     journal_file,
     locked,
-    printable,
     read_journal,
     shard_file,
     write_json,
@@ -49,6 +47,7 @@ from auricle.shards.writer import (
     write_shard,
     write_source_labels,
 )
+from auricle.text import as_utf8, one_line
 
 HEADER = "header.json"
 LOWEST_RATE, HIGHEST_RATE = 1_000, 768_000  # Hz
@@ -292,7 +291,7 @@ def _on_finished(out: Path, plan: Plan, label_set: str, verify: bool) -> None:
             )
         return
     kept = set(pq.read_table(out / CLIPS, columns=["id"])["id"].to_pylist())
-    entry = write_source_labels(out, label_set, [clip for clip in plan.clips if printable(clip.id) in kept])
+    entry = write_source_labels(out, label_set, [clip for clip in plan.clips if as_utf8(clip.id) in kept])
     sets = manifest["label_sets"] | {label_set: entry | {"source": source}}
     write_json(out / MANIFEST, manifest | {"label_sets": dict(sorted(sets.items()))})
 
@@ -369,9 +368,9 @@ def _try(decode: Callable[[Range, int], Decoded], rate: int, clip: Range) -> Dec
     except AudioError as error:
         return str(error)
     except Exception as error:  # whatever a damaged file sets off in a decoder stays that file's own
-        return one_line(f"{printable(clip.path)}: {type(error).__name__}: {error}")
+        return one_line(f"{as_utf8(clip.path)}: {type(error).__name__}: {error}")
 
 
 def _name(path: str) -> str:
     """A path as messages spell it."""
-    return one_line(printable(path))
+    return one_line(as_utf8(path))

@@ -79,19 +79,6 @@ def _checked(name: str, what: str) -> str:
     return name
 
 
-def printable(text: str) -> str:
-    r"""Text that every encoding of a pack can hold: bytes of a file name that are not UTF-8 are spelled out.
-
-    >>> printable("caf\udce9.wav")
-    'caf\\xe9.wav'
-    """
-    try:
-        text.encode("utf-8")
-    except UnicodeEncodeError:
-        return text.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
-    return text
-
-
 def file_facts(out: Path, names: Iterable[str]) -> dict[str, dict[str, Any]]:
     """What a manifest says of files: `files`, name -> checksum, and `sizes`, name -> bytes."""
     names = list(names)

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from auricle.datasets import Clip
-from auricle.shards.layout import printable
+from auricle.text import as_utf8
 
 # Up to 82 GB of sound, a pack has at most 2 x 256 shards and one, which a reader can keep mapped all at once.
 # From there on their number grows and not their size: a shard is what a killed run has to do again, and what
@@ -99,4 +99,4 @@ def relative(path: str, root: Path) -> str:
     >>> relative("data/a/b.wav", Path("data"))
     'a/b.wav'
     """
-    return printable(Path(os.path.relpath(path, root)).as_posix())
+    return as_utf8(Path(os.path.relpath(path, root)).as_posix())

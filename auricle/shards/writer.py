@@ -9,7 +9,6 @@ import numpy as np
 import pyarrow as pa
 
 from auricle import __version__
-from auricle.audio.types import one_line
 from auricle.datasets import Clip
 from auricle.shards.labels import Labels, write_labels
 from auricle.shards.layout import (
@@ -21,7 +20,6 @@ from auricle.shards.layout import (
     digest,
     file_facts,
     journal_file,
-    printable,
     publish,
     shard_file,
     sync_folder,
@@ -32,6 +30,7 @@ from auricle.shards.layout import (
     write_table,
 )
 from auricle.shards.source import relative
+from auricle.text import as_utf8, one_line
 
 SCHEMA = pa.schema([pa.field("samples", pa.large_list(pa.field("item", pa.int16(), nullable=False)))])
 SHARD_SCHEMA = pa.schema(
@@ -83,7 +82,7 @@ def write_shard(out: Path, shard: int, decoded: Iterable[Decoded | str]) -> dict
     with pa.OSFile(str(temporary), "wb") as sink, pa.ipc.new_file(sink, SCHEMA) as writer:
         for item in decoded:
             if isinstance(item, str):
-                rows.append({"error": printable(item)})
+                rows.append({"error": as_utf8(item)})
                 continue
             offsets = pa.array([0, item.pcm.size], pa.int64())
             column = pa.LargeListArray.from_arrays(offsets, pa.array(item.pcm), type=SCHEMA.field(0).type)
@@ -94,7 +93,7 @@ def write_shard(out: Path, shard: int, decoded: Iterable[Decoded | str]) -> dict
                     "samples": item.pcm.size,
                     "audible": _audible(item.pcm),
                     "clipped": item.clipped,
-                    "warnings": [printable(warning) for warning in item.warnings],
+                    "warnings": [as_utf8(warning) for warning in item.warnings],
                 }
             )
     good = [row for row in rows if "error" not in row]
@@ -214,7 +213,7 @@ def _collect(
 
 def _unrooted(message: str, clip: Clip, root: Path) -> str:
     """A message that names the clip's file, as messages spell names, by its path from the source's folder."""
-    return message.replace(one_line(printable(clip.path)), one_line(relative(clip.path, root)))
+    return message.replace(one_line(as_utf8(clip.path)), one_line(relative(clip.path, root)))
 
 
 def write_source_labels(out: Path, label_set: str, clips: Sequence[Clip]) -> dict[str, Any]:
@@ -223,7 +222,7 @@ def write_source_labels(out: Path, label_set: str, clips: Sequence[Clip]) -> dic
         clip.labels if clip.scores is None else dict(zip(clip.labels, clip.scores, strict=True))
         for clip in clips
     ]
-    return write_labels(out, label_set, [printable(clip.id) for clip in clips], labels)
+    return write_labels(out, label_set, [as_utf8(clip.id) for clip in clips], labels)
 
 
 def manifest_header(
@@ -278,4 +277,4 @@ def _failure_table(failed: Sequence[tuple[Clip, str]], root: Path) -> pa.Table:
 
 
 def _text(values: Iterable[str | None]) -> pa.Array:
-    return pa.array([None if value is None else printable(value) for value in values], pa.string())
+    return pa.array([None if value is None else as_utf8(value) for value in values], pa.string())

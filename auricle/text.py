@@ -1,0 +1,59 @@
+r"""Text that stays what it is wherever it is written: names of any bytes, messages of one line, terminals.
+
+A name of a file that is not UTF-8 comes from the system with lone surrogates in it, which no encoding takes.
+"""
+
+import os
+import re
+
+# What moves a terminal's cursor, breaks a line or turns its direction; and bytes of names that are not UTF-8.
+UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069\udc80-\udcff]")
+
+
+def as_utf8(text: str) -> str:
+    r"""Text that every file can hold: bytes of a name that are not UTF-8 are spelled out.
+
+    >>> as_utf8("caf\udce9.wav"), as_utf8("half a pair: \ud83d")
+    ('caf\\xe9.wav', 'half a pair: \\ud83d')
+    """
+    try:
+        text.encode("utf-8")
+        return text
+    except UnicodeEncodeError:
+        pass
+    try:
+        return text.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+    except UnicodeEncodeError:  # a surrogate that stands for no byte, from JSON perhaps
+        return text.encode("utf-8", "backslashreplace").decode("utf-8")
+
+
+def one_line(text: str) -> str:
+    r"""Text with line ends escaped, so that a message stays one line.
+
+    >>> one_line("a\nb")
+    'a\\nb'
+    """
+    return text.replace("\r", "\\r").replace("\n", "\\n")
+
+
+def printable(path: str | os.PathLike[str]) -> str:
+    r"""A path as one line that every file can hold.
+
+    >>> printable("rain.wav"), printable("caf\udce9\n.wav")
+    ('rain.wav', 'caf\\xe9\\n.wav')
+    """
+    return one_line(as_utf8(os.fspath(path)))
+
+
+def for_terminal(text: str) -> str:
+    r"""Text as one line that does nothing to a terminal, with everything else in it escaped.
+
+    >>> print(for_terminal("take\x1b[2J\n1.wav"))
+    take\x1b[2J\n1.wav
+    """
+    return UNPRINTABLE.sub(_escaped, text)
+
+
+def _escaped(match: re.Match[str]) -> str:
+    code = ord(match[0])
+    return f"\\x{code - 0xDC00:02x}" if code >= 0xDC80 else match[0].encode("unicode_escape").decode()
