@@ -2,7 +2,9 @@
 
 from pathlib import Path
 
+import numpy as np
 import pytest
+import soundfile
 
 SHARED_DATA = Path(__file__).parents[2] / "shared" / "data"
 
@@ -13,3 +15,23 @@ def shared_data() -> Path:
     if not SHARED_DATA.is_dir():
         pytest.skip(f"real recordings are not here: {SHARED_DATA} does not exist")
     return SHARED_DATA
+
+
+@pytest.fixture(scope="session")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A very small model that nobody trained, as an ONNX file."""
+    from tiny_model import save_file
+
+    return save_file(tmp_path_factory.mktemp("model") / "tiny.onnx")
+
+
+@pytest.fixture
+def recordings(tmp_path: Path) -> Path:
+    """A folder of two recordings, one with a comma in its name, and a file that is none."""
+    folder = tmp_path / "recordings"
+    folder.mkdir()
+    noise = np.random.default_rng(1).uniform(-0.5, 0.5, 2 * 22050)
+    soundfile.write(folder / "a.wav", noise, 22050)
+    soundfile.write(folder / "b, c.flac", noise[:11025], 22050)
+    (folder / "notes.txt").write_text("not a recording")
+    return folder

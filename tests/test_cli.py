@@ -10,11 +10,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 import soundfile
 import typer
-from tiny_model import LABELS, save_file
+from tiny_model import LABELS
 
 from auricle.cli import main, verbs
 from auricle.cli.output import (
@@ -43,23 +42,6 @@ def one_line_error(err: str) -> str:
     lines = err.splitlines()
     assert len(lines) == 1 and lines[0].startswith("auricle: error: ")
     return lines[0]
-
-
-@pytest.fixture(scope="session")
-def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A very small model that nobody trained, as an ONNX file."""
-    return save_file(tmp_path_factory.mktemp("model") / "tiny.onnx")
-
-
-@pytest.fixture
-def recordings(tmp_path: Path) -> Path:
-    folder = tmp_path / "recordings"
-    folder.mkdir()
-    noise = np.random.default_rng(1).uniform(-0.5, 0.5, 2 * 22050)
-    soundfile.write(folder / "a.wav", noise, 22050)
-    soundfile.write(folder / "b, c.flac", noise[:11025], 22050)
-    (folder / "notes.txt").write_text("not a recording")
-    return folder
 
 
 # --- the surface

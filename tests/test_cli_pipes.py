@@ -13,21 +13,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import soundfile
-from tiny_model import save_file
-
-
-@pytest.fixture(scope="module")
-def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return save_file(tmp_path_factory.mktemp("model") / "tiny.onnx")
-
-
-@pytest.fixture
-def recordings(tmp_path: Path) -> Path:
-    folder = tmp_path / "recordings"
-    folder.mkdir()
-    soundfile.write(folder / "a.wav", np.random.default_rng(1).uniform(-0.5, 0.5, 2 * 22050), 22050)
-    return folder
 
 
 def one_line_error(err: str) -> str:
