@@ -168,6 +168,12 @@ def test_names_cannot_break_the_page(finished: Path) -> None:
     assert "&lt;b&gt;&amp;" in as_html(results)
 
 
+def test_rows_of_the_paper_alone_are_told_from_ours_on_the_page(finished: Path) -> None:
+    rows = re.findall(r"<tr( class=\"p\")?><th>(.*?)</th>", (finished / "table.html").read_text())[1:]
+    assert rows[:2] == [("", "fully_connected"), ("", "alexnet")]
+    assert len(rows) > 2 and all(kind and "(paper only)" in name for kind, name in rows[2:])
+
+
 def test_seeds_are_averaged_with_their_range(corpus: Path, tmp_path: Path) -> None:
     compare(
         "architectures", options_for(corpus, tmp_path, models=("fully_connected",), seeds=(0, 1)), quiet=True
@@ -344,6 +350,12 @@ def test_rates_are_chosen_by_validation_and_used(corpus: Path, tmp_path: Path) -
     assert run.config.learning_rate == best
     again = choose_rates("architectures", options, [1e-9, 1e-3], steps=30)
     assert again == chosen
+    wild = dataclasses.replace(
+        options, out=tmp_path / "wild", settings={**options.settings, "log_every": "1"}
+    )
+    assert choose_rates("architectures", wild, [1e30, 1e-3], steps=30).learning_rates == {
+        "fully_connected": 1e-3
+    }
     named = dataclasses.replace(options, learning_rates={"fully_connected": 0.25}, out=tmp_path / "named")
     assert choose_rates("architectures", named, [1e-9], steps=3).learning_rates == {"fully_connected": 0.25}
 

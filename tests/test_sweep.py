@@ -257,6 +257,32 @@ def test_two_processes_share_the_trials_and_none_is_lost_or_doubled(corpus: Path
         assert len(starts) == 1, "two processes worked on one trial"
 
 
+def test_killed_before_its_values_were_chosen_a_trial_is_taken_up(corpus: Path, tmp_path: Path) -> None:
+    options = options_for(corpus, tmp_path / "out", trials=3)
+    sweep(dataclasses.replace(options, trials=1), quiet=True)
+    storage = open_storage(f"sqlite:///{options.out}/sweep.db")
+    place = json.loads((options.out / "place.json").read_text())["place"]
+    begun = optuna.trial.create_trial(state=optuna.trial.TrialState.RUNNING, user_attrs={"place": place})
+    storage.create_new_trial(storage.get_study_id_from_name("sweep"), template_trial=begun)
+    storage.remove_session()
+    storage.engine.dispose()
+    sweep(options, quiet=True)
+    sweep(options_for(corpus, tmp_path / "whole", trials=3), quiet=True)
+    assert outcomes(options.out) == outcomes(tmp_path / "whole")
+
+
+def test_begun_anew_between_trials_the_sampler_draws_what_it_would_have_drawn(
+    corpus: Path, tmp_path: Path
+) -> None:
+    settings = {**SETTINGS, "steps": "4"}
+    whole = options_for(corpus, tmp_path / "whole", trials=14, settings=settings)
+    parts = dataclasses.replace(whole, out=tmp_path / "parts")
+    sweep(whole, quiet=True)
+    for trials in (3, 12, 14):  # the first ten are drawn at random, those after by what the others gave
+        sweep(dataclasses.replace(parts, trials=trials), quiet=True)
+    assert outcomes(parts.out) == outcomes(whole.out)
+
+
 def test_two_folders_on_one_storage_share_the_trials(corpus: Path, tmp_path: Path) -> None:
     storage = f"sqlite:///{tmp_path}/shared.db"
     one, two = (options_for(corpus, tmp_path / name, storage=storage) for name in ("one", "two"))

@@ -76,6 +76,7 @@ def measure_step(config: TrainConfig, scratch: Path | None = None) -> float:
     trial = dataclasses.replace(
         config,
         steps=WARM_STEPS + TIMED_STEPS,
+        learning_rate=1e-9,  # a step takes as long at any rate, but at a high one the loss may diverge
         log_every=1,
         validation_splits=(),
         validation_subset="",

@@ -14,7 +14,7 @@ from pathlib import Path
 from auricle.experiments.compare import EXPERIMENTS, show_plan
 from auricle.experiments.estimate import estimate
 from auricle.experiments.options import Options, Run
-from auricle.training import TrainConfig, train
+from auricle.training import Diverged, TrainConfig, train
 
 
 def choose_rates(
@@ -80,8 +80,12 @@ def choose_rates(
     found: dict[str, dict[str, float | None]] = {}
     chosen: dict[str, float] = {}
     for run in runs:
-        train(run.config, folder / run.name, resume=True)
-        found.setdefault(run.row, {})[f"{run.config.learning_rate:g}"] = last_map(folder / run.name)
+        try:
+            train(run.config, folder / run.name, resume=True)
+            reached = last_map(folder / run.name)
+        except Diverged:  # as poor as can be
+            reached = None
+        found.setdefault(run.row, {})[f"{run.config.learning_rate:g}"] = reached
     for model, maps in found.items():
         best = max(maps, key=lambda rate: (maps[rate] is not None, maps[rate] or 0.0))
         chosen[model] = float(best)

@@ -164,7 +164,7 @@ def cells(results: Mapping[str, Any]) -> tuple[list[str], list[list[tuple[str, s
     widths = len({row["width"] for row in results["rows"]}) > 1
     own = [*results["columns"], *(["width"] if widths else []), "learning_rate"]
     published = [row["paper"] for row in [*results["rows"], *results["paper_only"]]]
-    theirs = [key for key in ("steps", "hours") if any(key in paper for paper in published)]
+    theirs = [key for key in ("labels", "steps", "hours") if any(key in paper for paper in published)]
     theirs += [key for key in (*PAPER_FIGURES, "accuracy") if any(key in paper for paper in published)]
     heads = ["", *(HEADS.get(name, name) for name in own), *FIGURES.values()]
     heads += [f"paper: {FIGURES.get(name, name)}" for name in theirs]
@@ -207,19 +207,15 @@ def as_html(results: Mapping[str, Any]) -> str:
     heads, table = cells(results)
     head = "".join(f"<th>{escape(name)}</th>" for name in heads)
     body = []
-    for row in table:
-        ours = (
-            ""
-            if any(text for text, _ in row[-len(heads) + 1 :][len(results["columns"]) : -1])
-            else ' class="p"'
-        )
+    for number, row in enumerate(table):
+        kind = "" if number < len(results["rows"]) else ' class="p"'  # of the paper only
         inner = "".join(
             f"<t{'h' if not column else 'd'}>{escape(text)}"
             + (f"<small>{escape(small)}</small>" if small else "")
             + f"</t{'h' if not column else 'd'}>"
             for column, (text, small) in enumerate(row)
         )
-        body.append(f"<tr{ours}>{inner}</tr>")
+        body.append(f"<tr{kind}>{inner}</tr>")
     verdicts = []
     for verdict in results["verdicts"]:
         details = "".join(f"<li>{escape(detail)}</li>" for detail in verdict["details"])

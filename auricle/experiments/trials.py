@@ -192,7 +192,9 @@ def take(trials: Trials, most: int) -> Taken | None:
                 lock = try_lock(_lock_file(trials, old.number))
                 if lock is None:
                     continue
-                if trials.storage.get_trial(old._trial_id).state == running:
+                if trials.storage.get_trial(old._trial_id).state == running and _in_grid(
+                    trials, old._trial_id
+                ):
                     trials.storage.set_trial_user_attr(old._trial_id, "worker", worker)
                     return _attach(trials, old._trial_id, old.number, lock, again=True)
                 lock.close()  # was finished between our two looks
@@ -201,14 +203,23 @@ def take(trials: Trials, most: int) -> Taken | None:
         begun = optuna.trial.create_trial(state=running, user_attrs={"place": trials.place, "worker": worker})
         identity = trials.storage.create_new_trial(trials.study_id, template_trial=begun)
         number = trials.storage.get_trial(identity).number
-        if trials.sampler == "grid" and number >= len(grid(trials.space, trials.seed)):
-            # Another folder took the last point between our look and now.
-            trials.storage.set_trial_user_attr(identity, "ended", "one more than the grid has points")
-            trials.storage.set_trial_state_values(identity, optuna.trial.TrialState.FAIL)
+        if not _in_grid(trials, identity):
             return None
         lock = try_lock(_lock_file(trials, number))
         assert lock is not None, "a new trial is nobody's yet"
         return _attach(trials, identity, number, lock, again=False)
+
+
+def _in_grid(trials: Trials, identity: int) -> bool:
+    """Whether a trial has a point; where two folders share a storage both may begin the last one."""
+    import optuna
+
+    number = trials.storage.get_trial(identity).number
+    if trials.sampler != "grid" or number < len(grid(trials.space, trials.seed)):
+        return True
+    trials.storage.set_trial_user_attr(identity, "ended", "failed: one more than the grid has points")
+    trials.storage.set_trial_state_values(identity, optuna.trial.TrialState.FAIL)
+    return False
 
 
 def _attach(trials: Trials, identity: int, number: int, lock: Any, *, again: bool) -> Taken:
