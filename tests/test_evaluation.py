@@ -244,6 +244,28 @@ def test_what_a_pack_of_scenes_was_mixed_from_goes_along(pack: Pack, tmp_path: P
     assert json.loads((tmp_path / "metrics.json").read_text())["mixed_from"] == figures["mixed_from"]
 
 
+@pytest.mark.parametrize(
+    ("config", "heard"),
+    [
+        ({"train_splits": ["fold1"]}, 4),
+        ({"train_splits": None, "validation_splits": ["fold3"]}, 4),
+        ({"train_splits": None, "validation_splits": ["fold3"], "validation_subset": "few"}, 12),
+        ({"train_splits": ["fold1", "fold3"]}, 12),
+        ({"train_splits": ["fold4"]}, 0),
+    ],
+)
+def test_scenes_mixed_from_what_the_model_was_trained_on_are_counted(
+    pack: Pack, config: dict[str, object], heard: int
+) -> None:
+    runner = LoudnessRunner()
+    made = {"train": {"from": ["fold1", "fold2"]}, "test": {"from": ["fold3"]}}
+    pack.manifest["mixed_from"] = {"heading": "Scenes", "fingerprint": "source", "splits": made}
+    runner.artifact.training = {"data": "source", "config": config}
+    assert evaluate(runner, pack, draws=0, quiet=True)["clips_in_training"] == heard
+    runner.artifact.training["data"] = "another"
+    assert evaluate(runner, pack, draws=0, quiet=True)["clips_in_training"] == 0
+
+
 def test_infinite_d_prime_is_null_and_counted(pack: Pack, monkeypatch: pytest.MonkeyPatch) -> None:
     names = pack.label_names()
 
@@ -277,6 +299,13 @@ def test_clips_that_training_let_through_are_counted(
     assert evaluate(runner, pack, draws=0, quiet=True)["clips_in_training"] == expected
     runner.artifact.training["data"] = "another pack"
     assert evaluate(runner, pack, draws=0, quiet=True)["clips_in_training"] == 0
+
+
+def test_clips_that_the_embedder_was_trained_on_are_counted(pack: Pack) -> None:
+    runner = LoudnessRunner()
+    training = {"data": pack.fingerprint, "config": {"train_splits": ["train"]}}
+    runner.artifact.embedder = SimpleNamespace(training=training)
+    assert evaluate(runner, pack, draws=0, quiet=True)["clips_in_training"] == 4
 
 
 class ManyLabels:

@@ -18,7 +18,7 @@ import soxr
 
 import auricle
 from auricle.evaluation.choice import (
-    clips_trained_on,
+    clips_heard,
     left_out,
     match_labels,
     positives_of,
@@ -132,7 +132,7 @@ def evaluate(
         names = [artifact.labels[k] for k in in_model]
         classes, priors_of = _with_priors(ranking.classes, artifact, pack, label_set, in_pack, len(clips))
         figures |= left_out(artifact.labels, labels, names, classes)
-        figures["clips_in_training"] = len(np.intersect1d(clips, clips_trained_on(artifact, pack)))
+        figures["clips_in_training"] = len(np.intersect1d(clips, clips_heard(artifact, pack)))
         figures |= {"pooling": pooling, "class_share": class_share, "seed": seed, "subset": subset}
         figures |= {"training_prior_of": priors_of, "stored_as": "logits" if half else "scores"}
         figures |= _provenance(artifact, pack, clips, splits, where, label_set, seconds)

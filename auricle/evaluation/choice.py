@@ -130,6 +130,39 @@ def clips_trained_on(artifact: Any, pack: Any) -> np.ndarray:
     return trained
 
 
+def scenes_trained_on(artifact: Any, pack: Any) -> np.ndarray:
+    """The scenes mixed from splits that the model was trained on, of the pack that it was trained on.
+
+    It may have heard the sounds in them one by one; which of a split's it heard is not looked at.
+
+    >>> scenes_trained_on(load_artifact("default"), Pack("out/scenes"))  # doctest: +SKIP
+    """
+    mixed, data = pack.manifest.get("mixed_from"), artifact.training.get("data")
+    if not mixed or not data or data != mixed["fingerprint"]:
+        return np.zeros(0, np.int64)
+    config = artifact.training.get("config") or {}
+    trained, held = config.get("train_splits"), config.get("validation_splits") or ()
+    if config.get("validation_subset"):
+        held = ()  # a part of these splits only
+    heard = [
+        split
+        for split, made in mixed["splits"].items()
+        if any((trained is None or source in trained) and source not in held for source in made["from"])
+    ]
+    return pack.select(heard) if heard else np.zeros(0, np.int64)
+
+
+def clips_heard(artifact: Any, pack: Any) -> np.ndarray:
+    """The clips that the model or its embedder may have been trained on, as they are or in other scenes.
+
+    >>> clips_heard(load_artifact("default"), Pack("out/pack"))  # doctest: +SKIP
+    """
+    heard = [clips_trained_on(artifact, pack), scenes_trained_on(artifact, pack)]
+    if embedder := getattr(artifact, "embedder", None):
+        heard.append(clips_heard(embedder, pack))
+    return np.unique(np.concatenate(heard))
+
+
 def training_prior(
     artifact: Any, pack: Any, label_set: str, columns: Sequence[int]
 ) -> tuple[np.ndarray, str | None]:
