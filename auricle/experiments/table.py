@@ -40,6 +40,7 @@ def write_tables(
     results = {
         "title": plan.title,
         "source": plan.source,
+        "judged_on": list(options.test_splits),
         "mixed": (pack.manifest.get("mixed_from") or {}).get("heading", ""),
         "columns": list(plan.columns),
         "caption": caption(plan, rows, pack, options, command, unfinished),
@@ -261,9 +262,9 @@ def append_results(results: Mapping[str, Any], experiment: str, path: Path) -> i
         for metric in FIGURES:
             value, paper = run["figures"].get(metric), run["paper"].get(metric)
             line = [
-                f"{experiment}: {run['row']}, seed {run['seed']}",
+                f"{experiment}: {run['row']}, width {run['width']:g}, {run['steps']} steps, seed {run['seed']}",
                 results["mixed"] or str(run["figures"].get("pack", "")).rpartition("/")[2],
-                "+".join(run["figures"].get("splits") or ()),
+                "+".join(results["judged_on"]),
                 metric,
                 "" if value is None else f"{value:.4f}",
                 "" if paper is None else f"{paper:g}",
