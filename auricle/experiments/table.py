@@ -261,8 +261,9 @@ def append_results(results: Mapping[str, Any], experiment: str, path: Path) -> i
             continue
         for metric in FIGURES:
             value, paper = run["figures"].get(metric), run["paper"].get(metric)
+            trained = f"width {run['width']:g}, {run['steps']} steps, seed {run['seed']}"
             line = [
-                f"{experiment}: {run['row']}, width {run['width']:g}, {run['steps']} steps, seed {run['seed']}",
+                f"{experiment}: {run['row']}, {trained}",
                 results["mixed"] or str(run["figures"].get("pack", "")).rpartition("/")[2],
                 "+".join(results["judged_on"]),
                 metric,
