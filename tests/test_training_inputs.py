@@ -193,6 +193,10 @@ def test_clips_without_embeddings_are_not_trained_on(corpus: Path) -> None:
             "embeddings is 'own', but model 'tiny_wave' takes wave",
         ),
         (
+            {"model": "resnet50", "model_arguments": {"width": 0.05}},
+            "embeddings is 'own', but model 'resnet50' takes logmel input",
+        ),
+        (
             {"model_arguments": {"input_shape": [2, 9]}},
             r"is for embeddings \(2, 9\), those of set 'own' come as",
         ),

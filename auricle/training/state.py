@@ -68,6 +68,8 @@ def net_arguments(config: TrainConfig, embeddings: Any = None) -> dict[str, Any]
     model = MODELS[config.model]
     taken = inspect.signature(model).parameters
     if embeddings is not None:
+        if "input_kind" not in taken and getattr(model, "input_kind", "") != "embedding":
+            return arguments  # it does not take them, and is refused in words of its own
         shape = [config.embedding_windows, int(embeddings.values.shape[1])]
         seen = {"input_kind": "embedding", "input_shape": shape}
     elif getattr(model, "input_kind", "") == "logmel":
