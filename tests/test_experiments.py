@@ -360,6 +360,14 @@ def test_rates_are_chosen_by_validation_and_used(corpus: Path, tmp_path: Path) -
     assert choose_rates("architectures", named, [1e-9], steps=3).learning_rates == {"fully_connected": 0.25}
 
 
+def test_rates_of_nets_on_embeddings_that_are_made_later_must_be_given(tmp_path: Path) -> None:
+    options = options_for(make_corpus(tmp_path), tmp_path / "out", validation_splits=("validation",))
+    options = dataclasses.replace(options, embedder="fully_connected", models=())
+    with pytest.raises(ValueError, match="--rates cannot try multi_attention, single_attention: "):
+        choose_rates("embeddings", options, [1e-3], steps=3)
+    assert not (tmp_path / "out").exists()
+
+
 # --- claims
 
 
@@ -409,6 +417,7 @@ def test_rows_for_results_csv_are_appended_once_and_only_when_asked(finished: Pa
         rows = list(csv.DictReader(stream))
     row = next(row for row in rows if row["metric"] == "map" and "alexnet" in row["recipe"])
     assert (row["data"], row["fold"], row["paper"]) == ("pack", "test", "0.115")
+    assert row["recipe"].endswith(f"width {results['rows'][1]['width']:g}, 6 steps, seed 0")
     assert float(row["ours"]) == pytest.approx(results["rows"][1]["figures"]["map"], abs=5.1e-5)
     path.write_text("a,b\n")
     with pytest.raises(ValueError, match="has the columns a, b; expected recipe, data"):

@@ -336,7 +336,21 @@ def test_random_values_follow_the_seed(corpus: Path, tmp_path: Path) -> None:
         sweep(dataclasses.replace(options, settings={**SETTINGS, "steps": "1"}), quiet=True)
         found.append([row[4]["learning_rate"] for row in outcomes(tmp_path / name).values()])
     assert found[0] == found[1] != found[2]
+    assert found[0][0] != found[0][1], "every trial drew the same"
     assert all(1e-5 <= float(rate) <= 1e-2 for rates in found for rate in rates)
+
+
+def test_the_number_of_steps_may_be_searched_and_decides_how_often_is_validated(
+    corpus: Path, tmp_path: Path
+) -> None:
+    settings = {key: text for key, text in SETTINGS.items() if key not in ("steps", "checkpoint_every")}
+    options = options_for(
+        corpus, tmp_path, over={"steps": "20,40"}, settings=settings, sampler="grid", trials=None
+    )
+    results = sweep(options, quiet=True)
+    assert sorted(row["steps"] for row in results["trials"]) == [20, 40]
+    kept = read_settings(tmp_path / "best.json")[1]
+    assert (kept["validate_every"], kept["checkpoint_every"]) == ("2", "1")
 
 
 def test_the_papers_grid_is_a_preset() -> None:

@@ -14,6 +14,7 @@ from pathlib import Path
 from auricle.experiments.compare import EXPERIMENTS, show_plan
 from auricle.experiments.estimate import estimate
 from auricle.experiments.options import Options, Run
+from auricle.shards import Pack
 from auricle.training import Diverged, TrainConfig, train
 
 
@@ -33,7 +34,7 @@ def choose_rates(
         plan_only: print how long it would take, and choose nothing.
 
     Raises:
-        ValueError: there is no validation split, or no rate.
+        ValueError: there is no validation split, no rate, or embeddings to learn from are not made yet.
 
     >>> options = Options(
     ...     data=Path("out/esc50"),
@@ -53,6 +54,12 @@ def choose_rates(
     for run in EXPERIMENTS[experiment](options).runs:
         if run.config.model not in options.learning_rates:
             configs.setdefault(run.config.model, run.config)
+    made = Pack(options.data).embedding_sets
+    if unmade := sorted(model for model, config in configs.items() if config.embeddings not in ("", *made)):
+        raise ValueError(
+            f"--rates cannot try {', '.join(unmade)}: the embeddings that it learns from are made in the "
+            "comparison itself; give its rate with --learning-rate"
+        )
     trials = {
         (model, rate): dataclasses.replace(
             config, learning_rate=rate, steps=steps, schedule="constant", validate_every=steps

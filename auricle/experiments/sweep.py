@@ -144,9 +144,10 @@ def checked(options: SweepOptions) -> tuple[SweepOptions, Space, int]:
     most = TRIALS if most is None else most
     if most < 1:
         raise ValueError(f"trials is {most}; expected at least 1")
-    options = dataclasses.replace(options, settings=with_intervals(options))
+    first = configured(options, examples(space)[0])  # shows how long trials are, also where that is searched
+    options = dataclasses.replace(options, settings=with_intervals(options.settings, first))
     if options.prune_after is None:
-        options = dataclasses.replace(options, prune_after=(configured(options, {}).steps or 0) // 4)
+        options = dataclasses.replace(options, prune_after=(first.steps or 0) // 4)
     pack = Pack(options.data)
     for settings in examples(space):
         config = configured(options, settings)
@@ -164,13 +165,12 @@ def checked(options: SweepOptions) -> tuple[SweepOptions, Space, int]:
     return options, space, most
 
 
-def with_intervals(options: SweepOptions) -> dict[str, str]:
+def with_intervals(settings: Mapping[str, str], config: TrainConfig) -> dict[str, str]:
     """The settings, with ten validations in a run where the recipe has fewer: poor trials can be stopped."""
-    settings = dict(options.settings)
-    base = configured(dataclasses.replace(options, settings=settings), {})
-    if base.steps is not None:
+    settings = dict(settings)
+    if config.steps is not None:
         for name, parts in (("validate_every", 10), ("checkpoint_every", 20)):
-            settings.setdefault(name, str(max(1, min(getattr(base, name), base.steps // parts))))
+            settings.setdefault(name, str(max(1, min(getattr(config, name), config.steps // parts))))
     return settings
 
 
