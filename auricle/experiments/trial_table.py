@@ -112,7 +112,7 @@ def as_markdown(
     lines += ["| " + " | ".join(heads) + " |", "|" + "---|" * len(heads)]
     for row in results["trials"]:
         figure = "" if row["map"] is None else f"{row['map']:.4f}"
-        hours = "" if row["hours"] is None else f"{row['hours']:.2f}"
+        hours = "" if row["hours"] is None else f"{row['hours']:.2g}"
         chosen = [row["settings"].get(key, "") for key in over]
         at = "" if row["best_step"] is None else row["best_step"]
         cells = [row["trial"], figure, *chosen, at, row["steps"], hours, row["ended"]]
