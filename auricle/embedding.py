@@ -271,7 +271,9 @@ def embed_pack(
     if out is None:
         name = artifact.name if name is None else name
         if name in opened.embedding_sets and not replace:
-            raise ValueError(f"{pack}: embedding set {name!r} is there already: choose another, or replace")
+            raise ValueError(
+                f"{pack}: embedding set {name!r} is there already: choose another name, or --replace it"
+            )
     runner = load_runner(artifact, threads=threads, batch=PACK_BATCH, device=device)
     about = describe_model(artifact, hop=hop, clips=clips)
     rows = pack_embeddings(runner, opened, hop=hop, clips=clips, quiet=quiet)
@@ -331,6 +333,7 @@ def describe_model(artifact: Any, *, hop: float | None = None, clips: bool = Fal
     made = dataclasses.replace(artifact, hop=hop_samples(hop, artifact) or artifact.hop)
     return {
         "model": made.name,
+        "path": str(Path(artifact.path).absolute()),
         "fingerprint": made.fingerprint,
         "rate": made.rate,
         "window": made.window,

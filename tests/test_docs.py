@@ -101,7 +101,14 @@ def test_relative_links_lead_somewhere(document: Path, target: str) -> None:
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
 def test_commands_in_the_documentation_are_real(document: Path) -> None:
-    for block in re.findall(r"```(?:sh|console)\n(.*?)```", document.read_text(), re.DOTALL):
+    blocks = re.findall(r"^```(\w*)\n(.*?)^```", document.read_text(), re.DOTALL | re.MULTILINE)
+    for language, block in blocks:
+        if language not in ("sh", "console"):
+            commands = re.search(r"^auricle \w", block, re.MULTILINE) and language != "text"
+            assert not commands, (
+                f"{document.name}: commands in a block that is neither sh nor console: {block}"
+            )
+            continue
         for line in block.replace("\\\n", " ").splitlines():
             for words in re.findall(r"(?:^|[|;$&] *)auricle ([^|;&]*)", line):
                 verb, *rest = words.split()

@@ -447,6 +447,9 @@ def test_options_that_do_not_go_together_are_wrong_usage(
         ([packed, "--out", "x.parquet", "--name", "n"], "does not go with --out"),
         ([folder, "--out", "x.parquet", "--start", "2", "--end", "1"], "is not after --start"),
         ([path_of(folder, 0), "--out", path_of(folder, 0)], "is one of the recordings"),
+        ([folder, "--out", "x.csv"], "x.csv: the name must end in .parquet"),
+        ([packed, "--out", "x.csv"], "x.csv: the name must end in .parquet"),
+        ([packed, "--name", "n", "--precision", "float32"], "a pack's sets are float16"),
     ):
         status, _, told = run(capsys, "embed", *arguments)
         assert status == 2 and message in told, arguments

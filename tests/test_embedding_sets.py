@@ -80,7 +80,7 @@ def test_several_sets_stand_side_by_side_and_labels_may_come_later(made: Path) -
 
 def test_a_set_is_replaced_only_when_asked(made: Path) -> None:
     add_embeddings(made, "mine", rows(1), ABOUT)
-    with pytest.raises(ValueError, match="'mine' is there already: choose another name, or replace"):
+    with pytest.raises(ValueError, match="'mine' is there already: choose another name, or --replace"):
         add_embeddings(made, "mine", rows(2), ABOUT)
     add_embeddings(made, "mine", rows(2), ABOUT, replace=True)
     assert Pack(made).embeddings("mine").values[0, 0] == np.concatenate(rows(2)).astype(np.float16)[0, 0]

@@ -396,6 +396,8 @@ def test_unknown_splits_silence_and_too_little_are_told(
         plan_scenes(silent, SPLITS, RECIPE)
     with pytest.raises(ValueError, match="is the source itself"):
         make_scenes(singles, singles, SPLITS, RECIPE, quiet=True)
+    with pytest.raises(ValueError, match="lies in the source itself"):
+        make_scenes(singles, singles / "scenes", SPLITS, RECIPE, quiet=True)
     for shard in shutil.copytree(singles, tmp_path / "damaged").glob("shards/*"):
         shard.write_bytes(b"")
     with pytest.raises(ValueError, match="damaged"):

@@ -383,7 +383,7 @@ def test_the_verb_makes_and_lists_subsets(zipf: Path, capsys: pytest.CaptureFixt
     ("options", "status", "message"),
     [
         (("--fraction", 0.5), 2, "what is chosen needs a name"),
-        (("--name", "x", "--fraction", 2), 1, "expected more than 0 and at most 1"),
+        (("--name", "x", "--fraction", 2), 2, "expected more than 0 and at most 1"),
         (("--name", "x", "--split", "none"), 1, "no split 'none'"),
         (("--name", "x", "--within", "none"), 1, "no subset 'none'"),
         (("--name", "x", "--where", "licence"), 2, "KEY=VALUE"),

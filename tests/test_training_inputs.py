@@ -233,6 +233,13 @@ def test_embeddings_that_no_model_makes_of_a_waveform_are_refused_at_once(
     assert not (tmp_path / "run").exists()
 
 
+def test_the_model_that_made_embeddings_is_found_again_where_it_lay(corpus: Path, tmp_path: Path) -> None:
+    embedder = Path(Pack(corpus).embeddings("own").about["model"])
+    about = embed_pack(corpus, embedder, name="found", threads=1, quiet=True)
+    assert about["path"] == str(embedder) and about["model"] != about["path"]  # a name says not where
+    assert train(config_of("embedding", corpus, embeddings="found", steps=2), tmp_path / "run", quiet=True)
+
+
 def test_masks_are_refused_where_there_is_no_log_mel(corpus: Path, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="mask_frames and mask_bands cover log-mels"):
         train(config_of("waveform", corpus, mask_bands=2), tmp_path / "run", quiet=True)

@@ -105,6 +105,9 @@ def test_a_graph_has_no_weights_to_start_from(corpus: Path, tmp_path: Path) -> N
         ValueError, match=r"it has a graph \(onnx\) and no weights to start from; give the folder"
     ):
         train(config_for(corpus, init_from="default"), tmp_path / "run", quiet=True)
+    train(
+        config_for(corpus, steps=1), tmp_path / "run", quiet=True
+    )  # the corrected command finds no run there
 
 
 # --- the published training

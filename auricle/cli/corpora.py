@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-from auricle.cli.output import assignments, print_error, print_table, print_warning
+from auricle.cli.output import assignments, print_error, print_table, print_warning, refuse_file
 
 FIGURES = ("map", "auc", "d_prime", "d_prime_mean", "accuracy", "micro_ap", "micro_auc")
 
@@ -103,7 +103,7 @@ def evaluate(
     ] = Pooling.mean,
     class_share: Annotated[
         float,
-        typer.Option(min=0, max=1, metavar="X", help="Figures over a random share of the classes, say 0.2."),
+        typer.Option(metavar="X", help="Figures over a random share of the classes, say 0.2."),
     ] = 1.0,
     half: Annotated[
         bool, typer.Option("--half", help="Keep clip scores as float16 logits: half the room.")
@@ -125,6 +125,11 @@ def evaluate(
     """
     from auricle.evaluation import evaluate as evaluate_model
 
+    if not 0 < class_share <= 1:
+        raise typer.BadParameter(
+            f"{class_share:g}; expected more than 0 and at most 1", param_hint="--class-share"
+        )
+    refuse_file(out)
     chosen = {key: tuple(value.split(",")) for key, value in assignments(where or [], "--where").items()}
     figures = evaluate_model(
         model,
@@ -169,7 +174,8 @@ def _print_figures(figures: dict[str, Any]) -> None:
         interval = "" if low is None or high is None else f"{low:.4f} to {high:.4f}"
         rows.append([name, _figure(figures, name), interval])
     print_table(sys.stdout, ["figure", "value>", level], rows, title=figures["mixed_from"] or "")
-    print(f"{figures['clips']} clips of {figures['groups']} recordings, {figures['classes']} classes")
+    groups = "groups" if figures["mixed_from"] else "recordings"  # a group of scenes is a pool of recordings
+    print(f"{figures['clips']} clips of {figures['groups']} {groups}, {figures['classes']} classes")
     if figures["class_share"] < 1:
         share = f"a random {100 * figures['class_share']:g}% of the classes"
         print(f"the figures are over {share}, by seed {figures['seed']}")

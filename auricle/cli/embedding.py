@@ -10,6 +10,7 @@ from auricle.cli.output import describe, print_error, print_warning
 from auricle.cli.recordings import naming, raw_format, refuse_overwriting
 
 MODEL_HELP = "A bundled model's name, an artifact's folder, an .onnx file; at first default."
+PARQUET = (".parquet", ".pq")
 
 
 class Precision(StrEnum):
@@ -35,8 +36,9 @@ def embed(
         bool, typer.Option("--clips", help="One embedding a recording: the mean over its windows.")
     ] = False,
     precision: Annotated[
-        Precision, typer.Option(help="Of the file's values; a pack's sets are float16.")
-    ] = Precision.float32,
+        Precision | None,
+        typer.Option(help="Of the file's values, at first float32; a pack's sets are float16."),
+    ] = None,
     start: Annotated[
         float, typer.Option(min=0.0, metavar="S", help="Begin S seconds into each recording.")
     ] = 0.0,
@@ -78,6 +80,11 @@ def embed(
             return _store(paths[0], from_, name, replace)
         if out is not None:
             _refuse({"--name": name, "--replace": replace or None}, "does not go with --out")
+            _check_suffix(out)
+        elif precision is Precision.float32:
+            raise typer.BadParameter(
+                "a pack's sets are float16; --out FILE has a choice", param_hint="--precision"
+            )
         return _embed_pack(
             paths[0],
             model or "default",
@@ -85,7 +92,7 @@ def embed(
             out=out,
             hop=hop,
             clips=clips,
-            precision=precision.value,
+            precision=(precision or Precision.float32).value,
             replace=replace,
             threads=threads,
             device=device,
@@ -97,6 +104,7 @@ def embed(
 
     found = find_media(paths)
     refuse_overwriting(str(out), [path for path, problem in found if problem is None])
+    _check_suffix(out)
     problems = [problem for _, problem in found if problem is not None]
     for problem in problems:
         print_error(problem)
@@ -108,7 +116,7 @@ def embed(
         out,
         hop=hop,
         clips=clips,
-        precision=precision.value,
+        precision=(precision or Precision.float32).value,
         start=start,
         end=end,
         raw=None if raw is None else raw_format(raw),
@@ -124,6 +132,11 @@ def embed(
         print_error(f"{failures} of {len(found)} inputs could not be embedded: they are named above")
     if failures:
         raise typer.Exit(1)
+
+
+def _check_suffix(out: Path) -> None:
+    if out.suffix.lower() not in PARQUET:
+        raise typer.BadParameter(f"{out}: the name must end in .parquet", param_hint="--out")
 
 
 def _refuse(given: dict[str, Any], why: str) -> None:

@@ -172,6 +172,8 @@ def subset(
     from auricle.shards import Pack
     from auricle.shards.subsets import add_subset, choose_clips
 
+    if fraction is not None and not 0 < fraction <= 1:
+        raise typer.BadParameter(f"{fraction:g}; expected more than 0 and at most 1", param_hint="--fraction")
     reader = Pack(pack)
     wishes: dict[str, Any] = {
         "splits": split,

@@ -74,6 +74,18 @@ def missing(module: str) -> str:
     return f"this needs {name}, which is not installed: pip install {what}"
 
 
+def refuse_file(folder: Path | None) -> None:
+    """Say at once that results do not go into a file of that name.
+
+    Raises:
+        ValueError: it is a file.
+
+    >>> refuse_file(Path("nowhere"))
+    """
+    if folder is not None and folder.is_file():
+        raise ValueError(f"{folder}: is a file; give a folder")
+
+
 def show_warning(
     message: Warning | str,
     category: type[Warning],

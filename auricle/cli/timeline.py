@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from auricle.cli.output import print_table, print_warning
+from auricle.cli.output import print_table, print_warning, refuse_file
 
 if TYPE_CHECKING:
     from auricle.report.timeline import Timeline
@@ -88,7 +88,9 @@ def _check_names(path: str, out: Path) -> None:
     suffixes = (*PICTURES, *PAGES, *FILMS)
     if out.suffix.lower() not in suffixes:
         ending = f"ends in {out.suffix!r}" if out.suffix else "has no suffix"
-        raise ValueError(f"{out}: {ending}; expected one of {', '.join(suffixes)}")
+        raise typer.BadParameter(
+            f"{out}: {ending}; expected one of {', '.join(suffixes)}", param_hint="--out"
+        )
     if not out.parent.is_dir():
         raise ValueError(f"{out}: the folder {out.parent} does not exist; create it or write elsewhere")
     if out.is_dir():
@@ -146,6 +148,7 @@ def report(
 
     if not 0 < share <= 1:
         raise typer.BadParameter(f"{share:g}; expected more than 0 and at most 1", param_hint="--share")
+    refuse_file(out)
     made = write_report(folders, out, share=share, seed=seed)
     if made.priors is not None:
         heads = [f"{head}>" for head in DECADE_HEADS]

@@ -108,6 +108,7 @@ def audioset(path: str | Path, media: str | Path | None = None) -> list[Clip]:
     """
     table = Path(path)
     folder = table if table.is_dir() else table.parent
+    hint = "; say with --media where the media are" if media is None else ""
     media = folder if media is None else Path(media)
     found = find_segments(find_lists(table), media, read_names(folder))
     total = len(found.clips) + len(found.missing)
@@ -115,6 +116,7 @@ def audioset(path: str | Path, media: str | Path | None = None) -> list[Clip]:
         raise ValueError(
             f"{media}: has none of the {total} segments of {table}; files are found by the video's id, as "
             "ID, ID_START or ID_START_END with any suffix of media, each also with Y before it"
+            f"{hint}"
         )
     if found.missing:
         other = f" ({found.other_range} have a file of another range)" if found.other_range else ""

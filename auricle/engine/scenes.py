@@ -83,8 +83,9 @@ def make_scenes(
     """
     source, out = Path(source), Path(out)
     recipe = recipe or SceneRecipe()
-    if source.resolve() == out.resolve():
-        raise ValueError(f"{out}: is the source itself; give the scenes a folder of their own")
+    if source.resolve() in (out.resolve(), *out.resolve().parents):
+        which = "is" if source.resolve() == out.resolve() else "lies in"
+        raise ValueError(f"{out}: {which} the source itself; give the scenes a folder of their own")
     clips = Pack(source)
     if damage := find_damage(source, clips.manifest, read=False):
         raise ValueError(f"{source}: {damage[0]}")

@@ -111,7 +111,7 @@ def draw_curves(runs: Sequence[Curves]) -> Figure:
             axes.grid(axis="y", color="#e3e3e3", linewidth=0.7)
             axes.set_axisbelow(True)
             if name in ("validation_map", "validation_accuracy"):
-                axes.set_ylim(0, 1)
+                axes.set_ylim(0, 1.03)  # a point at 1 is drawn whole
             elif name in ("loss", "validation_loss"):
                 axes.set_ylim(bottom=0)
         panels[-1].set_xlabel("step (mini-batches)")

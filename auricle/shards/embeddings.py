@@ -87,7 +87,9 @@ def add_embeddings(
 
 def _refuse_present(out: Path, name: str, replace: bool) -> None:
     if name in set_names(out) and not replace:
-        raise ValueError(f"{out}: embedding set {name!r} is there already: choose another name, or replace")
+        raise ValueError(
+            f"{out}: embedding set {name!r} is there already: choose another name, or --replace it"
+        )
 
 
 def _write_values(

@@ -279,7 +279,7 @@ def add_label_view(
             raise ValueError(f"{out}: a view of label set {of!r} needs another name than {of!r}")
         if name in sets and not replace:
             raise ValueError(
-                f"{out}: label set {name!r} is there already: choose another name, or replace it"
+                f"{out}: label set {name!r} is there already: choose another name, or --replace it"
             )
         if sets.pop(name, None) is not None:  # killed from here on, the pack has no such set
             write_json(out / MANIFEST, reader.manifest | {"label_sets": sets})

@@ -57,7 +57,7 @@ def add_subset(
             raise ValueError(f"{out}: subset {name!r}: {len(given) - len(kept)} clips are given twice")
         subsets = dict(reader.manifest.get("subsets", {}))
         if name in subsets and not replace:
-            raise ValueError(f"{out}: subset {name!r} is there already: choose another name, or replace it")
+            raise ValueError(f"{out}: subset {name!r} is there already: choose another name, or --replace it")
         if subsets.pop(name, None) is not None:  # killed from here on, the pack has no such subset
             write_json(out / MANIFEST, reader.manifest | {"subsets": subsets})
         (out / file).parent.mkdir(exist_ok=True)

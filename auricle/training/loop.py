@@ -91,12 +91,14 @@ def train(
         find_embedder(config, embeddings)  # now, rather than when the first model is to be kept
     run.mkdir(parents=True, exist_ok=True)
     with locked(run):
+        if config.init_from and not resume:
+            state.start = take_weights(state.net, config)  # a model that does not fit leaves no run behind
         open_run(run, config, pack, resume=resume)
         saved = load_checkpoint(run)
         if saved is not None:
             restore(state, saved)
         elif config.init_from:
-            state.start = take_weights(state.net, config)
+            state.start = state.start or take_weights(state.net, config)
             state.average.load_state_dict(state.net.state_dict())
         if state.step < steps or not (run / "last").is_dir():
             clips = (train_clips, validation_clips)

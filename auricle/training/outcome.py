@@ -126,7 +126,8 @@ def find_embedder(config: TrainConfig, embeddings: Any) -> Artifact:
             f"embedding set {config.embeddings!r} holds one embedding a clip, the {about['pooling']} of its "
             "windows', so no model trained on it could take waveforms; embed the pack again without --clips"
         )
-    named = config.embedder or about["model"]
+    lies = about.get("path", "")
+    named = config.embedder or (lies if Path(lies).exists() and lies else about["model"])
     try:
         artifact = load_artifact(named)
     except ValueError as error:
