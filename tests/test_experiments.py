@@ -135,7 +135,7 @@ def test_the_caption_says_what_the_table_is_of(finished: Path) -> None:
 def test_a_corpus_of_scenes_is_called_mixed_in_title_and_caption(corpus: Path, tmp_path: Path) -> None:
     data = make_corpus(tmp_path / "scenes", clips=12)
     manifest = json.loads((data / "manifest.json").read_text())
-    manifest["mixed_from"] = {"heading": "Scenes mixed from recordings of x"}
+    manifest["mixed_from"] = {"heading": "Scenes mixed from recordings of x", "fingerprint": "of x"}
     (data / "manifest.json").write_text(json.dumps(manifest))
     compare("architectures", options_for(data, tmp_path / "out", models=("fully_connected",)), quiet=True)
     for name in ("table.md", "table.html"):

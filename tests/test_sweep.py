@@ -180,6 +180,17 @@ def test_the_table_has_every_trial_the_best_finished_one_first(finished: Path) -
         assert part in text, part
 
 
+def test_a_sweep_on_mixed_scenes_is_headed_as_such(tmp_path: Path) -> None:
+    data = make_corpus(tmp_path / "scenes", clips=12)
+    manifest = json.loads((data / "manifest.json").read_text())
+    manifest["mixed_from"] = {"heading": "Scenes mixed from recordings of x", "fingerprint": "of x"}
+    (data / "manifest.json").write_text(json.dumps(manifest))
+    sweep(options_for(data, tmp_path / "out", trials=1, settings={**SETTINGS, "steps": "1"}), quiet=True)
+    text = (tmp_path / "out/table.md").read_text()
+    assert text.startswith("# Sweep (mixed from real recordings): 1 of 1 trials")
+    assert "Mixed from real recordings: Scenes mixed from recordings of x." in text
+
+
 def test_the_best_configuration_trains_to_the_same_map_by_file_and_by_words(
     corpus: Path, finished: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

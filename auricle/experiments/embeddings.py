@@ -130,7 +130,7 @@ def notes(options: Options, ours: list[str], theirs: list[str], shared: int) -> 
         )
     if others := [name for name in names if name != OWN]:
         said.append(
-            f"{', '.join(others)}: made by a model that was trained elsewhere, maybe on these classes, or clips, too."
+            f"{', '.join(others)}: made by a model trained elsewhere, maybe on these classes or clips, too."
         )
     return tuple(said)
 
