@@ -11,6 +11,7 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import ArrayLike
 
+from auricle.disk import full_disk_told
 from auricle.text import as_utf8
 
 GROUP_BYTES = 8 << 20  # of embeddings in a row group: what writer and reader hold at a time
@@ -80,7 +81,8 @@ class EmbeddingTable:
         try:
             if kind is None:
                 self._write()
-            self._writer.close()
+            with full_disk_told(self.path.parent):
+                self._writer.close()
             if kind is None and self.rows:  # a file of nothing would only take an older one's place
                 self._temporary.replace(self.path)
         finally:
@@ -114,7 +116,8 @@ class EmbeddingTable:
         lists = pa.FixedSizeListArray.from_arrays(pa.array(values.reshape(-1)), self._size)
         columns = [pa.array(self._keys, pa.string()), pa.array(starts), pa.array(ends), lists]
         batch = pa.RecordBatch.from_arrays(columns, schema=self._schema)
-        self._writer.write_batch(batch, row_group_size=self._group)
+        with full_disk_told(self.path.parent):
+            self._writer.write_batch(batch, row_group_size=self._group)
         self._keys, self._parts = [], []
 
 

@@ -5,11 +5,9 @@ disk, and then does the same with its journal entry: these entries are all that 
 tables are written at the end from the source's order and the journal, the manifest last.
 """
 
-import contextlib
-import errno
 import os
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -19,6 +17,7 @@ import pyarrow.parquet as pq
 
 from auricle.audio import AudioError, blocks
 from auricle.datasets import Clip, check_ids, check_leaks, open_corpus
+from auricle.disk import full_disk_told
 from auricle.engine.processes import WorkerDied, default_jobs, run_files
 from auricle.progress import Progress
 from auricle.shards.labels import check_labels
@@ -151,7 +150,7 @@ def pack(
     if not LOWEST_RATE <= rate <= HIGHEST_RATE:
         raise ValueError(f"rate: expected {LOWEST_RATE} to {HIGHEST_RATE} Hz, got {rate}")
     plan = _plan(_open(source, media), source, rate, label_set, about or {}, tables or {})
-    with _full_disk_told(out):
+    with full_disk_told(out, "make room and give the same command again, which goes on where it was"):
         if out.exists() and not out.is_dir():
             raise ValueError(f"{out}: is a file; give a folder")
         out.mkdir(parents=True, exist_ok=True)
@@ -168,19 +167,6 @@ def pack(
             if not finished_before:
                 write_json(out / RUN, report | {"source": plan.source})
     return report | {"problems": find_damage(out, manifest, read=True) if verify else []}
-
-
-@contextlib.contextmanager
-def _full_disk_told(out: Path) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
-            raise
-        raise ValueError(
-            f"{out}: no space is left on its disk; make room and give the same command again, "
-            "which goes on where it was"
-        ) from None
 
 
 def _plan(

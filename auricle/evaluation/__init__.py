@@ -7,6 +7,7 @@ Shape letters: M clips evaluated, K classes of the model, S classes that model a
 """
 
 import platform
+import tempfile
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -17,6 +18,7 @@ import pyarrow as pa
 import soxr
 
 import auricle
+from auricle.disk import full_disk_told
 from auricle.evaluation.choice import (
     clips_heard,
     left_out,
@@ -109,7 +111,10 @@ def evaluate(
     folder = None if out is None else Path(out)
     if folder is not None:
         folder.mkdir(parents=True, exist_ok=True)  # before the work, which may take hours
-    with ScoreFile(folder, (len(clips), len(artifact.labels)), half=half) as kept:
+    with (
+        full_disk_told(folder or tempfile.gettempdir(), "make room, or name another folder for the scores"),
+        ScoreFile(folder, (len(clips), len(artifact.labels)), half=half) as kept,
+    ):
         started = time.perf_counter()
         with Progress(len(clips), "scoring", unit="clips", quiet=quiet) as progress:
             for scores_K in stream_scores(runner, pack, clips, batch=batch, pooling=pooling):

@@ -9,6 +9,7 @@ import math
 import os
 import tempfile
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Self
 
@@ -44,7 +45,8 @@ class ScoreFile:
         return self
 
     def __exit__(self, *exception: object) -> None:
-        self._file.close()
+        with suppress(OSError):  # of a full disk, told before; what was left to write is not needed
+            self._file.close()
 
     def append(self, scores_K: np.ndarray) -> None:
         """Write the next clip's scores, float64 in [0, 1]."""

@@ -9,6 +9,7 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
+from auricle.disk import full_disk_told
 from auricle.shards.embedding_sets import FOLDER, embedding_file, set_names
 from auricle.shards.layout import (
     TEMPORARY,
@@ -63,7 +64,8 @@ def add_embeddings(
     _refuse_present(out, name, replace)
     folder = out / FOLDER
     folder.mkdir(exist_ok=True)
-    with locked(folder):  # the pack itself stays free for labels while a model embeds for hours
+    # The pack itself stays free for labels while a model embeds for hours.
+    with locked(folder), full_disk_told(out):
         _refuse_present(out, name, replace)
         for leftover in folder.glob(f"*{TEMPORARY}"):  # of a writer that was killed
             leftover.unlink()

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from auricle.augment import mix, random_gain, random_masks, random_speed, source_samples
+from auricle.disk import full_disk_told
 from auricle.progress import Progress
 from auricle.sampling import PatchSampler, hash_uint64
 from auricle.shards import Pack
@@ -90,7 +91,7 @@ def train(
     if embeddings is not None:
         find_embedder(config, embeddings)  # now, rather than when the first model is to be kept
     run.mkdir(parents=True, exist_ok=True)
-    with locked(run):
+    with locked(run), full_disk_told(run, "make room and go on with --resume"):
         if config.init_from and not resume:
             state.start = take_weights(state.net, config)  # a model that does not fit leaves no run behind
         open_run(run, config, pack, resume=resume)
