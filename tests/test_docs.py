@@ -57,6 +57,7 @@ def test_a_part_that_nothing_generates_is_refused(generate: ModuleType) -> None:
 def test_every_verb_stands_in_the_documentation(verb: str) -> None:
     assert f"\n## auricle {verb}\n" in (ROOT / "docs" / "cli.md").read_text()
     assert f"`auricle {verb}`" in (ROOT / "CHANGELOG.md").read_text()
+    assert re.search(rf"^\| .*`{verb.split()[0]}`.* \|", (ROOT / "README.md").read_text(), re.MULTILINE)
 
 
 def test_the_readmes_tree_lists_exactly_the_files() -> None:

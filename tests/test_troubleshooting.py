@@ -192,6 +192,28 @@ def trained_on_it() -> None:
 
 case("clips that the model was trained on", EVALUATE, packed(), trained_on_it)
 
+TRAIN_ON = [*TRAIN, "--set", "model=single_attention", "--recipe", "hershey"]
+LABELS, SUBSET = ["labels", "pack"], ["subset", "pack", "--name", "x"]
+SCENES = ["scenes", "pack", "scenes", "--jobs", "1"]
+case("a share of no classes", [*EVALUATE, "--class-share", "0"], model, packed())
+case("a file where an evaluation should go", [*EVALUATE, "--out", "x"], model, packed(), file("x"))
+
+case("a label set of more labels than there are", [*LABELS, "--most-frequent", "9", "--name", "x"], packed())
+case(
+    "a label to keep that the pack does not have",
+    [*LABELS, "--keep", "keep.txt", "--name", "x"],
+    packed(),
+    file("keep.txt", b"dog\nwolf\n"),
+)
+case("a label set without a name", [*LABELS, "--most-frequent", "1"], packed())
+case("a name that is no name", [*LABELS, "--most-frequent", "1", "--name", "../x"], packed())
+case("a view under the name of its own set", [*LABELS, "--most-frequent", "1", "--name", "labels"], packed())
+case("a fraction above 1", [*SUBSET, "--fraction", "2"], packed())
+case("a subset that is not there", [*SUBSET, "--within", "tenth"], packed())
+case("a setting of scenes that is not known", [*SCENES, "--scenes", "5", "--set", "ordrs=3"], packed())
+case("scenes of no split", [*SCENES, "--scenes", "fold9=5"], packed())
+case("scenes into their own source", ["scenes", "pack", "pack", "--scenes", "5"], packed())
+
 case("an unknown recipe", ["train", "--data", "pack", "--out", "run", "--recipe", "best"], packed())
 case("an unknown setting", [*TRAIN, "--set", "sped=3"], packed())
 case("a setting that does not fit", [*TRAIN, "--set", "batch=many"], packed())
@@ -207,6 +229,28 @@ case(
     [*TRAIN, "--resume"],
     packed(rate=16000),
     file("run/config.json", b'{"seed": 5}'),
+)
+
+case("a model that takes embeddings, and none named", TRAIN_ON, packed(rate=16000))
+case("an embedding set that is not there", [*TRAIN_ON, "--set", "embeddings=yamnet"], packed(rate=16000))
+case("--init-from a model without weights", [*TRAIN, "--init-from", "model"], packed(rate=16000), model)
+case("an unknown experiment", ["compare", "architecture", "--data", "pack", "--out", "x"], packed())
+
+case(
+    "a picture of an unknown kind", ["timeline", "a.wav", "--model", "model", "--out", "x.gif"], sounds, model
+)
+case("a film over its recording", ["timeline", "a.mp4", "--out", "a.mp4"], file("a.mp4"))
+case("a time-line of a pipe", ["timeline", "-", "--out", "x.png"])
+case("a report of something else", ["report", "folder", "--out", "x"], file("folder/thesis.txt"))
+case("embeddings without a file to write", ["embed", "a.wav", "--model", "model"], sounds, model)
+case(
+    "embeddings that are no .parquet", ["embed", "a.wav", "--model", "model", "--out", "x.csv"], sounds, model
+)
+case(
+    "a Parquet file of other things",
+    ["embed", "pack", "--from", "x.parquet", "--name", "x"],
+    packed(),
+    file("x.parquet"),
 )
 
 case("an unknown verb", ["listen"])

@@ -14,6 +14,7 @@ from auricle.text import for_terminal
 
 # Mistakes of people and machines; anything else is a defect of ours. FloatingPointError: a training diverged.
 EXPECTED = (ValueError, OSError, FloatingPointError)
+ARROW = re.compile(r"\[Errno \d+\] Failed to open local file '(.+)'\. Detail: \[errno \d+\] (.+)")
 EXPECTED_FROM = ("auricle", "yaml")  # and what these define
 
 
@@ -40,8 +41,12 @@ def describe(error: Exception) -> str:
     "the pack has no split 'fold9'; it has: fold1, fold2"
     >>> describe(FileNotFoundError(2, "No such file or directory", "a.wav"))
     'a.wav: No such file or directory'
+    >>> describe(OSError("[Errno 13] Failed to open local file 'x.pq'. Detail: [errno 13] Permission denied"))
+    'x.pq: Permission denied'
     """
     text = _joined(str(error))
+    if isinstance(error, OSError) and (found := ARROW.fullmatch(text)):
+        return f"{found[1]}: {found[2]}"
     if isinstance(error, OSError) and error.filename is not None and error.strerror:
         return f"{os.fsdecode(error.filename)}: {error.strerror}"
     if isinstance(error, ModuleNotFoundError) and error.name:

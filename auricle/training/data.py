@@ -36,8 +36,11 @@ def choose_clips(pack: Pack, config: TrainConfig) -> tuple[np.ndarray, np.ndarra
         train_clips = train_clips[fraction_of_groups(pack.recordings[train_clips], config.train_fraction)]
     if not len(train_clips):
         named = ("train_splits", "train_subset", "validation_splits", "validation_subset", "where")
-        chosen = ", ".join(f"{name}={getattr(config, name)!r}" for name in (*named, "unlabelled"))
-        raise ValueError(f"{config.data}: no clip left to train on with {chosen}")
+        given = {name: value for name in named if (value := getattr(config, name))}
+        if config.unlabelled == "drop":
+            given["unlabelled"] = "drop"
+        chosen = ", ".join(f"{name}={value!r}" for name, value in given.items())
+        raise ValueError(f"{config.data}: no clip left to train on with {chosen or 'these settings'}")
     if config.validation_clips and len(validation) > config.validation_clips:
         order = np.argsort(hash_uint64(config.seed, validation, 6), kind="stable")
         validation = np.sort(validation[order[: config.validation_clips]])
