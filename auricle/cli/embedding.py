@@ -122,6 +122,7 @@ def embed(
         raw=None if raw is None else raw_format(raw),
         threads=threads,
         device=device,
+        quiet=len(problems) == len(found),  # nothing to wait for
         fail=lambda path, error: print_error(naming(path, describe(error))),
         warn=lambda path, text: print_warning(naming(path, text)),
     )
