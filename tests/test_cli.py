@@ -106,6 +106,7 @@ def test_the_version_is_printed(capsys: pytest.CaptureFixture[str]) -> None:
         ["train", "--data", "x", "--out", "y", "--recipe", "z", "--set", "epochs"],
         ["evaluate", "default", "pack", "--where", "licence"],
         ["export", "default", "model.txt"],
+        ["compare", "architectures", "--data", "x", "--out", "y", "--fractions", "1,.5"],
     ],
     ids=" ".join,
 )

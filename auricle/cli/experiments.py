@@ -11,9 +11,16 @@ import typer
 from auricle.cli.output import assignments
 
 LISTED = "separated by commas"
+OF_ONE_EXPERIMENT = {
+    "labels": "label-set",
+    "unlabelled": "label-set",
+    "fractions": "training-size",
+    **dict.fromkeys(("embeddings", "embedder", "embedder_steps", "embedder_labels", "heads"), "embeddings"),
+}
 
 
 def compare(
+    context: typer.Context,
     experiment: Annotated[
         str,
         typer.Argument(
@@ -109,6 +116,11 @@ def compare(
     Says first how long it will take. Stopped at any moment, the same command goes on. Prints the path of
     the table.
     """
+    for name, of in OF_ONE_EXPERIMENT.items():
+        source = context.get_parameter_source(name)
+        if of != experiment and source is not None and source.name == "COMMANDLINE":
+            hint = f"--{name.replace('_', '-')}"
+            raise typer.BadParameter(f"is for {of}, not for {experiment}; leave it out", param_hint=hint)
     given = assignments(set_ or [], "--set")
     per_model = {
         name: _number(text, "--learning-rate")
