@@ -1,10 +1,16 @@
 """Fixtures that several test files share."""
 
+import signal
 from pathlib import Path
 
 import numpy as np
 import pytest
 import soundfile
+
+# A shell lets what it runs in the background ignore interrupts, and processes started here would inherit that:
+# the tests that interrupt them would wait for nothing.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 SHARED_DATA = Path(__file__).parents[2] / "shared" / "data"
 

@@ -180,6 +180,6 @@ def test_a_set_that_is_half_replaced_is_not_there(made: Path, monkeypatch: pytes
 
     add_embeddings(made, "mine", rows(1), ABOUT)
     monkeypatch.setattr(embeddings, "write_array", full_disk)
-    with pytest.raises(OSError, match="No space left"):
+    with pytest.raises(ValueError, match="no space is left on its disk; make room"):
         add_embeddings(made, "mine", rows(2), ABOUT, replace=True)
     assert Pack(made).embedding_sets == [] and Pack(made).verify() == []
