@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 import soundfile
 
-# A shell lets what it runs in the background ignore interrupts, and processes started here would inherit that:
-# the tests that interrupt them would wait for nothing.
+# A shell lets what it runs in the background ignore interrupts, and processes started here would inherit
+# that: the tests that interrupt them would wait for nothing.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
