@@ -6,8 +6,9 @@ from typing import Annotated, Any
 
 import typer
 
+from auricle.cli.excerpts import End, Raw, Start, check_excerpt, raw_format
 from auricle.cli.output import describe, print_error, print_warning
-from auricle.cli.recordings import naming, raw_format, refuse_overwriting
+from auricle.cli.recordings import naming, refuse_overwriting
 
 MODEL_HELP = "A bundled model's name, an artifact's folder, an .onnx file; at first default."
 PARQUET = (".parquet", ".pq")
@@ -39,20 +40,13 @@ def embed(
         Precision | None,
         typer.Option(help="Of the file's values, at first float32; a pack's sets are float16."),
     ] = None,
-    start: Annotated[
-        float, typer.Option(min=0.0, metavar="S", help="Begin S seconds into each recording.")
-    ] = 0.0,
-    end: Annotated[
-        float | None, typer.Option(min=0.0, metavar="S", help="Stop S seconds into each recording.")
-    ] = None,
+    start: Start = 0.0,
+    end: End = None,
     threads: Annotated[
         int | None, typer.Option(min=1, metavar="N", help="Threads; all cores at first.")
     ] = None,
     device: Annotated[str, typer.Option(help="cpu, or cuda for a model of torch.")] = "cpu",
-    raw: Annotated[
-        str | None,
-        typer.Option(metavar="RATE,CHANNELS,DTYPE", help="Input is PCM without a header, say 16000,1,s16le."),
-    ] = None,
+    raw: Raw = None,
     name: Annotated[
         str | None, typer.Option(metavar="NAME", help="Of the set in the pack; at first the model's name.")
     ] = None,
@@ -69,8 +63,7 @@ def embed(
     is in the file's metadata. A recording that cannot be read is named, the others go on, and the exit
     status is 1.
     """
-    if end is not None and end <= start:
-        raise typer.BadParameter(f"{end:g} is not after --start {start:g}", param_hint="--end")
+    check_excerpt(start, end)
     given = {"--out": out, "--hop": hop, "--clips": clips or None, "--model": model}
     if len(paths) == 1 and (Path(paths[0]) / "manifest.json").is_file():
         media = {"--start": start or None, "--end": end, "--raw": raw}

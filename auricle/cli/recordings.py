@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Annotated, Any, TextIO
 
 import typer
 
+from auricle.cli.excerpts import End, Raw, Start, check_excerpt, raw_format
 from auricle.cli.output import describe, opened, print_error, print_table, print_warning
 from auricle.text import for_terminal
 
 if TYPE_CHECKING:
-    from auricle.audio import RawFormat
     from auricle.tagging import TagOptions
 
 STDIN = "-"
@@ -46,30 +46,22 @@ def tag(
     windows: Annotated[
         bool, typer.Option("--windows", help="Also say what sounds when, window by window.")
     ] = False,
-    start: Annotated[
-        float, typer.Option(min=0.0, metavar="S", help="Begin S seconds into each recording.")
-    ] = 0.0,
-    end: Annotated[
-        float | None, typer.Option(min=0.0, metavar="S", help="Stop S seconds into each recording.")
-    ] = None,
+    start: Start = 0.0,
+    end: End = None,
     jobs: Annotated[
         int | None, typer.Option(min=1, metavar="N", help="Processes; for many files, as many as cores.")
     ] = None,
     threads: Annotated[
         int | None, typer.Option(min=1, metavar="N", help="Threads a process; at first they share the cores.")
     ] = None,
-    raw: Annotated[
-        str | None,
-        typer.Option(metavar="RATE,CHANNELS,DTYPE", help="Input is PCM without a header, say 16000,1,s16le."),
-    ] = None,
+    raw: Raw = None,
 ) -> None:
     """Say which sounds are in recordings.
 
     Reads the sound of any audio or video file. A score is between 0 and 1: how sure the model is that the
     sound occurs. A file that cannot be read is named, the others are still tagged, and the exit status is 1.
     """
-    if end is not None and end <= start:
-        raise typer.BadParameter(f"{end:g} is not after --start {start:g}", param_hint="--end")
+    check_excerpt(start, end)
     from auricle.artifact import load_artifact
     from auricle.media_files import find_media
     from auricle.tagging import TagOptions
@@ -118,24 +110,6 @@ def _write(results: "_Told", format: TagFormat, stream: TextIO, start: float) ->
         write_jsonl(results, stream)
     else:
         _write_table(results, stream)
-
-
-def raw_format(text: str) -> "RawFormat":
-    """The value of --raw, as `auricle.audio` takes it."""
-    from auricle.audio import RawFormat
-
-    parts = text.split(",")
-    try:
-        if len(parts) != 3:
-            raise ValueError(f"{len(parts)} of 3 parts")
-        return RawFormat(rate=int(parts[0]), channels=int(parts[1]), dtype=parts[2].strip())
-    except ValueError as error:
-        problem = f"{text!r}: {error}; expected RATE,CHANNELS,DTYPE, say {_example(parts[0])},1,s16le"
-        raise typer.BadParameter(problem, param_hint="--raw") from None
-
-
-def _example(rate: str) -> str:
-    return rate.strip() if rate.strip().isdecimal() else "16000"
 
 
 class _Told:

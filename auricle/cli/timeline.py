@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from auricle.cli.excerpts import End, Start, check_excerpt
 from auricle.cli.output import print_table, print_warning, refuse_file
 
 if TYPE_CHECKING:
@@ -25,12 +26,8 @@ def timeline(
         str, typer.Option(help="A bundled model's name, an artifact's folder, an .onnx file.")
     ] = "default",
     top: Annotated[int, typer.Option(min=1, metavar="K", help="The K classes with the greatest peaks.")] = 16,
-    start: Annotated[
-        float, typer.Option(min=0.0, metavar="S", help="Begin S seconds into the recording.")
-    ] = 0.0,
-    end: Annotated[
-        float | None, typer.Option(min=0.0, metavar="S", help="Stop S seconds into the recording.")
-    ] = None,
+    start: Start = 0.0,
+    end: End = None,
     hop: Annotated[
         float | None,
         typer.Option(
@@ -47,8 +44,7 @@ def timeline(
     recording. A film is the recording's own picture, or its spectrogram where it has none, with the scores
     drawn over it and the sound kept.
     """
-    if end is not None and end <= start:
-        raise typer.BadParameter(f"{end:g} is not after --start {start:g}", param_hint="--end")
+    check_excerpt(start, end)
     if hop is not None and not 0 < hop < float("inf"):
         raise typer.BadParameter(f"{hop:g}; expected a number of seconds above 0", param_hint="--hop")
     _check_names(path, out)

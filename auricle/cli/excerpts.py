@@ -1,0 +1,44 @@
+"""Options of the verbs that read recordings: which part of each, and how a pipe's samples are to be read."""
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from auricle.audio import RawFormat
+
+Start = Annotated[float, typer.Option(min=0.0, metavar="S", help="Begin S seconds into each recording.")]
+End = Annotated[float | None, typer.Option(min=0.0, metavar="S", help="Stop S seconds into each recording.")]
+Raw = Annotated[
+    str | None,
+    typer.Option(metavar="RATE,CHANNELS,DTYPE", help="Input is PCM without a header, say 16000,1,s16le."),
+]
+
+
+def check_excerpt(start: float, end: float | None) -> None:
+    """Refuse an end that does not come after the start, both in seconds.
+
+    >>> check_excerpt(1.0, 2.5)
+    """
+    if end is not None and end <= start:
+        raise typer.BadParameter(f"{end:g} is not after --start {start:g}", param_hint="--end")
+
+
+def raw_format(text: str) -> "RawFormat":
+    """The value of --raw, as `auricle.audio` takes it.
+
+    >>> raw_format("16000,1,s16le").channels
+    1
+    """
+    from auricle.audio import RawFormat
+
+    parts = text.split(",")
+    try:
+        if len(parts) != 3:
+            raise ValueError(f"{len(parts)} of 3 parts")
+        return RawFormat(rate=int(parts[0]), channels=int(parts[1]), dtype=parts[2].strip())
+    except ValueError as error:
+        rate = parts[0].strip()
+        example = f"{rate if rate.isdecimal() else '16000'},1,s16le"
+        problem = f"{text!r}: {error}; expected RATE,CHANNELS,DTYPE, say {example}"
+        raise typer.BadParameter(problem, param_hint="--raw") from None
