@@ -36,6 +36,15 @@ def one_line(text: str) -> str:
     return text.replace("\r", "\\r").replace("\n", "\\n")
 
 
+def counted(number: int, thing: str) -> str:
+    """A number of things.
+
+    >>> counted(1, "window"), counted(2000, "window")
+    ('1 window', '2,000 windows')
+    """
+    return f"{number:,} {thing}{'' if number == 1 else 's'}"
+
+
 def printable(path: str | os.PathLike[str]) -> str:
     r"""A path as one line that every file can hold.
 

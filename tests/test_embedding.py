@@ -411,7 +411,7 @@ def test_embed_reads_a_pipe(model: Path, folder: Path, tmp_path: Path) -> None:
     command = [sys.executable, "-m", "auricle", "embed", "-", "--model", str(model), "--out", str(out)]
     content = path_of(folder, 4).read_bytes()
     done = subprocess.run([*command, "--threads", "1"], input=content, capture_output=True, check=True)
-    assert b"of 1 recordings" in done.stdout
+    assert b"of 1 recording" in done.stdout
     table, values = read(out)
     assert set(table["path"].to_pylist()) == {"-"}
     np.testing.assert_array_equal(values, by_hand(model, 4)[1])
@@ -473,6 +473,11 @@ def test_import_makes_a_model_that_embeds(tmp_path: Path, capsys: pytest.Capture
     status, said, _ = run(
         capsys, "embed", tmp_path / "a.wav", "--model", out, "--out", tmp_path / "x.parquet"
     )
-    assert status == 0 and "40 windows of 1 recordings" in said
+    assert status == 0 and "40 windows of 1 recording\n" in said
+    status, _, told = run(capsys, "import", "tflite", file, *arguments, "--out", out)
+    assert status == 1 and "holds a model; --replace overwrites it" in told
+    assert json.loads((out / "model.json").read_text()) == described
+    assert run(capsys, "import", "tflite", file, *arguments, "--replace", "--out", out)[0] == 0
+    assert json.loads((out / "model.json").read_text())["hop"] != described["hop"]
     status, _, told = run(capsys, "import", "tflite", labels, "--rate", 8000, "--out", tmp_path / "no")
     assert status == 1 and "no TFLite" in told

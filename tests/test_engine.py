@@ -195,7 +195,7 @@ def test_a_second_run_into_one_folder_is_refused(tmp_path: Path) -> None:
     out = tmp_path / "pack"
     process = start(out)
     wait_for(lambda: finished_shards(out) >= 1)
-    with pytest.raises(ValueError, match=rf"another process \(pid {process.pid}\) is writing this pack"):
+    with pytest.raises(ValueError, match=rf"another process \(pid {process.pid}\) is writing this folder"):
         pack(clips(), out, jobs=1, quiet=True, decode=decode)
     kill(process)
     assert (out / ".lock").exists()  # left by the killed run, and no hindrance

@@ -9,6 +9,7 @@ import typer
 from auricle.cli.excerpts import End, Raw, Start, check_excerpt, raw_format
 from auricle.cli.output import describe, print_error, print_warning
 from auricle.cli.recordings import naming, refuse_overwriting
+from auricle.text import counted
 
 MODEL_HELP = "A bundled model's name, an artifact's folder, an .onnx file; at first default."
 PARQUET = (".parquet", ".pq")
@@ -121,7 +122,8 @@ def embed(
     )
     failures = result["failures"] + len(problems)
     if result["windows"]:
-        print(f"{out}: {result['windows']} windows of {result['files'] - result['failures']} recordings")
+        recordings = counted(result["files"] - result["failures"], "recording")
+        print(f"{out}: {counted(result['windows'], 'window')} of {recordings}")
     if failures and len(found) > 1:
         print_error(f"{failures} of {len(found)} inputs could not be embedded: they are named above")
     if failures:
@@ -158,4 +160,5 @@ def _store(pack: str, table: Path, name: str | None, replace: bool) -> None:
 
 
 def _report(where: str, result: dict[str, Any]) -> None:
-    print(f"{where}: {result['windows']} windows of {result['clips']} clips, {result['size']} values each")
+    clips = counted(result["clips"], "clip")
+    print(f"{where}: {counted(result['windows'], 'window')} of {clips}, {result['size']} values each")

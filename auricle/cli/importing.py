@@ -7,6 +7,10 @@ from typing import Annotated
 import typer
 
 
+Out = Annotated[Path, typer.Option(metavar="DIR", help="The model's new folder.")]
+Replace = Annotated[bool, typer.Option("--replace", help="Overwrite the model that DIR holds.")]
+
+
 class Outputs(StrEnum):
     """What a graph gives."""
 
@@ -16,7 +20,7 @@ class Outputs(StrEnum):
 
 def tflite(
     file: Annotated[Path, typer.Argument(help="The published file.")],
-    out: Annotated[Path, typer.Option(metavar="DIR", help="The model's new folder.")],
+    out: Out,
     rate: Annotated[int, typer.Option(min=1, metavar="HZ", help="Samples a second that it takes.")],
     labels: Annotated[
         Path | None,
@@ -33,8 +37,10 @@ def tflite(
     ] = "",
     outputs: Annotated[Outputs, typer.Option(help="What the graph gives.")] = Outputs.scores,
     licence: Annotated[str, typer.Option(help="Of the weights, for the model card.")] = "",
+    replace: Replace = False,
 ) -> None:
     """Make a model of a TFLite graph, one window of a waveform to a score a label; prints its folder."""
+    _keep_model(out, replace)
     from auricle.interop.tflite import import_tflite
 
     artifact = import_tflite(
@@ -53,7 +59,7 @@ def tflite(
 
 def vggish(
     weights: Annotated[str, typer.Option(metavar="FILE|URL", help="The released state dict.")],
-    out: Annotated[Path, typer.Option(metavar="DIR", help="The model's new folder.")],
+    out: Out,
     pca: Annotated[
         str | None,
         typer.Option(metavar="FILE|URL", help="The released PCA: embeddings are then whitened, 0..255."),
@@ -63,11 +69,19 @@ def vggish(
         typer.Option(metavar="HEX", help="Of the weights: 8 to 64 digits; a URL may have them in its name."),
     ] = "",
     pca_sha256: Annotated[str, typer.Option(metavar="HEX", help="Of the PCA's file.")] = "",
+    replace: Replace = False,
 ) -> None:
     """Make a model of the released VGGish, which embeds: 128 values each 0.96 s; prints its folder.
 
     A URL is downloaded once, and not used unless its SHA-256 is the expected one.
     """
+    _keep_model(out, replace)
     from auricle.interop.vggish import import_vggish
 
     print(import_vggish(weights, out, pca=pca, sha256=sha256, pca_sha256=pca_sha256).path)
+
+
+def _keep_model(out: Path, replace: bool) -> None:
+    """Refuse to write over a model, unless that is asked for."""
+    if not replace and (out / "model.json").is_file():
+        raise ValueError(f"{out}: holds a model; --replace overwrites it, or name another folder")

@@ -165,7 +165,7 @@ def write_table(path: Path, table: Any) -> None:
 
 @contextlib.contextmanager
 def locked(out: Path) -> Iterator[None]:
-    """Hold a pack's folder against other writers; the lock goes with the process, also if it is killed.
+    """Hold a folder that is being written against other writers; the lock goes with the process, also if it is killed.
 
     Raises:
         ValueError: another process holds it.
@@ -184,7 +184,7 @@ def locked(out: Path) -> Iterator[None]:
             holder = os.read(descriptor, 32).decode(errors="replace").strip() or "unknown"
             os.close(descriptor)
             raise ValueError(
-                f"{out}: another process (pid {holder}) is writing this pack; wait, or give another folder"
+                f"{out}: another process (pid {holder}) is writing this folder; wait, or give another folder"
             ) from None
         if path.exists() and os.fstat(descriptor).st_ino == path.stat().st_ino:
             break
