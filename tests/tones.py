@@ -72,7 +72,8 @@ def same_weights(one: Path, two: Path) -> bool:
 
 def log_of(run: Path) -> list[dict]:
     entries = [json.loads(line) for line in (run / "log.jsonl").read_text().splitlines()]
-    return [{name: value for name, value in entry.items() if name != "seconds"} for entry in entries]
+    timings = ("seconds", "waited")
+    return [{name: value for name, value in entry.items() if name not in timings} for entry in entries]
 
 
 class TinyWave(nn.Module):

@@ -8,6 +8,7 @@ Shape letters: B patches, N samples, T windows, D values of an embedding, K clas
 
 import queue
 import threading
+import time
 from types import TracebackType
 from typing import Any, NamedTuple, Self
 
@@ -78,6 +79,7 @@ class Batches:
         self._ready: queue.Queue[Batch | BaseException] = queue.Queue(AHEAD)
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._work, name="batches", daemon=True)
+        self._waited, self._asked = 0.0, time.monotonic()
 
     def __enter__(self) -> Self:
         self._thread.start()
@@ -91,10 +93,19 @@ class Batches:
 
     def next(self) -> Batch:
         """The batch of the next step; what went wrong in the thread is raised here."""
+        before = time.monotonic()
         item = self._ready.get()
+        self._waited += time.monotonic() - before
         if isinstance(item, BaseException):
             raise item
         return item
+
+    def waited(self) -> float:
+        """Share of the time since this was last asked that `next` stood waiting for the thread."""
+        now = time.monotonic()
+        share = self._waited / max(now - self._asked, 1e-9)
+        self._waited, self._asked = 0.0, now
+        return round(share, 4)
 
     def read(self, step: int) -> Batch:
         """The batch of any step."""

@@ -16,22 +16,39 @@ CHOICES = {
     "optimizer": ("adamw", "adam"),
     "schedule": ("cosine", "step", "constant"),
     "mixing": MIXINGS,
+    "finetune_mixing": MIXINGS,
     "balance": BALANCES,
     "precision": ("auto", "bfloat16", "float32"),
     "tail": ("drop", "align"),
     "unlabelled": ("keep", "drop"),
 }
 INFINITY = float("inf")
-RANGES = dict.fromkeys(("window", "hop", "batch", "steps", "threads"), (1, INFINITY))
+RANGES = dict.fromkeys(("window", "hop", "batch", "steps", "finetune_steps", "threads"), (1, INFINITY))
 RANGES |= dict.fromkeys(("embedding_windows", "accumulate"), (1, INFINITY))
 RANGES |= dict.fromkeys(("log_every", "validate_every", "checkpoint_every"), (1, INFINITY))
 RANGES |= dict.fromkeys(("validation_fraction", "average"), (0, 1))
 RANGES |= dict.fromkeys(("weight_decay", "warmup_steps", "gain_decibels", "speed_spread"), (0, INFINITY))
 RANGES |= dict.fromkeys(("mask_frames", "mask_bands", "drop_at", "seed", "validation_clips"), (0, INFINITY))
-POSITIVE = ("epochs", "learning_rate", "clip_norm")
+POSITIVE = ("epochs", "learning_rate", "clip_norm", "finetune_epochs", "finetune_rate")
 MAPPINGS = ("model_arguments", "where", "init_prefix")
-MACHINE_FIELDS = ("data", "device", "threads", "compile", "checkpoint_every")  # a resumed run may have others
-WAVEFORM_CHANGES = ("mixing", "gain_decibels", "speed_spread", "mask_frames", "mask_bands")
+MACHINE_FIELDS = (  # a resumed run may have others
+    "data",
+    "device",
+    "threads",
+    "compile",
+    "checkpoint_activations",
+    "checkpoint_every",
+)
+WAVEFORM_CHANGES = (
+    "mixing",
+    "finetune_mixing",
+    "gain_decibels",
+    "speed_spread",
+    "mask_frames",
+    "mask_bands",
+)
+LENGTHS = {"steps": "epochs", "epochs": "steps"}  # setting one of a pair unsets the other
+LENGTHS |= {"finetune_steps": "finetune_epochs", "finetune_epochs": "finetune_steps"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,13 +103,20 @@ class TrainConfig:
     clip_norm: float | None = 5.0  # of the gradient; None leaves it as it is
     average: float = 0.999  # decay of the running average of the weights, which is what is kept; 0 for none
 
+    finetune_epochs: float | None = None  # step two of a two-step training: its length in epochs ...
+    finetune_steps: int | None = None  # ... or in batches; neither: there is no step two
+    finetune_rate: float = 0.1  # of step two, times `learning_rate`
+    finetune_mixing: str = "none"  # of step two
+
     balance: str = "clips"
     mixing: str = "none"
+    mix_range: tuple[float, float] = (0.4, 0.6)  # ratios of mixing="mix_training"; (0, 1) is the general form
     gain_decibels: float = 0.0
     speed_spread: float = 0.0
     mask_frames: int = 0
     mask_bands: int = 0
 
+    checkpoint_activations: bool = False  # compute what blocks hold twice: less memory, the same result
     precision: str = "auto"  # bfloat16 where the processor or GPU is fast at it
     compile: bool = False  # by torch.compile, on a GPU
     seed: int = 0
@@ -123,10 +147,38 @@ class TrainConfig:
             raise ValueError(f"train_fraction is {self.train_fraction}; expected above 0, at most 1")
         if self.accumulate > self.batch:
             raise ValueError(f"accumulate is {self.accumulate}, more parts than the {self.batch} of a batch")
+        self._check_mixing()
         if self.embeddings:
             self._refuse_waveform_changes()
         elif self.window < self.features.window:
             raise ValueError(f"window is {self.window} samples, fewer than a frame's {self.features.window}")
+
+    @property
+    def two_steps(self) -> bool:
+        """Whether fine-tuning follows."""
+        return self.finetune_steps is not None or self.finetune_epochs is not None
+
+    def _check_mixing(self) -> None:
+        """Ratios that can be; and nothing set that this training would not use."""
+        ends = self.mix_range
+        if len(ends) != 2 or not 0 <= ends[0] <= ends[1] <= 1:
+            raise ValueError(f"mix_range is {ends}; expected two numbers from 0 to 1, the smaller first")
+        usual = {item.name: item.default for item in dataclasses.fields(TrainConfig)}
+        if "mix_training" not in (self.mixing, self.finetune_mixing) and ends != usual["mix_range"]:
+            raise ValueError(
+                f"mix_range is {ends}, but it is of mixing=mix_training and mixing is {self.mixing!r}"
+            )
+        if self.finetune_steps is not None and self.finetune_epochs is not None:
+            raise ValueError(
+                "expected at most one of finetune_epochs and finetune_steps, "
+                f"got {self.finetune_epochs} and {self.finetune_steps}"
+            )
+        for name in ("finetune_rate", "finetune_mixing"):
+            if not self.two_steps and getattr(self, name) != usual[name]:
+                raise ValueError(
+                    f"{name} is {getattr(self, name)!r}, but there is no step two; "
+                    "set finetune_steps or finetune_epochs, how long it is"
+                )
 
     def _refuse_waveform_changes(self) -> None:
         for name in WAVEFORM_CHANGES:
@@ -134,7 +186,7 @@ class TrainConfig:
                 raise ValueError(
                     f"{name} is {value}, which changes waveforms, but stored embeddings "
                     f"({self.embeddings!r}) are of waveforms as they were; set {name} to "
-                    f"{'none' if name == 'mixing' else 0}, or train on the waveforms"
+                    f"{'none' if isinstance(value, str) else 0}, or train on the waveforms"
                 )
 
     def as_dict(self) -> dict[str, Any]:
@@ -148,7 +200,8 @@ def configure(config: TrainConfig, settings: Mapping[str, str]) -> TrainConfig:
     Args:
         config: where to start.
         settings: field -> value as text (YAML; a list of names may be joined by commas). `features.bands` and
-            `model_arguments.dropout` reach inside. `steps` replaces `epochs`, and the reverse.
+            `model_arguments.dropout` reach inside. `steps` replaces `epochs`, and the reverse, and so do
+            those of fine-tuning.
 
     Raises:
         ValueError: an unknown field (the known ones are listed), or a value that does not fit it.
@@ -173,8 +226,8 @@ def configure(config: TrainConfig, settings: Mapping[str, str]) -> TrainConfig:
                 outer = dataclasses.asdict(outer)  # type: ignore[arg-type]
             value = {**outer, inner: value}
         changes[name] = _fit(name, value)
-        if name in ("steps", "epochs") and changes[name] is not None:
-            changes.setdefault("epochs" if name == "steps" else "steps", None)
+        if name in LENGTHS and changes[name] is not None:
+            changes.setdefault(LENGTHS[name], None)
     return dataclasses.replace(config, **changes)
 
 
@@ -196,6 +249,8 @@ def _fit(name: str, value: Any) -> Any:
             return {key: _names(names) for key, names in value.items()}
         if name in ("train_splits", "validation_splits"):
             return _names(value)
+        if name == "mix_range":
+            return _two_numbers(value)
         if int in (kind, *get_args(kind)) and int(value) != value:
             raise ValueError("expected a whole number")
         for scalar in (int, float):
@@ -206,6 +261,14 @@ def _fit(name: str, value: Any) -> Any:
         return value if name == "model_arguments" else kind(value)
     except (TypeError, ValueError, AttributeError) as error:
         raise ValueError(f"setting {name!r} does not take {value!r}: {error}") from error
+
+
+def _two_numbers(value: Any) -> tuple[float, float]:
+    try:
+        low, high = value.split(",") if isinstance(value, str) else value
+        return float(low), float(high)
+    except (TypeError, ValueError) as error:
+        raise ValueError("expected two numbers, say 0.4,0.6") from error
 
 
 def _names(value: Any) -> tuple[str, ...]:

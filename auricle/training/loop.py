@@ -26,6 +26,7 @@ from auricle.training.data import choose_clips, make_sampler
 from auricle.training.devices import pick_device, pick_dtype, set_up
 from auricle.training.log import RunLog
 from auricle.training.outcome import LiveRunner, find_embedder, save_model
+from auricle.training.stages import Stage, begin_finetuning, plan_stages, stage_in_words
 from auricle.training.start import in_words, take_weights
 from auricle.training.state import State, as_saved, follow, make_state, restore
 from auricle.training.validation import validate
@@ -55,11 +56,12 @@ def train(
     Args:
         config: everything that decides the result.
         out: the run's folder: config.json, log.jsonl, tensorboard/, checkpoint.pt, and the models best/ (by
-            validation mAP, where there is a validation split) and last/.
+            validation mAP, where there is a validation split) and last/; of a two-step training also stage1/,
+            what step one leaves.
         resume: go on from the run's last checkpoint; a finished run is left as it is.
         quiet: print nothing.
-        on_validation: called after each validation with the step, how many there are, and the figures. What
-            it raises ends the run, which can be resumed.
+        on_validation: called after each validation with the step, how many there are (of both stages), and
+            the figures. What it raises ends the run, which can be resumed.
 
     Returns:
         The folder of the trained model: RUN/best with a validation split, RUN/last without.
@@ -79,7 +81,7 @@ def train(
     embeddings = pack.embeddings(config.embeddings) if config.embeddings else None
     train_clips, validation_clips = choose_clips(pack, config)
     sampler = make_sampler(pack, train_clips, config, embeddings)
-    steps = config.steps or max(1, round(float(config.epochs or 0) * sampler.epoch_size / config.batch))
+    stages = plan_stages(config, sampler.epoch_size)
     labels = pack.label_names(config.label_set)
     if not labels:
         raise ValueError(
@@ -101,11 +103,11 @@ def train(
         elif config.init_from:
             state.start = state.start or take_weights(state.net, config)
             state.average.load_state_dict(state.net.state_dict())
-        if state.step < steps or not (run / "last").is_dir():
+        if state.step < stages[-1].end or not (run / "last").is_dir():
             clips = (train_clips, validation_clips)
             run_steps(
                 state,
-                steps,
+                stages,
                 config,
                 run,
                 pack,
@@ -120,7 +122,7 @@ def train(
 
 def run_steps(
     state: State,
-    steps: int,
+    stages: list[Stage],
     config: TrainConfig,
     run: Path,
     pack: Pack,
@@ -132,19 +134,9 @@ def run_steps(
     on_validation: OnValidation | None = None,
 ) -> None:
     """The loop: from the state's step to the last; log, validation, models and checkpoints on the way."""
-    from_audio = source_samples(config.window, config.speed_spread)
-    reading = Batches(
-        pack,
-        clips[0],
-        sampler,
-        samples=from_audio if live.embeddings is None else config.embedding_windows,
-        label_set=config.label_set,
-        steps=range(state.step, steps),
-        embeddings=live.embeddings,
-        pin=live.device.type == "cuda",
-    )
+    steps = stages[-1].end
+    reading = read_ahead(pack, clips[0], sampler, range(state.step, steps), live, config)
     progress = Progress(steps, "training", "steps", quiet=quiet)
-    metrics: dict[str, float] = {}
     with reading as batches, RunLog(run, state.step) as log, progress:
         progress.resume_at(state.step)
         counts = {"train_clips": len(clips[0]), "validation_clips": len(clips[1])}
@@ -154,44 +146,98 @@ def run_steps(
             progress.note(in_words(state.start))
             log.write(step=0, event="init", **state.start)
         loss = 0.0
-        for step in range(state.step, steps):
-            figures = update(state, batches.next(), learning_rate(config, step, steps), live, config)
-            logging, validating, saving = (
-                is_due(state.step, every, steps)
-                for every in (config.log_every, config.validate_every, config.checkpoint_every)
-            )
-            # On a GPU a figure is only looked at when it is needed: that waits for all that was sent there.
-            if logging or validating or saving or live.device.type == "cpu":
-                loss = state.loss.item()
-                if not math.isfinite(loss):
-                    raise Diverged(
-                        f"{run}: the loss of step {step} is {loss}; lower learning_rate, or set "
-                        "precision=float32"
-                    )
-            if logging:
-                log.write(step=state.step, loss=loss, **{name: float(figures[name]) for name in figures})
-            validating = validating and len(clips[1]) > 0
-            if validating:
-                metrics = validate(live, pack, clips[1], config)
-                log.write(step=state.step, **{f"validation_{name}": value for name, value in metrics.items()})
-                shown = f"mAP {metrics['map']:.3f}, accuracy {metrics['accuracy']:.3f}"
-                progress.note(f"step {state.step}: loss {loss:.3f}, validation {shown}")
-                if metrics[MONITOR] > state.best:
-                    state.best = metrics[MONITOR]
-                    save_model(run / "best", config, pack, live, state, metrics)
-            if saving:
-                save_checkpoint(run, as_saved(state))
-            if validating and on_validation is not None:  # after the checkpoint: it may end the run
-                on_validation(state.step, steps, metrics)
-            progress.advance(note=f"loss {loss:.3f}")
-    save_model(run / "last", config, pack, live, state, metrics)
+        for stage in stages:
+            if stage.number > 1 and state.step == stage.first:
+                save_model(run / "stage1", config, pack, live, state)
+                begin_finetuning(state, stage.config)
+            if stage.first <= state.step < stage.end and len(stages) > 1:
+                progress.note(stage_in_words(stage))
+                now = {"mixing": stage.config.mixing, "learning_rate": stage.config.learning_rate}
+                log.write(step=state.step, event="stage", stage=stage.number, steps=stage.steps, **now)
+            for step in range(state.step, stage.end):
+                rate = learning_rate(stage.config, step - stage.first, stage.steps)
+                figures = update(state, batches.next(), rate, live, stage.config)
+                logging, validating, saving = (
+                    is_due(state.step, every, stage.end)
+                    for every in (config.log_every, config.validate_every, config.checkpoint_every)
+                )
+                # On a GPU a figure is only looked at when needed: that waits for all that was sent there.
+                if logging or validating or saving or live.device.type == "cpu":
+                    loss = finite(state.loss.item(), run, step)
+                if logging:
+                    shown = {name: float(value) for name, value in figures.items()}
+                    shown = {"loss": loss, "waited": batches.waited()} | shown
+                    log.write(step=state.step, stage=stage.number, **shown)
+                validating = validating and len(clips[1]) > 0
+                if validating:
+                    state.metrics = validate(live, pack, clips[1], config)
+                    judged = {f"validation_{name}": value for name, value in state.metrics.items()}
+                    log.write(step=state.step, stage=stage.number, **judged)
+                    progress.note(f"step {state.step}: loss {loss:.3f}, {validation_in_words(state.metrics)}")
+                    if state.metrics[MONITOR] > state.best:
+                        state.best = state.metrics[MONITOR]
+                        save_model(run / "best", config, pack, live, state)
+                if saving:
+                    save_checkpoint(run, as_saved(state))
+                if validating and on_validation is not None:  # after the checkpoint: it may end the run
+                    on_validation(state.step, steps, state.metrics)
+                progress.advance(note=f"stage {stage.number}, " * (len(stages) > 1) + f"loss {loss:.3f}")
+    save_model(run / "last", config, pack, live, state)
+
+
+def read_ahead(
+    pack: Pack,
+    clips: np.ndarray,
+    sampler: PatchSampler,
+    steps: range,
+    live: LiveRunner,
+    config: TrainConfig,
+) -> Batches:
+    """The batches of these steps, read by a thread."""
+    from_audio = source_samples(config.window, config.speed_spread)
+    return Batches(
+        pack,
+        clips,
+        sampler,
+        samples=from_audio if live.embeddings is None else config.embedding_windows,
+        label_set=config.label_set,
+        steps=steps,
+        embeddings=live.embeddings,
+        pin=live.device.type == "cuda",
+    )
+
+
+def finite(loss: float, run: Path, step: int) -> float:
+    """The loss, if it is a number.
+
+    >>> finite(0.5, Path("run"), 3)
+    0.5
+    """
+    if not math.isfinite(loss):
+        raise Diverged(
+            f"{run}: the loss of step {step} is {loss}; lower learning_rate, or set precision=float32"
+        )
+    return loss
+
+
+def validation_in_words(metrics: Mapping[str, float]) -> str:
+    """What is shown of a validation.
+
+    >>> validation_in_words({"map": 0.5, "accuracy": 0.25, "auc": 0.75})
+    'validation mAP 0.500, accuracy 0.250'
+    """
+    return f"validation mAP {metrics['map']:.3f}, accuracy {metrics['accuracy']:.3f}"
 
 
 def update(
     state: State, batch: Batch, rate: float, live: LiveRunner, config: TrainConfig
 ) -> dict[str, float | Tensor]:
-    """One step: batch to gradient to weights to their average. Returns figures for the log."""
+    """One step: batch to gradient to weights to their average. Returns figures for the log.
+
+    The batch is mixed whole, before it is cut into parts.
+    """
     step = state.step
+    of_stage = step - state.began
     for group in state.optimizer.param_groups:
         group["lr"] = rate
     generator = seed_step(config.seed, step, live.device)
@@ -215,8 +261,8 @@ def update(
     state.optimizer.step()
     state.step = step + 1
     if state.average is not state.net:
-        follow(state.average, state.net, decay=min(config.average, (1 + step) / (10 + step)))
-    state.loss += (loss.double() - state.loss) / min(step + 1, 50)
+        follow(state.average, state.net, decay=min(config.average, (1 + of_stage) / (10 + of_stage)))
+    state.loss += (loss.double() - state.loss) / min(of_stage + 1, 50)
     return {"learning_rate": rate, "gradient_norm": norm}
 
 
@@ -242,7 +288,9 @@ def augment(
     """From stored PCM to what the network sees: speed, mixing and gain, the front end, masks."""
     waveform_BN = waveform_BN.float() / 32768
     waveform_BN = random_speed(waveform_BN, generator, samples=config.window, spread=config.speed_spread)
-    waveform_BN, targets_BK = mix(waveform_BN, targets_BK, generator, how=config.mixing)
+    waveform_BN, targets_BK = mix(
+        waveform_BN, targets_BK, generator, how=config.mixing, mix_range=config.mix_range
+    )
     if config.gain_decibels:
         waveform_BN = random_gain(waveform_BN, generator, decibels=config.gain_decibels)
     logmel = frontend(waveform_BN)

@@ -155,7 +155,6 @@ def save_model(
     pack: Pack,
     live: LiveRunner,
     state: State,
-    metrics: dict[str, float],
 ) -> None:
     """Write the net as an artifact, with a check that float32 on this machine's CPU gave.
 
@@ -164,8 +163,7 @@ def save_model(
         config: of the run.
         pack: trained on.
         live: the net to keep, and what stands before it.
-        state: how far training is, and what it started from.
-        metrics: on the validation clips.
+        state: how far training is, what it started from, and its figures on the validation clips.
     """
     # A copy where the net is elsewhere: the optimizer's and a compiled net's weights must not move.
     net = (live.net if live.device.type == "cpu" else copy.deepcopy(live.net).cpu()).eval()
@@ -180,6 +178,8 @@ def save_model(
     elif net.input_kind == "logmel":
         entry["features"] = dataclasses.asdict(config.features)
     training: dict[str, Any] = {"step": state.step, "data": pack.fingerprint, "config": as_published(config)}
+    if config.two_steps:
+        training["stage"] = 2 if state.began else 1
     save_artifact(
         path,
         weights={name: value.contiguous().numpy().copy() for name, value in net.state_dict().items()},
@@ -197,14 +197,22 @@ def save_model(
         embedding_size=net.embedding_size,
         licence=config.licence,
         training=training | ({"init_from": counted(state.start)} if state.start else {}),
-        metrics={"validation": metrics} if metrics else {},
+        metrics={"validation": state.metrics} if state.metrics else {},
         embedder=None if embedder is None else embedder.path,
     )
 
 
 def as_published(config: TrainConfig) -> dict[str, Any]:
     """The configuration without what says where it ran."""
-    private = ("data", "device", "threads", "compile", "init_from", "embedder")
+    private = (
+        "data",
+        "device",
+        "threads",
+        "compile",
+        "checkpoint_activations",
+        "init_from",
+        "embedder",
+    )
     return {name: value for name, value in config.as_dict().items() if name not in private}
 
 

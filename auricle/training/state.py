@@ -26,7 +26,9 @@ class State:
     arguments: dict[str, Any]  # that the net was built with, but for the number of classes
     start: dict[str, Any] = field(default_factory=dict)  # `take_weights`: what it started from
     step: int = 0
+    began: int = 0  # the step at which this stage of the training began
     best: float = -math.inf
+    metrics: dict[str, float] = field(default_factory=dict)  # of the last validation
 
 
 def make_state(config: TrainConfig, num_classes: int, device: torch.device, embeddings: Any = None) -> State:
@@ -38,21 +40,25 @@ def make_state(config: TrainConfig, num_classes: int, device: torch.device, embe
     net = build(config.model, num_classes=num_classes, **arguments)
     net = net.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     average = copy.deepcopy(net).requires_grad_(False).eval() if config.average else net
+    predict = getattr(net, "forward_all", net)
+    return State(
+        net=net,
+        average=average,
+        optimizer=make_optimizer(net, config),
+        predict=torch.compile(predict) if config.compile else predict,
+        loss=torch.zeros((), dtype=torch.float64, device=device),
+        arguments=arguments,
+    )
+
+
+def make_optimizer(net: nn.Module, config: TrainConfig) -> torch.optim.Optimizer:
+    """A fresh one; weight decay is of matrices and kernels only."""
     groups = [
         {"params": [p for p in net.parameters() if p.ndim > 1], "weight_decay": config.weight_decay},
         {"params": [p for p in net.parameters() if p.ndim <= 1], "weight_decay": 0.0},
     ]
     kind = {"adamw": torch.optim.AdamW, "adam": torch.optim.Adam}[config.optimizer]
-    optimizer = kind(groups, lr=config.learning_rate, fused=True)
-    predict = getattr(net, "forward_all", net)
-    return State(
-        net=net,
-        average=average,
-        optimizer=optimizer,
-        predict=torch.compile(predict) if config.compile else predict,
-        loss=torch.zeros((), dtype=torch.float64, device=device),
-        arguments=arguments,
-    )
+    return kind(groups, lr=config.learning_rate, fused=True)
 
 
 def net_arguments(config: TrainConfig, embeddings: Any = None) -> dict[str, Any]:
@@ -75,6 +81,8 @@ def net_arguments(config: TrainConfig, embeddings: Any = None) -> dict[str, Any]
     elif getattr(model, "input_kind", "") == "logmel":
         frames = (config.window - config.features.window) // config.features.hop + 1
         seen = {"input_shape": [1, frames, config.features.bands]}
+    elif getattr(model, "input_kind", "") == "waveform":
+        seen = {"input_shape": [config.window]}
     else:
         return arguments
     for name, value in seen.items():
@@ -91,7 +99,9 @@ def as_saved(state: State) -> dict[str, Any]:
         "average": None if state.average is state.net else state.average.state_dict(),
         "optimizer": state.optimizer.state_dict(),
         "step": state.step,
+        "began": state.began,
         "best": state.best,
+        "metrics": state.metrics,
         "loss": state.loss.item(),
         "start": state.start,
     }
@@ -104,6 +114,7 @@ def restore(state: State, saved: dict[str, Any]) -> None:
         state.average.load_state_dict(saved["average"])
     state.optimizer.load_state_dict(saved["optimizer"])
     state.step, state.best, state.start = saved["step"], saved["best"], saved.get("start", {})
+    state.began, state.metrics = saved.get("began", 0), saved.get("metrics", {})
     state.loss.fill_(saved["loss"])
 
 
