@@ -31,6 +31,14 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return save_file(tmp_path_factory.mktemp("model") / "tiny.onnx")
 
 
+@pytest.fixture(scope="session")
+def long_files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """Six seconds of stereo in every container and codec, written once for all test files."""
+    from media import long_media
+
+    return long_media(tmp_path_factory.getbasetemp() / "long_media")
+
+
 @pytest.fixture
 def recordings(tmp_path: Path) -> Path:
     """A folder of two recordings, one with a comma in its name, and a file that is none."""

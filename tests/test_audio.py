@@ -5,7 +5,6 @@ import subprocess
 import sys
 import threading
 import tracemalloc
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -17,7 +16,6 @@ from media import (
     error_line,
     heard,
     hertz_of,
-    long_media,
     tone,
     write_media,
     write_pcm,
@@ -34,11 +32,6 @@ SOUNDFILE_KINDS = [
     (".caf", "PCM_16"),
 ]
 LOSSY_ERROR = 0.025  # RMS that codecs add to a tone of level 0.5 with noise of 0.01
-
-
-@pytest.fixture(scope="module")
-def long_files(tmp_path_factory) -> dict[str, Path]:
-    return long_media(tmp_path_factory.getbasetemp() / "long_media")
 
 
 # --- what is right

@@ -15,7 +15,6 @@ from media import (
     error_line,
     heard,
     hertz_of,
-    long_media,
     tone,
     wav_bytes,
     write_media,
@@ -23,11 +22,6 @@ from media import (
 )
 
 from auricle.audio import AudioError, probe, read
-
-
-@pytest.fixture(scope="module")
-def long_files(tmp_path_factory) -> dict[str, Path]:
-    return long_media(tmp_path_factory.getbasetemp() / "long_media")
 
 
 def test_a_file_without_a_sound_track(tmp_path):

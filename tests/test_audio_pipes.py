@@ -18,19 +18,12 @@ from media import (
     Pipe,
     error_line,
     heard,
-    long_media,
     tone,
     write_media,
     write_pcm,
 )
 
 from auricle.audio import RawFormat, probe, read
-
-
-@pytest.fixture(scope="module")
-def long_files(tmp_path_factory) -> dict[str, Path]:
-    return long_media(tmp_path_factory.getbasetemp() / "long_media")
-
 
 # --- pipes
 

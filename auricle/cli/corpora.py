@@ -9,6 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
+from auricle.cli.options import Threads
 from auricle.cli.output import assignments, print_error, print_table, print_warning, refuse_file
 
 FIGURES = ("map", "auc", "d_prime", "d_prime_mean", "accuracy", "micro_ap", "micro_auc")
@@ -113,9 +114,7 @@ def evaluate(
         typer.Option(min=0, metavar="N", help="Bootstrap draws for the intervals; 0 leaves them out."),
     ] = None,
     seed: Annotated[int, typer.Option(metavar="N", help="Of the draws and of the share of classes.")] = 0,
-    threads: Annotated[
-        int | None, typer.Option(min=1, metavar="N", help="Threads; all cores at first.")
-    ] = None,
+    threads: Threads = None,
 ) -> None:
     """Score a model on a pack's clips: mAP, AUC, d', accuracy, with intervals.
 

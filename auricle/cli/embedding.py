@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from auricle.cli.excerpts import End, Raw, Start, check_excerpt, raw_format
+from auricle.cli.options import End, Raw, Start, Threads, check_excerpt, raw_format
 from auricle.cli.output import describe, print_error, print_warning
 from auricle.cli.recordings import naming, refuse_overwriting
 from auricle.text import counted
@@ -43,9 +43,7 @@ def embed(
     ] = None,
     start: Start = 0.0,
     end: End = None,
-    threads: Annotated[
-        int | None, typer.Option(min=1, metavar="N", help="Threads; all cores at first.")
-    ] = None,
+    threads: Threads = None,
     device: Annotated[str, typer.Option(help="cpu, or cuda for a model of torch.")] = "cpu",
     raw: Raw = None,
     name: Annotated[

@@ -6,7 +6,6 @@ from typing import Annotated
 
 import typer
 
-
 Out = Annotated[Path, typer.Option(metavar="DIR", help="The model's new folder.")]
 Replace = Annotated[bool, typer.Option("--replace", help="Overwrite the model that DIR holds.")]
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, TextIO
 
 import typer
 
-from auricle.cli.excerpts import End, Raw, Start, check_excerpt, raw_format
+from auricle.cli.options import End, Raw, Start, check_excerpt, raw_format
 from auricle.cli.output import describe, opened, print_error, print_table, print_warning
 from auricle.text import for_terminal
 

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from auricle.cli.excerpts import End, Start, check_excerpt
+from auricle.cli.options import End, Start, check_excerpt
 from auricle.cli.output import print_table, print_warning, refuse_file
 
 if TYPE_CHECKING:

@@ -9,6 +9,8 @@ from typing import Any
 
 import numpy as np
 
+from auricle.runners.windows import check_windows
+
 
 class ComposedRunner:
     """See `auricle.runners.load_runner`.
@@ -33,9 +35,7 @@ class ComposedRunner:
 
     def run(self, waveforms_BN: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """(B, window) float32 -> logits (B, K) and embeddings (B, E), float32, for any B."""
-        window = self.artifact.window
-        if waveforms_BN.ndim != 2 or waveforms_BN.shape[1] != window:
-            raise ValueError(f"expected waveforms (B, {window}), got {waveforms_BN.shape}")
+        check_windows(waveforms_BN, self.artifact.window)
         count = len(waveforms_BN)
         logits_BK = np.empty((count, self.artifact.num_classes), np.float32)
         embeddings_BE = np.empty((count, self.artifact.embedding_size), np.float32)

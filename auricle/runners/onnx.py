@@ -6,6 +6,7 @@ import numpy as np
 import onnxruntime
 
 from auricle.runners.cores import usable_cores
+from auricle.runners.windows import check_windows
 
 
 class OnnxRunner:
@@ -53,9 +54,7 @@ class OnnxRunner:
 
     def run(self, waveforms_BN: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """(B, window) float32 -> logits (B, K) and embeddings (B, E), float32, for any B."""
-        window = self.artifact.window
-        if waveforms_BN.ndim != 2 or waveforms_BN.shape[1] != window:
-            raise ValueError(f"expected waveforms (B, {window}), got {waveforms_BN.shape}")
+        check_windows(waveforms_BN, self.artifact.window)
         return self.run_input(waveforms_BN)
 
     def run_input(self, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 
 from auricle.runners.cores import usable_cores
+from auricle.runners.windows import check_windows
 
 SMALLEST = 1e-6  # scores are kept this far from 0 and 1 before their logit is taken
 
@@ -57,9 +58,7 @@ class TfliteRunner:
 
     def run(self, waveforms_BN: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """(B, window) float32 -> logits (B, K) and embeddings (B, E), float32, for any B."""
-        window = self.artifact.window
-        if waveforms_BN.ndim != 2 or waveforms_BN.shape[1] != window:
-            raise ValueError(f"expected waveforms (B, {window}), got {waveforms_BN.shape}")
+        check_windows(waveforms_BN, self.artifact.window)
         count = len(waveforms_BN)
         outputs_BK = np.empty((count, self.artifact.num_classes), np.float32)
         embeddings_BE = np.empty((count, self.artifact.embedding_size), np.float32)

@@ -10,6 +10,7 @@ from torch import nn
 from auricle.frontend import LogMel
 from auricle.models import build as make_net
 from auricle.models import logits_and_embedding
+from auricle.runners.windows import check_windows
 
 
 class TorchRunner:
@@ -37,9 +38,7 @@ class TorchRunner:
 
     def run(self, waveforms_BN: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """(B, window) float32 -> logits (B, K) and embeddings (B, E), float32, for any B."""
-        window = self.artifact.window
-        if waveforms_BN.ndim != 2 or waveforms_BN.shape[1] != window:
-            raise ValueError(f"expected waveforms (B, {window}), got {waveforms_BN.shape}")
+        check_windows(waveforms_BN, self.artifact.window)
         return self.run_input(waveforms_BN)
 
     @torch.inference_mode()

@@ -10,6 +10,17 @@ import numpy as np
 POOLINGS = ("mean", "max", "attention")
 
 
+def check_windows(waveforms_BN: np.ndarray, window: int) -> None:
+    """Refuse waveforms that are not (B, window).
+
+    >>> check_windows(np.zeros((2, 3, 400)), 400)
+    Traceback (most recent call last):
+    ValueError: expected waveforms (B, 400), got (2, 3, 400)
+    """
+    if waveforms_BN.ndim != 2 or waveforms_BN.shape[1] != window:
+        raise ValueError(f"expected waveforms (B, {window}), got {waveforms_BN.shape}")
+
+
 def window_starts(num_samples: int, window: int, hop: int, tail: str = "drop") -> np.ndarray:
     """First samples of the windows over `num_samples` samples.
 

@@ -1,4 +1,4 @@
-"""Options of the verbs that read recordings: which part of each, and how a pipe's samples are to be read."""
+"""Options that several verbs share, so that the same word means the same everywhere."""
 
 from typing import TYPE_CHECKING, Annotated
 
@@ -13,6 +13,7 @@ Raw = Annotated[
     str | None,
     typer.Option(metavar="RATE,CHANNELS,DTYPE", help="Input is PCM without a header, say 16000,1,s16le."),
 ]
+Threads = Annotated[int | None, typer.Option(min=1, metavar="N", help="Threads; all cores at first.")]
 
 
 def check_excerpt(start: float, end: float | None) -> None:
