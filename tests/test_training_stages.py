@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from tones import TinyPlain, TinyWave, config_for, log_of, make_corpus, same_weights
+from tones import TinyWave, config_for, log_of, make_corpus, same_weights
 
 from auricle.artifact import load_artifact
 from auricle.models import MODELS
@@ -31,7 +31,6 @@ def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(autouse=True)
 def _tiny_nets(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(MODELS, "tiny_plain", TinyPlain)
     monkeypatch.setitem(MODELS, "tiny_wave", TinyWave)
 
 
@@ -321,6 +320,7 @@ def test_settings_of_two_steps_are_taken() -> None:
         ({"finetune_mixing": "mixup"}, "finetune_mixing is 'mixup', but there is no step two"),
         ({"finetune_mixing": "blend"}, "finetune_mixing is 'blend'; known: none"),
         ({"checkpoint_activations": "1"}, "expected true or false"),
+        ({"checkpoint_activations": "true", "compile": "true"}, "are both true, .*leave one out"),
         (
             {"embeddings": "yamnet", "mixing": "none", "finetune_mixing": "mixup", "finetune_steps": "5"},
             "finetune_mixing is mixup, which changes waveforms, .* set finetune_mixing to none",

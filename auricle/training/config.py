@@ -147,6 +147,11 @@ class TrainConfig:
             raise ValueError(f"train_fraction is {self.train_fraction}; expected above 0, at most 1")
         if self.accumulate > self.batch:
             raise ValueError(f"accumulate is {self.accumulate}, more parts than the {self.batch} of a batch")
+        if self.checkpoint_activations and self.compile:
+            raise ValueError(
+                "checkpoint_activations and compile are both true, but what is compiled cannot be computed in "
+                "blocks; leave one out"
+            )
         self._check_mixing()
         if self.embeddings:
             self._refuse_waveform_changes()

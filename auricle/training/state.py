@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from auricle.models import MODELS, build
 from auricle.training.config import TrainConfig
+from auricle.training.recompute import recompute_blocks
 
 
 @dataclass
@@ -40,6 +41,8 @@ def make_state(config: TrainConfig, num_classes: int, device: torch.device, embe
     net = build(config.model, num_classes=num_classes, **arguments)
     net = net.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     average = copy.deepcopy(net).requires_grad_(False).eval() if config.average else net
+    if config.checkpoint_activations:  # of the net alone: its average never wants a gradient
+        recompute_blocks(net)
     predict = getattr(net, "forward_all", net)
     return State(
         net=net,
