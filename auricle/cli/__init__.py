@@ -3,8 +3,8 @@
 Exit status: 0 all well, 1 something failed (and it is named), 2 wrong usage, 130 interrupted. Results go to
 standard output and nothing else does; errors, warnings and progress go to standard error. One file per group
 of verbs: recordings.py (tag), embedding.py (embed), timeline.py (timeline, report), corpora.py (pack,
-evaluate), labels.py (labels, subset), scenes.py (scenes), networks.py (train, check, export, models),
-experiments.py (compare, sweep).
+evaluate), labels.py (labels, subset), scenes.py (scenes), networks.py (train, check, export, models,
+filters), experiments.py (compare, sweep).
 """
 
 import os
@@ -19,7 +19,7 @@ from auricle.cli.embedding import embed
 from auricle.cli.experiments import compare, sweep
 from auricle.cli.importing import tflite, vggish
 from auricle.cli.labels import labels, subset
-from auricle.cli.networks import check, export, models, train
+from auricle.cli.networks import check, export, filters, models, train
 from auricle.cli.output import describe, print_error, show_warning
 from auricle.cli.recordings import tag
 from auricle.cli.scenes import scenes
@@ -67,6 +67,7 @@ for _verb, _example in (
     (check, "auricle check out/run/best"),
     (export, "auricle export out/run/best model.onnx"),
     (models, "auricle models --classes 50"),
+    (filters, "auricle filters out/run/best --out filters.png"),
 ):
     app.command(epilog=f"Example: {_example}")(_verb)
 

@@ -1,4 +1,4 @@
-"""Verbs over models: train, check, export, models."""
+"""Verbs over models: train, check, export, models, filters."""
 
 import dataclasses
 import json
@@ -133,6 +133,44 @@ def models(
         for row in rows
     ]
     print_table(sys.stdout, heads, cells)
+
+
+def filters(
+    model: Annotated[str, typer.Argument(help="Folder of a trained raw-waveform network.")],
+    out: Annotated[
+        Path, typer.Option(metavar="FILE", help="x.png (or .svg, .pdf) or x.html: what is drawn.")
+    ],
+) -> None:
+    """Draw the filters that a network on raw waveforms has learned, by their centre frequencies.
+
+    Each filter's response, its centre frequency beside the mel, Bark, ERB and linear scales, its bandwidth,
+    and some as waveforms. Prints how far the filters are from each scale, in ranks, beside what banks of
+    untrained random filters give. The page has a table of the filters too.
+    """
+    from auricle.cli.timeline import PAGES, PICTURES
+
+    if out.suffix.lower() not in (*PICTURES, *PAGES):
+        known = ", ".join((*PICTURES, *PAGES))
+        raise typer.BadParameter(f"{out}: expected a name that ends in one of {known}", param_hint="--out")
+    if not out.parent.is_dir():
+        raise ValueError(f"{out}: the folder {out.parent} does not exist; create it or write elsewhere")
+    from auricle.artifact import load_artifact
+    from auricle.report import filters as bank
+    from auricle.report.filters_page import draw_filters, filters_html
+    from auricle.report.style import save
+
+    artifact = load_artifact(model)
+    measured = bank.measure_filters(bank.first_layer(artifact), artifact.rate)
+    count, taps = measured.taps.shape
+    title = f"{artifact.name}: {count} filters of {taps} taps at {artifact.rate:,} Hz"
+    if out.suffix.lower() in PAGES:
+        out.write_text(filters_html(measured, title=title), encoding="utf-8")
+    else:
+        save(draw_filters(measured, title=title), out)
+    summary = bank.summarise(measured)
+    heads = [bank.SCALE_HEADS[0], *(f"{head}>" for head in bank.SCALE_HEADS[1:])]
+    print_table(sys.stdout, heads, bank.scale_cells(summary))
+    print(f"\n{bank.in_words(summary)}")
 
 
 def _value(value: object) -> str:
