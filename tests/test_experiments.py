@@ -20,10 +20,11 @@ import torch
 from auricle.engine import pack
 from auricle.experiments import Options, choose_rates, choose_splits, compare
 from auricle.experiments.architectures import LONGER, MODELS, architectures
-from auricle.experiments.claims import FAILS, HOLDS, OPEN, UNTESTED, Scored, draw_maps, judge
-from auricle.experiments.compare import fingerprint
+from auricle.experiments.cells import as_html
+from auricle.experiments.claims import FAILS, HOLDS, OPEN, UNTESTED, Scored, draw_figures, judge
+from auricle.experiments.lines import append_results
 from auricle.experiments.options import LEARNING_RATES, Claim
-from auricle.experiments.table import append_results, as_html
+from auricle.experiments.runs import fingerprint
 from auricle.experiments.training_size import training_size
 from auricle.metrics.ranking import average_precision
 from auricle.shards import Pack
@@ -391,8 +392,8 @@ def test_differences_are_drawn_over_recordings_alike_for_both_rows() -> None:
     ids = np.arange(60).astype(str)
     scores = random.random((60, 3)) + 0.4 * targets
     one = Scored(targets, scores, groups, ids)
-    drawn = draw_maps(one, draws=25, seed=1)
-    assert np.array_equal(drawn, draw_maps(one, draws=25, seed=1)) and len(drawn) == 26
+    drawn = draw_figures(one, draws=25, seed=1)["map"]
+    assert np.array_equal(drawn, draw_figures(one, draws=25, seed=1)["map"]) and len(drawn) == 26
     slow = np.mean([average_precision(targets[:, k], scores[:, k]) for k in range(3)])
     assert drawn[0] == pytest.approx(slow)
     # By hand: the first draw's recordings, whole, each as often as it was drawn.

@@ -11,11 +11,13 @@ import typer
 from auricle.cli.output import assignments
 
 LISTED = "separated by commas"
-OF_ONE_EXPERIMENT = {
-    "labels": "label-set",
-    "unlabelled": "label-set",
-    "fractions": "training-size",
-    **dict.fromkeys(("embeddings", "embedder", "embedder_steps", "embedder_labels", "heads"), "embeddings"),
+OF_EXPERIMENTS = {  # options that only some experiments have
+    "labels": ("label-set",),
+    "unlabelled": ("label-set",),
+    "fractions": ("training-size", "mix-training"),
+    "embeddings": ("embeddings", "raw-waveform"),
+    **dict.fromkeys(("embedder", "embedder_steps", "embedder_labels", "heads"), ("embeddings",)),
+    **dict.fromkeys(("finetune_steps", "mixtures"), ("mix-training", "raw-waveform")),
 }
 
 
@@ -24,7 +26,8 @@ def compare(
     experiment: Annotated[
         str,
         typer.Argument(
-            help="architectures, label-set, training-size or embeddings; see docs/experiments.md."
+            help="architectures, label-set, training-size, embeddings, mix-training or raw-waveform; see "
+            "docs/experiments.md."
         ),
     ],
     data: Annotated[Path, typer.Option(metavar="PACK", help="The pack to train on and to judge by.")],
@@ -36,6 +39,14 @@ def compare(
         str, typer.Option(metavar="A,B", help="Only these networks; the experiment's own at first.")
     ] = "",
     steps: Annotated[int, typer.Option(min=1, metavar="N", help="Mini-batches of each network.")] = 1000,
+    finetune_steps: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            metavar="N",
+            help="mix-training, raw-waveform: mini-batches of step two; a fifth of --steps at first.",
+        ),
+    ] = None,
     batch: Annotated[int, typer.Option(min=1, metavar="N", help="Patches of a mini-batch.")] = 128,
     width: Annotated[
         float, typer.Option(min=0.001, metavar="X", help="Times the channels and units of every network.")
@@ -75,14 +86,27 @@ def compare(
         str, typer.Option(metavar="keep|drop", help="label-set: training clips without any of the labels.")
     ] = "keep",
     fractions: Annotated[
-        str, typer.Option(metavar="1,.5", help="training-size: parts of the recordings to train on.")
-    ] = "1,.5,.2,.1,.05",
+        str,
+        typer.Option(
+            metavar="1,.5",
+            help="training-size, mix-training: parts of the recordings to train on; 1,.5,.2,.1,.05, or 1.",
+        ),
+    ] = "",
+    mixtures: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="PACK",
+            help="mix-training, raw-waveform: judge on these scenes, too, mixed from the test splits.",
+        ),
+    ] = None,
     embeddings: Annotated[
         str,
         typer.Option(
-            metavar="A,B", help="embeddings: sets of the pack; own: of a network trained here first."
+            metavar="A,B=MODEL",
+            help="embeddings, raw-waveform: sets of the pack, and what made them; own, for embeddings: of a "
+            "network trained here first.",
         ),
-    ] = "own",
+    ] = "",
     embedder: Annotated[
         str, typer.Option(metavar="MODEL", help="embeddings: the network that is trained here for own.")
     ] = "resnet50",
@@ -100,7 +124,11 @@ def compare(
     ] = "fully_connected,single_attention,multi_attention",
     set_: Annotated[
         list[str] | None,
-        typer.Option("--set", metavar="KEY=VALUE", help="A setting of every training; may be given again."),
+        typer.Option(
+            "--set",
+            metavar="[MODEL:]KEY=VALUE",
+            help="A setting of every training, or of one network's; may be given again.",
+        ),
     ] = None,
     draws: Annotated[int, typer.Option(min=0, metavar="N", help="Bootstrap draws of the intervals.")] = 1000,
     device: Annotated[str, typer.Option(help="cpu, cuda, cuda:1, or auto.")] = "auto",
@@ -116,19 +144,21 @@ def compare(
     Says first how long it will take. Stopped at any moment, the same command goes on. Prints the path of
     the table.
     """
-    for name, of in OF_ONE_EXPERIMENT.items():
+    for name, of in OF_EXPERIMENTS.items():
         source = context.get_parameter_source(name)
-        if of != experiment and source is not None and source.name == "COMMANDLINE":
+        if experiment not in of and source is not None and source.name == "COMMANDLINE":
             hint = f"--{name.replace('_', '-')}"
-            raise typer.BadParameter(f"is for {of}, not for {experiment}; leave it out", param_hint=hint)
-    given = assignments(set_ or [], "--set")
+            text = f"is for {' and '.join(of)}, not for {experiment}; leave it out"
+            raise typer.BadParameter(text, param_hint=hint)
+    settings, model_settings = _by_model(assignments(set_ or [], "--set"))
     per_model = {
         name: _number(text, "--learning-rate")
         for name, text in assignments(learning_rate or [], "--learning-rate").items()
     }
     from auricle.experiments import Options, choose_rates, choose_splits
     from auricle.experiments import compare as compare_models
-    from auricle.experiments.table import append_results, load
+    from auricle.experiments.lines import append_results
+    from auricle.experiments.table import load
     from auricle.shards import Pack
 
     splits = choose_splits(
@@ -146,10 +176,13 @@ def compare(
         width=width,
         seeds=tuple(_numbers(seeds, "--seeds", int)),
         learning_rates=per_model,
-        settings=given,
+        settings=settings,
+        model_settings=model_settings,
         device=device,
         threads=threads,
         draws=draws,
+        finetune_steps=finetune_steps,
+        mixtures=mixtures,
         labels=_names(labels),
         label_set=label_set,
         unlabelled=unlabelled,
@@ -261,6 +294,21 @@ def sweep(
     )
     run_sweep(options)
     print(out / "table.md")
+
+
+def _by_model(given: dict[str, str]) -> tuple[dict[str, str], dict[str, dict[str, str]]]:
+    """Settings of all networks, and those of one: MODEL:KEY."""
+    of_all: dict[str, str] = {}
+    of_one: dict[str, dict[str, str]] = {}
+    for name, text in given.items():
+        model, colon, key = name.partition(":")
+        if not colon:
+            of_all[name] = text
+        elif model and key:
+            of_one.setdefault(model, {})[key] = text
+        else:
+            raise typer.BadParameter(f"{name!r}: expected KEY or MODEL:KEY before the =", param_hint="--set")
+    return of_all, of_one
 
 
 def _names(text: str) -> tuple[str, ...]:

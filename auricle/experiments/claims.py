@@ -1,20 +1,21 @@
 """Whether rows bear out what a paper says: differences of mAP, with intervals over the recordings.
 
-Two rows are judged on the same clips, so their difference is drawn as one: each draw takes as many
-recordings as there are, with replacement, and both rows are scored on it. This says how much the choice of
-test recordings could change, not how much another seed of training would: several seeds are averaged.
+Rows are judged on the same clips, so a difference of two, or of two differences, is drawn as one: each draw
+takes as many recordings as there are, with replacement, and all rows are scored on it. This says how much the
+choice of test recordings could change, not how much another seed of training would: several seeds are
+averaged.
 """
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
-from auricle.experiments.options import Claim
-from auricle.metrics.ranking import per_class
+from auricle.experiments.options import Claim, GainClaim
+from auricle.metrics.ranking import summarise
 
 HOLDS, FAILS, OPEN, UNTESTED = "holds", "does not hold", "within the interval", "not tested"
 DRAWS = 200  # of a difference
@@ -65,59 +66,124 @@ def read_scores(evaluation: Path, labels: Sequence[str]) -> Scored:
     truth = [set(row) for row in table["labels"].to_pylist()]
     targets_NK = np.array([[label in row for label in labels] for row in truth], bool)
     ids, groups = (table[name].to_numpy(zero_copy_only=False) for name in ("id", "group"))
-    return Scored(targets_NK, scores_NK, groups, ids)
+    alone = [group or "\x1f" + clip for group, clip in zip(groups, ids, strict=True)]  # a clip without one
+    return Scored(targets_NK, scores_NK, np.array(alone), ids)
 
 
-def draw_maps(scored: Scored, draws: int = DRAWS, seed: int = 0) -> np.ndarray:
-    """(1 + draws,) mAP: of the clips as they are, then of each draw of recordings, which a seed decides.
+def draw_figures(scored: Scored, draws: int = DRAWS, seed: int = 0) -> dict[str, np.ndarray]:
+    """Figure -> (1 + draws,): of the clips as they are, then of each draw of recordings.
+
+    Args:
+        scored: of one evaluation.
+        draws: how often to draw.
+        seed: of the draws; they are the same whatever was scored.
+
+    Returns:
+        The figures of `auricle.metrics.ranking.summarise`.
 
     >>> rows = np.eye(2, dtype=bool)
     >>> perfect = Scored(rows, rows.astype(float), np.array(["a", "b"]), np.array(["1", "2"]))
-    >>> float(draw_maps(perfect, draws=1)[0])
+    >>> float(draw_figures(perfect, draws=1)["map"][0])
     1.0
     """
     names, group_of_clip = np.unique(scored.groups_N, return_inverse=True)
     order = np.argsort(group_of_clip, kind="stable")
     bounds = np.searchsorted(group_of_clip[order], np.arange(len(names) + 1))
     generator = np.random.default_rng(seed)
-    out = [_map_of(scored, np.arange(len(group_of_clip)))]
+    found = [summarise(scored.targets_NK, scored.scores_NK)]
     for _ in range(draws):
         drawn = generator.integers(len(names), size=len(names))
-        out.append(_map_of(scored, np.concatenate([order[bounds[g] : bounds[g + 1]] for g in drawn])))
-    return np.array(out)
+        clips = np.concatenate([order[bounds[g] : bounds[g + 1]] for g in drawn])
+        found.append(summarise(scored.targets_NK[clips], scored.scores_NK[clips]))
+    return {name: np.array([figures[name] for figures in found], float) for name in found[0]}
 
 
-def _map_of(scored: Scored, clips: np.ndarray) -> float:
-    ap = per_class(scored.targets_NK[clips], scored.scores_NK[clips])["ap"]
-    return float(ap[~np.isnan(ap)].mean()) if (~np.isnan(ap)).any() else float("nan")
+@lru_cache(maxsize=4096)  # a table is written after each run, from the same evaluations and one more
+def _drawn(
+    evaluation: Path, labels: tuple[str, ...], written: int
+) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+    """Ids of the clips, and the draws of one evaluation; `written` tells it from an earlier one there."""
+    scored = read_scores(evaluation, labels)
+    return scored.ids_N, draw_figures(scored)
 
 
-def judge(claim: Claim, drawn: dict[str, np.ndarray], names: dict[str, str] | None = None) -> Verdict:
+def draw_rows(
+    evaluations: Mapping[str, Sequence[Path]], labels: Sequence[str]
+) -> dict[str, dict[str, np.ndarray]]:
+    """Row -> figure -> (1 + DRAWS,), averaged over the row's seeds; the same draws for all rows.
+
+    Args:
+        evaluations: row -> folders of its evaluations, one a seed.
+        labels: that all rows are judged on.
+
+    Raises:
+        ValueError: two rows were not judged on the same clips, or not on these labels.
+
+    >>> draw_rows({}, ["rain"])
+    {}
+    """
+    drawn: dict[str, dict[str, np.ndarray]] = {}
+    clips: np.ndarray | None = None
+    for row, folders in evaluations.items():
+        each = []
+        for folder in folders:
+            ids, figures = _drawn(folder, tuple(labels), (folder / "scores.parquet").stat().st_mtime_ns)
+            if clips is not None and not np.array_equal(clips, ids):
+                raise ValueError(f"{folder}: was judged on other clips than the rows beside it; delete it")
+            clips = ids
+            each.append(figures)
+        drawn[row] = {name: np.mean([figures[name] for figures in each], axis=0) for name in each[0]}
+    return drawn
+
+
+def contrasts(claim: Claim | GainClaim) -> list[tuple[str, dict[str, int]]]:
+    """What a claim says is above zero: each as a name, and how often each row's mAP counts in it.
+
+    >>> contrasts(Claim(text="More is better.", pairs=(("many", "few"),)))
+    [('many against few', {'many': 1, 'few': -1})]
+    >>> contrasts(GainClaim(text="", gains=((("a", "b"), ("c", "d")),)))[0][1]
+    {'a': 1, 'b': -1, 'c': -1, 'd': 1}
+    """
+    if isinstance(claim, Claim):
+        return [(f"{one} against {two}", _weights((one, 1), (two, -1))) for one, two in claim.pairs]
+    return [
+        (
+            f"the gain of {more[0]} over {more[1]}, against that of {less[0]} over {less[1]}",
+            _weights((more[0], 1), (more[1], -1), (less[0], -1), (less[1], 1)),
+        )
+        for more, less in claim.gains
+    ]
+
+
+def _weights(*terms: tuple[str, int]) -> dict[str, int]:
+    """Summed, since a row may be in both gains."""
+    found: dict[str, int] = {}
+    for row, weight in terms:
+        found[row] = found.get(row, 0) + weight
+    return found
+
+
+def judge(claim: Claim | GainClaim, drawn: Mapping[str, np.ndarray]) -> Verdict:
     """Hold a claim against the rows that there are.
 
     Args:
-        claim: pairs of rows, of which the first is said to be the better one.
-        drawn: row -> what `draw_maps` gives, averaged over its seeds; all over the same draws.
-        names: row -> how to call it.
+        claim: differences, or differences of differences, that are said to be above zero.
+        drawn: row -> (1 + draws,) mAP, averaged over its seeds; all over the same draws.
 
     >>> few, many = np.array([0.5, 0.4, 0.6]), np.array([0.7, 0.6, 0.8])
     >>> judge(Claim(text="More is better.", pairs=(("many", "few"),)), {"few": few, "many": many}).verdict
     'holds'
     """
     details, found = [], []
-    for one, two in claim.pairs:
-        called = [(names or {}).get(row, row) for row in (one, two)]
-        if one not in drawn or two not in drawn:
-            details.append(f"{called[0]} against {called[1]}: not both are there")
+    for name, weights in contrasts(claim):
+        if missing := [row for row in weights if row not in drawn]:
+            details.append(f"{name}: {', '.join(missing)} not there")
             found.append(UNTESTED)
             continue
-        difference = drawn[one] - drawn[two]
+        difference = sum((weight * drawn[row] for row, weight in weights.items()), np.zeros(1))
         low, high = interval(difference[1:])
         found.append(HOLDS if low > 0 else FAILS if high < 0 else OPEN)
-        details.append(
-            f"{called[0]} against {called[1]}: mAP {difference[0]:+.4f} ({low:+.4f} to {high:+.4f}), "
-            + found[-1]
-        )
+        details.append(f"{name}: mAP {difference[0]:+.4f} ({low:+.4f} to {high:+.4f}), {found[-1]}")
     verdict = UNTESTED
     if found:
         verdict = next(kind for kind in (FAILS, UNTESTED, OPEN, HOLDS) if kind in found)
@@ -133,33 +199,7 @@ def interval(values: np.ndarray, level: float = LEVEL) -> tuple[float, float]:
     values = values[~np.isnan(values)]
     if not len(values):
         return float("nan"), float("nan")
-    low, high = np.quantile(values, [(1 - level) / 2, (1 + level) / 2])
+    # Infinite values (d' of a perfect ranking) would not survive interpolation.
+    method = "linear" if np.isfinite(values).all() else "nearest"
+    low, high = np.quantile(values, [(1 - level) / 2, (1 + level) / 2], method=method)  # type: ignore[call-overload]
     return round(float(low), 12), round(float(high), 12)
-
-
-def judge_all(
-    claims: Sequence[Claim], evaluations: dict[str, list[Path]], labels: Sequence[str]
-) -> list[Any]:
-    """The verdict on each claim.
-
-    Args:
-        claims: of the experiment.
-        evaluations: row -> folders of its evaluations, one a seed.
-        labels: that all rows are judged on.
-
-    Raises:
-        ValueError: two rows were not judged on the same clips.
-    """
-    needed = {row for claim in claims for pair in claim.pairs for row in pair} & set(evaluations)
-    drawn: dict[str, np.ndarray] = {}
-    clips: np.ndarray | None = None
-    for row in sorted(needed):
-        each = []
-        for folder in evaluations[row]:
-            scored = read_scores(folder, labels)
-            if clips is not None and not np.array_equal(clips, scored.ids_N):
-                raise ValueError(f"{folder}: was judged on other clips than the rows beside it; delete it")
-            clips = scored.ids_N
-            each.append(draw_maps(scored))
-        drawn[row] = np.mean(each, axis=0)
-    return [judge(claim, drawn) for claim in claims]

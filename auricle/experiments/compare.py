@@ -4,38 +4,38 @@ import json
 import math
 import sys
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Any
 
-from auricle.embedding import embed_pack
-from auricle.evaluation import evaluate
 from auricle.experiments.architectures import architectures
 from auricle.experiments.embeddings import embeddings
 from auricle.experiments.estimate import Estimate, estimate
+from auricle.experiments.judging import do, finished_row
 from auricle.experiments.label_set import label_set
+from auricle.experiments.mix_training import mix_training
+from auricle.experiments.mixtures import open_mixtures
 from auricle.experiments.options import Experiment, Options, Run
-from auricle.experiments.provenance import commit, device_name
-from auricle.experiments.runs import fingerprint, from_log, sizes, wanted
+from auricle.experiments.raw_waveform import raw_waveform
+from auricle.experiments.runs import wanted
 from auricle.experiments.table import write_tables
 from auricle.experiments.training_size import training_size
 from auricle.progress import format_seconds
 from auricle.shards import Pack
 from auricle.shards.layout import locked, write_json
-from auricle.training import train
-from auricle.training.devices import pick_device
+from auricle.training import TrainConfig
 
 EXPERIMENTS: dict[str, Callable[[Options], Experiment]] = {
     "architectures": architectures,
     "label-set": label_set,
     "training-size": training_size,
     "embeddings": embeddings,
+    "mix-training": mix_training,
+    "raw-waveform": raw_waveform,
 }
-SCORED_AT_ONCE = 64  # windows
 # Of one folder; a row made with another value would not compare. Rates may differ from row to row.
 COMMON = (
     "train_splits", "validation_splits", "test_splits", "steps", "batch", "width", "settings", "label_set",
     "unlabelled", "draws", "embedder", "embedder_steps",
-    "embedder_labels",
+    "embedder_labels", "finetune_steps",
 )  # fmt: skip
 
 
@@ -64,8 +64,10 @@ def compare(
 
     Raises:
         ValueError: no such experiment; or the folder holds rows that the new ones would not compare with (the
-            message says which option differs); or what training and evaluation refuse.
+            message says which option differs); or a setting is of a model that no row has; or the mixtures
+            may not judge (`open_mixtures`); or what training and evaluation refuse.
 
+    >>> from pathlib import Path
     >>> options = Options(
     ...     data=Path("out/esc50"), out=Path("out/t2"), train_splits=("fold1",), test_splits=("fold5",)
     ... )
@@ -74,83 +76,40 @@ def compare(
     if experiment not in EXPERIMENTS:
         raise ValueError(f"unknown experiment {experiment!r}; known: {', '.join(EXPERIMENTS)}")
     plan = EXPERIMENTS[experiment](options)
+    check_models(options, plan.runs)
+    mixtures = open_mixtures(options)
     out = options.out
     if not plan_only:
         out.mkdir(parents=True, exist_ok=True)
     check_comparable(experiment, options, plan.runs)
-    todo = [run for run in plan.runs if finished_row(run, out) is None]
+    todo = [run for run in plan.runs if finished_row(run, out, mixtures) is None]
     if todo and (plan_only or not quiet):
-        show_plan(estimate(todo), len(plan.runs) - len(todo))
+        show_plan(estimate(todo, mixtures=mixtures), len(plan.runs) - len(todo))
     if plan_only:
         return []
     with locked(out):
         write_json(out / "experiment.json", described(experiment, options))
         rows: list[dict[str, Any]] = []
         for number, run in enumerate(plan.runs, 1):
-            row = finished_row(run, out)
+            row = finished_row(run, out, mixtures)
             if row is None:
                 _say(f"[{number}/{len(plan.runs)}] {run.name}", quiet)
-                row = do(run, options, quiet=quiet)
+                row = do(run, options, mixtures, quiet=quiet)
             rows.append(row)
             write_tables(
-                plan, rows, out, options, command=command
+                plan, rows, out, options, mixtures=mixtures, command=command
             )  # after each: a look is possible at any time
     return rows
 
 
-def do(run: Run, options: Options, *, quiet: bool = False) -> dict[str, Any]:
-    """Train one run, or go on with it, judge it, and write down its row."""
-    folder = options.out / "runs" / run.name
-    train(run.config, folder, resume=True, quiet=quiet)
-    model = folder / "last"  # the paper compares after so many steps; nothing is chosen
-    device = pick_device(options.device).type
-    if run.makes_embeddings and run.makes_embeddings not in Pack(run.config.data).embedding_sets:
-        name, threads = run.makes_embeddings, options.threads
-        embed_pack(run.config.data, model, name=name, threads=threads, device=device, quiet=quiet)
-    figures = evaluate(
-        model,
-        run.config.data,
-        **run.evaluation,
-        out=folder / "evaluation",
-        threads=options.threads,
-        device=device,
-        batch=SCORED_AT_ONCE,
-        draws=options.draws,
-        quiet=quiet,
-    )
-    row = {
-        "name": run.name,
-        "row": run.row,
-        "shown": run.shown,
-        "seed": run.config.seed,
-        "fingerprint": fingerprint(run),
-        "columns": dict(run.columns),
-        "paper": dict(run.paper),
-        "model": run.config.model,
-        "width": run.config.model_arguments.get("width", 1.0),
-        "learning_rate": run.config.learning_rate,
-        "steps": run.config.steps,
-        "device": device_name(options.device),
-        "threads": options.threads,
-        "commit": commit(),
-        **from_log(folder),
-        **sizes(model),
-        "evaluation": str((folder / "evaluation").relative_to(options.out)),
-        "figures": figures,
-    }
-    write_json(folder / "row.json", row)
-    return row
-
-
-def finished_row(run: Run, out: Path) -> dict[str, Any] | None:
-    """The row that a run left when it was finished; None where it has not, or is judged otherwise now."""
-    path = out / "runs" / run.name / "row.json"
-    if not path.is_file():
-        return None
-    if run.makes_embeddings and run.makes_embeddings not in Pack(run.config.data).embedding_sets:
-        return None
-    row = json.loads(path.read_text(encoding="utf-8"))
-    return row if row["fingerprint"] == fingerprint(run) else None
+def check_models(options: Options, runs: Sequence[Run]) -> None:
+    """Refuse settings and rates of models that no row has: they would be ignored."""
+    there = list(dict.fromkeys(run.config.model for run in runs))
+    for option, given in (("--set", options.model_settings), ("--learning-rate", options.learning_rates)):
+        if unknown := [model for model in given if model not in there]:
+            raise ValueError(
+                f"{option} names {unknown[0]!r}, but no row is of that model; there are: {', '.join(there)}"
+            )
 
 
 def described(experiment: str, options: Options) -> dict[str, Any]:
@@ -177,6 +136,8 @@ def check_comparable(experiment: str, options: Options, runs: Sequence[Run]) -> 
         if not path.is_file():
             continue
         found, asked = json.loads(path.read_text(encoding="utf-8")), wanted(run, pack)
+        # A setting that was not known yet when the run was made was at what is its default now.
+        found = json.loads(json.dumps(TrainConfig(data=options.data, steps=1).as_dict())) | found
         for name in asked:
             if found.get(name) != asked[name]:
                 raise ValueError(

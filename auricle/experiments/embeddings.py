@@ -40,7 +40,7 @@ def embeddings(options: Options) -> Experiment:
     view = label_view(pack, "detected", ours, options.label_set)
     subset = labelled_subset(pack, options.test_splits, view)
     evaluation = {"subset": subset, "label_set": view}
-    common = {"label_set": view, "unlabelled": "drop"}
+    common: dict[str, Any] = {"label_set": view, "unlabelled": "drop"}
     logmel = {"input_shape": [1, FRAMES, BANDS]}
 
     def on_logmel(seed: int) -> Any:
@@ -168,7 +168,11 @@ def split_labels(pack: Pack, options: Options) -> tuple[list[str], list[str]]:
 def own_embedder(pack: Pack, options: Options, labels: list[str]) -> Run:
     """The network that is trained on the other classes, and then embeds the whole pack."""
     view = label_view(pack, "embedder", labels, options.label_set)
-    changes = {"label_set": view, "unlabelled": "drop", "steps": options.embedder_steps or options.steps}
+    changes: dict[str, Any] = {
+        "label_set": view,
+        "unlabelled": "drop",
+        "steps": options.embedder_steps or options.steps,
+    }
     config = base_config(options, options.embedder, seed=options.seeds[0], **changes)
     run = Run(
         name=f"embedder-seed{options.seeds[0]}",

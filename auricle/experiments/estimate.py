@@ -7,6 +7,7 @@ import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -18,8 +19,13 @@ WARM_STEPS, TIMED_STEPS = 2, 3
 FORWARD_SHARE = 1 / 2  # of a training step: a forward pass alone is a third in the same precision
 SPEED_FIELDS = (  # what a step's duration depends on
     "model", "model_arguments", "features", "window", "label_set", "batch", "accumulate", "precision",
-    "device", "threads", "compile", "embeddings", "embedding_windows", "data",
+    "device", "threads", "compile", "embeddings", "embedding_windows", "data", "checkpoint_activations",
 )  # fmt: skip
+# Fields that say there is no fine-tuning; steps of both kinds take as long.
+WITHOUT_STEP_TWO: dict[str, Any] = {
+    name: getattr(TrainConfig, name)
+    for name in ("finetune_steps", "finetune_epochs", "finetune_rate", "finetune_mixing")
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,7 +34,7 @@ class Estimate:
 
     Args:
         name: of the run.
-        steps: that it has.
+        steps: that it has, both of a training and its fine-tuning.
         step_seconds: measured, of one step; NaN where it could not be measured yet.
         seconds: of training, validation and evaluation together.
     """
@@ -39,7 +45,9 @@ class Estimate:
     seconds: float
 
 
-def estimate(runs: Sequence[Run], scratch: Path | None = None) -> list[Estimate]:
+def estimate(
+    runs: Sequence[Run], scratch: Path | None = None, *, mixtures: Pack | None = None
+) -> list[Estimate]:
     """Time a few steps for each kind of run.
 
     Runs that differ in what does not change a step's duration are timed once. A run whose embeddings are not
@@ -48,6 +56,7 @@ def estimate(runs: Sequence[Run], scratch: Path | None = None) -> list[Estimate]
     Args:
         runs: configurations that have `steps`.
         scratch: where to put trial runs; a temporary folder by default.
+        mixtures: scenes that every run is judged by, too.
     """
     measured: dict[str, float] = {}
     found = []
@@ -58,14 +67,14 @@ def estimate(runs: Sequence[Run], scratch: Path | None = None) -> list[Estimate]
             measured[kind] = measure_step(config, scratch)
         step = measured[kind]
         assert config.steps is not None, "experiments count in steps"
+        steps = config.steps + (config.finetune_steps or 0)
         judged, validated = windows_to_score(run)
-        validations = -(-config.steps // config.validate_every) if validated else 0
+        judged *= 2 if config.finetune_steps else 1  # what step one leaves is judged, too
+        if mixtures is not None:
+            judged += windows_of(mixtures, np.arange(len(mixtures)), config)
+        validations = -(-steps // config.validate_every) if validated else 0
         scored = (judged + validations * validated) / config.batch * step * FORWARD_SHARE
-        found.append(
-            Estimate(
-                name=run.name, steps=config.steps, step_seconds=step, seconds=config.steps * step + scored
-            )
-        )
+        found.append(Estimate(name=run.name, steps=steps, step_seconds=step, seconds=steps * step + scored))
     return found
 
 
@@ -76,6 +85,7 @@ def measure_step(config: TrainConfig, scratch: Path | None = None) -> float:
     trial = dataclasses.replace(
         config,
         steps=WARM_STEPS + TIMED_STEPS,
+        **WITHOUT_STEP_TWO,
         learning_rate=1e-9,  # a step takes as long at any rate, but at a high one the loss may diverge
         log_every=1,
         validation_splits=(),
@@ -93,16 +103,17 @@ def measure_step(config: TrainConfig, scratch: Path | None = None) -> float:
 def windows_to_score(run: Run) -> tuple[int, int]:
     """Windows that the evaluation scores, and that each validation does."""
     config, pack = run.config, Pack(run.config.data)
-
-    def windows(clips: np.ndarray) -> int:
-        if config.embeddings:
-            return len(clips)
-        return int(np.maximum(1, (pack.lengths[clips] - config.window) // config.hop + 1).sum())
-
     subset = run.evaluation.get("subset")
     judged = pack.subset(subset) if subset else pack.select(run.evaluation.get("splits"))
     if not config.validation_splits:
-        return windows(judged), 0
+        return windows_of(pack, judged, config), 0
     held = pack.select(config.validation_splits)
     share = min(1.0, config.validation_clips / len(held)) if config.validation_clips and len(held) else 1.0
-    return windows(judged), round(windows(held) * share)
+    return windows_of(pack, judged, config), round(windows_of(pack, held, config) * share)
+
+
+def windows_of(pack: Pack, clips: np.ndarray, config: TrainConfig) -> int:
+    """Windows that some clips have, as a configuration cuts them."""
+    if config.embeddings:
+        return len(clips)
+    return int(np.maximum(1, (pack.lengths[clips] - config.window) // config.hop + 1).sum())

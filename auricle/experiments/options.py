@@ -21,6 +21,7 @@ LEARNING_RATES = {
     "vgg": 3e-4,
     "inception_v3": 1e-3,
     "resnet50": 1e-3,
+    "raw_waveform": 3e-4,  # the paper's (Chen et al. 2019, section 4.2)
 }
 LEARNING_RATE = 1e-3  # of every other model
 
@@ -45,13 +46,18 @@ class Options:
     seeds: tuple[int, ...] = (0,)
     learning_rates: Mapping[str, float] = field(default_factory=dict)
     settings: Mapping[str, str] = field(default_factory=dict)  # as `auricle train --set`, for every run
+    model_settings: Mapping[str, Mapping[str, str]] = field(
+        default_factory=dict
+    )  # and for those of one model
     device: str = "auto"
     threads: int | None = None
     draws: int = 1000  # of the intervals
     labels: tuple[str, ...] = ()  # label-set: numbers, or names of label sets; () is the experiment's choice
     label_set: str = "labels"
     unlabelled: str = "keep"  # label-set: training clips without any of the labels
-    fractions: tuple[float, ...] = (1.0, 0.5, 0.2, 0.1, 0.05)
+    fractions: tuple[float, ...] = ()  # of the recordings to train on; () is the experiment's choice
+    finetune_steps: int | None = None  # of step two, where there is one; None: a fifth of the steps
+    mixtures: Path | None = None  # a pack of scenes, mixed from the test clips, to judge by too
     embeddings: tuple[str, ...] = ()  # embeddings: sets of the pack; "own" is of a network trained here
     embedder_labels: tuple[str, ...] = ()  # () is every other label
     embedder: str = "resnet50"
@@ -86,10 +92,31 @@ class Run:
 
 @dataclass(frozen=True, kw_only=True)
 class Claim:
-    """A sentence of the paper: for each pair of rows, that the first has the higher mAP."""
+    """A sentence of a paper: for each pair of rows, that the first has the higher mAP."""
 
     text: str
     pairs: tuple[tuple[str, str], ...]
+
+    @property
+    def rows(self) -> set[str]:
+        """The rows it speaks of."""
+        return {row for pair in self.pairs for row in pair}
+
+
+@dataclass(frozen=True, kw_only=True)
+class GainClaim:
+    """A sentence of a paper on gains: for each entry, that the first pair of rows differs by more mAP.
+
+    A pair is (better, base), as in `Claim`: ((mixed on few, plain on few), (mixed on many, plain on many)).
+    """
+
+    text: str
+    gains: tuple[tuple[tuple[str, str], tuple[str, str]], ...]
+
+    @property
+    def rows(self) -> set[str]:
+        """The rows it speaks of."""
+        return {row for pairs in self.gains for pair in pairs for row in pair}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -104,15 +131,17 @@ class Experiment:
         claims: what the paper concludes.
         paper_only: rows of the paper that no run stands beside.
         notes: sentences for the caption.
+        paper_digits: figure -> decimals that the paper gives, where not three.
     """
 
     title: str
     source: str
     columns: tuple[str, ...]
     runs: tuple[Run, ...]
-    claims: tuple[Claim, ...]
+    claims: tuple[Claim | GainClaim, ...]
     paper_only: tuple[tuple[str, Mapping[str, Any]], ...] = ()
     notes: tuple[str, ...] = ()
+    paper_digits: Mapping[str, int] = field(default_factory=dict)
 
 
 def choose_splits(
@@ -152,20 +181,27 @@ def choose_splits(
     return train, validation, test
 
 
-def base_config(options: Options, model: str, **changes: Any) -> TrainConfig:
-    """Training as in the paper (section 3.1), with what an experiment changes, then what `--set` changes.
+def base_config(
+    options: Options, model: str, recipe: Callable[[Path], TrainConfig] = hershey, **changes: Any
+) -> TrainConfig:
+    """Training by a recipe, with what an experiment changes, then what `--set` changes.
 
-    The recipe `hershey` at a constant rate: that of section 4.1 is not cut within five million batches.
+    The recipe `hershey` (Hershey et al. 2017, section 3.1) at a constant rate: that of section 4.1 is not cut
+    within five million batches.
 
     Args:
         options: of the comparison.
         model: its name.
+        recipe: where to start.
         changes: fields of the configuration; `model_arguments` are added to the width.
+
+    Raises:
+        ValueError: a setting is not known, or does not fit.
     """
     arguments = dict(changes.pop("model_arguments", {}))
     if options.width != 1:
         arguments["width"] = options.width
-    config = hershey(options.data)
+    config = recipe(options.data)
     given: dict[str, Any] = {
         "name": f"{model}, compared",
         "model": model,
@@ -185,7 +221,7 @@ def base_config(options: Options, model: str, **changes: Any) -> TrainConfig:
         "threads": options.threads,
     }
     config = dataclasses.replace(config, **(given | changes))
-    return configure(config, options.settings)
+    return configure(config, {**options.settings, **options.model_settings.get(model, {})})
 
 
 def with_seeds(

@@ -40,7 +40,6 @@ b.within-the-interval {{ color: var(--open); }}
 {body}
 </tbody>
 </table></div>
-<h2>What the paper says, and what these rows say</h2>
 {verdicts}
 <ul class="about">
 {caption}

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from auricle.experiments.compare import EXPERIMENTS, show_plan
-from auricle.experiments.estimate import estimate
+from auricle.experiments.estimate import WITHOUT_STEP_TWO, estimate
 from auricle.experiments.options import Options, Run
 from auricle.shards import Pack
 from auricle.training import Diverged, TrainConfig, train
@@ -62,7 +62,12 @@ def choose_rates(
         )
     trials = {
         (model, rate): dataclasses.replace(
-            config, learning_rate=rate, steps=steps, schedule="constant", validate_every=steps
+            config,
+            learning_rate=rate,
+            steps=steps,
+            schedule="constant",
+            validate_every=steps,
+            **WITHOUT_STEP_TWO,
         )
         for model, config in configs.items()
         for rate in rates

@@ -10,6 +10,7 @@ from typing import Any
 
 from auricle.experiments.options import Claim, Experiment, Options, Run, base_config, with_seeds
 
+FRACTIONS = (1.0, 0.5, 0.2, 0.1, 0.05)
 PAPER = (  # fraction of 70 M videos, and the row
     ("70M", {"fraction": 1.0, "steps": 16e6, "auc": 0.923, "d_prime": 2.019, "map": 0.206}),
     ("7M", {"fraction": 0.1, "steps": 16e6, "auc": 0.922, "d_prime": 2.006, "map": 0.202}),
@@ -26,7 +27,7 @@ def training_size(options: Options) -> Experiment:
         ValueError: a configuration does not fit.
     """
     models = options.models or ("resnet50",)
-    fractions = sorted(set(options.fractions), reverse=True)
+    fractions = sorted(set(options.fractions or FRACTIONS), reverse=True)
     evaluation = {"splits": options.test_splits, "label_set": options.label_set}
     runs: tuple[Run, ...] = ()
     pairs: list[tuple[str, str]] = []
