@@ -2,6 +2,7 @@
 
 import math
 
+import numpy as np
 import pytest
 import torch
 
@@ -47,6 +48,81 @@ def test_mix_training_gives_the_union_and_ratios_around_a_half() -> None:
     parts = x[mixed][x[mixed] > 0]
     assert 0.4 <= parts.min() < 0.41 and 0.59 < parts.max() <= 0.6
     assert torch.allclose(x.sum(1), torch.ones(200))
+
+
+SPANS = [(0.4, 0.6), (0.0, 1.0), (0.5, 0.5), (0.9, 1.0), (0.0, 0.0)]
+
+
+@pytest.mark.parametrize("span", SPANS)
+@pytest.mark.parametrize("seed", range(5))
+def test_mix_training_is_the_published_formula(span: tuple[float, float], seed: int) -> None:
+    """x = a x_i + (1 - a) x_j and y = sign(y_i + y_j), written out in NumPy; unit vectors tell i, j and a."""
+    random = np.random.default_rng(seed)
+    batch, samples, classes = random.integers(2, 40), random.integers(1, 300), random.integers(1, 9)
+    x = random.normal(size=(batch, samples)).astype(np.float32)
+    y = (random.random((batch, classes)) < 0.4).astype(np.float32)
+    told = mix(torch.eye(batch), torch.eye(batch), generator(seed), how="mix_training", mix_range=span)
+    shares, owners = (part.double().numpy() for part in told)
+    mixed, targets = mix(
+        torch.from_numpy(x), torch.from_numpy(y), generator(seed), how="mix_training", mix_range=span
+    )
+    for k in range(batch):
+        pair = np.flatnonzero(owners[k])
+        assert k in pair and len(pair) <= 2
+        other = pair[pair != k][0] if len(pair) == 2 else k
+        ratio = shares[k, k] if other != k else 1.0
+        assert other == k or span[0] - 1e-6 <= ratio <= span[1] + 1e-6
+        expected = ratio * x[k].astype(np.float64) + (1 - ratio) * x[other].astype(np.float64)
+        assert np.allclose(mixed[k].numpy(), expected, rtol=1e-5, atol=1e-6)
+        assert np.array_equal(targets[k].numpy(), np.sign(y[k] + y[other]))
+    if batch > 4 and 0 < span[0] < span[1]:
+        assert len(np.unique(shares[(shares > 0) & (shares < 0.99)].round(6))) > 3, "a ratio for each clip"
+    partners = [np.flatnonzero(owners[k] * (np.arange(batch) != k)) for k in range(batch)]
+    once = np.concatenate(partners)
+    assert len(once) == len(set(once.tolist())), "every clip is the partner of one"
+
+
+def test_ratios_of_mix_training_are_uniform_over_their_range() -> None:
+    for low, high in [(0.4, 0.6), (0.0, 1.0), (0.25, 0.5)]:
+        x, y = mix(torch.eye(3000), torch.eye(3000), generator(5), how="mix_training", mix_range=(low, high))
+        ratio = x.diagonal()[y.sum(1) == 2].double().numpy()
+        assert low <= ratio.min() < low + 0.01 * (high - low) and high - 0.01 * (high - low) < ratio.max()
+        assert ratio.max() <= high + 1e-6
+        counts = np.histogram(ratio, bins=5, range=(low, high))[0]
+        assert counts == pytest.approx(len(ratio) / 5, rel=0.15)
+
+
+def test_the_union_of_soft_targets_is_the_surer_one() -> None:
+    y = torch.tensor([[0.75, 0.25, 0.0], [0.5, 0.6, 0.0]])
+    for seed in range(20):
+        _, mixed = mix(torch.eye(2), y, generator(seed), how="mix_training")
+        if not torch.equal(mixed, y):
+            assert mixed.tolist() == [pytest.approx([0.75, 0.6, 0.0])] * 2
+            return
+    pytest.fail("no seed paired the two")
+
+
+def test_mixing_leaves_what_it_was_given_as_it_is() -> None:
+    x, y = torch.randn(6, 20), torch.rand(6, 3)
+    before = x.clone(), y.clone()
+    for how in MIXINGS:
+        mix(x, y, generator(), how=how)
+    assert torch.equal(x, before[0]) and torch.equal(y, before[1])
+
+
+@pytest.mark.parametrize("span", [(0.6, 0.4), (-0.1, 0.5), (0.5, 1.1), (math.nan, 1.0)])
+def test_ratios_outside_zero_and_one_are_refused(span: tuple[float, float]) -> None:
+    with pytest.raises(ValueError, match="expected two numbers from 0 to 1, the smaller first"):
+        mix(torch.zeros(2, 2), torch.zeros(2, 2), generator(), how="mix_training", mix_range=span)
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("how", MIXINGS)
+def test_mixing_stays_on_a_gpu_and_repeats_there(how: str) -> None:
+    x, y = torch.randn(16, 1000, device="cuda"), (torch.rand(16, 5, device="cuda") > 0.5).float()
+    one, two = (mix(x, y, torch.Generator("cuda").manual_seed(3), how=how) for _ in range(2))
+    assert one[0].device == x.device == one[1].device
+    assert torch.equal(one[0], two[0]) and torch.equal(one[1], two[1])
 
 
 def test_mixup_uses_one_ratio_for_sound_and_labels() -> None:

@@ -1,5 +1,7 @@
 """Draws are fair, exact over an epoch, and a pure function of seed and step."""
 
+import itertools
+import math
 import tracemalloc
 
 import numpy as np
@@ -121,6 +123,62 @@ def test_classes_are_drawn_equally_often_and_their_clips_too() -> None:
         assert sum(clip < 4 for clip in sampler.draw(step)[0]) == 1, (
             "each epoch of K draws has each class once"
         )
+
+
+def many_labels(seed: int) -> tuple[tuple[np.ndarray, np.ndarray], list[set[int]]]:
+    """Clips of each of 5 classes, one without clips and one as rare as can be, several classes a clip."""
+    random = np.random.default_rng(seed)
+    classes = [set(np.flatnonzero(random.random(7) < share).tolist()) for share in (0.9, 0.5, 0.4)]
+    classes = [chosen or {3} for chosen in classes] + [set(), {6}]
+    indices = [clip for chosen in classes for clip in sorted(chosen)]
+    indptr = np.cumsum([0] + [len(chosen) for chosen in classes])
+    return (indptr, np.array(indices)), [chosen for chosen in classes if chosen]
+
+
+@pytest.mark.parametrize("batch", [1, 3, 4, 6])
+@pytest.mark.parametrize("seed", range(4))
+def test_a_clip_of_several_classes_is_drawn_under_each_of_them(seed: int, batch: int) -> None:
+    """Exactly: over whole turns of all its classes, once for each turn of each."""
+    label_clips, classes = many_labels(seed)
+    sampler = PatchSampler(
+        LENGTHS, patch=10, batch=batch, seed=seed, balance="classes", label_clips=label_clips
+    )
+    assert sampler.epoch_size == len(classes), "a class without clips is passed over"
+    epochs = math.lcm(*(len(chosen) for chosen in classes))
+    draws = epochs * len(classes)
+    clips = np.concatenate([sampler.draw(step)[0] for step in range(-(-draws // batch))])[:draws]
+    expected = [sum(epochs // len(chosen) for chosen in classes if clip in chosen) for clip in range(7)]
+    assert np.bincount(clips, minlength=7).tolist() == expected
+    for epoch in clips.reshape(epochs, len(classes)):
+        assert any(
+            all(clip in chosen for clip, chosen in zip(epoch, order, strict=True))
+            for order in itertools.permutations(classes)
+        ), "every epoch has one draw of each class"
+
+
+def test_class_balanced_draws_of_any_step_need_no_step_before_it() -> None:
+    """What a resumed run relies on; and ranks share the stream out."""
+    label_clips, _ = many_labels(1)
+    options = {"patch": 10, "seed": 3, "balance": "classes", "label_clips": label_clips}
+    whole = PatchSampler(LENGTHS, batch=6, **options)
+    expected = [next(whole) for _ in range(9)]
+    for step in (8, 0, 5):
+        again = PatchSampler(LENGTHS, batch=6, **options).draw(step)
+        assert np.array_equal(np.stack(again), np.stack(expected[step]))
+    halves = [PatchSampler(LENGTHS, batch=3, rank=rank, world=2, **options) for rank in range(2)]
+    for step in range(9):
+        parts = [np.stack(half.draw(step)) for half in halves]
+        assert np.array_equal(np.concatenate(parts, axis=1), np.stack(expected[step]))
+
+
+def test_rare_classes_come_as_often_as_common_ones() -> None:
+    """999 clips of one class and one of the other."""
+    lengths = np.full(1000, 100)
+    label_clips = (np.array([0, 999, 1000]), np.arange(1000))
+    sampler = PatchSampler(lengths, patch=10, batch=8, seed=0, balance="classes", label_clips=label_clips)
+    clips = np.stack([sampler.draw(step)[0] for step in range(999)])
+    assert ((clips == 999).sum(1) == 4).all(), "half of every batch"
+    assert np.bincount(clips[clips < 999]).tolist() == [4] * 999, "and all of the others equally often"
 
 
 def test_same_seed_same_stream_and_another_seed_another() -> None:

@@ -4,6 +4,7 @@ import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
+from auricle.recipes.chen import chen
 from auricle.recipes.compact_esc50 import compact_esc50, compact_esc50_free
 from auricle.recipes.hershey import hershey
 from auricle.training import TrainConfig
@@ -13,6 +14,7 @@ RECIPES: dict[str, Callable[[Path], TrainConfig]] = {
     "compact-esc50": compact_esc50,
     "compact-esc50-free": compact_esc50_free,
     "hershey": hershey,
+    "chen": chen,
 }
 
 

@@ -149,8 +149,8 @@ class TrainConfig:
             raise ValueError(f"accumulate is {self.accumulate}, more parts than the {self.batch} of a batch")
         if self.checkpoint_activations and self.compile:
             raise ValueError(
-                "checkpoint_activations and compile are both true, but what is compiled cannot be computed in "
-                "blocks; leave one out"
+                "checkpoint_activations and compile are both true, but what is compiled cannot be computed "
+                "in blocks; leave one out"
             )
         self._check_mixing()
         if self.embeddings:
