@@ -10,6 +10,7 @@ from auricle.models.compact import Compact
 from auricle.models.fully_connected import FullyConnected
 from auricle.models.inception_v3 import InceptionV3
 from auricle.models.multi_attention import MultiAttention
+from auricle.models.raw_waveform import RawWaveform
 from auricle.models.resnet50 import ResNet50
 from auricle.models.single_attention import SingleAttention
 from auricle.models.size import count_multiplies, count_weights, source_of
@@ -24,6 +25,7 @@ MODELS: dict[str, type[nn.Module]] = {
     "inception_v3": InceptionV3,
     "resnet50": ResNet50,
     "vggish": VGGish,
+    "raw_waveform": RawWaveform,
     "single_attention": SingleAttention,
     "multi_attention": MultiAttention,
 }
@@ -33,6 +35,7 @@ VARIANTS: list[tuple[str, dict[str, Any]]] = [  # that the papers tried beside t
     ("vgg", {"first_pool": (2, 1)}),
     ("inception_v3", {"full_stem": True}),
     ("resnet50", {"bottleneck": 128}),
+    ("raw_waveform", {"stride": 128}),
 ]
 
 
@@ -54,7 +57,7 @@ def build(name: str, **arguments: object) -> nn.Module:
 
 
 def logits_and_embedding(net: nn.Module, x: Tensor) -> tuple[Tensor, Tensor]:
-    """Both outputs of a model, in one pass where its logits are its head's of the embedding.
+    """Both outputs of a model, in one pass where it has a `forward_both`, or a `head` on its embedding.
 
     Args:
         net: any model of MODELS.
@@ -68,6 +71,8 @@ def logits_and_embedding(net: nn.Module, x: Tensor) -> tuple[Tensor, Tensor]:
     >>> logits.shape, embedding.shape
     (torch.Size([2, 3]), torch.Size([2, 256]))
     """
+    if hasattr(net, "forward_both"):
+        return net.forward_both(x)  # type: ignore[operator]
     embedding = net.embed(x)  # type: ignore[operator]
     head = getattr(net, "head", None)
     return (net(x) if head is None else head(embedding)), embedding

@@ -61,8 +61,8 @@ def output_layers(size_in: int, num_classes: int, bottleneck: int | None) -> tup
     return squeeze, nn.Linear(size, num_classes), size
 
 
-def initialise(net: nn.Module, head: nn.Linear) -> None:
-    """First weights: He et al. (2015) before each ReLU, a head that starts near "absent" for every class.
+def initialise(net: nn.Module, *heads: nn.Linear) -> None:
+    """First weights: He et al. (2015) before each ReLU, heads that start near "absent" for every class.
 
     Most classes are absent from most patches: a sigmoid of 0.018 (bias -4) saves the first steps from
     learning that, thousands of classes at once.
@@ -77,8 +77,9 @@ def initialise(net: nn.Module, head: nn.Linear) -> None:
             nn.init.kaiming_normal_(module.weight, nonlinearity="relu")
             if module.bias is not None:
                 nn.init.zeros_(module.bias)
-    nn.init.normal_(head.weight, std=0.01)
-    nn.init.constant_(head.bias, -4.0)
+    for head in heads:
+        nn.init.normal_(head.weight, std=0.01)
+        nn.init.constant_(head.bias, -4.0)
 
 
 def check_patches(logmel_BCTF: Tensor, shape: Sequence[int]) -> None:

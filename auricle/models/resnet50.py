@@ -17,7 +17,6 @@ classes.
 from collections.abc import Sequence
 
 from torch import Tensor, nn
-from torch.nn import functional
 
 from auricle.models.parts import (
     PATCH,
@@ -28,9 +27,9 @@ from auricle.models.parts import (
     patch_shape,
     scaled,
 )
+from auricle.models.residual import Block
 
 STAGES = ((64, 3, 1), (128, 4, 2), (256, 6, 2), (512, 3, 2))  # channels inside a block, blocks, first stride
-EXPANSION = 4
 
 
 class ResNet50(nn.Module):
@@ -76,7 +75,7 @@ class ResNet50(nn.Module):
             for number in range(count):
                 inside = scaled(inner, width)
                 blocks.append(Block(size, inside, stride=1 if number else stride))
-                size = EXPANSION * inside
+                size = Block.expansion * inside
         self.body = nn.Sequential(*blocks)
         self.bottleneck, self.head, self.embedding_size = output_layers(size, num_classes, bottleneck)
         initialise(self, self.head)
@@ -89,26 +88,3 @@ class ResNet50(nn.Module):
     def forward(self, logmel_BCTF: Tensor) -> Tensor:
         """(B, 1, T, F) log-mel -> (B, K) logits."""
         return self.head(self.embed(logmel_BCTF))
-
-
-class Block(nn.Module):
-    """1x1, 3x3 and 1x1 convolutions beside a shortcut, which is a 1x1 convolution where the shape changes."""
-
-    def __init__(self, size_in: int, inner: int, *, stride: int):
-        super().__init__()
-        size_out = EXPANSION * inner
-        self.inner = nn.Sequential(
-            *conv_norm(size_in, inner, 1),
-            nn.ReLU(inplace=True),
-            *conv_norm(inner, inner, 3, stride=stride, padding=1),
-            nn.ReLU(inplace=True),
-            *conv_norm(inner, size_out, 1),
-        )
-        changes = stride > 1 or size_in != size_out
-        self.shortcut = (
-            nn.Sequential(*conv_norm(size_in, size_out, 1, stride=stride)) if changes else nn.Identity()
-        )
-
-    def forward(self, map_BCTF: Tensor) -> Tensor:
-        """(B, C, T, F) -> (B, C', T / stride, F / stride), rounded up."""
-        return functional.relu(self.inner(map_BCTF) + self.shortcut(map_BCTF), inplace=True)
