@@ -9,6 +9,7 @@ without its modules; a fault can be planted in it by name, to see that the compa
 change.
 """
 
+import itertools
 import json
 import zlib
 from collections.abc import Iterator
@@ -22,21 +23,26 @@ from torch import Tensor, nn
 from auricle.models import MODELS, build
 
 GOLDEN = Path(__file__).parent / "golden" / "models.json"
-SMALL = {name: {} if name == "compact" else {"width": 0.25} for name in MODELS}
+SMALL: dict[str, dict[str, object]] = {
+    name: {} if name == "compact" else {"width": 0.25} for name in MODELS
+}
+SMALL["raw_waveform"] |= {"bands": 16, "input_shape": (8000,)}
+# Without it 24 blocks of shortcuts would grow signals until every attention and probability is 0 or 1.
+VARIANCE = {"raw_waveform": 1.5}
 CLASSES = 5
 Weights = Iterator[Tensor]
 
 
 def frozen(name: str, **arguments: object) -> nn.Module:
     """A small network of that name with frozen weights, ready to score."""
-    net = build(name, num_classes=CLASSES, **SMALL[name], **arguments).eval()
+    net = build(name, num_classes=CLASSES, **SMALL[name] | arguments).eval()
     filled = {}
     for key, tensor in net.state_dict().items():
         stream = np.random.RandomState(zlib.crc32(key.encode()))
         if key.endswith("num_batches_tracked"):
             values = np.zeros(())
         elif key.endswith("running_var"):
-            values = stream.uniform(0.5, 1.5, tensor.shape)
+            values = VARIANCE.get(name, 1.0) * stream.uniform(0.5, 1.5, tensor.shape)
         elif tensor.ndim > 1:
             values = stream.standard_normal(tensor.shape) * np.sqrt(2 / tensor[0].numel())
         else:  # biases and means about 0, factors of batch norm about 1
@@ -50,6 +56,8 @@ def frozen(name: str, **arguments: object) -> nn.Module:
 def frozen_input(net: nn.Module, batch: int = 2) -> Tensor:
     """Inputs of that network from the same kind of stream."""
     values = np.random.RandomState(7).standard_normal((batch, *net.input_shape))
+    if net.input_kind == "waveform":  # one that changes, so that attention has something to choose
+        values *= np.linspace(0, 2, net.input_shape[0])
     return torch.from_numpy(values.astype(np.float32))
 
 
@@ -245,6 +253,111 @@ def multi_attention(x: Tensor, w: Weights, fault: str = "") -> Tensor:
     )
 
 
+def signal(
+    x: np.ndarray, w: Weights, *, stride: int = 1, pad: tuple[int, int] = (0, 0), relu: bool = True
+) -> np.ndarray:
+    """1D convolution frame by frame, batch norm, ReLU: (B, C, L) -> (B, C', L')."""
+    kernel, factor, bias, mean, variance = (next(w).double().numpy() for _ in range(5))
+    x = np.pad(x, ((0, 0), (0, 0), pad))
+    starts = range(0, x.shape[2] - kernel.shape[2] + 1, stride)
+    frames = [np.tensordot(x[:, :, i : i + kernel.shape[2]], kernel, ((1, 2), (1, 2))) for i in starts]
+    y = (np.stack(frames, 2) - mean[:, None]) / np.sqrt(variance[:, None] + 1e-5)
+    y = y * factor[:, None] + bias[:, None]
+    return np.maximum(y, 0) if relu else y
+
+
+def raw_front(x: np.ndarray, w: Weights, fault: str, *, depth: int, stride: int) -> np.ndarray:
+    """Chen et al., the top stage: 80 samples every 4, a pool of 3, stages of kernel 9: (B, N) -> (B, C, T)."""
+    pad = (0, 79) if fault == "stem not centred" else (39, 40)
+    y = signal(x[:, None], w, stride=stride // 16, pad=pad)
+    y = np.pad(y, ((0, 0), (0, 0), (1, 1)), constant_values=-np.inf)
+    length = (y.shape[2] - 3) // 2 + 1
+    y = np.stack([y[:, :, 2 * i : 2 * i + 3].max(2) for i in range(length)], 2)
+    for stage, blocks in enumerate((2, 2, 2, 2) if depth == 18 else (3, 4, 6, 3)):
+        for block in range(blocks):
+            step = 2 if stage and not block else 1
+            inner = signal(signal(y, w, stride=step, pad=(4, 4)), w, pad=(4, 4), relu=False)
+            changes = y.shape[1] != inner.shape[1] or step > 1
+            y = np.maximum(inner + (signal(y, w, stride=step, relu=False) if changes else y), 0)
+    return y
+
+
+def raw_body(x: Tensor, w: Weights, fault: str, *, depth: int) -> list[Tensor]:
+    """Chen et al., the bottom stage after He et al., table 1, with its first stride: the maps of all blocks."""
+    x = conv(x, w, stride=2, pad=3)
+    x = max_pool(F.pad(x, (1, 1, 1, 1), value=-torch.inf), (3, 3), (2, 2))
+    maps = []
+    for stage, blocks in enumerate((2, 2, 2, 2) if depth == 18 else (3, 4, 6, 3)):
+        for block in range(blocks):
+            step = 2 if stage and not block else 1
+            if depth == 50:
+                y = conv(conv(x, w), w, stride=step, pad=1)
+                y = conv(y, w, relu=False)
+            else:
+                y = conv(conv(x, w, stride=step, pad=1), w, pad=1, relu=False)
+            changes = y.shape[1] != x.shape[1] or step > 1
+            x = y + (conv(x, w, stride=step, relu=False) if changes else x)
+            if fault != "missing ReLU in 2D" or block:
+                x = x.clamp(min=0)
+        maps.append(x)
+    return maps
+
+
+def raw_levels(
+    x: Tensor, w: Weights, fault: str = "", *, depth_1d: int = 18, depth_2d: int = 50, stride: int = 64
+) -> list[np.ndarray]:
+    """The three logits of Chen et al., section 3.1."""
+    rows = raw_front(x.double().numpy(), w, fault, depth=depth_1d, stride=stride)
+    picture = torch.from_numpy(rows).float()[:, None]
+    if fault == "transposed":
+        picture = picture.transpose(2, 3)
+    maps = raw_body(picture, w, fault, depth=depth_2d)
+    levels = []
+    for level in maps[1:]:
+        over = 3 if fault == "mean over time" else 2
+        early = level.double().numpy().mean(over).transpose(0, 2, 1)
+        first, *late = (list(itertools.islice(w, count)) for count in (4, 2, 2, 4, 2))
+        y = early
+        for number, (matrix, bias) in enumerate(late[:2]):
+            y = y @ matrix.double().numpy().T + bias.double().numpy()
+            if fault != f"no ReLU after layer {number + 1}":
+                y = np.maximum(y, 0)
+        predictions = [attend(early, iter(first)), attend(y, iter(late[2]))]
+        if fault == "swapped modules":
+            predictions.reverse()
+        if fault == "both modules on the block":
+            predictions[1] = predictions[0]
+        matrix, bias = (one.double().numpy() for one in late[3])
+        levels.append(np.concatenate(predictions, 1) @ matrix.T + bias)
+    return levels
+
+
+def raw_waveform(x: Tensor, w: Weights, fault: str = "", **depths: int) -> Tensor:
+    """The mean of the three probabilities, as a logit."""
+    levels = raw_levels(x, w, fault, **depths)
+    if fault == "mean of logits":
+        return torch.from_numpy(sum(levels) / 3).float()
+    if fault == "last level only":
+        levels = levels[2:]
+    if fault == "blocks 3 and 4 only":
+        levels = levels[1:]
+    p = sum(1 / (1 + np.exp(-logits)) for logits in levels) / len(levels)
+    return torch.from_numpy(np.log(p / (1 - p))).float()
+
+
+RAW_FAULTS = [
+    "transposed",
+    "missing ReLU in 2D",
+    "mean over time",
+    "no ReLU after layer 1",
+    "no ReLU after layer 2",
+    "swapped modules",
+    "both modules on the block",
+    "mean of logits",
+    "last level only",
+    "blocks 3 and 4 only",
+]
+
 ORACLES = {
     "fully_connected": (fully_connected, ["missing ReLU"]),
     "alexnet": (alexnet, ["flatten order", "missing ReLU"]),
@@ -252,6 +365,7 @@ ORACLES = {
     "vggish": (vggish, ["flatten order", "missing ReLU", "no ReLU before the head"]),
     "resnet50": (resnet50, ["stride in the 1x1", "ReLU before the sum", "missing ReLU"]),
     "inception_v3": (inception_v3, ["swapped towers", "no average"]),
+    "raw_waveform": (raw_waveform, RAW_FAULTS),
     "single_attention": (single_attention, ["plain mean"]),
     "multi_attention": (multi_attention, ["swapped levels"]),
 }

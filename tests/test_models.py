@@ -32,6 +32,8 @@ SIZES = [
     ("resnet50", {}, 30_871, 86_756_439, 86_672_448, 2_026_551_296, "80M", "", f"{HERSHEY}, 4.2"),
     ("resnet50", {"bottleneck": 128}, 3087, 24_162_255, 24_105_920, 1_963_984_768, "", "", f"{HERSHEY}, 4.2"),
     ("vggish", {}, 527, 72_209_167, 72_198_592, 863_963_008, "", "", "Google's release, and a head"),
+    ("raw_waveform", {}, 527, 34_785_799, 34_718_774, 29_544_286_742, "", "", "Chen et al. 2019"),
+    ("raw_waveform", {"stride": 128}, 527, 34_785_799, 34_718_774, 14_850_567_302, "", "", "its table 3"),
     ("single_attention", {}, 527, 1_433_854, 1_429_200, 14_292_000, "", "", "Kong et al. 2018"),
     ("multi_attention", {}, 527, 2_623_293, 2_617_058, 21_171_458, "", "", "Yu et al. 2018"),
 ]
@@ -55,11 +57,12 @@ def name(request: pytest.FixtureRequest) -> str:
 
 def small(name: str, **arguments: object) -> nn.Module:
     torch.manual_seed(0)
-    return build(name, num_classes=7, **oracles.SMALL[name], **arguments)
+    return build(name, num_classes=7, **oracles.SMALL[name] | arguments)
 
 
 def example(name: str, batch: int = 2) -> torch.Tensor:
-    return torch.randn(batch, *MODELS[name].input_shape, generator=torch.Generator().manual_seed(1))
+    shape = oracles.SMALL[name].get("input_shape", MODELS[name].input_shape)
+    return torch.randn(batch, *shape, generator=torch.Generator().manual_seed(1))
 
 
 def on_meta(name: str, **arguments: object) -> nn.Module:
@@ -135,7 +138,7 @@ def test_forward_is_head_of_embed(name: str) -> None:
 def test_attributes_are_as_promised(name: str) -> None:
     net = small(name)
     assert net.num_classes == 7 and net.input_kind in ("logmel", "waveform", "embedding")
-    assert len(net.input_shape) == {"logmel": 3, "embedding": 2}[net.input_kind]
+    assert len(net.input_shape) == {"logmel": 3, "embedding": 2, "waveform": 1}[net.input_kind]
     assert source_of(type(net))
 
 
@@ -199,7 +202,7 @@ def test_channels_last_and_bfloat16_change_nothing_that_matters(name: str) -> No
         with torch.autocast("cpu", dtype=torch.bfloat16):
             rough = turned(x)
     assert (rough - plain).norm() < 0.1 * plain.norm()
-    if name == "single_attention":
+    if name in ("single_attention", "raw_waveform"):
         assert rough.dtype == torch.float32, "an average of probabilities"
 
 
@@ -372,6 +375,7 @@ def test_wrong_shapes_are_named_beside_the_right_ones(name: str) -> None:
         "fully_connected": r"logmel \(B, 1, 96, 64\)",
         "single_attention": r"embeddings \(B, T, 128\)",
         "multi_attention": r"embeddings \(B, T, 128\)",
+        "raw_waveform": r"waveforms \(B, N\) float32, mono, N at least 2048 samples",
     }.get(name, r"log-mel patches \(B, 1, 96, 64\)")
     shapes = [(2, 98, 64)] if name == "compact" else [(2, 98, 64), (2, 1, 96, 63), (96,)]
     for shape in shapes:

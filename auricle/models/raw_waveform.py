@@ -119,7 +119,7 @@ class RawWaveform(nn.Module):
         long_enough = torch.compiler.is_exporting() or len(shape) != 2 or shape[1] >= self.shortest
         if len(shape) != 2 or not long_enough or not waveform_BN.is_floating_point():
             raise ValueError(
-                f"expected waveforms (B, N) float32, mono, N at least {self.shortest} samples; got {shape} "
+                f"expected waveforms (B, N) float32, mono, N at least {self.shortest} samples, got {shape} "
                 f"{str(waveform_BN.dtype).removeprefix('torch.')}"
             )
         features_BCT = self.front(waveform_BN.to(next(self.parameters()).dtype))
