@@ -20,6 +20,7 @@ from auricle.metrics.ranking import summarise
 HOLDS, FAILS, OPEN, UNTESTED = "holds", "does not hold", "within the interval", "not tested"
 DRAWS = 200  # of a difference
 LEVEL = 0.95
+FIGURES = ("map", "auc", "d_prime", "accuracy")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,7 +80,7 @@ def draw_figures(scored: Scored, draws: int = DRAWS, seed: int = 0) -> dict[str,
         seed: of the draws; they are the same whatever was scored.
 
     Returns:
-        The figures of `auricle.metrics.ranking.summarise`.
+        FIGURES, as `auricle.metrics.ranking.summarise` gives them.
 
     >>> rows = np.eye(2, dtype=bool)
     >>> perfect = Scored(rows, rows.astype(float), np.array(["a", "b"]), np.array(["1", "2"]))
@@ -95,7 +96,7 @@ def draw_figures(scored: Scored, draws: int = DRAWS, seed: int = 0) -> dict[str,
         drawn = generator.integers(len(names), size=len(names))
         clips = np.concatenate([order[bounds[g] : bounds[g + 1]] for g in drawn])
         found.append(summarise(scored.targets_NK[clips], scored.scores_NK[clips]))
-    return {name: np.array([figures[name] for figures in found], float) for name in found[0]}
+    return {name: np.array([figures[name] for figures in found], float) for name in FIGURES}
 
 
 @lru_cache(maxsize=4096)  # a table is written after each run, from the same evaluations and one more
@@ -132,7 +133,8 @@ def draw_rows(
                 raise ValueError(f"{folder}: was judged on other clips than the rows beside it; delete it")
             clips = ids
             each.append(figures)
-        drawn[row] = {name: np.mean([figures[name] for figures in each], axis=0) for name in each[0]}
+        with np.errstate(invalid="ignore"):  # d' of one seed is infinite, of another the other way
+            drawn[row] = {name: np.mean([figures[name] for figures in each], axis=0) for name in FIGURES}
     return drawn
 
 
@@ -148,7 +150,7 @@ def contrasts(claim: Claim | GainClaim) -> list[tuple[str, dict[str, int]]]:
         return [(f"{one} against {two}", _weights((one, 1), (two, -1))) for one, two in claim.pairs]
     return [
         (
-            f"the gain of {more[0]} over {more[1]}, against that of {less[0]} over {less[1]}",
+            f'gain of "{more[0]}" over "{more[1]}" against gain of "{less[0]}" over "{less[1]}"',
             _weights((more[0], 1), (more[1], -1), (less[0], -1), (less[1], 1)),
         )
         for more, less in claim.gains

@@ -61,6 +61,10 @@ def raw_waveform(options: Options) -> Experiment:
     wanted = options.models or known
     if unknown := [model for model in wanted if model not in known]:
         raise ValueError(f"{unknown[0]!r} has no row in these tables; those that have: {', '.join(known)}")
+    if options.embeddings and not set(HEADS) & set(wanted):
+        raise ValueError(
+            f"--embeddings are for {' and '.join(HEADS)}, which --models leaves out; name one there"
+        )
     refuse_settings(options, wanted, (*FIXED, "model_arguments.stride"))
     runs: tuple[Run, ...] = ()
     if LOGMEL_MODEL in wanted:
@@ -158,7 +162,7 @@ def output_of(config: TrainConfig) -> str:
     """Size of what the 1D network gives of one window: channels x steps."""
     net = build_without_memory(config.model, num_classes=1, **config.model_arguments)
     with torch.no_grad():
-        channels, steps = net.front(torch.empty(1, 1, config.window, device="meta")).shape[1:]
+        channels, steps = net.front(torch.empty(1, config.window, device="meta")).shape[1:]
     return f"{channels} x {steps}"
 
 
