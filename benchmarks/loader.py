@@ -13,29 +13,17 @@ import tempfile
 import time
 from pathlib import Path
 
-import numpy as np
 import torch
+from stepping import make_pack
 
-from auricle.augment import source_samples
-from auricle.engine import pack
 from auricle.recipes import configure
 from auricle.shards import Pack
-from auricle.training.batches import Batches
-from auricle.training.loop import choose_clips, learning_rate, make_sampler, make_state, pick_dtype, update
+from auricle.training.batches import Batch
+from auricle.training.data import choose_clips, make_sampler
+from auricle.training.devices import pick_dtype
+from auricle.training.loop import learning_rate, read_ahead, update
 from auricle.training.outcome import LiveRunner
-
-
-def make_pack(folder: Path) -> Path:
-    """A pack of noise, 200 clips of 5 s, where none is given."""
-    import soundfile
-
-    random = np.random.default_rng(0)
-    for number in range(200):
-        path = folder / f"class{number % 10}" / f"{number}.wav"
-        path.parent.mkdir(exist_ok=True)
-        soundfile.write(path, random.normal(0, 0.1, 80_000), 16_000)
-    pack(folder, folder / "pack", quiet=True)
-    return folder / "pack"
+from auricle.training.state import make_state
 
 
 def main() -> None:
@@ -61,14 +49,11 @@ def measure(data: Path, steps: int, rounds: int) -> None:
     sampler = make_sampler(packed, clips, config)
     state = make_state(config, len(packed.label_names()), cpu)
     live = LiveRunner(config, packed, state.average, cpu, pick_dtype("auto", cpu))
-    samples = source_samples(config.window, config.speed_spread)
 
-    def reading(first: int, count: int) -> Batches:
-        return Batches(
-            packed, clips, sampler, samples=samples, label_set="labels", steps=range(first, first + count)
-        )
+    def reading(first: int, count: int):
+        return read_ahead(packed, clips, sampler, range(first, first + count), live, config)
 
-    def step(batch: tuple[torch.Tensor, torch.Tensor]) -> None:
+    def step(batch: Batch) -> None:
         update(state, batch, learning_rate(config, state.step, 10_000), live, config)
 
     stored = [reading(0, 1).read(number) for number in range(steps)]

@@ -12,74 +12,21 @@ nothing computes, and the rate of ResNet-50 in Hershey et al. 2017, section 4.3,
 
 import argparse
 import json
-import platform
 import statistics
 import tempfile
 import time
 from pathlib import Path
 
-import numpy as np
 import torch
+from stepping import PASSES, Contender, hardware, make_pack
 
-from auricle.augment import source_samples
-from auricle.engine import pack
 from auricle.models import count_multiplies
 from auricle.recipes import configure
 from auricle.shards import Pack
-from auricle.training import TrainConfig
-from auricle.training.batches import Batches
-from auricle.training.data import choose_clips, make_sampler
-from auricle.training.devices import pick_device, pick_dtype
-from auricle.training.loop import learning_rate, update
-from auricle.training.outcome import LiveRunner
-from auricle.training.state import make_state
+from auricle.training.devices import pick_device
 
 NETWORKS = ("fully_connected", "alexnet", "vgg", "inception_v3", "resnet50")
 PUBLISHED = 11 * 128  # patches a second, ResNet-50 on 20 GPUs
-PASSES = 3  # forward, gradient of the maps, gradient of the weights: each as many multiplies
-
-
-class Contender:
-    """A network in one precision, with its loader, ready to take steps."""
-
-    def __init__(self, config: TrainConfig, packed: Pack, labels: int):
-        self.config = config
-        self.device = pick_device(config.device)
-        clips, _ = choose_clips(packed, config)
-        self.sampler = make_sampler(packed, clips, config)
-        self.state = make_state(config, labels, self.device)
-        self.live = LiveRunner(
-            config, packed, self.state.average, self.device, pick_dtype(config.precision, self.device)
-        )
-        self.loader = dict(
-            samples=source_samples(config.window, config.speed_spread),
-            label_set=config.label_set,
-            pin=self.device.type == "cuda",
-        )
-        self.source = (packed, clips, self.sampler)
-
-    def steps(self, count: int) -> list[float]:
-        """Seconds of each of so many steps, from the moment its batch is asked for."""
-        first = self.state.step
-        seconds = []
-        with Batches(*self.source, steps=range(first, first + count), **self.loader) as batches:
-            for _ in range(count):
-                started = time.perf_counter()
-                rate = learning_rate(self.config, self.state.step, 10**9)
-                update(self.state, batches.next(), rate, self.live, self.config)
-                if self.device.type == "cuda":
-                    torch.cuda.synchronize()
-                seconds.append(time.perf_counter() - started)
-        return seconds
-
-    def patches_from_loader(self, batches_count: int) -> float:
-        """Patches a second that the loader gives alone."""
-        with Batches(*self.source, steps=range(batches_count), **self.loader) as batches:
-            batches.next()
-            started = time.perf_counter()
-            for _ in range(batches_count - 1):
-                batches.next()
-        return (batches_count - 1) * self.config.batch / (time.perf_counter() - started)
 
 
 def setups(device: torch.device) -> dict[str, dict[str, str]]:
@@ -94,7 +41,6 @@ def measure(data: Path, options: argparse.Namespace) -> list[dict[str, object]]:
     """A row for each network and precision."""
     device = pick_device(options.device)
     packed = Pack(data)
-    labels = len(packed.label_names())
     rows: list[dict[str, object]] = []
     for name in options.models:
         for kind, settings in setups(device).items():
@@ -102,7 +48,7 @@ def measure(data: Path, options: argparse.Namespace) -> list[dict[str, object]]:
             if options.width != 1:
                 settings["model_arguments.width"] = str(options.width)
             config = configure("hershey", data=data, settings=settings, device=str(device))
-            contender = Contender(config, packed, labels)
+            contender = Contender(config, packed)
             if not rows:
                 alone = contender.patches_from_loader(20 if options.quick else 200)
                 print(f"loader alone: {alone:,.0f} patches/s\n")
@@ -134,29 +80,6 @@ def measure(data: Path, options: argparse.Namespace) -> list[dict[str, object]]:
             )
             del contender, net
     return rows
-
-
-def make_pack(folder: Path) -> Path:
-    """A pack of noise, 200 clips of 5 s, where none is given."""
-    import soundfile
-
-    random = np.random.default_rng(0)
-    for number in range(200):
-        path = folder / f"class{number % 10}" / f"{number}.wav"
-        path.parent.mkdir(exist_ok=True)
-        soundfile.write(path, random.normal(0, 0.1, 80_000), 16_000)
-    pack(folder, folder / "pack", quiet=True)
-    return folder / "pack"
-
-
-def hardware(device: torch.device) -> str:
-    """The processor or GPU, by name."""
-    if device.type == "cuda":
-        return torch.cuda.get_device_name(device)
-    cpuinfo = Path("/proc/cpuinfo")
-    lines = cpuinfo.read_text().splitlines() if cpuinfo.is_file() else []
-    names = [line.partition(": ")[2] for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.processor() or platform.machine()
 
 
 def main() -> None:
