@@ -185,8 +185,8 @@ def one_step(corpus: Path, **changes: Any) -> tuple[State, dict[str, Any], Batch
 
 @pytest.mark.parametrize("parts", [2, 3, 4, 6])
 def test_a_batch_in_parts_gives_the_gradient_of_the_whole(corpus: Path, parts: int) -> None:
-    """Also where the parts are not of one size: 6 in 4 parts are 2, 2 and 2."""
-    for changes in ({}, {"mixing": "mixup"}, {"batch": 7}):
+    """Also where the parts are not of one size: 6 in 4 parts are 2, 2 and 2. What is mixed is the whole."""
+    for changes in ({}, {"mixing": "mixup"}, {"mixing": "mix_training"}, {"batch": 7}):
         whole, figures, _ = one_step(corpus, **changes)
         split, figures_split, _ = one_step(corpus, accumulate=parts, **changes)
         assert whole.loss.item() == pytest.approx(split.loss.item(), rel=1e-6)

@@ -13,11 +13,14 @@ from test_cli import run as run_cli
 from tones import TinyWave, config_for, log_of, make_corpus, same_weights
 
 from auricle.artifact import load_artifact
+from auricle.experiments import SweepOptions, sweep
 from auricle.models import MODELS
 from auricle.recipes import configure as by_recipe
 from auricle.runners import check, load_runner
+from auricle.shards import Pack
 from auricle.training import TrainConfig, configure, train
 from auricle.training.checkpoints import load_checkpoint
+from auricle.training.data import choose_clips, make_sampler
 from auricle.training.loop import learning_rate
 from auricle.training.stages import finetuning, plan_stages
 from auricle.training.state import net_arguments
@@ -103,6 +106,47 @@ def test_the_log_tells_the_stage_and_how_long_the_loop_waited(finished: Path) ->
     lines = [json.loads(line) for line in (finished / "log.jsonl").read_text().splitlines()]
     waited = [line["waited"] for line in lines if "loss" in line]
     assert len(waited) == 6 and all(0 <= share <= 1 for share in waited)
+
+
+def test_the_share_of_waiting_is_of_the_time_since_it_was_last_asked(
+    corpus: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By a clock that says what it is told: two seconds of waiting in four, then none in one."""
+    from types import SimpleNamespace
+
+    import auricle.training.batches as module
+
+    told = iter([0.0, 1.0, 3.0, 4.0, 4.5, 4.5, 5.0])
+    monkeypatch.setattr(module, "time", SimpleNamespace(monotonic=lambda: next(told)))
+    config, data = two_steps(corpus), Pack(corpus)
+    clips, _ = choose_clips(data, config)
+    sampler = make_sampler(data, clips, config)
+    batches = module.Batches(data, clips, sampler, samples=4402, label_set="labels", steps=range(2))
+    for expected in (0.5, 0.0):
+        batches._ready.put(batches.read(0))
+        batches.next()
+        assert batches.waited() == expected
+
+
+def test_a_sweep_over_two_steps_sees_all_of_them(corpus: Path, tmp_path: Path) -> None:
+    settings = {
+        "model": "compact",
+        "model_arguments": "{stem: 8, widths: [8], blocks: [1]}",
+        "window": "4000",
+    }
+    settings |= {"features.high": "3800", "features.rate": "8000", "features.window": "256"}
+    settings |= {"features.hop": "80", "features.fft": "256", "features.bands": "24", "batch": "6"}
+    settings |= {"steps": "4", "finetune_steps": "3", "validate_every": "2", "precision": "float32"}
+    settings |= {"train_splits": "train", "validation_splits": "test"}
+    over = {"mixing": "mix_training,mixup", "finetune_rate": "log:0.01:0.5"}
+    options = SweepOptions(
+        data=corpus, out=tmp_path / "out", recipe="chen", over=over, settings=settings, trials=2, threads=1
+    )
+    sweep(dataclasses.replace(options, device="cpu"), quiet=True)
+    trials = json.loads((tmp_path / "out" / "results.json").read_text())["trials"]
+    assert [(trial["ended"], trial["steps"]) for trial in trials] == [("finished", 7)] * 2
+    assert all(trial["best_step"] in (2, 4, 6, 7) for trial in trials)
+    assert all((tmp_path / "out" / "trials" / f"{number:04d}" / "stage1").is_dir() for number in range(2))
 
 
 def test_progress_tells_the_stage(corpus: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
