@@ -11,6 +11,7 @@ from auricle.cli import main
 from auricle.features import hertz_to_mel, mel_to_hertz
 from auricle.report.filters import (
     SCALES,
+    WEIGHT,
     Filters,
     first_layer,
     fit_scale,
@@ -105,7 +106,9 @@ def test_low_high_and_dead_filters_have_places_of_their_own() -> None:
     np.testing.assert_allclose(bank.centres, [2000, 4000], atol=3)
     assert np.isneginf(bank.peak[4]) and not bank.response[4:].any()
     assert bank.response[:4].max(axis=1).tolist() == [1] * 4
-    assert "1 greatest at 0 Hz, 1 greatest at half the rate, 2 dead" in in_words(summarise(bank, 10))
+    assert "Left out: 1 greatest at 0 Hz, 1 greatest at half the rate, 2 dead" in in_words(
+        summarise(bank, 10)
+    )
     assert [cells[2:] for cells in filter_cells(bank)[4:]] == [["dead", "-", "-", "-"]] * 2
 
 
@@ -270,10 +273,10 @@ def test_the_page_holds_the_picture_and_a_row_for_each_filter() -> None:
 # --- models, and the verb
 
 
-def waveform_model(path: Path, taps: np.ndarray | None, name: str = "front.stem.0.weight") -> Path:
+def waveform_model(path: Path, taps: np.ndarray | None) -> Path:
     weights = {"head.weight": np.zeros((1, 2), np.float32)}
     if taps is not None:
-        weights[name] = taps.astype(np.float32)
+        weights[WEIGHT] = taps.astype(np.float32)
     save_artifact(
         path,
         weights=weights,
@@ -300,6 +303,17 @@ def test_the_first_layer_is_read_from_the_model(tmp_path: Path) -> None:
     np.testing.assert_array_equal(first_layer(model), taps.astype(np.float32))
 
 
+def test_the_raw_waveform_network_has_its_filters_where_they_are_looked_for(tmp_path: Path) -> None:
+    pytest.importorskip("torch", reason="torch is not installed")
+    from auricle.models import build
+
+    net = build("raw_waveform", num_classes=2, depth_2d=18, bands=64, width=0.125)
+    taps = net.state_dict()[WEIGHT].numpy()
+    assert taps.shape == (8, 1, 80)
+    model = load_artifact(waveform_model(tmp_path / "model", taps))
+    np.testing.assert_array_equal(first_layer(model), taps[:, 0])
+
+
 @pytest.mark.parametrize("suffix, begins", [("png", b"\x89PNG"), ("svg", b"<?xml"), ("html", b"<!doctype")])
 def test_the_verb_draws_and_prints_which_scale_is_nearest(
     suffix: str, begins: bytes, tmp_path: Path, capsys: pytest.CaptureFixture[str]
@@ -312,6 +326,7 @@ def test_the_verb_draws_and_prints_which_scale_is_nearest(
     assert lines[0].split()[:2] == ["scale", "distance"] and lines[1].split()[0] == "mel"
     assert {line.split()[0] for line in lines[1:5]} == set(SCALES)
     assert lines[-1].startswith("Nearest to the mel scale: 0.")
+    assert "Median bandwidth 3" in lines[-1] and "of random 1,6" in lines[-1]
     assert out.read_bytes().startswith(begins)
     before = out.read_bytes()
     run(capsys, "filters", model, "--out", out)

@@ -305,8 +305,9 @@ def in_words(summary: dict[str, Any]) -> str:
         if kinds[kind]
     ]
     apart = f" Left out: {', '.join(left)}." if left else ""
+    wide = f" Median bandwidth {summary['bandwidth']:,.0f} Hz, of random {summary['random_bandwidth']:,.0f}."
     if nearest is None:
-        return f"{kinds['band']} band-pass filters: too few to compare with a scale.{apart}"
+        return f"{kinds['band']} band-pass filters: too few to compare with a scale.{wide}{apart}"
     rows = summary["scales"]
     others = ", ".join(
         f"{scale} {row['distance']:.2f}"
@@ -316,5 +317,5 @@ def in_words(summary: dict[str, Any]) -> str:
     random = ", ".join(f"{rows[scale]['random_median']:.2f} from {scale}" for scale in ("mel", "linear"))
     return (
         f"Nearest to the {nearest} scale: {rows[nearest]['distance']:.2f} ranks of {kinds['band']} off "
-        f"({others}). Untrained random filters: {random}.{apart}"
+        f"({others}). Untrained random filters: {random}.{wide}{apart}"
     )
