@@ -25,8 +25,14 @@ SHOWN = 6  # filters drawn as waveforms
 HEADS = ("rank", "filter", "kind", "centre Hz", "bandwidth Hz", "peak dB")
 
 
-def draw_filters(filters: Filters, *, title: str = "", draws: int = DRAWS) -> Figure:
+def draw_filters(filters: Filters, *, title: str = "", caption: bool = True, draws: int = DRAWS) -> Figure:
     """Responses by rank, centre frequency by rank beside the scales, bandwidth by centre, some waveforms.
+
+    Args:
+        filters: the bank.
+        title: of the figure.
+        caption: whether the finding stands under it, in words.
+        draws: banks of random filters to compare with.
 
     >>> from auricle.report.filters import measure_filters
     >>> noise = np.random.default_rng(0).standard_normal((16, 80))
@@ -43,8 +49,9 @@ def draw_filters(filters: Filters, *, title: str = "", draws: int = DRAWS) -> Fi
         _draw_waveforms(panels[1, 1], filters)
         panels[0, 1].sharey(panels[0, 0])
         figure.suptitle(title, x=0.01, ha="left", fontsize=12)
-        words = textwrap.fill(in_words(summary), 150)
-        figure.supxlabel(words, fontsize=9, color=GREY, x=0.01, ha="left")
+        if caption:
+            words = textwrap.fill(in_words(summary), 150)
+            figure.supxlabel(words, fontsize=9, color=GREY, x=0.01, ha="left")
     return figure
 
 
@@ -179,7 +186,7 @@ def filters_html(filters: Filters, *, title: str, draws: int = DRAWS) -> str:
     """
     summary = summarise(filters, draws)
     words = in_words(summary)
-    picture = data_uri(_png(draw_filters(filters, draws=draws)), "image/png")
+    picture = data_uri(_png(draw_filters(filters, caption=False, draws=draws)), "image/png")
     body = [
         f'<p class="note">{text(words)}</p>',
         f'<figure><img src="{picture}" alt="{text(words)}" style="width: 100%"></figure>',
