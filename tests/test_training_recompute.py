@@ -32,13 +32,13 @@ def inputs_of(net: nn.Module, seed: int) -> torch.Tensor:
     return torch.randn(4, *net.input_shape, generator=generator)  # type: ignore[misc]
 
 
-def one_step(state: State, step: int) -> float:
+def one_step(state: State, step: int, dtype: torch.dtype) -> float:
     """In training, with a gradient, on inputs and dropout that the step decides."""
     torch.manual_seed(100 + step)
     state.net.train()
     state.optimizer.zero_grad()
     targets = (torch.rand(4, 3, generator=torch.Generator().manual_seed(step)) > 0.5).float()
-    live: Any = SimpleNamespace(device=CPU, dtype=torch.float32)
+    live: Any = SimpleNamespace(device=CPU, dtype=dtype)
     loss = summed_loss(state, inputs_of(state.net, step), targets, live)
     loss.backward()
     state.optimizer.step()
@@ -46,26 +46,23 @@ def one_step(state: State, step: int) -> float:
 
 
 def state_of(name: str, **changes: Any) -> State:
-    config = TrainConfig(data=Path("x"), steps=3, model=name, model_arguments=small(name), **changes)
-    window = 15600 if getattr(MODELS[name], "input_kind", "") == "logmel" else 4096
-    return make_state(config_with(config, window), 3, CPU)
+    window = 15600 if MODELS[name].input_kind == "logmel" else 4096  # type: ignore[attr-defined]
+    config = TrainConfig(
+        data=Path("x"), steps=3, model=name, model_arguments=small(name), window=window, **changes
+    )
+    return make_state(config, 3, CPU)
 
 
-def config_with(config: TrainConfig, window: int) -> TrainConfig:
-    import dataclasses
-
-    return dataclasses.replace(config, window=window)
-
-
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 @pytest.mark.parametrize("name", MODELS)
-def test_three_steps_end_with_the_same_weights_and_statistics(name: str) -> None:
+def test_three_steps_end_with_the_same_weights_and_statistics(name: str, dtype: torch.dtype) -> None:
     """To the last bit, dropout and batch norm included."""
     torch.set_num_threads(1)
     plain, twice = state_of(name), state_of(name, checkpoint_activations=True)
     names = list(plain.net.state_dict())
     assert names == list(twice.net.state_dict())
     for step in range(3):
-        assert one_step(plain, step) == one_step(twice, step)
+        assert one_step(plain, step, dtype) == one_step(twice, step, dtype)
     for key, value in plain.net.state_dict().items():
         assert torch.equal(value, twice.net.state_dict()[key]), key
     tracked = [value.item() for key, value in twice.net.state_dict().items() if "num_batches" in key]
