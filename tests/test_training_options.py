@@ -262,9 +262,11 @@ def test_compiling_is_for_gpus(corpus: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.gpu
-@pytest.mark.parametrize("compiled", [False, True])
-def test_a_gpu_is_waited_for_only_when_a_figure_is_due(corpus: Path, compiled: bool) -> None:
-    config = config_for(corpus, device="cuda", compile=compiled)
+@pytest.mark.parametrize(
+    "changes", [{}, {"compile": True}, {"checkpoint_activations": True}, {"mixing": "mix_training"}]
+)
+def test_a_gpu_is_waited_for_only_when_a_figure_is_due(corpus: Path, changes: dict[str, Any]) -> None:
+    config = config_for(corpus, device="cuda", **changes)
     data, cuda = Pack(corpus), torch.device("cuda")
     state = make_state(config, 3, cuda)
     live = LiveRunner(config, data, state.average, cuda, torch.bfloat16)
