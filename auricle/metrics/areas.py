@@ -99,7 +99,9 @@ def d_primes(areas: np.ndarray) -> np.ndarray:
     >>> d_primes(np.array([0.5, 1.0, np.nan]))
     array([ 0., inf, nan])
     """
-    return np.array([d_prime(area) for area in areas.ravel()], np.float64).reshape(areas.shape)
+    from scipy.special import ndtri  # a hundred times the speed of one after the other
+
+    return np.sqrt(2) * ndtri(np.asarray(areas, np.float64))
 
 
 def mean_defined(values: np.ndarray) -> float:

@@ -1,4 +1,9 @@
-"""How sure ranking figures are: percentile intervals from drawing whole groups of clips again.
+"""How sure ranking figures are: intervals from drawing whole groups of clips again.
+
+A draw holds some clips several times. A positive then stands beside its own copies, so average precision is
+higher in draws than it is of the clips themselves: by 0.05 where a class has few positives, and an interval
+of plain percentiles may leave out the very figure that it is of. The draws say how far figures spread, not
+where: the interval is moved so that the median of the draws falls on the figure.
 
 Shape letters: N clips, K columns of scores, S classes ranked, P positives, D draws, M ranked pairs (N for a
 class, N * S for micro).
@@ -9,10 +14,11 @@ from typing import NamedTuple
 
 import numpy as np
 
-from auricle.metrics.areas import d_prime, d_primes, mean_defined, positives, validated
+from auricle.metrics.areas import d_primes, positives, validated
 from auricle.metrics.blocks import MEMORY, one_best, ordered_keys, turned
 
 METRICS = ("map", "auc", "d_prime", "d_prime_mean", "accuracy", "micro_ap", "micro_auc")
+UNBOUNDED = ("d_prime", "d_prime_mean")  # the others lie between 0 and 1
 BLOCK = 2**18  # weights ranked at a time: the block and its sums stay in the cache
 
 
@@ -26,7 +32,7 @@ def bootstrap_intervals(
     level: float = 0.95,
     progress: Callable[[int], object] | None = None,
 ) -> dict[str, tuple[float, float]]:
-    """Percentile intervals of the figures of `summarise`, by drawing whole groups again with replacement.
+    """Intervals of the figures of `summarise`, by drawing whole groups again with replacement.
 
     Clips of one recording err together; drawing clips one by one would make the intervals too narrow. The
     scores are sorted once, and each draw is a weight for each clip.
@@ -41,8 +47,9 @@ def bootstrap_intervals(
         progress: called with the number of rankings done since the last call, K + 1 in all.
 
     Returns:
-        Metric -> (low, high). Draws in which a metric is not defined are left out; (NaN, NaN) if none is
-        left.
+        Metric -> (low, high): percentiles of the draws, moved so that their median is the figure itself, and
+        cut where a figure cannot be. Draws in which a metric is not defined are left out; (NaN, NaN) if none
+        is left, or the figure is not defined.
 
     Raises:
         ValueError: as in `summarise`, or the groups do not match the clips, or an option is out of range.
@@ -51,7 +58,7 @@ def bootstrap_intervals(
     >>> bootstrap_intervals(targets, scores, np.array(["a", "b", "b"]), draws=20)["accuracy"]
     (0.5, 1.0)
 
-    Source: Efron and Tibshirani (1993), chapter 13.
+    Source: Efron and Tibshirani (1993), chapter 13; moved as the head of this file says.
     """
     targets, scores = validated(targets_NK, scores_NK, ndim=2)
     best_N = scores.argmax(axis=1) if scores.shape[1] else np.zeros(len(scores), np.int64)
@@ -86,8 +93,8 @@ def bootstrap_blocks(
 ) -> dict[str, tuple[float, float]]:
     """`bootstrap_intervals` of scores in memory or on disk, from sparse targets, in blocks of classes.
 
-    A draw costs about 4 ns for each clip and class. Two bytes for each draw and clip, and 16 for each draw
-    and class, are held beside `memory`.
+    A draw costs about 4 ns for each clip and class. Two bytes for each draw and clip are held beside
+    `memory`.
 
     Args:
         scores_NK: (N, K) scores, as `auricle.metrics.blocks.rank_blocks` takes them.
@@ -125,23 +132,21 @@ def bootstrap_blocks(
         return {name: (float("nan"), float("nan")) for name in METRICS if micro or "micro" not in name}
     step = progress or (lambda count: None)
     weights_DN = _group_weights(groups, draws, seed)
-    ap_DS, auc_DS = np.empty((2, draws, len(taken)))
+    means = {name: _Mean(len(weights_DN)) for name in ("map", "auc", "d_prime_mean")}
     width = max(1, memory // (16 * len(scores_NK)))  # the scores and their order
     for start in range(0, len(taken), width):
         block_CN = ordered_keys(turned(scores_NK, taken[start : start + width]))
         for k, row in enumerate(block_CN, start):
             targets = np.zeros(len(row), bool)
             targets[clips[indptr[k] : indptr[k + 1]]] = True
-            ap_DS[:, k], auc_DS[:, k] = _areas(_rank(targets, row), weights_DN)
+            ap_D, auc_D = _areas(_rank(targets, row), weights_DN)
+            means["map"].add(ap_D)
+            means["auc"].add(auc_D)
+            means["d_prime_mean"].add(d_primes(auc_D))
             step(1)
-    macro_auc = [mean_defined(row) for row in auc_DS]
-    values: dict[str, Sequence[float] | np.ndarray] = {
-        "map": [mean_defined(row) for row in ap_DS],
-        "auc": macro_auc,
-        "d_prime": [d_prime(area) for area in macro_auc],
-        "d_prime_mean": [mean_defined(row) for row in d_primes(auc_DS)],
-        "accuracy": _accuracies(*one_best(best_N, indptr, clips), weights_DN),
-    }
+    values = {name: mean.values() for name, mean in means.items()}
+    values["d_prime"] = d_primes(values["auc"])
+    values["accuracy"] = _accuracies(*one_best(best_N, indptr, clips), weights_DN)
     if micro:
         pairs_NS = ordered_keys(turned(scores_NK, taken)).T
         targets_NS = np.zeros(pairs_NS.shape, bool)
@@ -149,7 +154,30 @@ def bootstrap_blocks(
         ranked = _rank(targets_NS.ravel(), pairs_NS.ravel(), columns=len(taken))
         values["micro_ap"], values["micro_auc"] = _areas(ranked, weights_DN)
         step(1)
-    return {name: _interval(np.asarray(each), level) for name, each in values.items()}
+    return {
+        name: _interval(values[name], level, bounded=name not in UNBOUNDED)
+        for name in METRICS
+        if name in values
+    }
+
+
+class _Mean:
+    """Means over classes, one for each draw, of what is defined."""
+
+    def __init__(self, draws: int):
+        self._sum_D, self._count_D = np.zeros(draws), np.zeros(draws, np.int64)
+
+    def add(self, values_D: np.ndarray) -> None:
+        """One class."""
+        defined_D = ~np.isnan(values_D)
+        with np.errstate(invalid="ignore"):  # both infinities have no mean
+            self._sum_D += np.where(defined_D, values_D, 0.0)
+        self._count_D += defined_D
+
+    def values(self) -> np.ndarray:
+        """(D,), NaN where no class was defined."""
+        out_D = np.full(len(self._sum_D), np.nan)
+        return np.divide(self._sum_D, self._count_D, out=out_D, where=self._count_D > 0)
 
 
 def _accuracies(correct_N: np.ndarray, labelled_N: np.ndarray, weights_DN: np.ndarray) -> np.ndarray:
@@ -222,20 +250,26 @@ def _running_sum(values_DM: np.ndarray) -> np.ndarray:
 
 
 def _group_weights(groups: np.ndarray, draws: int, seed: int) -> np.ndarray:
-    """(D, N): how often each clip is drawn when as many groups are drawn, with replacement, as there are."""
+    """(1 + D, N): each clip once; then how often it is drawn where as many groups are drawn as there are."""
     names, group_of_clip = np.unique(groups, return_inverse=True)
     generator = np.random.default_rng(seed)
-    weights_DN = np.empty((draws, len(groups)), np.uint16)  # no group is drawn 65,536 times
-    for row in weights_DN:
+    weights_DN = np.ones((1 + draws, len(groups)), np.uint16)  # no group is drawn 65,536 times
+    for row in weights_DN[1:]:
         drawn = generator.integers(len(names), size=len(names))
         row[:] = np.bincount(drawn, minlength=len(names))[group_of_clip]
     return weights_DN
 
 
-def _interval(values: np.ndarray, level: float) -> tuple[float, float]:
-    """Percentiles without interpolation, which infinite values would not survive."""
-    values = np.sort(values[~np.isnan(values)])
-    if not len(values):
+def _interval(values_D: np.ndarray, level: float, *, bounded: bool) -> tuple[float, float]:
+    """Percentiles of all values but the first, moved so that their median is the first, the figure itself.
+
+    Without interpolation, which infinite values would not survive.
+    """
+    figure, drawn = float(values_D[0]), np.sort(values_D[1:][~np.isnan(values_D[1:])])
+    if np.isnan(figure) or not len(drawn):
         return float("nan"), float("nan")
-    outside = int((1 - level) / 2 * len(values) + 1e-9)
-    return float(values[outside]), float(values[-1 - outside])
+    outside = int((1 - level) / 2 * len(drawn) + 1e-9)
+    median = float(drawn[(len(drawn) - 1) // 2])
+    shift = figure - median if np.isfinite(figure) and np.isfinite(median) else 0.0
+    low, high = (float(drawn[place]) + shift for place in (outside, -1 - outside))
+    return (max(low, 0.0), min(high, 1.0)) if bounded else (low, high)
