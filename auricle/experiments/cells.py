@@ -18,41 +18,51 @@ FIGURES = {
     "mixtures_d_prime": ("mixtures", "d_prime", "mixtures d'"),
     "mixtures_map": ("mixtures", "map", "mixtures mAP"),
 }
-PAPER_COLUMNS = ("labels", "steps", "hours", "batch", "pre-trained", "auc", "d_prime", "map", "accuracy")
+PAPER_FIGURES = ("auc", "d_prime", "map", "accuracy")
+PAPER_DETAILS = ("labels", "steps", "hours", "batch", "pre-trained")
 VARIED = ("fraction", "labels", "bottleneck", "input", "output")  # what a row is of, the paper's like ours
+NAMING = (*VARIED, "batch", "pre-trained")  # these stand beside a row's name, before the figures
 HEADS = {"train_clips": "clips", "learning_rate": "rate"}
 Cell = tuple[str, tuple[str, ...]]  # a text, and smaller ones behind it
 
 
 def cells(results: Mapping[str, Any]) -> tuple[list[str], list[list[Cell]]]:
-    """Heads and rows of the table."""
+    """Heads and rows of the table: what a row is, its figures, the paper's, others, how it came about."""
     rows = results["rows"]
-    widths = len({row["width"] for row in rows}) > 1
-    own = [*results["columns"], *(["width"] if widths else []), "learning_rate"]
-    published = [row["paper"] for row in [*rows, *results["paper_only"]]]
-    theirs = [key for key in PAPER_COLUMNS if any(key in paper for paper in published)]
-    figures = [
-        key
-        for key, (entry, _, _) in FIGURES.items()
-        if not entry or any(key in row["figures"] for row in rows)
+    own = [
+        *results["columns"],
+        *(["width"] if len({row["width"] for row in rows}) > 1 else []),
+        "learning_rate",
     ]
+    naming = [name for name in own if name in NAMING]
+    details = [name for name in own if name not in NAMING]
+    published = [row["paper"] for row in [*rows, *results["paper_only"]]]
+    theirs, more = (
+        [key for key in keys if any(key in paper for paper in published)]
+        for keys in (PAPER_FIGURES, PAPER_DETAILS)
+    )
+    figures = [key for key, (entry, _, _) in FIGURES.items() if not entry]
+    further = [key for key in FIGURES if key not in figures and any(key in row["figures"] for row in rows)]
     digits = results.get("paper_digits", {})
-    heads = ["", *(HEADS.get(name, name) for name in own), *(FIGURES[key][2] for key in figures)]
-    heads += [f"paper: {FIGURES[name][2] if name in FIGURES else name}" for name in theirs]
+    heads = ["", *(HEADS.get(name, name) for name in naming), *(FIGURES[key][2] for key in figures)]
+    heads += [f"paper: {FIGURES[name][2]}" for name in theirs] + [FIGURES[key][2] for key in further]
+    heads += [HEADS.get(name, name) for name in details] + [f"paper: {name}" for name in more]
 
-    def papers(paper: Mapping[str, Any]) -> list[Cell]:
-        return [(_published(name, paper.get(name), digits.get(name, 3)), ()) for name in theirs]
+    def line(name: str, row: Mapping[str, Any], paper: Mapping[str, Any], ours: bool) -> list[Cell]:
+        made: list[Cell] = [(name, ())]
+        made += [(_number(key, row.get(key)) if ours or key in VARIED else "", ()) for key in naming]
+        made += [_figure(row, key) if ours else ("", ()) for key in figures]
+        made += [(_published(key, paper.get(key), digits.get(key, 3)), ()) for key in theirs]
+        made += [_figure(row, key) if ours else ("", ()) for key in further]
+        made += [
+            ((_steps(row) if key == "steps" else _number(key, row.get(key))) if ours else "", ())
+            for key in details
+        ]
+        return made + [(_number(key, paper.get(key)), ()) for key in more]
 
-    table: list[list[Cell]] = []
-    for row in rows:
-        line: list[Cell] = [(row["row"], ())]
-        line += [(_steps(row) if name == "steps" else _number(name, row.get(name)), ()) for name in own]
-        line += [(_number(key, row["figures"].get(key)), _behind(row, key)) for key in figures]
-        table.append(line + papers(row["paper"]))
+    table = [line(row["row"], row, row["paper"], True) for row in rows]
     for row in results["paper_only"]:
-        line = [(f"{row['row']} (paper only)", ())]
-        line += [(_number(name, row["paper"].get(name)) if name in VARIED else "", ()) for name in own]
-        table.append(line + [("", ())] * len(figures) + papers(row["paper"]))
+        table.append(line(f"{row['row']} (paper only)", row["paper"], row["paper"], False))
     return heads, table
 
 
@@ -126,13 +136,13 @@ def _steps(row: Mapping[str, Any]) -> str:
     return _number("steps", row.get("steps")) + (f" + {_number('steps', more)}" if more else "")
 
 
-def _behind(row: Mapping[str, Any], key: str) -> tuple[str, ...]:
-    """What stands behind a figure: its interval; of several seeds, their range and the mean's interval."""
-    interval = _range(row["intervals"].get(key))
+def _figure(row: Mapping[str, Any], key: str) -> Cell:
+    """A figure, and behind it its interval; of several seeds, their range and the mean's interval."""
+    text, interval = _number(key, row["figures"].get(key)), _range(row["intervals"].get(key))
     if len(row["seeds"]) == 1:
-        return (interval,) if interval else ()
+        return text, (interval,) if interval else ()
     ranges = {"seeds": _range(row["ranges"].get(key)), "recordings": interval}
-    return tuple(f"{name} {text}" for name, text in ranges.items() if text)
+    return text, tuple(f"{name} {bounds}" for name, bounds in ranges.items() if bounds)
 
 
 def _range(bounds: Sequence[float | None] | None) -> str:

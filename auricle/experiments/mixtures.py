@@ -60,9 +60,10 @@ def check_source(pack: Pack, mixtures: Pack) -> None:
 def check_sounds(pack: Pack, mixtures: Pack, options: Options) -> None:
     """Refuse sounds of clips, or recordings, that are not for tests alone."""
     scenes, sources, groups = read_sounds(mixtures)
-    if silent := sorted(set(mixtures.ids.tolist()) - set(scenes)):
+    audible = set(mixtures.ids[mixtures.audible > 0].tolist())  # a scene may be nothing but silence
+    if unknown := sorted(audible - set(scenes)):
         raise ValueError(
-            f"{mixtures.path}: {EVENTS} does not say what is in {_some(silent)}; mix the scenes again"
+            f"{mixtures.path}: {EVENTS} does not say what is in {_some(unknown)}; mix the scenes again"
         )
     place = {clip: index for index, clip in enumerate(pack.ids.tolist())}
     if foreign := sorted(set(sources) - place.keys()):
