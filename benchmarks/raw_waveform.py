@@ -141,9 +141,8 @@ def training_rows(
         if options.compile:
             ways.append((1, "compiled"))
         if batch == options.batches[-1]:
-            ways += [
-                (parts, how) for parts in options.parts if parts <= batch for how in ("as it is", "recompute")
-            ]
+            both = ways[:1] if options.quick else ways[:2]
+            ways += [(parts, how) for parts in options.parts if parts <= batch for _, how in both]
         plain: dict[str, Any] = {}
         for parts, how in ways:
             row = {"what": "train", "batch": batch, "parts": parts, "how": how}
@@ -225,7 +224,8 @@ def measure(row: dict[str, Any]) -> dict[str, Any]:
         torch.set_num_threads(row["threads"])
     set_up(device)
     if row["what"] == "matrix":
-        return {"rate": matrix_rate(device, pick_dtype(row["precision"], device), row["size"])}
+        rounds = 100 if device.type == "cuda" else 8
+        return {"rate": matrix_rate(device, pick_dtype(row["precision"], device), row["size"], rounds)}
     return {"train": train_steps, "score": score, "wait": wait}[row["what"]](row, device)
 
 
@@ -274,22 +274,25 @@ def score(row: dict[str, Any], device: torch.device) -> dict[str, Any]:
 
 
 def wait(row: dict[str, Any], device: torch.device) -> dict[str, Any]:
-    """The share of time waiting, of the log's lines after the first, which has the start in it."""
-    lines = 3
-    each = row["steps"]
-    config = settings(row, steps=lines * each, log_every=each, validate_every=10**9, checkpoint_every=10**9)
+    """The share of its time that a training waits for data, and the loader alone."""
+    # A line of the log a step: for it the loss is awaited, so a GPU cannot lag behind the loop, which would
+    # then stand waiting for data while the GPU still has work.
+    steps = row["warm"] + 3 * row["steps"]
+    config = settings(row, steps=steps, log_every=1, validate_every=10**9, checkpoint_every=10**9)
     run = Path(row["folder"]) / f"run {row['how']}"
     train(config, run, quiet=True)
     entries = [json.loads(line) for line in (run / "log.jsonl").read_text().splitlines()]
-    entries = [entry for entry in entries if "waited" in entry]
-    spans = [b["seconds"] - a["seconds"] for a, b in zip(entries, entries[1:], strict=False)]
-    waited = [entry["waited"] for entry in entries[1:]]
-    contender = Contender(config, Pack(row["data"]))
+    entries = [entry for entry in entries if "waited" in entry][row["warm"] - 1 :]
+    total = entries[-1]["seconds"] - entries[0]["seconds"]
+    waited = sum(
+        after["waited"] * (after["seconds"] - before["seconds"])
+        for before, after in zip(entries, entries[1:], strict=False)
+    )
     return {
-        "waited": sum(share * span for share, span in zip(waited, spans, strict=True)) / sum(spans),
-        "seconds": sum(spans) / (each * len(spans)),
-        "timed": each * len(spans),
-        "loader": contender.patches_from_loader(20),
+        "waited": waited / total,
+        "seconds": total / (len(entries) - 1),
+        "timed": len(entries) - 1,
+        "loader": Contender(config, Pack(row["data"])).patches_from_loader(20),
     }
 
 

@@ -89,7 +89,7 @@ def finish(device: torch.device) -> None:
         torch.cuda.synchronize(device)
 
 
-def matrix_rate(device: torch.device, dtype: torch.dtype, size: int, rounds: int = 7) -> float:
+def matrix_rate(device: torch.device, dtype: torch.dtype, size: int, rounds: int) -> float:
     """Multiplies a second of a product of two square matrices: what a network could at most do."""
     left, right = (torch.randn(size, size, device=device, dtype=dtype) for _ in range(2))
     seconds = []
@@ -99,7 +99,7 @@ def matrix_rate(device: torch.device, dtype: torch.dtype, size: int, rounds: int
         left @ right
         finish(device)
         seconds.append(time.perf_counter() - started)
-    return size**3 / statistics.median(seconds[1:])
+    return size**3 / statistics.median(seconds[rounds // 4 :])  # clocks and caches settle first
 
 
 def peak_memory(device: torch.device) -> int:

@@ -326,6 +326,7 @@ def test_the_verb_draws_and_prints_which_scale_is_nearest(
     assert lines[0].split()[:2] == ["scale", "distance"] and lines[1].split()[0] == "mel"
     assert {line.split()[0] for line in lines[1:5]} == set(SCALES)
     assert lines[-1].startswith("Nearest to the mel scale: 0.")
+    assert "; 0.0% of such banks are as near to mel. " in lines[-1]
     assert "Median bandwidth 3" in lines[-1] and "of random 1,6" in lines[-1]
     assert out.read_bytes().startswith(begins)
     before = out.read_bytes()

@@ -315,7 +315,8 @@ def in_words(summary: dict[str, Any]) -> str:
         if scale != nearest
     )
     random = ", ".join(f"{rows[scale]['random_median']:.2f} from {scale}" for scale in ("mel", "linear"))
+    share = f"{rows[nearest]['as_near']:.1%} of such banks are as near to {nearest}"
     return (
         f"Nearest to the {nearest} scale: {rows[nearest]['distance']:.2f} ranks of {kinds['band']} off "
-        f"({others}). Untrained random filters: {random}.{wide}{apart}"
+        f"({others}). Untrained random filters: {random}; {share}.{wide}{apart}"
     )
