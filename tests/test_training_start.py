@@ -10,6 +10,7 @@ from test_cli import run as run_cli
 from tones import config_for, log_of, make_corpus, same_weights
 
 from auricle.artifact import load_artifact
+from auricle.features import FeatureConfig
 from auricle.models import MODELS
 from auricle.recipes import configure as by_recipe
 from auricle.shards import Pack, add_labels
@@ -55,6 +56,31 @@ def test_a_run_starts_from_a_model_and_says_so(
     before, after = load_artifact(source).read_weights(), found.read_weights()
     for name in ("stem.0.weight", "body.0.conv1.weight"):
         assert after[name] == pytest.approx(before[name], abs=1e-6), "the average starts there, too"
+
+
+def test_vggish_goes_into_the_first_layers_of_a_larger_model(tmp_path: Path) -> None:
+    corpus = make_corpus(tmp_path, rate=16_000)
+    settings = {"window": 15600, "hop": 15360, "tail": "drop", "validation_fraction": 0.0, "average": 0.0}
+    settings |= {"validation_splits": (), "model": "vggish", "batch": 2, "learning_rate": 1e-12}
+    settings["features"] = FeatureConfig()
+    narrow = {"width": 0.02, "bottleneck": 8}
+    config = config_for(corpus, **settings, steps=1, model_arguments=narrow)
+    released = train(config, tmp_path / "released", quiet=True)
+    more = {"model_arguments": narrow | {"hidden": [1200]}, "init_from": str(released)}
+    found = load_artifact(train(dataclasses.replace(config, **more), tmp_path / "larger", quiet=True))
+    before, after = load_artifact(released).read_weights(), found.read_weights()
+    assert after["head.3.weight"].shape == (3, 24) and after["head.1.weight"].shape == (24, 8)
+    lower = [name for name in before if not name.startswith("head.")]
+    assert len(lower) == 18
+    for name in lower:
+        np.testing.assert_allclose(after[name], before[name], atol=1e-6)
+
+
+def test_a_refused_start_leaves_no_folder(corpus: Path, source: Path, tmp_path: Path) -> None:
+    config = config_for(corpus, steps=1, init_from=str(source), init_prefix={"": "nowhere."})
+    with pytest.raises(ValueError, match="no weight of equal name and shape"):
+        train(config, tmp_path / "run", quiet=True)
+    assert not (tmp_path / "run").exists()
 
 
 def test_resuming_does_not_start_again(corpus: Path, source: Path, tmp_path: Path) -> None:

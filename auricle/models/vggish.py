@@ -5,11 +5,14 @@ https://arxiv.org/abs/1609.09430; layers as in Google's release (tensorflow/mode
 research/audioset/vggish). As released: no batch norm; 72,141,184 weights; the embedding is taken before its
 ReLU (torchvggish takes it after); maps are flattened in the order time, frequency, channel; embeddings may
 be brought to the 8 bits of the released AudioSet and YouTube-8M features: PCA with whitening, clipped to
-[-2, 2], spread over 0..255 and truncated (torchvggish rounds). Differs from the release: `head` is ours.
+[-2, 2], spread over 0..255 and truncated (torchvggish rounds). Differs from the release: `head` is ours. With
+`hidden` layers in it this is the larger model whose first layers are VGGish: train it from the released one.
 
 Shape letters: B clips, C channels (1), T frames (96 of 10 ms), F mel bands (64), E embedding (128), K
 classes.
 """
+
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
@@ -30,6 +33,7 @@ class VGGish(nn.Module):
         postprocess: embeddings are whitened and quantised, 0..255, by the buffers `pca_means` (128,) and
             `pca_eigenvectors` (128, 128). Only without classes: those are learned on the embedding before it.
         bottleneck: width of the embedding, which is this net's bottleneck; None for the released 128.
+        hidden: units of fully connected layers with ReLU between the embedding and the output; none at first.
         width: multiplies channels and units, but not the embedding.
 
     Shapes:
@@ -53,9 +57,12 @@ class VGGish(nn.Module):
         num_classes: int,
         postprocess: bool = False,
         bottleneck: int | None = None,
+        hidden: Sequence[int] = (),
         width: float = 1.0,
     ):
         super().__init__()
+        if any(count < 1 for count in hidden):
+            raise ValueError(f"hidden is {list(hidden)}; expected numbers of units, say [512]")
         if postprocess and num_classes:
             raise ValueError(f"postprocess is for num_classes 0, embeddings only; got {num_classes} classes")
         self.num_classes = num_classes
@@ -77,8 +84,13 @@ class VGGish(nn.Module):
             nn.ReLU(inplace=True),
             narrow,
         )
-        # Not in place: the embedding is read after the head as well.
-        self.head = nn.Sequential(nn.ReLU(), output) if num_classes else _NoClasses()
+        above: list[nn.Module] = [nn.ReLU()]
+        size = self.embedding_size
+        for count in hidden:
+            above += [nn.Linear(size, scaled(count, width)), nn.ReLU(inplace=True)]
+            size = scaled(count, width)
+        output = nn.Linear(size, num_classes) if hidden else output
+        self.head = nn.Sequential(*above, output) if num_classes else _NoClasses()
         initialise(self, output)
         self.postprocess = postprocess
         if postprocess:

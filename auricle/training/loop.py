@@ -92,10 +92,10 @@ def train(
     live = LiveRunner(config, pack, state.average, device, dtype, embeddings=embeddings)
     if embeddings is not None:
         find_embedder(config, embeddings)  # now, rather than when the first model is to be kept
+    if config.init_from and not resume:
+        state.start = take_weights(state.net, config)  # a model that does not fit leaves no run behind
     run.mkdir(parents=True, exist_ok=True)
     with locked(run), full_disk_told(run, "make room and go on with --resume"):
-        if config.init_from and not resume:
-            state.start = take_weights(state.net, config)  # a model that does not fit leaves no run behind
         open_run(run, config, pack, resume=resume)
         saved = load_checkpoint(run)
         if saved is not None:
