@@ -183,7 +183,7 @@ def judge(claim: Claim | GainClaim, drawn: Mapping[str, np.ndarray]) -> Verdict:
             found.append(UNTESTED)
             continue
         difference = sum((weight * drawn[row] for row, weight in weights.items()), np.zeros(1))
-        low, high = interval(difference[1:])
+        low, high = interval(difference)
         found.append(HOLDS if low > 0 else FAILS if high < 0 else OPEN)
         details.append(f"{name}: mAP {difference[0]:+.4f} ({low:+.4f} to {high:+.4f}), {found[-1]}")
     verdict = UNTESTED
@@ -192,16 +192,25 @@ def judge(claim: Claim | GainClaim, drawn: Mapping[str, np.ndarray]) -> Verdict:
     return Verdict(text=claim.text, verdict=verdict, details=tuple(details))
 
 
-def interval(values: np.ndarray, level: float = LEVEL) -> tuple[float, float]:
-    """The middle of the values: a share of `level` lies in it; NaN are left out.
+def interval(values_D: np.ndarray, level: float = LEVEL) -> tuple[float, float]:
+    """The middle of the draws: a share of `level` lies in it; moved so that their median is the figure.
 
-    >>> interval(np.arange(101.0), level=0.9)
-    (5.0, 95.0)
+    Draws lie higher than the figure, since copies of a clip rank beside each other, and not equally so for
+    two rows (`auricle.metrics.bootstrap`).
+
+    Args:
+        values_D: (1 + draws,): the figure, or a difference of some, and then the draws; NaN are left out.
+        level: a share.
+
+    >>> interval(np.array([40.0, *range(101)]), level=0.9)
+    (-5.0, 85.0)
     """
-    values = values[~np.isnan(values)]
-    if not len(values):
+    figure, drawn = values_D[0], values_D[1:][~np.isnan(values_D[1:])]
+    if np.isnan(figure) or not len(drawn):
         return float("nan"), float("nan")
     # Infinite values (d' of a perfect ranking) would not survive interpolation.
-    method = "linear" if np.isfinite(values).all() else "nearest"
-    low, high = np.quantile(values, [(1 - level) / 2, (1 + level) / 2], method=method)  # type: ignore[call-overload]
-    return round(float(low), 12), round(float(high), 12)
+    method = "linear" if np.isfinite(drawn).all() else "nearest"
+    ends = [(1 - level) / 2, 0.5, (1 + level) / 2]
+    low, median, high = (float(value) for value in np.quantile(drawn, ends, method=method))  # type: ignore[call-overload]
+    shift = float(figure) - median if np.isfinite([figure, median]).all() else 0.0
+    return round(low + shift, 12), round(high + shift, 12)

@@ -2,6 +2,7 @@
 
 import datetime
 import json
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -134,7 +135,7 @@ def gather(
             figures[key] = sum(defined) / len(defined) if complete else None
             if len(same) > 1:
                 ranges[key] = [min(defined), max(defined)] if complete else None
-                intervals[key] = _interval((drawn or {}).get(entry, {}).get(name, {}).get(figure))
+                intervals[key] = _interval((drawn or {}).get(entry, {}).get(name, {}).get(figure), figure)
             else:
                 ranges[key] = intervals[key] = judged[0].get("intervals", {}).get(figure)
         rows.append(
@@ -170,12 +171,12 @@ def gather(
     return rows
 
 
-def _interval(drawn: np.ndarray | None) -> list[float] | None:
-    """Of the mean over seeds; None where it is not known or not finite."""
-    if drawn is None:
+def _interval(drawn: np.ndarray | None, figure: str) -> list[float] | None:
+    """Of the mean over seeds, cut where the figure cannot be; None where it is not known or not finite."""
+    bounds = (math.nan, math.nan) if drawn is None else interval(drawn)
+    if not np.isfinite(bounds).all():
         return None
-    bounds = interval(drawn[1:])
-    return list(bounds) if np.isfinite(bounds).all() else None
+    return list(bounds) if figure == "d_prime" else [max(bounds[0], 0.0), min(bounds[1], 1.0)]
 
 
 def caption(
