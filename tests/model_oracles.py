@@ -267,7 +267,7 @@ def signal(
 
 
 def raw_front(x: np.ndarray, w: Weights, fault: str, *, depth: int, stride: int) -> np.ndarray:
-    """Chen et al., the top stage: 80 samples every 4, a pool of 3, stages of kernel 9: (B, N) -> (B, C, T)."""
+    """Chen et al., the top stage: 80 samples every 4, a pool, stages of kernel 9: (B, N) -> (B, C, T)."""
     pad = (0, 79) if fault == "stem not centred" else (39, 40)
     y = signal(x[:, None], w, stride=stride // 16, pad=pad)
     y = np.pad(y, ((0, 0), (0, 0), (1, 1)), constant_values=-np.inf)
@@ -283,7 +283,7 @@ def raw_front(x: np.ndarray, w: Weights, fault: str, *, depth: int, stride: int)
 
 
 def raw_body(x: Tensor, w: Weights, fault: str, *, depth: int) -> list[Tensor]:
-    """Chen et al., the bottom stage after He et al., table 1, with its first stride: the maps of all blocks."""
+    """Chen et al., the bottom stage, He et al., table 1, with its first stride: maps of all blocks."""
     x = conv(x, w, stride=2, pad=3)
     x = max_pool(F.pad(x, (1, 1, 1, 1), value=-torch.inf), (3, 3), (2, 2))
     maps = []

@@ -112,7 +112,8 @@ def _export(artifact: Artifact) -> bytes:
         with _quiet():
             program = torch.onnx.export(
                 graph,
-                (torch.zeros(2, artifact.window),),
+                # Not of the shortest length there is: a map of one column would be traced as always one.
+                (torch.zeros(2, max(lengths)),),
                 dynamo=True,  # folds batch norms into the convolutions before them
                 opset_version=OPSET,
                 input_names=["waveform"],

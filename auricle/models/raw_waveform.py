@@ -40,6 +40,8 @@ STRIDES = (1, 2, 2, 2)  # of the first block of each stage
 CHANNELS = (64, 128, 256, 512)  # of the 2D blocks, inside
 STEMS = {64: 4, 128: 8}  # stride of the first convolution, by the samples of a frame
 KERNEL_STEM, KERNEL = 80, 9
+HEARD = 8.0  # first weight of what a module says of a class in that class's logit
+ABSENT = -4.0  # first logit, as of other networks
 FRAMES = 32  # total stride of the 2D ResNet: fewer frames would be less than one column at its end
 CLIP = (160_000,)  # 10 s at 16 kHz
 
@@ -107,10 +109,9 @@ class RawWaveform(nn.Module):
         units = scaled(hidden, width)
         heads = [Head(size, units, num_classes, squash) for size in self.body.sizes[1:]]
         self.heads = nn.ModuleList(heads)
-        initialise(self, *(head.last for head in heads))
+        initialise(self)
         for head in heads:
-            # Its inputs are probabilities: with the small weights of other heads they would hardly be heard.
-            nn.init.kaiming_normal_(head.last.weight, nonlinearity="relu")
+            head.start_absent()
 
     def _maps(self, waveform_BN: Tensor) -> list[Tensor]:
         """What the heads read: the maps (B, D, F, T) after blocks 2, 3 and 4."""
@@ -165,7 +166,8 @@ class Front(nn.Module):
         self.stem = nn.Sequential(
             *signal_conv_norm(1, size, KERNEL_STEM, stride=STEMS[stride]),
             nn.ReLU(inplace=True),
-            nn.MaxPool1d(3, 2, padding=1),
+            # Over (C, N) as over a map: torch cannot export its 1D pool for more than one length.
+            nn.MaxPool2d((1, 3), (1, 2), padding=(0, 1)),
         )
         blocks: list[nn.Module] = []
         for count, stage_stride, part in zip(COUNTS[depth], STRIDES, (8, 4, 2, 1), strict=True):
@@ -247,11 +249,24 @@ class Head(nn.Module):
         self.late = AttentionPool(units, num_classes, squash=squash)
         self.last = nn.Linear(2 * num_classes, num_classes)
 
+    def start_absent(self) -> None:
+        """First weights: both modules say 0.5 of every class, and the last layer makes -4 of that.
+
+        The two decide their class from there, -12 to 4; other classes are heard a little, by He's weights.
+        Random weights alone start as absent, but with a few labels there are so few inputs that the last
+        layer takes thousands of steps to say anything else.
+        """
+        with torch.no_grad():
+            for pool in (self.early, self.late):
+                pool.classify.weight.normal_(std=0.01)
+            self.last.weight += HEARD * torch.eye(len(self.last.bias)).repeat(1, 2)
+            self.last.bias.copy_(ABSENT - 0.5 * self.last.weight.sum(1))
+
     def forward(self, map_BDFT: Tensor) -> Tensor:
         """See the class."""
         features_BTD = map_BDFT.mean(2).transpose(1, 2)
         both_BK = [self.early(features_BTD), self.late(self.layers(features_BTD))]
-        return self.last(torch.cat(both_BK, 1))
+        return self.last(torch.cat(both_BK, 1).to(self.last.weight.dtype))
 
 
 def _known(name: str, value: int, known: Collection[int]) -> None:

@@ -133,10 +133,16 @@ def build_net(artifact: Any) -> nn.Module:
             f"{net.embedding_size}, but model.json has {artifact.num_classes} labels and embeddings of "
             f"{artifact.embedding_size}"
         )
-    if (net.input_kind == "embedding") != (artifact.inputs[0]["kind"] == "embedding"):
+    if net.input_kind != artifact.inputs[0]["kind"]:
         raise ValueError(
             f"{_where(artifact)}: {name} takes {net.input_kind!r}, but field 'inputs' says "
             f"{artifact.inputs[0]['kind']!r}"
+        )
+    shortest = getattr(net, "shortest", 1)
+    if artifact.window < shortest:
+        raise ValueError(
+            f"{artifact.path}/model.json: field 'window': {artifact.window} samples, but {name} takes "
+            f"{shortest} or more"
         )
     return net.eval()
 
