@@ -1,6 +1,7 @@
 """The network on raw waveforms: sizes by a second count, levels, lengths, first weights, refusals."""
 
 import math
+from pathlib import Path
 
 import model_oracles as oracles
 import numpy as np
@@ -355,3 +356,14 @@ def test_a_weight_of_the_stem_lies_where_it_is_looked_for() -> None:
     net = on_meta(bands=64)
     assert net.state_dict()["front.stem.0.weight"].shape == (8, 1, 80)
     assert isinstance(net.front.stem[0], nn.Conv1d)
+
+
+def test_the_tables_in_the_documentation_are_what_is_counted() -> None:
+    text = (Path(__file__).parents[1] / "docs" / "models.md").read_text()
+    for name, arguments in (("raw_waveform", {}), ("raw_waveform, `stride=128`", {"stride": 128})):
+        net = on_meta(**arguments)
+        kernels, multiplies = count_weights(net, kernels_only=True), count_multiplies(net, net.input_shape)
+        assert f"| {name} | {count_weights(net):,} | {kernels:,} | {multiplies:,} |" in text
+    heads = [sum(PARTS[f"heads.{level}"][i] for level in range(3)) for i in (0, 1)]
+    for part, counts in (("1D ResNet", PARTS["front"]), ("2D ResNet", PARTS["body"]), ("three heads", heads)):
+        assert f"| {part} | {counts[0]:,} | {counts[1]:,} |" in text

@@ -19,6 +19,7 @@ Open there, and settled so:
 - An attention module gives probabilities (Kong et al. 2018); the two of a structure are concatenated and a
   last linear layer maps them to the labels, as in Yu et al. 2018. No batch norm or dropout between the fully
   connected layers: the paper names neither.
+- First weights: the modules begin at a probability of a half, the last layer at "absent"; see `Head`.
 - The mean of the three predictions is one of probabilities; `forward` gives its logit.
 
 Shape letters: B clips, N samples, C features of the 1D ResNet and bands of the 2D one (128), T frames, F
