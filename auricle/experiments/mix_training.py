@@ -10,8 +10,13 @@ from itertools import pairwise
 from typing import Any
 
 from auricle.experiments.options import Claim, Experiment, GainClaim, Options, Run, with_seeds
-from auricle.experiments.runs import build_without_memory
-from auricle.experiments.two_steps import STRATEGIES, finetune_steps, refuse_settings, two_step_config
+from auricle.experiments.two_steps import (
+    STRATEGIES,
+    finetune_steps,
+    input_of,
+    refuse_settings,
+    two_step_config,
+)
 
 PLAIN, MIXUP, MIXED, FINETUNED = STRATEGIES
 PAPER = {
@@ -33,7 +38,7 @@ def mix_training(options: Options) -> Experiment:
     models = options.models or (PAPERS_MODEL,)
     fractions = sorted(set(options.fractions or (1.0,)), reverse=True)
     for model in models:
-        if build_without_memory(model, num_classes=1).input_kind == "embedding":
+        if input_of(model)[0] == "embedding":
             raise ValueError(
                 f"{model} takes stored embeddings, which cannot be mixed; name networks that hear"
             )

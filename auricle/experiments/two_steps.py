@@ -5,6 +5,7 @@ So that rows compare, every one of them has both steps, whatever it mixes in eac
 
 import dataclasses
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Any
 
 from auricle.experiments.options import Options, base_config
@@ -57,7 +58,7 @@ def two_step_config(options: Options, model: str, strategy: str, **changes: Any)
     mixing, afterwards = STRATEGIES[strategy]
     own = options.model_settings.get(model, {})
     settings = {**options.settings, **own}
-    if not takes_waveforms(model):
+    if input_of(model)[0] != "waveform":
         of_all = {key: text for key, text in options.settings.items() if key not in WINDOW_FIELDS}
         settings = {**of_all, **own}
         changes = patch_of(model) | changes
@@ -82,25 +83,30 @@ def two_step_config(options: Options, model: str, strategy: str, **changes: Any)
     )
 
 
-def takes_waveforms(model: str) -> bool:
-    """Whether a network has raw waveforms for input.
+@lru_cache
+def input_of(model: str) -> tuple[str, tuple[int, ...]]:
+    """Kind and usual shape of what a network takes.
 
-    >>> takes_waveforms("resnet50")
-    False
+    Raises:
+        ValueError: no network has that name.
+
+    >>> input_of("resnet50")
+    ('logmel', (1, 96, 64))
     """
-    return bool(build_without_memory(model, num_classes=1).input_kind == "waveform")
+    net = build_without_memory(model, num_classes=1)
+    return str(net.input_kind), tuple(int(size) for size in net.input_shape)
 
 
 def patch_of(model: str) -> dict[str, int]:
-    """Window and hop of a log-mel network's own patches, in samples; nothing for one on embeddings.
+    """Window and hop of a log-mel network's own patches, in samples; nothing for another network.
 
     >>> patch_of("resnet50")
     {'window': 15600, 'hop': 15360}
     """
-    net = build_without_memory(model, num_classes=1)
-    if net.input_kind != "logmel":
+    kind, shape = input_of(model)
+    if kind != "logmel":
         return {}
-    features, frames = FeatureConfig(), int(net.input_shape[1])
+    features, frames = FeatureConfig(), shape[1]
     return {"window": features.window + (frames - 1) * features.hop, "hop": frames * features.hop}
 
 
@@ -116,7 +122,7 @@ def refuse_settings(options: Options, models: Sequence[str], fixed: Sequence[str
                 f"--set {key}: rows differ in it, or it has an option of its own (--help); leave it out"
             )
     if (given := [key for key in WINDOW_FIELDS if key in options.settings]) and not any(
-        takes_waveforms(model) for model in models
+        input_of(model)[0] == "waveform" for model in models
     ):
         raise ValueError(
             f"--set {given[0]} is for networks on raw waveforms, and no row is of one; for another name it: "
