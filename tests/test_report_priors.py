@@ -3,6 +3,7 @@
 import json
 import math
 import re
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -171,6 +172,31 @@ def test_equal_priors_have_neither_line_nor_trend_and_are_still_drawn() -> None:
     self_contained(priors_html(classes))
 
 
+def test_nothing_under_the_figure_runs_out_of_it() -> None:
+    rng = np.random.default_rng(0)
+    prior = 10.0 ** rng.uniform(-5, -0.1, 3000)
+    classes = replace(
+        many(3000), prior=prior, positives=np.maximum(1, prior * 90_000).astype(int), clips=100_000
+    )
+    classes.d_prime[:40] = math.nan
+    classes.d_prime[40:90] = -math.inf
+    figure = draw_priors(classes, title="Scenes mixed from recordings")
+    figure.draw_without_rendering()
+    box = figure._supxlabel.get_window_extent()  # type: ignore[attr-defined]
+    assert box.x0 >= 0 and box.x1 <= figure.bbox.x1 and box.y0 >= 0
+    assert box.y1 < figure.axes[0].xaxis.label.get_window_extent().y0 + 1
+    assert "partly that of few clips" in " ".join(figure.get_supxlabel().split())
+
+
+def test_what_is_ranked_upside_down_points_down_in_the_picture_and_on_the_page() -> None:
+    classes = PerClass.of(list("abc"), positives=[2] * 3, ap=[0.1, 0.5, 1], auc=[0.0, 0.7, 1.0], clips=9)
+    assert classes.d_prime[0] == -math.inf
+    down, up = sorted(drawn(draw_priors(classes), "infinite"), key=lambda artist: artist.get_offsets()[0, 1])
+    assert down.get_paths()[0].vertices[:, 1].argmin() == 0 or down.get_paths()[0].vertices[0, 1] < 0
+    assert up.get_paths()[0].vertices[0, 1] > 0
+    assert "data.auc[k] > 0.5 ? -1 : 1" in priors_html(classes)
+
+
 def test_nothing_to_draw_is_an_error() -> None:
     nothing = PerClass.of(["a"], positives=[0], ap=[math.nan], auc=[math.nan], clips=10)
     with pytest.raises(ValueError, match="nothing to draw"):
@@ -260,6 +286,23 @@ def test_a_table_that_lacks_something_is_named(
     with pytest.raises(ValueError, match=said) as raised:
         read_per_class(folder)
     assert str(folder) in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    "label", ["<script>alert(1)</script>", "a|b", "`x`", "[a](b)", "two\nlines", "R&amp;B"]
+)
+def test_a_label_is_no_markup_in_the_markdown_table(label: str) -> None:
+    classes = PerClass.of([label, "b"], positives=[1, 2], ap=[0.1, 0.2], auc=[0.6, 0.7], clips=9)
+    lines = classes_markdown(classes).splitlines()
+    assert len(lines) == 4
+    cell = lines[3].removeprefix("| ").partition(" | 1 |")[0]
+    assert not re.search(r"(?<!\\)[<>`|\[\]]|(?<!\\)&(?=#?\w+;)", cell)
+    assert re.sub(r"\\(.)", r"\1", cell) == " ".join(label.split())
+
+
+def test_underscores_and_ampersands_of_names_stay_readable() -> None:
+    classes = PerClass.of(["R&B_soul"], positives=[1], ap=[0.1], auc=[0.6], clips=9)
+    assert "| R&B_soul |" in classes_markdown(classes)
 
 
 def test_a_missing_table_says_what_writes_it(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ import base64
 import io
 import math
 import sys
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -28,7 +29,7 @@ from tiny_model import LABELS, save_file
 from auricle.cli import main
 from auricle.report.film import upright, write_film
 from auricle.report.overlay import Panel, Scores, text_mask, to_yuv
-from auricle.report.scroll import CURSOR, LEFT, ROWS_TOP, WIDE, Scroll
+from auricle.report.scroll import CURSOR, LEFT, ROWS_TOP, WIDE, WIDTH, Scroll
 from auricle.report.timeline import (
     CONFIG,
     Spectrogram,
@@ -135,9 +136,8 @@ def test_each_moment_belongs_to_the_window_whose_centre_is_nearest(
         inside = [k for k in range(len(starts)) if starts[k] <= moment < stops[k]]
         best = min(inside, key=lambda k: abs((starts[k] + stops[k]) / 2 - moment), default=None)
         slow.append(0.0 if best is None else scores[best, 0])
-    scale = timeline.scale
-    np.testing.assert_allclose([read.at(moment)[0] * scale for moment in moments], slow, atol=1e-6)
-    np.testing.assert_allclose(read.over(moments)[0] * scale, slow, atol=1e-6)
+    np.testing.assert_allclose([read.at(moment)[0] for moment in moments], slow, atol=1e-6)
+    np.testing.assert_allclose(read.over(moments)[0], slow, atol=1e-6)
 
 
 def test_long_time_lines_are_pooled_by_maximum_and_keep_their_ends() -> None:
@@ -284,6 +284,15 @@ def test_no_label_breaks_out_of_the_page(label: str, tmp_path: Path) -> None:
     draw_timeline(named, blank())
 
 
+def test_peaks_are_written_alike_in_the_picture_and_on_the_page(tmp_path: Path) -> None:
+    timeline = line()
+    timeline.scores[4, :] = (0.83504, 0.1249996, 0.00123456)
+    page = Page(timeline_html(timeline, blank(), None, tmp_path / "x.html"))
+    figure = draw_timeline(timeline, blank())
+    assert page.data()["peaks"] == [text.get_text() for text in figure.axes[1].texts]
+    assert page.data()["peaks"][0] == "0.84" and page.cells[1] == "0.84"
+
+
 # --- films: the parts
 
 
@@ -335,26 +344,87 @@ def test_long_labels_are_cut_and_odd_ones_do_no_harm() -> None:
         assert text_mask(label, 14).shape[0] == 14
 
 
+def click_at_two_seconds(path: Path, seconds: int) -> Path:
+    samples = np.zeros(16000 * seconds)
+    samples[16000 * 2] = 1.0
+    soundfile.write(path, samples, 16000)
+    return path
+
+
 def test_the_moving_spectrogram_has_each_moment_under_the_cursor(tmp_path: Path) -> None:
-    samples = np.zeros(16000 * 6)
-    samples[16000 * 2] = 1.0  # a click at 2 s
-    soundfile.write(tmp_path / "click.wav", samples, 16000)
+    path = click_at_two_seconds(tmp_path / "click.wav", 14)
+    scroll = Scroll(path, line(28), spectrogram(path, 0, 14))
+    wanted, lit, row = (10, 40, 49, 51, 60, 90), [], ROWS_TOP + 4
+    for number, planes in enumerate(scroll.pictures()):
+        if number in wanted:
+            loud = np.flatnonzero(planes[0][100] > 60)
+            loud = loud[loud >= LEFT] - LEFT
+            loud = loud[np.abs(loud - CURSOR + 0.5) > 1]  # the cursor itself is white
+            # 100 pixels a second; a frame of 25 ms hears the click while its centre is within 12.5 ms of it.
+            assert len(loud) and np.abs(loud + 0.5 - (CURSOR + 200 - 4 * number)).max() <= 2
+        if planes[0][row, LEFT + CURSOR + 1] > 100:
+            lit.append(number / 25)
+        if number == 0:
+            # Elsewhere in the picture too: the event begins where its column stands.
+            columns = np.flatnonzero(planes[0][row, LEFT : LEFT + WIDE] > 100)
+            columns = columns[columns > CURSOR + 1]
+            assert (columns.min(), columns.max()) == (CURSOR + 200, CURSOR + 249)
+    assert number == 14 * 25 - 1 and (min(lit), max(lit)) == (2.0, 2.48)
+
+
+@pytest.mark.parametrize("seconds", [3, 6, 12])
+def test_a_short_recording_fills_the_width_and_the_cursor_moves(seconds: int, tmp_path: Path) -> None:
+    path = click_at_two_seconds(tmp_path / "click.wav", seconds)
+    scroll = Scroll(path, line(2 * seconds), spectrogram(path, 0, seconds))
+    speed, row = WIDE / seconds, ROWS_TOP + 4
+    for number, planes in enumerate(scroll.pictures()):
+        cursor = int(number / 25 * speed + 1e-6)
+        # The whole event and the click stand where they are all the time, the cursor where the sound is.
+        columns = np.flatnonzero(planes[0][row, LEFT:] > 100)
+        event = [place for place in columns if abs(place - cursor) > 1]
+        assert abs(min(event) - 2 * speed) <= 4 and abs(max(event) + 1 - 2.5 * speed) <= 4
+        assert {cursor - 1, cursor} & set(columns.tolist())
+        loud = np.flatnonzero(planes[0][100, LEFT:] > 60)
+        loud = loud[np.abs(loud - cursor + 0.5) > 1.5]
+        if abs(cursor - 2 * speed) > 10:
+            assert len(loud) and np.abs(loud + 0.5 - 2 * speed).max() <= 0.015 * speed + 2
+    assert number == seconds * 25 - 1 and cursor > WIDE - speed / 20
+
+
+def weak(factor: float = 0.04 / 0.9) -> Timeline:
     timeline = line()
-    scroll = Scroll(tmp_path / "click.wav", timeline, spectrogram(tmp_path / "click.wav", 0, 6))
-    drawn = list(scroll.pictures())
-    assert len(drawn) == 6 * 25
-    for number in (10, 40, 49, 51, 60, 90):
-        loud = np.flatnonzero(drawn[number][0][100] > 60) - LEFT
-        loud = loud[np.abs(loud - CURSOR + 0.5) > 1]  # the cursor itself is white
-        # 100 pixels a second; a frame of 25 ms hears the click while its centre is within 12.5 ms of it.
-        assert len(loud) and np.abs(loud + 0.5 - (CURSOR + 200 - 4 * number)).max() <= 2
-    row = ROWS_TOP + 4
-    lit = [number / 25 for number, planes in enumerate(drawn) if planes[0][row, LEFT + CURSOR + 1] > 100]
-    assert (min(lit), max(lit)) == (2.0, 2.48)
-    # Elsewhere in the picture too: the event begins where its column stands.
-    columns = np.flatnonzero(drawn[0][0][row, LEFT : LEFT + WIDE] > 100)
-    columns = columns[columns > CURSOR + 1]
-    assert (columns.min(), columns.max()) == (CURSOR + 200, CURSOR + 249)
+    timeline.scores[:] = timeline.scores * factor
+    return timeline
+
+
+def test_a_weak_models_bars_stay_short_in_a_film(tmp_path: Path) -> None:
+    source, out = film(tmp_path / "a.mp4", size=(640, 360)), tmp_path / "out.mp4"
+    write_film(source, timeline := weak(), out, quiet=True)
+    panel = Panel(timeline.labels, 640, 360)
+    greatest = max(panel.lit(grey.astype(float) / 255 * 219 + 16)[0] for _, grey in pictures(out))
+    assert greatest <= 0.04 + 3 / panel.bar
+
+
+def test_the_score_stands_beside_its_bar_and_beside_its_moving_row(tmp_path: Path) -> None:
+    panel = Panel(["dog"], 640, 360, digits=3)
+    drawn = []
+    for score in (0.041, 0.042, 0.041):
+        planes = planes_of(640, 360)
+        panel.draw(planes, np.array([score]))
+        drawn.append(planes[0])
+    np.testing.assert_array_equal(drawn[0], drawn[2])
+    changed = np.flatnonzero((drawn[0] != drawn[1]).any(axis=0))
+    bar = panel._bars[0][1] + panel.x
+    assert len(changed) and changed.min() > bar + panel.bar  # another digit; the bar is as long
+    path = click_at_two_seconds(tmp_path / "click.wav", 3)
+    strong, faint = (
+        next(Scroll(path, timeline, spectrogram(path, 0, 3)).pictures())[0] for timeline in (line(6), weak())
+    )
+    beside = np.s_[ROWS_TOP : ROWS_TOP + 20, LEFT - 60 : LEFT - 4]
+    assert (strong[beside] > 150).any() and (strong[beside] != faint[beside]).any()
+    # Where full colour is less than 1, the picture says so.
+    corner = np.s_[10:36, WIDTH - 200 :]
+    assert (faint[corner] > 100).any() and not (strong[corner] > 100).any()
 
 
 def test_pixels_are_squared_and_turned_and_large_pictures_made_smaller() -> None:
@@ -610,6 +680,38 @@ def test_a_folder_that_takes_no_file_is_named(
 ) -> None:
     status, _, err = run(capsys, "timeline", recording, "--out", "/proc/x.png", "--model", model)
     assert status == 1 and err.startswith("auricle: error: /proc/x.png: ") and len(err.splitlines()) == 1
+
+
+@pytest.mark.parametrize("name", ["x.png", "x.html", "x.mp4"])
+def test_a_model_that_embeds_only_is_refused_in_one_line(
+    name: str,
+    tmp_path: Path,
+    model: Path,
+    recording: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    made = Tagger.__init__
+
+    def without_labels(self: Tagger, *given: Any, **named: Any) -> None:
+        made(self, *given, **named)
+        object.__setattr__(self, "artifact", replace(self.artifact, labels=()))
+
+    monkeypatch.setattr(Tagger, "__init__", without_labels)
+    status, printed, err = run(capsys, "timeline", recording, "--out", tmp_path / name, "--model", model)
+    assert (status, printed) == (1, "") and len(err.splitlines()) == 1
+    assert "has no labels, it embeds only: use `auricle embed`" in err
+    assert not list(tmp_path.iterdir())
+
+
+def test_letters_that_the_font_lacks_are_named_once_and_not_for_a_page(
+    tmp_path: Path, model: Path, recording: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    strange = tmp_path / "\u96e8\u725b.wav"
+    strange.write_bytes(recording.read_bytes())
+    _, _, err = run(capsys, "timeline", strange, "--out", tmp_path / "x.png", "--model", model)
+    assert len(err.splitlines()) == 1 and "lacks 2 letters (\u725b\u96e8)" in err
+    assert run(capsys, "timeline", strange, "--out", tmp_path / "x.html", "--model", model) == (0, "", "")
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,8 @@ import typer
 from auricle.cli.corpora import ReportFormat
 from auricle.cli.output import assignments, print_table
 
+WIDEST = 60  # letters of a name in a table
+
 
 def labels(
     pack: Annotated[Path, typer.Argument(help="A pack.")],
@@ -124,10 +126,24 @@ def _print(described: dict[str, Any], top: int, made: str | None) -> None:
         print_table(
             sys.stdout,
             ["label", "clips>", "prior>"],
-            [[entry["label"], str(entry["clips"]), f"{entry['prior'] or 0:.3g}"] for entry in shown],
+            [
+                [_shortened(entry["label"]), str(entry["clips"]), f"{entry['prior'] or 0:.3g}"]
+                for entry in shown
+            ],
         )
+        if any(len(entry["label"]) > WIDEST for entry in shown):
+            print("names are cut: --format json has them whole")
         if more := len(described["labels"]) - len(shown):
             print(f"and {more} more: --top N prints more, --format json all")
+
+
+def _shortened(label: str) -> str:
+    """A name of at most 60 letters: one long name would push every row's figures out of the window.
+
+    >>> len(_shortened("x" * 300))
+    60
+    """
+    return label if len(label) <= WIDEST else label[: WIDEST - 1] + "…"
 
 
 def subset(

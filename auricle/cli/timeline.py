@@ -7,6 +7,7 @@ import typer
 
 from auricle.cli.options import End, Start, check_excerpt
 from auricle.cli.output import print_table, print_warning, refuse_file
+from auricle.text import for_terminal
 
 if TYPE_CHECKING:
     from auricle.report.timeline import Timeline
@@ -51,6 +52,8 @@ def timeline(
     from auricle.tagging import Tagger
 
     tagger = Tagger(model, threads=threads)
+    if not tagger.artifact.labels:
+        raise ValueError(f"{tagger.artifact.path}: has no labels, it embeds only: use `auricle embed`")
     step = None if hop is None else max(1, round(hop * tagger.artifact.rate))
     if out.suffix.lower() in FILMS:
         from auricle.report.film import check_film  # before the scoring, which may take long
@@ -58,6 +61,11 @@ def timeline(
         check_film(path)
     line = _scored(tagger, path, top=top, start=start, end=end, hop=step)
     first, last = float(line.starts[0]), float(line.stops[-1])
+    if out.suffix.lower() not in PAGES:
+        from auricle.report.style import undrawable
+
+        for warning in undrawable([*line.labels, Path(path).name]):
+            print_warning(warning)
     if out.suffix.lower() in FILMS:
         from auricle.report.film import write_film
 
@@ -148,6 +156,8 @@ def report(
     made = write_report(folders, out, share=share, seed=seed)
     if made.priors is not None:
         heads = [f"{head}>" for head in DECADE_HEADS]
+        if made.heading:
+            print(for_terminal(made.heading))
         print_table(
             sys.stdout, heads, decade_cells(made.priors["decades"]), "d′ by decade of the label prior"
         )
@@ -159,3 +169,5 @@ def report(
         print()
     for path in made.paths:
         print(path)
+    for warning in made.warnings:
+        print_warning(warning)

@@ -57,6 +57,8 @@ def match_labels(artifact: Any, pack: Any, labels: list[str], label_set: str) ->
     """(column in the model, column in the pack) of each shared label, in the model's order."""
     if not labels:
         raise ValueError(f"{pack.path}: label set {label_set!r} holds no label to compare scores with")
+    if not artifact.labels:
+        raise ValueError(f"{artifact.path}: has no labels, it embeds only: use `auricle embed`")
     position = {label: column for column, label in enumerate(labels)}
     columns = [(k, position[label]) for k, label in enumerate(artifact.labels) if label in position]
     if not columns:

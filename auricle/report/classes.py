@@ -3,6 +3,7 @@
 import csv
 import json
 import math
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -12,6 +13,8 @@ import numpy as np
 
 from auricle.report.page import page, text
 
+# What begins markup in the middle of a cell; an underscore or ampersand inside a name does not.
+MARKUP = re.compile(r"[\\`*<>|\[\]]|&(?=#?\w+;)")
 NEEDED = ("label", "positives", "ap", "auc", "d_prime")
 
 
@@ -29,6 +32,7 @@ class PerClass:
     d_prime: np.ndarray  # infinite where the ranking is perfect
     prior: np.ndarray
     prior_of: str = "evaluated"
+    clips: int = 0  # evaluated; 0 where not known
 
     @classmethod
     def of(cls, labels: Sequence[str], *, positives: Any, ap: Any, auc: Any, clips: int) -> Self:
@@ -48,6 +52,7 @@ class PerClass:
             auc=area,
             d_prime=np.asarray([d_prime(value) for value in area]),
             prior=counts / clips,
+            clips=clips,
         )
 
     def take(self, positions: np.ndarray) -> "PerClass":
@@ -99,12 +104,16 @@ def read_per_class(path: str | Path, *, prior: str = "") -> PerClass:
         priors = columns[prior]
     else:
         priors = positives / _clips(table)
+    clips = _clips_or_none(table)
+    if not clips and "prior" in columns and (columns["prior"] > 0).any():
+        clips = round(float(np.nanmax(positives / np.where(columns["prior"] > 0, columns["prior"], np.nan))))
     return PerClass(
         labels=tuple(row["label"] for row in rows),
         positives=np.nan_to_num(positives).astype(np.int64),
         **{name: columns[name] for name in FIGURES},
         prior=priors,
         prior_of="trained on" if prior == "training_prior" else "evaluated",
+        clips=clips,
     )
 
 
@@ -128,7 +137,7 @@ def classes_html(classes: PerClass, *, title: str = "Class by class") -> str:
 <input id="search" type="search" autocomplete="off" spellcheck="false">
 <span id="found" role="status"></span></div>
 <p class="note">Prior: share of the clips {text(classes.prior_of)} with the label. A dash: not defined.</p>
-<div class="scroll"><table class="numbers sortable" id="table"><thead><tr>{heads}</tr></thead>
+<div class="scroll"><table class="numbers sortable names" id="table"><thead><tr>{heads}</tr></thead>
 <tbody>
 {chr(10).join(rows)}
 </tbody></table></div>"""
@@ -168,8 +177,17 @@ def classes_markdown(classes: PerClass) -> str:
     order = np.argsort(-np.nan_to_num(classes.ap, nan=-1.0), kind="stable")
     cells = class_cells(classes.take(order))
     lines = ["| " + " | ".join(HEADS) + " |", "|---|" + "---:|" * (len(HEADS) - 1)]
-    lines += ["| " + " | ".join([row[0].replace("|", "\\|"), *row[1:]]) + " |" for row in cells]
+    lines += ["| " + " | ".join([markdown_text(row[0]), *row[1:]]) + " |" for row in cells]
     return "\n".join(lines) + "\n"
+
+
+def markdown_text(label: str) -> str:
+    r"""A label in a table of Markdown: nothing in it is markup, and it stays on its line.
+
+    >>> print(markdown_text("<b>|R&B|"))
+    \<b\>\|R&B\|
+    """
+    return MARKUP.sub(r"\\\g<0>", " ".join(label.split()))
 
 
 def _keys(classes: PerClass) -> list[list[object]]:
@@ -198,10 +216,18 @@ def _numbers(table: Path, rows: list[dict[str, str]], name: str) -> np.ndarray:
     return values
 
 
-def _clips(table: Path) -> int:
+def _clips_or_none(table: Path) -> int:
     try:
         return int(json.loads((table.parent / "metrics.json").read_text(encoding="utf-8"))["clips"])
     except (OSError, ValueError, KeyError, TypeError):
+        return 0
+
+
+def _clips(table: Path) -> int:
+    clips = _clips_or_none(table)
+    if clips:
+        return clips
+    else:
         raise ValueError(
             f"{table}: it has no column 'prior', and no metrics.json beside it counts the clips; "
             "evaluate again with --out"

@@ -1,16 +1,20 @@
 """What is taken for what: a picture for evaluations in which each clip has one label."""
 
 import json
+import textwrap
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import pyarrow.parquet as pq
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from auricle.report.style import drawing
+from auricle.report.style import drawing, shortened
 
 MOST_CLASSES = 100  # more rows cannot be read
+LEAST_CELL = 0.165  # inches
+LEAST_SIDE = 2.4  # inches of the matrix
 
 
 def confusion(truth: Sequence[str], best: Sequence[str], labels: Sequence[str]) -> np.ndarray:
@@ -56,28 +60,58 @@ def read_confusion(folder: str | Path) -> tuple[np.ndarray, list[str]] | None:
     return confusion([labels[0] for labels in truths], [names[k] for k in best], names), names
 
 
-def draw_confusion(counts: np.ndarray, labels: Sequence[str]) -> Figure:
+def draw_confusion(counts: np.ndarray, labels: Sequence[str], *, heading: str = "") -> Figure:
     """Share of each true label's clips by what scored highest; the diagonal is what was right.
+
+    Cells are of a size that is read, whatever the names: the figure grows with both; long names are cut.
 
     >>> draw_confusion(np.array([[3, 1], [0, 4]]), ["rain", "dog"]).axes[0].get_ylabel()
     'true label'
     """
     totals = counts.sum(axis=1, keepdims=True)
     shares = np.divide(counts, totals, out=np.zeros(counts.shape), where=totals > 0)
-    side = 2.2 + 0.165 * len(labels)
+    count = len(labels)
+    size = 8 if count <= 60 else 6
+    names = [shortened(" ".join(label.split())) for label in labels]
+    right, total = int(np.trace(counts)), int(counts.sum())
+    title = f"{right} of {total} clips right ({right / max(1, total):.1%})"
+    lines = [*textwrap.wrap(heading, 48), title]
     with drawing():
-        figure = Figure(figsize=(side + 0.8, side), layout="constrained")
-        axes = figure.add_subplot()
+        # Inches, measured first: a layout that fits names into a given figure shrinks the cells instead.
+        figure = Figure()
+        widths = _widths(figure, names, size)
+        square = max(LEAST_CELL, min(2.0, LEAST_SIDE / max(1, count))) * count
+        left, below, above = 0.45 + widths, 0.45 + widths, 0.25 + 0.2 * len(lines)
+        wide = max(left + square + 1.1, 0.3 + _widths(figure, lines, 11))
+        tall = below + square + above
+        figure.set_size_inches(wide, tall)
+        axes = figure.add_axes((left / wide, below / tall, square / wide, square / tall))
         image = axes.imshow(shares, cmap="Blues", vmin=0, vmax=1, interpolation="nearest")
-        places = np.arange(len(labels))
-        size = 8 if len(labels) <= 60 else 6
-        axes.set_yticks(places, labels, fontsize=size)
-        axes.set_xticks(places, labels, fontsize=size, rotation=90)
+        places = np.arange(count)
+        axes.set_yticks(places, names, fontsize=size)
+        axes.set_xticks(places, names, fontsize=size, rotation=90)
         axes.tick_params(length=0)
+        for spine in axes.spines.values():
+            spine.set_visible(False)
         axes.set_ylabel("true label")
         axes.set_xlabel("label that scores highest")
-        right, total = int(np.trace(counts)), int(counts.sum())
-        axes.set_title(f"{right} of {total} clips right ({right / max(1, total):.1%})")
-        bar = figure.colorbar(image, ax=axes, shrink=0.6, label="share of the true label's clips")
+        axes.yaxis.set_label_coords(0.22 / wide, (below + square / 2) / tall, transform=figure.transFigure)
+        axes.xaxis.set_label_coords((left + square / 2) / wide, 0.3 / tall, transform=figure.transFigure)
+        figure.text(0.15 / wide, 1 - 0.1 / tall, "\n".join(lines), fontsize=11, va="top", gid="title")
+        height = min(square, 3.5)
+        place = ((left + square + 0.2) / wide, (below + square - height) / tall, 0.15 / wide, height / tall)
+        bar = figure.colorbar(image, cax=figure.add_axes(place))
+        bar.set_label("share of the true label's clips", fontsize=9)
         bar.outline.set_visible(False)
     return figure
+
+
+def _widths(figure: Figure, texts: Sequence[str], size: float) -> float:
+    """Inches that the longest of some lines takes."""
+    renderer = FigureCanvasAgg(figure).get_renderer()
+    widest = 0.0
+    for text in texts:
+        drawn = figure.text(0, 0, text, fontsize=size)
+        widest = max(widest, float(drawn.get_window_extent(renderer).width) / figure.dpi)
+        drawn.remove()
+    return widest

@@ -22,6 +22,8 @@ PANELS = {
 # A colour alone does not tell an eighth run from the first.
 DASHES: tuple[Any, ...] = ("-", (0, (5, 2)), (0, (1, 1.5)), (0, (5, 2, 1, 2)))
 
+ROOM = 1.06  # of the greatest value: its point is drawn whole
+
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Curves:
@@ -112,8 +114,11 @@ def draw_curves(runs: Sequence[Curves]) -> Figure:
             axes.set_axisbelow(True)
             if name in ("validation_map", "validation_accuracy"):
                 axes.set_ylim(0, 1.03)  # a point at 1 is drawn whole
-            elif name in ("loss", "validation_loss"):
-                axes.set_ylim(bottom=0)
+            else:
+                # From 0: a constant learning rate would get an axis of its rounding.
+                drawn = np.concatenate([run.series[name][1] for run in runs if name in run.series])
+                greatest = float(drawn[np.isfinite(drawn)].max(initial=0.0))
+                axes.set_ylim(0, ROOM * greatest or 1.0)
         panels[-1].set_xlabel("step (mini-batches)")
         figure.align_ylabels(panels)
         if len(runs) > 1:

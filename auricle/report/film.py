@@ -20,7 +20,7 @@ from auricle.audio.opening import choose_stream, open_container, picture_streams
 from auricle.audio.source import Source
 from auricle.audio.types import Notices
 from auricle.progress import Progress
-from auricle.report.overlay import Panel, Planes, Scores
+from auricle.report.overlay import Panel, Planes, Scores, digits_of
 from auricle.report.scroll import HEIGHT, RATE, WIDTH, Scroll
 from auricle.report.sound import Sound
 from auricle.report.timeline import Timeline, spectrogram
@@ -235,7 +235,7 @@ def _draw_over(
             rate = min(Fraction(video.average_rate or RATE), Fraction(FASTEST)).limit_denominator(60_000)
             stream = _picture_stream(film, wide, tall, rate, base)
             _name_colours(stream, frame)
-            panel = Panel(timeline.labels, wide, tall)
+            panel = Panel(timeline.labels, wide, tall, digits_of(timeline))
             if panel.rows < len(timeline.labels):
                 warn(f"at {wide} x {tall} there is room for {panel.rows} of {len(timeline.labels)} classes")
             track.open()

@@ -10,7 +10,7 @@ from auricle.report.classes import classes_html, classes_markdown, read_per_clas
 from auricle.report.confusion import draw_confusion, read_confusion
 from auricle.report.curves import draw_curves, read_logs
 from auricle.report.priors import prior_summary, random_share, write_priors
-from auricle.report.style import save
+from auricle.report.style import save, undrawable
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -19,6 +19,8 @@ class Report:
 
     paths: tuple[Path, ...]
     priors: dict[str, Any] | None
+    heading: str = ""  # that figures on mixed scenes carry
+    warnings: tuple[str, ...] = ()
 
 
 def write_report(
@@ -50,7 +52,7 @@ def write_report(
     out = Path(out)
     out.mkdir(parents=True, exist_ok=True)
     paths: list[Path] = []
-    numbers = None
+    numbers, heading, warnings = None, "", []
     for evaluation in evaluations:
         classes = read_per_class(evaluation)
         numbers = prior_summary(classes)
@@ -64,12 +66,15 @@ def write_report(
             (out / name).write_text(content, encoding="utf-8")
             paths.append(out / name)
         if (found := read_confusion(evaluation)) is not None:
-            save(draw_confusion(*found), out / "confusion.png", dpi=90)
+            save(draw_confusion(*found, heading=heading), out / "confusion.png", dpi=90)
             paths.append(out / "confusion.png")
+            warnings += undrawable(found[1])
+        if numbers["few_clips"]:
+            warnings.append(numbers["few_clips"])
     if runs:
         save(draw_curves(read_logs(runs)), out / "curves.png")
         paths.append(out / "curves.png")
-    return Report(paths=tuple(paths), priors=numbers)
+    return Report(paths=tuple(paths), priors=numbers, heading=heading, warnings=tuple(warnings))
 
 
 def mixed_from(evaluation: Path) -> str:

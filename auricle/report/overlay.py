@@ -69,10 +69,10 @@ class Scores:
 
     def __init__(self, timeline: Timeline):
         self._left, self._right = timeline.cells
-        self._scores, self._blank = timeline.scores / timeline.scale, np.zeros(len(timeline.labels))
+        self._scores, self._blank = timeline.scores, np.zeros(len(timeline.labels))
 
     def at(self, seconds: float) -> np.ndarray:
-        """(S,) share of full colour, 0 where no window is; `seconds` of the recording."""
+        """(S,) scores, 0 where no window is; `seconds` of the recording."""
         # A time stamp is a rounded number: a hair before a window's start is its start.
         place = int(np.searchsorted(self._left, seconds + 1e-6, side="right")) - 1
         inside = place >= 0 and seconds < self._right[place] + 1e-6
@@ -85,10 +85,47 @@ class Scores:
         return np.where(inside[:, None], self._scores[place], 0.0).T
 
 
-class Panel:
-    """Labels and bars in the lower left of a film of a given size."""
+class Numbers:
+    """Scores as text of one width, rendered letter by letter once.
 
-    def __init__(self, labels: Sequence[str], width: int, height: int):
+    Args:
+        height: pixels.
+        digits: after the point; two tell strong scores apart, three those of a model that is never sure.
+    """
+
+    def __init__(self, height: int, digits: int = 2):
+        masks = {sign: text_mask(sign, height)[:, 1:-1] for sign in "0123456789."}  # less of the margins
+        wide = {sign: mask.shape[1] for sign, mask in masks.items()}
+        step = max(wide[sign] for sign in "0123456789")  # digits stand under each other
+        self._masks, self._steps = masks, {sign: wide["."] if sign == "." else step for sign in masks}
+        self._digits = digits
+        self.width = (step * (digits + 1) + wide["."] + 1) // 2 * 2
+
+    def draw(self, planes: Planes, score: float, y: int, x: int, colour: Any = WHITE) -> None:
+        """Write a score into planes, its upper left corner at (y, x)."""
+        for sign in f"{score:.{self._digits}f}":
+            paste(planes, self._masks[sign], y, x, colour)
+            x += self._steps[sign]
+
+
+def digits_of(timeline: Timeline) -> int:
+    """After the point of a score in a film.
+
+    >>> from auricle.report.timeline import Timeline
+    >>> whole = {"path": "a.wav", "model": "m", "labels": ("dog",)}
+    >>> digits_of(Timeline(**whole, starts=np.zeros(1), stops=np.ones(1), scores=np.array([[0.04]])))
+    3
+    """
+    return 3 if timeline.scale < 0.1 else 2
+
+
+class Panel:
+    """Labels, bars and scores in the lower left of a film of a given size; a bar is full at a score of 1.
+
+    The scores stand beside the bars where the film is wide enough for them.
+    """
+
+    def __init__(self, labels: Sequence[str], width: int, height: int, digits: int = 2):
         row = max(LEAST_ROW, min(40, round(height / 25))) // 2 * 2
         margin = max(4, round(0.02 * height)) // 2 * 2
         self.rows = min(len(labels), max(1, (height - 2 * margin - 8) // row))
@@ -97,6 +134,9 @@ class Panel:
         self.bar = max(16, round(0.16 * width)) // 2 * 2
         pad = max(4, row // 4) // 2 * 2
         wide = min(pad + names + pad + self.bar + pad, width // 2 * 2)
+        numbers = Numbers(row, digits)
+        self._numbers = numbers if min(margin, width) + wide + numbers.width + pad <= width else None
+        wide += numbers.width + pad if self._numbers else 0
         tall = min(self.rows * row + 2 * pad, height // 2 * 2)
         self.x, self.y = min(margin, width - wide) // 2 * 2, max(0, height - margin - tall) // 2 * 2
         ink = np.zeros((tall, wide), np.float32)
@@ -124,19 +164,23 @@ class Panel:
                 weight, add = (_halved(array) for array in (weight, add))
             self._blend.append(((weight * 256).astype(np.uint16), (add * 256).astype(np.uint16)))
         self.shape = (tall, wide)
+        self._places = [(pad + k * row, pad + names + pad + self.bar + pad) for k in range(len(self._bars))]
 
-    def draw(self, planes: Planes, shares: np.ndarray) -> None:
-        """Draw into the planes of a picture; `shares` (S,) in 0..1 are the lengths of the bars."""
+    def draw(self, planes: Planes, scores: np.ndarray) -> None:
+        """Draw into the planes of a picture; `scores` (S,) in 0..1 are the lengths of the bars too."""
         tall, wide = self.shape
         for n, (plane, (weight, add)) in enumerate(zip(planes, self._blend, strict=True)):
             half = 2 if n else 1
             y, x = self.y // half, self.x // half
             part = plane[y : y + tall // half, x : x + wide // half]
             part[:] = (part * weight + add) >> 8
-            for (thick, begin), share in zip(self._bars, shares.tolist(), strict=False):
+            for (thick, begin), share in zip(self._bars, scores.tolist(), strict=False):
                 long = round(self.bar * min(1.0, share))
                 rows = slice(thick.start // half, thick.stop // half)
                 part[rows, begin // half : (begin + long) // half] = self._colour[n]
+        if self._numbers is not None:
+            for (y, x), score in zip(self._places, scores.tolist(), strict=False):
+                self._numbers.draw(planes, score, self.y + y, self.x + x)
 
     def lit(self, brightness: np.ndarray) -> np.ndarray:
         """How long each bar is in a picture, as a share: what a test, or a curious eye, reads back."""

@@ -6,6 +6,7 @@ its variance grows for rarer classes. The running mean and the figures by decade
 """
 
 import math
+import textwrap
 from pathlib import Path
 from typing import Any
 
@@ -13,12 +14,14 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from auricle.report.classes import PerClass
-from auricle.report.page import page
+from auricle.report.page import page, text
+from auricle.report.spread import by_sampling, few_clips, spread_words
 from auricle.report.style import COLOURS, GREY, drawing
 
 BANDWIDTH = 0.25  # decades: standard deviation of the weights of the running mean
 LEAST = 4.0  # classes, by weight, from which on a spread is drawn
 GRID = 121
+CAPTION = 126  # letters of a line under the figure
 # Of viridis: the ends that white and black paper swallow are left out.
 LIGHT = (0.0, 0.9)
 
@@ -38,16 +41,22 @@ def random_share(count: int, share: float, seed: int = 0) -> np.ndarray:
     return np.sort(kept)
 
 
-def by_decade(prior: np.ndarray, d_prime: np.ndarray) -> list[dict[str, Any]]:
+def by_decade(
+    prior: np.ndarray, d_prime: np.ndarray, positives: np.ndarray | None = None, clips: int = 0
+) -> list[dict[str, Any]]:
     """Mean and standard deviation of d' by decade of the prior, from the rarest on.
 
     Args:
         prior: (S,) share of the clips that carry the label.
         d_prime: (S,); infinite where the ranking is perfect, NaN where there is none.
+        positives: (S,) of the clips evaluated; None where not known.
+        clips: evaluated; 0 where not known.
 
     Returns:
         A dict a decade that has classes: `low`, `high` (priors, low included), `classes` with a finite d',
-        `mean`, `deviation` (of the sample; None under two classes), `infinite` (not in the mean).
+        `mean`, `deviation` (of the sample; None under two classes), `by_sampling` (what the deviation would
+        be if all had the mean for their true d'; None where not known), `positives` (their median),
+        `infinite` (not in the mean).
 
     >>> by_decade(np.array([0.02, 0.05, 0.2]), np.array([1.0, 3.0, 2.0]))[0]["mean"]
     2.0
@@ -58,8 +67,12 @@ def by_decade(prior: np.ndarray, d_prime: np.ndarray) -> list[dict[str, Any]]:
     decades = np.floor(np.log10(prior, where=prior > 0, out=np.full(prior.shape, np.nan)) + 1e-9)
     rows = []
     for decade in np.unique(decades[usable]).astype(int).tolist():
-        values = d_prime[usable & (decades == decade)]
+        inside = usable & (decades == decade)
+        values, counts = d_prime[inside], None if positives is None else positives[inside]
         finite = values[np.isfinite(values)]
+        chance = None
+        if counts is not None and len(finite):
+            chance = by_sampling(float(finite.mean()), counts[np.isfinite(values)], clips)
         rows.append(
             {
                 "low": 10.0**decade,
@@ -67,10 +80,22 @@ def by_decade(prior: np.ndarray, d_prime: np.ndarray) -> list[dict[str, Any]]:
                 "classes": len(finite),
                 "mean": float(finite.mean()) if len(finite) else None,
                 "deviation": float(finite.std(ddof=1)) if len(finite) > 1 else None,
+                "by_sampling": chance,
+                "positives": None if counts is None else float(np.median(counts)),
                 "infinite": int(np.isinf(values).sum()),
             }
         )
     return rows
+
+
+def decades(classes: PerClass) -> list[dict[str, Any]]:
+    """`by_decade` of an evaluation's classes.
+
+    >>> few = PerClass.of(["rain", "dog"], positives=[10, 90], ap=[0.4, 0.8], auc=[0.9, 0.95], clips=100)
+    >>> decades(few)[0]["positives"]
+    50.0
+    """
+    return by_decade(classes.prior, classes.d_prime, classes.positives, classes.clips)
 
 
 def running(prior: np.ndarray, d_prime: np.ndarray) -> dict[str, np.ndarray]:
@@ -187,7 +212,11 @@ def draw_priors(classes: PerClass, *, title: str = "") -> Figure:
         axes.set_title(title)
         figure.colorbar(points, ax=axes, label="average precision", pad=0.02).outline.set_visible(False)
         _limits(axes, classes.prior[drawable])
-        figure.supxlabel(_legend(classes, drawable, infinite), fontsize=8.5, color=GREY, x=0.01, ha="left")
+        said = _caption(classes, drawable, infinite)
+        lines = [
+            line for sentence in said for line in textwrap.wrap(sentence, CAPTION, subsequent_indent="  ")
+        ]
+        figure.supxlabel("\n".join(lines), fontsize=8.5, color=GREY, x=0.01, ha="left")
     return figure
 
 
@@ -214,8 +243,12 @@ def priors_html(classes: PerClass, *, title: str = "d′ by label prior") -> str
         "colours": (colours * 255).round().astype(int),
     }
     infinite = drawable & np.isinf(classes.d_prime)
+    warned = few_clips(decades(classes))
     body = PRIORS_BODY.format(
-        legend=_legend(classes, drawable, infinite), decades=decades_html(classes), prior_of=classes.prior_of
+        legend=_legend(classes, drawable, infinite),
+        decades=decades_html(classes),
+        prior_of=classes.prior_of,
+        few_clips=f'\n<p class="note" role="note">Note: {text(warned)}.</p>' if warned else "",
     )
     return page(title, body, script="priors.js", data=data)
 
@@ -237,7 +270,9 @@ PRIORS_BODY = """<p class="note">{legend}</p>
 <p id="chosen" class="chosen" role="status">Point at a class, or press Tab and the arrow keys.</p>
 <ol id="matches" class="matches"></ol>
 <h2>By decade of the prior</h2>
-{decades}"""
+{decades}{few_clips}
+<p class="note">By sampling alone: the standard deviation that d′ would have if all classes of the decade had
+its mean as their true d′, for as many clips as there are. Median positives: in the clips evaluated.</p>"""
 
 
 def decades_html(classes: PerClass) -> str:
@@ -249,7 +284,7 @@ def decades_html(classes: PerClass) -> str:
     """
     rows = [
         "<tr>" + "".join(f"<td>{cell}</td>" for cell in cells) + "</tr>"
-        for cells in decade_cells(by_decade(classes.prior, classes.d_prime))
+        for cells in decade_cells(decades(classes))
     ]
     heads = "".join(f'<th scope="col">{head}</th>' for head in DECADE_HEADS)
     return (
@@ -259,21 +294,34 @@ def decades_html(classes: PerClass) -> str:
     )
 
 
-DECADE_HEADS = ("prior from", "to", "classes", "mean d′", "standard deviation", "infinite")
+DECADE_HEADS = (
+    "prior from",
+    "to",
+    "classes",
+    "mean d′",
+    "standard deviation",
+    "by sampling alone",
+    "median positives",
+    "infinite",
+)
 
 
 def decade_cells(rows: list[dict[str, Any]]) -> list[list[str]]:
     """The rows of `by_decade` as text, in the order of DECADE_HEADS.
 
     >>> decade_cells(by_decade(np.array([0.02, 0.05]), np.array([1.0, 3.0])))
-    [['0.01', '0.1', '2', '2.00', '1.41', '0']]
+    [['0.01', '0.1', '2', '2.00', '1.41', '-', '-', '0']]
     """
     return [
         [
             f"{row['low']:g}",
             f"{row['high']:g}",
             str(row["classes"]),
-            *("-" if row[name] is None else f"{row[name]:.2f}" for name in ("mean", "deviation")),
+            *(
+                "-" if row[name] is None else f"{row[name]:.2f}"
+                for name in ("mean", "deviation", "by_sampling")
+            ),
+            "-" if row["positives"] is None else f"{row['positives']:g}",
             str(row["infinite"]),
         ]
         for row in rows
@@ -303,6 +351,13 @@ def _limits(axes: Any, prior: np.ndarray) -> None:
     axes.xaxis.set_minor_formatter(NullFormatter())
 
 
+def _caption(classes: PerClass, drawable: np.ndarray, infinite: np.ndarray) -> list[str]:
+    rows = decades(classes)
+    warned = few_clips(rows)
+    said = [_legend(classes, drawable, infinite), spread_words(rows), warned and f"Note: {warned}"]
+    return [sentence[0].upper() + sentence[1:] for sentence in said if sentence]
+
+
 def _legend(classes: PerClass, drawable: np.ndarray, infinite: np.ndarray) -> str:
     parts = [f"{drawable.sum():,} classes"]
     if len(running(classes.prior, classes.d_prime)["mean"]):
@@ -327,8 +382,13 @@ def prior_summary(classes: PerClass) -> dict[str, Any]:
     >>> len(prior_summary(few)["decades"])
     1
     """
-    decades = by_decade(classes.prior, classes.d_prime)
-    return {"decades": decades, **trend(classes.prior, classes.d_prime), "prior_of": classes.prior_of}
+    rows = decades(classes)
+    return {
+        "decades": rows,
+        **trend(classes.prior, classes.d_prime),
+        "prior_of": classes.prior_of,
+        "few_clips": few_clips(rows),
+    }
 
 
 def write_priors(classes: PerClass, out: Path, *, title: str = "") -> list[Path]:
@@ -341,6 +401,6 @@ def write_priors(classes: PerClass, out: Path, *, title: str = "") -> list[Path]
     figure = draw_priors(classes, title=title)
     paths = [out / "priors.png", out / "priors.svg", out / "priors.html"]
     for path in paths[:2]:
-        save(figure, path)
+        save(figure, path, title=title)
     paths[2].write_text(priors_html(classes, title=title or "d′ by label prior"), encoding="utf-8")
     return paths

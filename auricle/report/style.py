@@ -5,7 +5,7 @@ No figure here goes through pyplot: a `Figure` belongs to whoever made it, and i
 
 import io
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -46,13 +46,45 @@ def drawing() -> Iterator[None]:
     with matplotlib.rc_context(), warnings.catch_warnings():
         matplotlib.rcdefaults()
         matplotlib.rcParams.update(SETTINGS)
-        # A label in a script that the font has not: its boxes are not worth a line for each letter.
+        # A label in a script that the font has not: `undrawable` says so once, not for each letter.
         warnings.filterwarnings("ignore", message="Glyph .* missing from font")
         yield
 
 
-def save(figure: Figure, path: str | Path, dpi: int = 110) -> None:
-    """Write a figure as PNG, SVG or PDF, by the suffix.
+def shortened(label: str, most: int = 32) -> str:
+    """A label cut with an ellipsis where it is longer than `most` letters.
+
+    >>> shortened("Livestock, farm animals, working animals", 20)
+    'Livestock, farm ani…'
+    """
+    return label if len(label) <= most else label[: most - 1] + "…"
+
+
+def undrawable(texts: Iterable[str]) -> list[str]:
+    """A warning, where the font of figures lacks letters; at most one.
+
+    >>> undrawable(["chat", "\u96e8"])[0][:52]
+    'the font of pictures and films lacks 1 letters (\u96e8):'
+    >>> undrawable(["chat"])
+    []
+    """
+    from matplotlib.font_manager import findfont, get_font
+
+    known = get_font(findfont("DejaVu Sans")).get_charmap()
+    lacking = sorted(
+        {sign for text in texts for sign in text if ord(sign) not in known and sign.isprintable()}
+    )
+    if not lacking:
+        return []
+    some = "".join(lacking[:10]) + ("…" if len(lacking) > 10 else "")
+    return [
+        f"the font of pictures and films lacks {len(lacking)} letters ({some}): boxes stand for them; "
+        "pages (.html) show them"
+    ]
+
+
+def save(figure: Figure, path: str | Path, dpi: int = 110, *, title: str = "") -> None:
+    """Write a figure as PNG, SVG or PDF, by the suffix; `title` is what the file says that it is.
 
     Raises:
         ValueError: another suffix.
@@ -69,6 +101,6 @@ def save(figure: Figure, path: str | Path, dpi: int = 110) -> None:
     dated = {".svg": "Date", ".pdf": "CreationDate"}.get(suffix)
     with drawing():
         content = io.BytesIO()
-        metadata = {dated: None} if dated else None
+        metadata = ({dated: None} if dated else {}) | ({"Title": title} if title else {})
         figure.savefig(content, format=suffix[1:], dpi=dpi, metadata=metadata)
     Path(path).write_bytes(content.getvalue())

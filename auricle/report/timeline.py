@@ -18,7 +18,7 @@ from matplotlib.figure import Figure
 
 from auricle.audio import blocks
 from auricle.features import FeatureConfig, band_edges, log_mel
-from auricle.report.style import GREY, drawing
+from auricle.report.style import GREY, drawing, shortened
 from auricle.runners.windows import sigmoid
 
 TOP = 16
@@ -82,7 +82,7 @@ def gather(
         top: how many classes; equal peaks keep the labels' order.
 
     Raises:
-        ValueError: `top` is below 1, or there is no window.
+        ValueError: `top` is below 1, or there is no label or no window.
 
     >>> from types import SimpleNamespace
     >>> part = SimpleNamespace(starts=np.array([0]), stops=np.array([8]), logits=np.array([[-1.0, 2.0]]))
@@ -91,6 +91,8 @@ def gather(
     """
     if top < 1:
         raise ValueError(f"top is {top}; expected at least 1")
+    if not len(labels):
+        raise ValueError(f"{path}: the model has no labels, there is nothing to draw")
     peaks = np.full(len(labels), -np.inf, np.float32)
     starts: list[np.ndarray] = []
     stops: list[np.ndarray] = []
@@ -233,7 +235,7 @@ def draw_timeline(timeline: Timeline, picture: Spectrogram, *, title: str = "") 
         mesh = below.pcolormesh(
             edges, np.arange(rows + 1), scores.T, cmap=_paper_to_blue(), vmin=0, vmax=timeline.scale
         )
-        below.set_yticks(np.arange(rows) + 0.5, [_short(label) for label in timeline.labels])
+        below.set_yticks(np.arange(rows) + 0.5, [shortened(label) for label in timeline.labels])
         below.set_ylim(rows, 0)
         below.tick_params(axis="y", length=0)
         below.hlines(np.arange(1, rows), edges[0], edges[-1], color="#dddddd", linewidth=0.6)
@@ -241,7 +243,7 @@ def draw_timeline(timeline: Timeline, picture: Spectrogram, *, title: str = "") 
             below.text(
                 1.006,
                 row + 0.5,
-                _score_text(peak),
+                score_text(peak),
                 transform=below.get_yaxis_transform(),
                 va="center",
                 fontsize=8.5,
@@ -308,11 +310,12 @@ def bands_of(hertz: Sequence[float]) -> np.ndarray:
     return np.interp(hertz, edges, np.arange(len(edges)) - 0.5)
 
 
-def _short(label: str, most: int = 32) -> str:
-    return label if len(label) <= most else label[: most - 1] + "…"
+def score_text(score: float) -> str:
+    """A score in few digits, the same in every kind of picture.
 
-
-def _score_text(score: float) -> str:
+    >>> score_text(0.8351), score_text(0.0412), score_text(0.00123456)
+    ('0.84', '0.041', '0.0012')
+    """
     return f"{score:.2f}" if score >= 0.1 else f"{score:.2g}"
 
 

@@ -11,7 +11,7 @@ from matplotlib.image import imsave
 
 from auricle.features import FeatureConfig
 from auricle.report.page import data_uri, page, text
-from auricle.report.timeline import CONFIG, Spectrogram, Timeline, bands_of, clock, score_cells
+from auricle.report.timeline import CONFIG, Spectrogram, Timeline, bands_of, clock, score_cells, score_text
 
 EMBEDDED_BYTES = 8_000_000  # up to here a recording is put inside the page, a third larger than it is
 # What browsers play. Others are referred to all the same: what a browser plays is its own affair.
@@ -53,7 +53,7 @@ def timeline_html(
     ticks = [250, 1000, 2000, 4000, 7000]
     data = {
         "labels": timeline.labels,
-        "peaks": _rounded(timeline.peaks),
+        "peaks": [score_text(peak) for peak in timeline.peaks.tolist()],
         "edges": np.round(edges, 6),
         "scores": [_rounded(row) for row in scores],
         "scale": timeline.scale,
@@ -124,11 +124,12 @@ def _peaks_table(timeline: Timeline) -> str:
     left, right = timeline.cells
     for k, label in enumerate(timeline.labels):
         best = int(timeline.scores[:, k].argmax())
+        peak = float(timeline.scores[best, k])
         span = f"{left[best]:.2f} to {right[best]:.2f} s"
-        rows.append(f"<tr><td>{text(label)}</td><td>{timeline.scores[best, k]:.3f}</td><td>{span}</td></tr>")
+        rows.append(f"<tr><td>{text(label)}</td><td>{score_text(peak)}</td><td>{span}</td></tr>")
     heads = "".join(f'<th scope="col">{head}</th>' for head in ("class", "peak", "where"))
     return (
-        f'<div class="scroll"><table class="numbers"><thead><tr>{heads}</tr></thead>\n<tbody>'
+        f'<div class="scroll"><table class="numbers names"><thead><tr>{heads}</tr></thead>\n<tbody>'
         + "\n".join(rows)
         + "</tbody></table></div>"
     )

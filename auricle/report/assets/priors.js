@@ -103,7 +103,8 @@
       pen.fillStyle = colour(data.ap[k]);
       pen.beginPath();
       if (data.d[k] === null) {
-        pen.moveTo(p - 4, q + 3); pen.lineTo(p + 4, q + 3); pen.lineTo(p, q - 4);
+        const tip = data.auc[k] > 0.5 ? -1 : 1;  // a triangle points to where its class is
+        pen.moveTo(p - 4, q - 3 * tip); pen.lineTo(p + 4, q - 3 * tip); pen.lineTo(p, q + 4 * tip);
       } else pen.arc(p, q, size, 0, 7);
       pen.fill();
       const cell = `${Math.floor(p / CELL)},${Math.floor(q / CELL)}`;

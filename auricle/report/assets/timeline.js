@@ -60,6 +60,9 @@
     ratio = window.devicePixelRatio || 1;
     width = plot.clientWidth;
     names = clip(width * 0.28, 84, 190);
+    const ruler = plot.getContext("2d");
+    ruler.font = "13px system-ui, sans-serif";
+    right = 14 + Math.max(...["peak", ...data.peaks].map((peak) => Math.ceil(ruler.measureText(peak).width)));
     plot.style.height = `${height}px`;
     plot.width = Math.round(width * ratio);
     plot.height = Math.round(height * ratio);
@@ -92,7 +95,7 @@
       pen.fillStyle = style("--ink"); pen.textAlign = "right";
       pen.fillText(shortened(pen, data.labels[k]), names - 8, middle);
       pen.fillStyle = style("--soft"); pen.textAlign = "left";
-      pen.fillText(data.peaks[k].toPrecision(2), names + wide + 6, middle);
+      pen.fillText(data.peaks[k], names + wide + 6, middle);
       pen.strokeStyle = style("--line");
       pen.lineWidth = 0.5;
       pen.beginPath(); pen.moveTo(names, under + (k + 1) * ROW - 0.5); pen.lineTo(names + wide, under + (k + 1) * ROW - 0.5); pen.stroke();
