@@ -298,6 +298,13 @@ def test_every_network_sees_the_same_mini_batches_and_the_last_17_fifths_of_them
     assert longer.model == "resnet50" and longer.learning_rate == runs["resnet50"].learning_rate
 
 
+def test_settings_of_one_network_come_after_those_of_all(corpus: Path) -> None:
+    own = {"alexnet": {"model_arguments.width": "0.5", "precision": "bfloat16"}}
+    runs = architectures(options_for(corpus, Path("x"), model_settings=own)).runs
+    kept = {run.row: (run.config.model_arguments["width"], run.config.precision) for run in runs}
+    assert kept == {"fully_connected": (0.02, "float32"), "alexnet": (0.5, "bfloat16")}
+
+
 def test_rows_that_differ_in_anything_have_fingerprints_of_their_own(corpus: Path) -> None:
     options = options_for(corpus, Path("x"), models=(), fractions=(0.5, 0.2))
     plan = [*architectures(options).runs, *training_size(options).runs]

@@ -4,33 +4,27 @@ import csv
 import dataclasses
 import json
 import re
-import shutil
 import subprocess
 import sys
-from collections.abc import Callable
-from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 import torch
 from mixing import SMALL, make_mixtures, mixing_options
 from test_experiments import make_corpus
 
 from auricle.evaluation import evaluate
-from auricle.experiments import compare
-from auricle.experiments.claims import FAILS, HOLDS, OPEN, UNTESTED, Scored, draw_figures, judge, read_scores
+from auricle.experiments import choose_rates, compare
+from auricle.experiments.claims import draw_figures, judge, read_scores
 from auricle.experiments.estimate import estimate
 from auricle.experiments.lines import append_results
 from auricle.experiments.mix_training import mix_training
-from auricle.experiments.mixtures import open_mixtures, shared_labels
-from auricle.experiments.options import Claim, GainClaim
+from auricle.experiments.mixtures import shared_labels
+from auricle.experiments.options import Claim
 from auricle.experiments.two_steps import STRATEGIES
 from auricle.metrics.ranking import average_precision
 from auricle.shards import Pack
-from auricle.shards.labels import add_label_view
 
 FOUR = tuple(f"raw_waveform, {strategy}" for strategy in STRATEGIES)
 
@@ -138,6 +132,16 @@ def test_the_plan_counts_both_steps_and_all_evaluations(corpus: Path, scenes: Pa
     judged = [windows[0], sum(windows)]
     for item, count in zip((alone, more), judged, strict=True):
         assert item.seconds == pytest.approx(item.step_seconds * (6 + count / 4 / 2))
+
+
+def test_rates_are_tried_without_fine_tuning(corpus: Path, tmp_path: Path) -> None:
+    options = mixing_options(corpus, tmp_path, validation_splits=("validation",))
+    chosen = choose_rates("mix-training", options, [1e-4, 1e-2], steps=2)
+    assert list(chosen.learning_rates) == ["raw_waveform"]
+    tried = json.loads((tmp_path / "rates/raw_waveform-0.01/config.json").read_text())
+    assert (tried["steps"], tried["finetune_steps"], tried["mixing"]) == (2, None, "none")
+    rate = chosen.learning_rates["raw_waveform"]
+    assert {run.config.learning_rate for run in mix_training(chosen).runs} == {rate}
 
 
 # --- the table
@@ -295,212 +299,6 @@ def test_another_length_of_fine_tuning_does_not_compare(corpus: Path, finished: 
     options = mixing_options(corpus, finished, seeds=(0, 1), finetune_steps=3)
     with pytest.raises(ValueError, match="holds rows with finetune_steps 2, and 3 is asked for now"):
         compare("mix-training", options, quiet=True)
-
-
-# --- mixtures that may not judge
-
-
-def change_events(scenes: Path, change: Callable[[dict[str, list]], None]) -> None:
-    table = pq.read_table(scenes / "events.parquet")
-    rows = table.to_pydict()
-    change(rows)
-    pq.write_table(pa.Table.from_pydict(rows, schema=table.schema), scenes / "events.parquet")
-
-
-def foreign_fingerprint(scenes: Path) -> None:
-    manifest = json.loads((scenes / "manifest.json").read_text())
-    manifest["mixed_from"]["fingerprint"] = "0" * 32
-    (scenes / "manifest.json").write_text(json.dumps(manifest))
-
-
-def a_training_clip(scenes: Path) -> None:
-    change_events(scenes, lambda rows: rows["source"].__setitem__(0, "0.wav"))
-
-
-def a_validation_clip(scenes: Path) -> None:
-    change_events(scenes, lambda rows: rows["source"].__setitem__(0, "16.wav"))
-
-
-def a_recording_of_training(scenes: Path) -> None:
-    change_events(scenes, lambda rows: rows["source_group"].__setitem__(0, "g0"))
-
-
-def no_clip_of_the_pack(scenes: Path) -> None:
-    change_events(scenes, lambda rows: rows["source"].__setitem__(0, "elsewhere.wav"))
-
-
-def nothing_of_one_scene(scenes: Path) -> None:
-    first = Pack(scenes).ids[0]
-    change_events(
-        scenes, lambda rows: rows.update(id=["other" if name == first else name for name in rows["id"]])
-    )
-
-
-def no_events(scenes: Path) -> None:
-    (scenes / "events.parquet").unlink()
-
-
-@pytest.mark.parametrize(
-    ("change", "said"),
-    [
-        (foreign_fingerprint, "was mixed from another pack (manifest, fingerprint 000000000000)"),
-        (a_training_clip, "source clips are of train, not of the test splits"),
-        (a_validation_clip, "source clips are of validation, not of the test splits"),
-        (a_recording_of_training, "recording g0 is also in the splits to train or validate on"),
-        (no_clip_of_the_pack, "elsewhere.wav was mixed in, and is no clip of"),
-        (nothing_of_one_scene, "events.parquet does not say what is in mixed-0"),
-        (no_events, "events.parquet: is missing, and says what was mixed"),
-    ],
-    ids=lambda value: value.__name__ if callable(value) else "",
-)
-def test_scenes_of_sounds_that_are_not_for_tests_alone_are_refused(
-    corpus: Path, scenes: Path, tmp_path: Path, change: Callable[[Path], None], said: str
-) -> None:
-    copy = tmp_path / "scenes"
-    shutil.copytree(scenes, copy)
-    options = mixing_options(corpus, tmp_path / "out", mixtures=copy, validation_splits=("validation",))
-    assert open_mixtures(options) is not None
-    change(copy)
-    with pytest.raises(ValueError, match=re.escape(said)):
-        compare("mix-training", options, quiet=True)
-    assert not (tmp_path / "out").exists()
-
-
-def test_a_scene_of_nothing_but_silence_needs_no_event(corpus: Path, scenes: Path, tmp_path: Path) -> None:
-    copy = tmp_path / "scenes"
-    shutil.copytree(scenes, copy)
-    nothing_of_one_scene(copy)
-    options = mixing_options(corpus, tmp_path / "out", mixtures=copy)
-    with pytest.raises(ValueError, match="does not say what is in mixed-0"):
-        open_mixtures(options)
-    audible = np.load(copy / "index/audible.npy")
-    audible[0] = 0
-    np.save(copy / "index/audible.npy", audible)
-    assert open_mixtures(options) is not None
-
-
-def test_scenes_mixed_from_training_too_and_packs_that_are_no_scenes_are_refused(
-    corpus: Path, tmp_path: Path
-) -> None:
-    both = make_mixtures(corpus, tmp_path / "both", ("train", "test"))
-    options = mixing_options(corpus, tmp_path / "out", mixtures=both)
-    with pytest.raises(ValueError, match=r"source clips are of train, not of the test .* of test alone"):
-        compare("mix-training", options, quiet=True)
-    with pytest.raises(ValueError, match=r"is not a pack of mixed scenes.*auricle scenes"):
-        compare("mix-training", dataclasses.replace(options, mixtures=corpus), quiet=True)
-
-
-def test_a_recording_that_the_pack_itself_has_on_both_sides_is_found(
-    corpus: Path, scenes: Path, tmp_path: Path
-) -> None:
-    """A corpus whose splits share a recording: its scenes say so by their source clips alone."""
-    leaky = tmp_path / "pack"
-    shutil.copytree(corpus, leaky)
-    table = pq.read_table(leaky / "clips.parquet")
-    sources = set(pq.read_table(scenes / "events.parquet")["source"].to_pylist())
-    used = Pack(corpus).groups[np.isin(Pack(corpus).ids, list(sources - {None}))][0]
-    groups = [used if row["id"] == "0.wav" else row["group"] for row in table.to_pylist()]
-    place = table.column_names.index("group")
-    pq.write_table(table.set_column(place, "group", pa.array(groups)), leaky / "clips.parquet")
-    with pytest.raises(ValueError, match=f"recording {used} is also in the splits to train"):
-        open_mixtures(mixing_options(leaky, tmp_path / "out", mixtures=scenes))
-
-
-def test_scenes_without_a_common_label_are_refused(corpus: Path, tmp_path: Path) -> None:
-    copy = tmp_path / "pack"
-    shutil.copytree(corpus, copy)
-    add_label_view(copy, "even", ["class0", "class2"], "labels")
-    add_label_view(copy, "odd", ["class1", "class3"], "labels")
-    odd = make_mixtures(copy, tmp_path / "odd", label_set="odd")
-    with pytest.raises(ValueError, match="shares no label with set 'even'"):
-        open_mixtures(mixing_options(copy, tmp_path / "out", mixtures=odd, label_set="even"))
-    assert open_mixtures(mixing_options(copy, tmp_path / "out", mixtures=odd)) is not None
-
-
-# --- gains
-
-
-def test_verdicts_on_gains_follow_from_differences_of_differences() -> None:
-    spread = np.concatenate([[0.0], np.linspace(-0.01, 0.01, 200)])
-    rows = {"plain": 0.5 + spread, "mixed": 0.52 + spread, "plain, 20%": np.full(201, 0.3)}
-    rows |= {"mixed, 20%": 0.4 + spread, "noisy, 20%": 0.32 + 5 * spread}
-
-    def verdict(*gains: tuple[tuple[str, str], tuple[str, str]]) -> str:
-        return judge(GainClaim(text="x", gains=gains), rows).verdict
-
-    few, many = ("mixed, 20%", "plain, 20%"), ("mixed", "plain")
-    assert verdict((few, many)) == HOLDS and verdict((many, few)) == FAILS
-    assert verdict((("noisy, 20%", "plain, 20%"), many)) == OPEN
-    assert verdict((("mixed, 5%", "plain, 20%"), many)) == UNTESTED == verdict()
-    assert verdict((few, many), (many, few)) == FAILS
-    # Gains that share a row: (mixed, 20% - plain) - (mixed - plain) = mixed, 20% - mixed.
-    shared = judge(GainClaim(text="x", gains=((("mixed, 20%", "plain"), many),)), rows)
-    alone = judge(Claim(text="x", pairs=(("mixed, 20%", "mixed"),)), rows)
-    assert shared.details[0].partition(": ")[2] == alone.details[0].partition(": ")[2]
-
-
-def test_a_difference_of_differences_is_drawn_over_the_same_recordings_for_all_four_rows() -> None:
-    """Oracle: per draw, the four mAPs of the drawn clips by hand, then their double difference."""
-    random = np.random.default_rng(5)
-    targets = np.eye(3, dtype=bool)[random.integers(0, 3, 60)]
-    groups = np.repeat([f"g{number}" for number in range(20)], 3)
-    names = ("few mixed", "few plain", "many mixed", "many plain")
-    skill = dict(zip(names, (0.5, 0.1, 0.7, 0.6), strict=True))
-    rows = {
-        name: Scored(
-            targets, random.random((60, 3)) + skill[name] * targets, groups, np.arange(60).astype(str)
-        )
-        for name in names
-    }
-    claim = GainClaim(text="x", gains=((("few mixed", "few plain"), ("many mixed", "many plain")),))
-    drawn = {name: draw_figures(scored, draws=40, seed=7)["map"] for name, scored in rows.items()}
-    said = judge(claim, drawn).details[0]
-    found = [float(number) for number in re.findall(r"[+-]\d\.\d{4}", said)]
-
-    order, generator, gains = sorted(set(groups)), np.random.default_rng(7), []
-    picks = [list(range(60))]
-    for _ in range(40):
-        chosen = generator.integers(20, size=20)
-        picks.append([clip for g in chosen for clip in range(60) if groups[clip] == order[g]])
-    for clips in picks:
-        maps = {
-            name: np.mean(
-                [average_precision(targets[clips, k], scored.scores_NK[clips, k]) for k in range(3)]
-            )
-            for name, scored in rows.items()
-        }
-        gains.append((maps["few mixed"] - maps["few plain"]) - (maps["many mixed"] - maps["many plain"]))
-    low, median, high = np.quantile(gains[1:], [0.025, 0.5, 0.975])
-    assert abs(gains[0] - median) > 0.001  # copies in a draw raise the four figures, not all alike
-    assert found == pytest.approx([gains[0], low + gains[0] - median, high + gains[0] - median], abs=5.1e-5)
-
-
-def test_fractions_add_the_claim_that_mixing_gains_more_with_less(corpus: Path) -> None:
-    options = mixing_options(corpus, Path("x"), fractions=(0.2, 1.0, 0.5))
-    ends, each = mix_training(options).claims[4:]
-    assert isinstance(ends, GainClaim) and isinstance(each, GainClaim)
-
-    def gain(end: str) -> tuple[str, str]:
-        return FOUR[3] + end, FOUR[0] + end
-
-    assert ends.gains == ((gain(", 20%"), gain("")),)
-    assert each.gains == tuple((gain(less), gain(more)) for more, less in pairwise(("", ", 50%", ", 20%")))
-    assert len(mix_training(mixing_options(corpus, Path("x"))).claims) == 4
-
-
-def test_clips_without_a_recording_of_their_own_are_drawn_one_by_one(tmp_path: Path) -> None:
-    """Drawn as one recording they would give the same figures in every draw, and intervals of nothing."""
-    rows = 6
-    table = pa.table(
-        {
-            "id": [str(number) for number in range(rows)],
-            "group": ["", "", "", "", "g", "g"],
-            "scores": pa.FixedSizeListArray.from_arrays(pa.array(np.linspace(0, 1, rows * 2)), 2),
-            "labels": [["a"], ["b"]] * 3,
-        }
-    ).replace_schema_metadata({"labels": '["a", "b"]'})
-    pq.write_table(table, tmp_path / "scores.parquet")
-    assert len(set(read_scores(tmp_path, ["a", "b"]).groups_N)) == 5
 
 
 # --- the command

@@ -63,9 +63,8 @@ def two_step_config(options: Options, model: str, strategy: str, **changes: Any)
         settings = {**of_all, **own}
         changes = patch_of(model) | changes
     if "window" in settings and "hop" not in settings:
-        settings["hop"] = settings[
-            "window"
-        ]  # else sound between windows, or some of it twice, would be judged
+        # Else sound between windows would not be judged, or some of it twice.
+        settings["hop"] = settings["window"]
     if "mix_training" not in (mixing, afterwards):
         settings.pop("mix_range", None)  # of the rows that mix by it
     return base_config(
