@@ -209,6 +209,13 @@ def test_a_model_that_shares_no_label_is_refused(pack: Pack) -> None:
         evaluate(runner, pack, quiet=True)
 
 
+def test_a_model_that_embeds_only_is_refused_as_such(pack: Pack) -> None:
+    runner = LoudnessRunner()
+    runner.artifact.labels, runner.artifact.path = (), "vggish"
+    with pytest.raises(ValueError, match="has no labels, it embeds only: use `auricle embed`"):
+        evaluate(runner, pack, quiet=True)
+
+
 def test_a_failed_write_leaves_the_earlier_result(
     pack: Pack, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -232,6 +232,17 @@ def test_the_verb_lists_label_sets_with_counts_and_priors(
     assert "5 labels, 1 of them without a clip; priors 0.4 to 0.8 in 5 clips" in out
 
 
+def test_one_long_name_does_not_push_the_figures_out_of_the_window(
+    small: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    add_labels(small, "long", {name: ["x" * 300, "d"] for name in LABELS}, names=["x" * 300, "d"])
+    code, out, _ = run(capsys, "labels", small, "--label-set", "long")
+    assert code == 0 and max(map(len, out.splitlines())) <= 80
+    assert f"{'x' * 59}…" in out and "--format json has them whole" in out
+    _, out, _ = run(capsys, "labels", small, "--label-set", "long", "--format", "json")
+    assert json.loads(out)["labels"][0]["label"] == "x" * 300
+
+
 def test_the_verb_makes_views(small: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     code, out, err = run(capsys, "labels", small, "--most-frequent", 2, "--name", "top", "--split", "train")
     assert (code, err) == (0, "")

@@ -180,11 +180,13 @@ def test_nothing_under_the_figure_runs_out_of_it() -> None:
     )
     classes.d_prime[:40] = math.nan
     classes.d_prime[40:90] = -math.inf
-    figure = draw_priors(classes, title="Scenes mixed from recordings")
+    figure = draw_priors(classes, title="Scenes mixed from a corpus " * 9)
     figure.draw_without_rendering()
     box = figure._supxlabel.get_window_extent()  # type: ignore[attr-defined]
     assert box.x0 >= 0 and box.x1 <= figure.bbox.x1 and box.y0 >= 0
     assert box.y1 < figure.axes[0].xaxis.label.get_window_extent().y0 + 1
+    title = figure.axes[0].title if figure.axes[0].get_title() else figure.axes[0]._left_title
+    assert title.get_window_extent().x1 <= figure.bbox.x1 and title.get_window_extent().y1 <= figure.bbox.y1
     assert "partly that of few clips" in " ".join(figure.get_supxlabel().split())
 
 
@@ -298,6 +300,13 @@ def test_a_label_is_no_markup_in_the_markdown_table(label: str) -> None:
     cell = lines[3].removeprefix("| ").partition(" | 1 |")[0]
     assert not re.search(r"(?<!\\)[<>`|\[\]]|(?<!\\)&(?=#?\w+;)", cell)
     assert re.sub(r"\\(.)", r"\1", cell) == " ".join(label.split())
+
+
+def test_a_long_name_breaks_within_its_cell() -> None:
+    classes = PerClass.of(["x" * 300], positives=[1], ap=[0.1], auc=[0.6], clips=9)
+    content = classes_html(classes)
+    assert ("table", "class", "numbers sortable names") in Page(content).attributes
+    assert re.search(r"\.names td:first-child \{[^}]*overflow-wrap: anywhere", content)
 
 
 def test_underscores_and_ampersands_of_names_stay_readable() -> None:

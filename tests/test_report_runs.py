@@ -206,7 +206,7 @@ def test_letters_that_the_font_lacks_are_named_once(
     with pytest.raises(SystemExit):
         main(["report", str(folder), "--out", str(tmp_path / "out")])
     err = capsys.readouterr().err
-    assert len(err.splitlines()) == 1 and "lacks 1 letters (\u725b)" in err
+    assert len(err.splitlines()) == 1 and "lacks 1 letter (\u725b)" in err
 
 
 def test_the_printed_table_and_the_picture_carry_the_heading_of_mixed_scenes(

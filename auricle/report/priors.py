@@ -21,7 +21,7 @@ from auricle.report.style import COLOURS, GREY, drawing
 BANDWIDTH = 0.25  # decades: standard deviation of the weights of the running mean
 LEAST = 4.0  # classes, by weight, from which on a spread is drawn
 GRID = 121
-CAPTION = 126  # letters of a line under the figure
+CAPTION, TITLE = 126, 80  # letters of a line under the figure, and over it
 # Of viridis: the ends that white and black paper swallow are left out.
 LIGHT = (0.0, 0.9)
 
@@ -209,7 +209,7 @@ def draw_priors(classes: PerClass, *, title: str = "") -> Figure:
         axes.axhline(0, color=GREY, linewidth=0.8, linestyle=(0, (4, 3)))
         axes.set_xlabel(f"label prior (share of clips, {classes.prior_of})")
         axes.set_ylabel("d′ (class separation)")
-        axes.set_title(title)
+        axes.set_title("\n".join(textwrap.wrap(title, TITLE)))
         figure.colorbar(points, ax=axes, label="average precision", pad=0.02).outline.set_visible(False)
         _limits(axes, classes.prior[drawable])
         said = _caption(classes, drawable, infinite)

@@ -63,8 +63,8 @@ def shortened(label: str, most: int = 32) -> str:
 def undrawable(texts: Iterable[str]) -> list[str]:
     """A warning, where the font of figures lacks letters; at most one.
 
-    >>> undrawable(["chat", "\u96e8"])[0][:52]
-    'the font of pictures and films lacks 1 letters (\u96e8):'
+    >>> undrawable(["chat", "\u96e8"])[0][:50]
+    'the font of pictures and films lacks 1 letter (\u96e8):'
     >>> undrawable(["chat"])
     []
     """
@@ -77,8 +77,9 @@ def undrawable(texts: Iterable[str]) -> list[str]:
     if not lacking:
         return []
     some = "".join(lacking[:10]) + ("…" if len(lacking) > 10 else "")
+    letters = "1 letter" if len(lacking) == 1 else f"{len(lacking)} letters"
     return [
-        f"the font of pictures and films lacks {len(lacking)} letters ({some}): boxes stand for them; "
+        f"the font of pictures and films lacks {letters} ({some}): boxes stand for them; "
         "pages (.html) show them"
     ]
 
