@@ -234,7 +234,7 @@ def test_the_page_holds_scores_and_times_and_fetches_nothing(tmp_path: Path, rec
     data = page.data()
     assert data["labels"] == ["beep", "dog", "rain"]
     assert data["edges"] == np.append(timeline.starts, 9.0).tolist()
-    np.testing.assert_allclose(data["scores"], timeline.scores, atol=5e-5)
+    np.testing.assert_allclose(data["scores"], timeline.scores, atol=5e-6)
     content = base64.b64decode(data["picture"].partition(",")[2])
     with av.open(io.BytesIO(content), format="png_pipe") as container:
         picture = next(container.decode(video=0))
@@ -403,6 +403,12 @@ def test_a_weak_models_bars_stay_short_in_a_film(tmp_path: Path) -> None:
     panel = Panel(timeline.labels, 640, 360)
     greatest = max(panel.lit(grey.astype(float) / 255 * 219 + 16)[0] for _, grey in pictures(out))
     assert greatest <= 0.04 + 3 / panel.bar
+
+
+def test_a_page_says_what_full_colour_is_where_it_is_less_than_one(tmp_path: Path) -> None:
+    said = "Full colour is a score of"
+    assert f"{said} 0.04." in timeline_html(weak(), blank(), None, tmp_path / "x.html")
+    assert said not in timeline_html(line(), blank(), None, tmp_path / "x.html")
 
 
 def test_the_score_stands_beside_its_bar_and_beside_its_moving_row(tmp_path: Path) -> None:

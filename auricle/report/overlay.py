@@ -4,6 +4,7 @@ Planes are (H, W) for brightness and (H/2, W/2) for the two colours, uint8 in th
 16, white 235, no colour 128.
 """
 
+import functools
 from collections.abc import Sequence
 from typing import Any
 
@@ -97,15 +98,26 @@ class Numbers:
         masks = {sign: text_mask(sign, height)[:, 1:-1] for sign in "0123456789."}  # less of the margins
         wide = {sign: mask.shape[1] for sign, mask in masks.items()}
         step = max(wide[sign] for sign in "0123456789")  # digits stand under each other
+        self._lines: dict[str, np.ndarray] = {}
         self._masks, self._steps = masks, {sign: wide["."] if sign == "." else step for sign in masks}
-        self._digits = digits
+        self._digits, self._height = digits, height
         self.width = (step * (digits + 1) + wide["."] + 1) // 2 * 2
 
     def draw(self, planes: Planes, score: float, y: int, x: int, colour: Any = WHITE) -> None:
         """Write a score into planes, its upper left corner at (y, x)."""
-        for sign in f"{score:.{self._digits}f}":
-            paste(planes, self._masks[sign], y, x, colour)
-            x += self._steps[sign]
+        paste(planes, self._line(f"{score:.{self._digits}f}"), y, x, colour)
+
+    def _line(self, text: str) -> np.ndarray:
+        """The mask of a whole number; there are at most a thousand and one."""
+        if text not in self._lines:
+            line = np.zeros((self._height, self.width), np.float32)
+            x = 0
+            for sign in text:
+                mask = self._masks[sign][:, : self.width - x]
+                line[:, x : x + mask.shape[1]] = mask
+                x += self._steps[sign]
+            self._lines[text] = line
+        return self._lines[text]
 
 
 def digits_of(timeline: Timeline) -> int:
@@ -213,4 +225,9 @@ def paste(planes: Planes, mask: np.ndarray, y: int, x: int, colour: Any = WHITE)
         return
     part = bright[top:bottom, left:right]
     cut = mask[top - y : bottom - y, left - x : right - x]
-    part[:] = (part + cut * (float(to_yuv(np.array(colour))[0]) - part)).astype(np.uint8)
+    part[:] = (part + cut * (_brightness(colour) - part)).astype(np.uint8)
+
+
+@functools.cache
+def _brightness(colour: tuple[int, int, int]) -> np.float32:
+    return np.float32(to_yuv(np.array(colour))[0])

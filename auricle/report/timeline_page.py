@@ -63,10 +63,11 @@ def timeline_html(
             for hertz, place in zip(ticks, bands_of(ticks), strict=True)
         ],
     }
+    full = f" Full colour is a score of {score_text(timeline.scale)}." if timeline.scale < 1 else ""
     start, end = clock(float(edges[0])), clock(float(edges[-1]))
     player, how = _player(recording, out)
     body = f"""<p class="note">Model {text(timeline.model)}, {start} to {end}; the
-{len(timeline.labels)} classes with the greatest peaks, highest first. {how}</p>
+{len(timeline.labels)} classes with the greatest peaks, highest first.{full} {how}</p>
 {player}
 <p id="problem" class="note" role="alert" hidden>The browser cannot play this recording: it is not
 where it was when the page was made, or of a kind that the browser does not know.</p>
@@ -136,4 +137,4 @@ def _peaks_table(timeline: Timeline) -> str:
 
 
 def _rounded(values: Any) -> list[float]:
-    return [round(float(value), 4) for value in values]
+    return [round(float(value), 5) for value in values]

@@ -127,10 +127,13 @@
     }
   }
 
+  // As the peaks are written: a model that is never sure is not 0.00 everywhere.
+  const written = (score) => (score >= 0.1 ? score.toFixed(2) : String(Number(score.toPrecision(2))));
+
   function words(moment, most) {
     const scores = data.scores[cell(moment)];
     const best = scores.map((score, k) => [score, k]).filter(([score]) => score !== null).sort((a, b) => b[0] - a[0]);
-    return best.slice(0, most).map(([score, k]) => `${data.labels[k]} ${score.toFixed(2)}`).join(", ") || "no window";
+    return best.slice(0, most).map(([score, k]) => `${data.labels[k]} ${written(score)}`).join(", ") || "no window";
   }
 
   let told = -1;
@@ -168,7 +171,7 @@
     const span = `${clock(data.edges[place], 2)} to ${clock(data.edges[place + 1], 2)}`;
     const named = row >= 0 && row < rows;
     tip.textContent = named
-      ? `${data.labels[row]} ${scores[row] === null ? "\u2013" : scores[row].toFixed(3)}\n${span}`
+      ? `${data.labels[row]} ${scores[row] === null ? "\u2013" : written(scores[row])}\n${span}`
       : `${words(moment, 3)}\n${span}`;
     tip.style.left = `${clip(event.offsetX + 14, 0, width - tip.offsetWidth)}px`;
     tip.style.top = `${clip(event.offsetY + 14, 0, height - tip.offsetHeight)}px`;
