@@ -23,9 +23,7 @@ from torch import Tensor, nn
 from auricle.models import MODELS, build
 
 GOLDEN = Path(__file__).parent / "golden" / "models.json"
-SMALL: dict[str, dict[str, object]] = {
-    name: {} if name == "compact" else {"width": 0.25} for name in MODELS
-}
+SMALL: dict[str, dict[str, object]] = {name: {} if name == "compact" else {"width": 0.25} for name in MODELS}
 SMALL["raw_waveform"] |= {"bands": 16, "input_shape": (8000,)}
 # Without it 24 blocks of shortcuts would grow signals until every attention and probability is 0 or 1.
 VARIANCE = {"raw_waveform": 1.5}

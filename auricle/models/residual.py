@@ -20,6 +20,9 @@ def signal_conv_norm(
 ) -> list[nn.Module]:
     """A 1D convolution without bias and its batch norm, which brings one.
 
+    As 1 x k convolutions of maps in channels_last, a step of a small net is a tenth faster in bfloat16, but
+    in float32 torch 2.13 then writes outside its memory on some CPUs.
+
     >>> len(signal_conv_norm(1, 8, 9))
     2
     """
