@@ -215,6 +215,9 @@ def test_an_unknown_name_lists_the_known(tmp_path: Path, monkeypatch: pytest.Mon
     assert load_artifact("default").name == load_artifact("birds").name == "birds"
     with pytest.raises(ValueError, match=r"no model dogs: .* one of default, birds"):
         load_artifact("dogs")
+    save_torch(tmp_path / "run" / "last")
+    with pytest.raises(ValueError, match=r"a run's models are in it, say .*run/last"):
+        load_artifact(tmp_path / "run")
 
 
 def test_an_onnx_file_with_metadata_is_a_model(tmp_path: Path) -> None:

@@ -208,6 +208,10 @@ def test_a_pca_inside_the_state_dict_is_used(
             lambda state: state.update({"features.0.bias": torch.zeros(9)}),
             r"features.0.bias is \(9,\), expected",
         ),
+        (
+            lambda state: state.update({"embeddings.4.bias": torch.zeros(9)}),
+            r"embeddings.4.bias is \(9,\), expected",
+        ),
         (lambda state: state.update({"features.0.bias": torch.full((8,), torch.nan)}), "not finite"),
     ],
 )
@@ -218,6 +222,12 @@ def test_other_weights_are_refused_by_name(change, message, released, tmp_path: 
     with pytest.raises(ValueError, match=message):
         import_vggish(str(tmp_path / "other.pth"), tmp_path / "model", quiet=True)
     assert not (tmp_path / "model").exists()
+
+
+def test_weights_within_a_checkpoint_are_found(released: dict[str, torch.Tensor], tmp_path: Path) -> None:
+    torch.save({"epoch": 3, "state_dict": released}, tmp_path / "checkpoint.pth")
+    found = read_arrays(tmp_path / "checkpoint.pth")
+    assert found.keys() == released.keys()
 
 
 @pytest.mark.parametrize("suffix", [".pth", ".npz", ".safetensors"])

@@ -66,6 +66,11 @@ def test_without_a_mapping_each_split_is_mixed_from_itself(
         (["--scenes", "3", "--scenes", "4"], 2, "one number for all splits"),
         (["--scenes", "test=3"], 2, "no split 'test'; there are: fold1, fold2, fold3"),
         (["--scenes", "3", "--balanced", "test"], 2, "no split 'test'; there are: fold1, fold2, fold3"),
+        (
+            ["--scenes", "a=3", "--split", "a=fold1", "--split", "b=fold2"],
+            2,
+            "split 'b' is asked for, but --scenes does not say how many; add --scenes b=N",
+        ),
         (["--scenes", "3", "--set", "seed=4"], 2, "give it as --seed"),
         (["--scenes", "3", "--split", "a=fold9"], 1, "no split 'fold9' in the source; there are: 'fold1'"),
         (["--scenes", "3", "--set", "loudness=3"], 1, "no setting 'loudness'; there are: seed, seconds"),

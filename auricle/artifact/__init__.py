@@ -47,6 +47,9 @@ def load_artifact(name_or_path: str | Path) -> Artifact:
         path = previous(path)  # a writer was killed between its two renames
     single = path.is_file() and path.suffix == ".onnx"
     if not single and not (path / "model.json").is_file():
+        inside = [name for name in ("best", "last") if (path / name / "model.json").is_file()]
+        if inside:  # a training run
+            raise ValueError(f"no model {name_or_path}: a run's models are in it, say {path / inside[0]}")
         known = ", ".join(["default", *bundled_models()])
         reason = f"neither a folder with a model.json nor an .onnx file nor one of {known}"
         raise ValueError(f"no model {name_or_path}: {reason}")

@@ -61,6 +61,11 @@ def scenes(
     if not mapped:
         mapped = {name: (name,) for name in sorted(dict.fromkeys(Pack(pack).splits.tolist()))}
     counts = _counts(scenes, list(mapped))
+    if left := [name for name in mapped if split and name not in counts]:
+        raise typer.BadParameter(
+            f"split {left[0]!r} is asked for, but --scenes does not say how many; add --scenes {left[0]}=N",
+            param_hint="--split",
+        )
     if unknown := [name for name in balanced or [] if name not in mapped]:
         raise typer.BadParameter(
             f"no split {unknown[0]!r}; there are: {', '.join(mapped)}", param_hint="--balanced"
@@ -118,7 +123,13 @@ def _print_splits(splits: dict[str, dict[str, Any]]) -> None:
         orders = math.log10(counts[-1] / counts[0]) if counts[0] else math.inf
         columns = [facts["scenes"], sum(counts), len(counts), counts[-1], counts[0]]
         rows.append(
-            [name, *map(str, columns), f"{orders:.1f}", str(facts["recordings"]), str(facts["pools"])]
+            [
+                name,
+                *map(str, columns),
+                "" if math.isinf(orders) else f"{orders:.1f}",
+                str(facts["recordings"]),
+                str(facts["pools"]),
+            ]
         )
     headings = [
         "split",

@@ -156,8 +156,8 @@ def _number(name: str, value: Any) -> str:
 
     >>> _number("map", 0.18149), _number("weights", 11230000), _number("fraction", 0.05)
     ('0.1815', '11.23 M', '5%')
-    >>> _number("hours", 0.00314), _number("hours", 2.0), _number("hours", 119)
-    ('0.0031', '2', '119')
+    >>> [_number("hours", value) for value in (6e-5, 0.00314, 2.0, 119)]
+    ['<0.001', '0.0031', '2', '119']
     """
     if value is None or (isinstance(value, float) and math.isnan(value)):
         return ""
@@ -168,7 +168,7 @@ def _number(name: str, value: Any) -> str:
     if name == "fraction":
         return f"{100 * value:g}%"
     if name == "hours":
-        return f"{value:.2g}" if value < 10 else f"{value:.0f}"
+        return "<0.001" if 0 < value < 1e-3 else f"{value:.2g}" if value < 10 else f"{value:.0f}"
     if name in ("weights", "multiplies", "steps") and value >= 1e6:
         return f"{value / 1e6:.4g} M" if value < 1e9 else f"{value / 1e9:.3g} G"
     return f"{value:g}" if isinstance(value, float) else str(value)

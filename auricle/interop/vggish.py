@@ -133,6 +133,8 @@ def read_arrays(path: Path) -> dict[str, np.ndarray]:
     ) as error:
         cause = str(error).strip().split("\n")[0]
         raise ValueError(f"{path}: not a file of weights that can be read ({cause})") from error
+    if isinstance(content, Mapping) and isinstance(content.get("state_dict"), Mapping):
+        content = content["state_dict"]  # as checkpoints of training loops have it
     if not isinstance(content, Mapping) or not all(
         isinstance(value, torch.Tensor | np.ndarray) for value in content.values()
     ):
@@ -176,16 +178,19 @@ def _pca(found: Mapping[str, np.ndarray], source: str) -> dict[str, np.ndarray]:
 def _check_shapes(state: Mapping[str, np.ndarray], net: VGGish, path: Path) -> None:
     expected = {name: tuple(value.shape) for name, value in net.state_dict().items()}
     if missing := sorted(set(expected) - set(state)):
-        raise ValueError(
-            f"{path}: no {missing[0].replace('embedding.', 'embeddings.', 1)}; not VGGish's weights"
-        )
+        raise ValueError(f"{path}: no {_there(missing[0])}; not VGGish's weights")
     for name, array in state.items():
         if array.shape != expected.get(name):
             raise ValueError(
-                f"{path}: {name} is {array.shape}, expected {expected.get(name, 'no such array')}"
+                f"{path}: {_there(name)} is {array.shape}, expected {expected.get(name, 'no such array')}"
             )
         if not np.isfinite(array).all():
-            raise ValueError(f"{path}: {name} holds values that are not finite")
+            raise ValueError(f"{path}: {_there(name)} holds values that are not finite")
+
+
+def _there(name: str) -> str:
+    """A name of ours as the release has it."""
+    return name.replace("embedding.", "embeddings.", 1)
 
 
 def _digest(path: Path) -> str:
