@@ -28,6 +28,7 @@ from auricle.experiments.runs import fingerprint
 from auricle.experiments.training_size import training_size
 from auricle.metrics.ranking import average_precision
 from auricle.shards import Pack
+from auricle.training import TrainConfig
 from auricle.training.data import choose_clips
 
 RATE = 16000
@@ -303,6 +304,17 @@ def test_settings_of_one_network_come_after_those_of_all(corpus: Path) -> None:
     runs = architectures(options_for(corpus, Path("x"), model_settings=own)).runs
     kept = {run.row: (run.config.model_arguments["width"], run.config.precision) for run in runs}
     assert kept == {"fully_connected": (0.02, "float32"), "alexnet": (0.5, "bfloat16")}
+
+
+def test_a_setting_of_a_later_version_leaves_fingerprints_as_they_are(
+    corpus: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = architectures(options_for(corpus, Path("x"))).runs[0]
+    before, as_dict = fingerprint(run), TrainConfig.as_dict
+    monkeypatch.setattr(TrainConfig, "as_dict", lambda config: as_dict(config) | {"later": "usual"})
+    assert fingerprint(run) == before
+    longer = dataclasses.replace(run, config=dataclasses.replace(run.config, steps=7))
+    assert fingerprint(longer) != before
 
 
 def test_rows_that_differ_in_anything_have_fingerprints_of_their_own(corpus: Path) -> None:

@@ -12,15 +12,21 @@ from auricle.experiments.options import Run
 from auricle.models import build
 from auricle.models.size import count_multiplies, count_weights
 from auricle.shards import Pack
+from auricle.training import TrainConfig
 from auricle.training.checkpoints import content_of
 from auricle.training.config import MACHINE_FIELDS
 
 
 def fingerprint(run: Run) -> str:
-    """Of all that decides a run's figures: its configuration, its evaluation, the content of the pack."""
+    """Of all that decides a run's figures: its configuration, its evaluation, the content of the pack.
+
+    Settings at their defaults do not count: those that come with a later version leave it as it is.
+    """
     pack = Pack(run.config.data)
     evaluated = content_of(pack, run.evaluation.get("label_set", "labels"))
-    parts = [wanted(run, pack), run.evaluation, evaluated]
+    usual = json.loads(json.dumps(TrainConfig(data=run.config.data, steps=1).as_dict()))
+    own = {name: value for name, value in wanted(run, pack).items() if value != usual.get(name, ...)}
+    parts = [own, run.evaluation, evaluated]
     return hashlib.blake2b(
         json.dumps(parts, sort_keys=True, default=str).encode(), digest_size=16
     ).hexdigest()
