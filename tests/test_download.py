@@ -110,6 +110,10 @@ def test_a_path_is_checked_where_a_checksum_is_given(tmp_path: Path) -> None:
         fetch(str(path), sha256="abababab")
     with pytest.raises(ValueError, match="8 to 64 hexadecimal digits"):
         fetch(str(path), sha256="0xabc")
+    named = path.rename(tmp_path / f"weights-{DIGEST[:8]}.pth")
+    assert fetch(str(named)) == named
+    with pytest.raises(ValueError, match="expected 00000000"):
+        fetch(str(named.rename(tmp_path / "weights-00000000.pth")))
 
 
 def test_the_cache_follows_the_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

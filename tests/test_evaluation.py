@@ -273,6 +273,31 @@ def test_scenes_mixed_from_what_the_model_was_trained_on_are_counted(
     assert evaluate(runner, pack, draws=0, quiet=True)["clips_in_training"] == 0
 
 
+@pytest.mark.parametrize(
+    ("config", "clips", "scenes"),
+    [
+        ({"train_splits": ["train"]}, 4, 8),  # mixed from the pack's split train
+        ({"train_splits": ["test"]}, 8, 4),
+        ({"validation_splits": ["test"]}, 4, 8),
+        ({}, 12, 12),
+    ],
+)
+def test_clips_of_which_scenes_were_trained_on_are_counted_and_other_scenes_of_them(
+    pack: Pack, config: dict[str, object], clips: int, scenes: int
+) -> None:
+    runner = LoudnessRunner()
+    made = {"train": ["train"], "test": ["test"]}
+    facts = {"data": pack.fingerprint, "splits": made}
+    runner.artifact.training = {"data": "scenes", "config": config, "mixed_from": facts}
+    assert evaluate(runner, pack, draws=0, quiet=True)["clips_in_training"] == clips
+    other = {"test": {"from": ["train"]}, "train": {"from": ["test"]}}  # eight and four scenes
+    runner.artifact.training["mixed_from"] = {"data": "source", "splits": made}
+    pack.manifest["mixed_from"] = {"heading": "Scenes", "fingerprint": "source", "splits": other}
+    assert evaluate(runner, pack, draws=0, quiet=True)["clips_in_training"] == scenes
+    pack.manifest["mixed_from"]["fingerprint"] = "of other recordings"
+    assert evaluate(runner, pack, draws=0, quiet=True)["clips_in_training"] == 0
+
+
 def test_infinite_d_prime_is_null_and_counted(pack: Pack, monkeypatch: pytest.MonkeyPatch) -> None:
     names = pack.label_names()
 

@@ -408,6 +408,8 @@ def test_verdicts_follow_from_the_intervals_of_differences() -> None:
         return judge(Claim(text="x", pairs=pairs), rows).verdict
 
     assert verdict(("more", "base")) == HOLDS and verdict(("less", "base")) == FAILS
+    rows["undefined"] = np.full(201, np.nan)
+    assert verdict(("undefined", "base")) == UNTESTED
     assert verdict(("same", "base")) == OPEN and verdict(("base", "gone")) == UNTESTED == verdict()
     assert verdict(("more", "base"), ("same", "base")) == OPEN
     assert verdict(("more", "base"), ("less", "base"), ("same", "base")) == FAILS

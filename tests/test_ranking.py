@@ -236,7 +236,7 @@ def test_an_interval_holds_its_figure_also_where_classes_have_few_positives() ->
 
 
 def test_intervals_cover_what_other_recordings_give() -> None:
-    # Of 120 test sets of one kind, with nine positives a class: how many 90% intervals hold the figures' mean.
+    # Of 120 test sets with nine positives a class: how many 90% intervals hold the mean of the figures.
     generator = np.random.default_rng(1)
     figures, bounds = [], []
     for _ in range(120):

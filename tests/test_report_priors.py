@@ -268,6 +268,8 @@ def test_the_prior_in_training_is_taken_where_it_is_known(tmp_path: Path) -> Non
     folder = evaluation(tmp_path / "e", header, "a,8,0.5,0.9,1.8,0.2,0.001", clips=None)
     assert read_per_class(folder).prior.tolist() == [0.001]
     assert read_per_class(folder).prior_of == "trained on"
+    (folder / "metrics.json").write_text('{"training_prior_of": "split train"}')
+    assert read_per_class(folder).prior_of == "of split train", "the model need not have heard it"
     assert read_per_class(folder, prior="prior").prior.tolist() == [0.2]
     folder = evaluation(tmp_path / "f", header, "a,8,0.5,0.9,1.8,0.2,", clips=None)
     assert read_per_class(folder).prior.tolist() == [0.2]

@@ -76,3 +76,12 @@ def test_what_is_not_known_is_none() -> None:
     assert by_sampling(1.0, np.array([0, 4]), 100) is None
     (row,) = by_decade(np.array([0.02, 0.03]), np.array([1.0, 2.0]))
     assert row["by_sampling"] is None and row["positives"] is None
+
+
+def test_few_clips_and_infinite_classes_leave_the_number_out() -> None:
+    assert by_sampling(2.0, np.array([4, 4, 9]), 1000) is None
+    assert by_sampling(2.0, np.array([5, 5, 9]), 1000) is not None
+    prior, positives = np.full(3, 0.02), np.full(3, 9)
+    assert by_decade(prior, np.array([1.0, 2.0, 3.0]), positives, 1000)[0]["by_sampling"] is not None
+    row = by_decade(prior, np.array([1.0, 2.0, np.inf]), positives, 1000)[0]
+    assert row["by_sampling"] is None and row["infinite"] == 1

@@ -154,12 +154,33 @@ def scenes_trained_on(artifact: Any, pack: Any) -> np.ndarray:
     return pack.select(heard) if heard else np.zeros(0, np.int64)
 
 
+def sources_trained_on(artifact: Any, pack: Any) -> np.ndarray:
+    """The clips that scenes were mixed from on which the model was trained, and other scenes of such clips.
+
+    >>> sources_trained_on(load_artifact("default"), Pack("out/pack"))  # doctest: +SKIP
+    """
+    about = artifact.training.get("mixed_from")
+    if not about:
+        return np.zeros(0, np.int64)
+    config = artifact.training.get("config") or {}
+    held = () if config.get("validation_subset") else config.get("validation_splits") or ()
+    trained = config.get("train_splits") or [name for name in about["splits"] if name not in held]
+    sources = {source for name in trained for source in about["splits"].get(name, ())}
+    mixed = pack.manifest.get("mixed_from")
+    if pack.fingerprint == about["data"]:
+        return pack.select(sorted(sources)) if sources else np.zeros(0, np.int64)
+    if not mixed or mixed["fingerprint"] != about["data"] or pack.fingerprint == artifact.training["data"]:
+        return np.zeros(0, np.int64)  # scenes that it was trained on are `clips_trained_on`
+    heard = [split for split, made in mixed["splits"].items() if sources & set(made["from"])]
+    return pack.select(heard) if heard else np.zeros(0, np.int64)
+
+
 def clips_heard(artifact: Any, pack: Any) -> np.ndarray:
     """The clips that the model or its embedder may have been trained on, as they are or in other scenes.
 
     >>> clips_heard(load_artifact("default"), Pack("out/pack"))  # doctest: +SKIP
     """
-    heard = [clips_trained_on(artifact, pack), scenes_trained_on(artifact, pack)]
+    heard = [trained(artifact, pack) for trained in (clips_trained_on, scenes_trained_on, sources_trained_on)]
     if embedder := getattr(artifact, "embedder", None):
         heard.append(clips_heard(embedder, pack))
     return np.unique(np.concatenate(heard))

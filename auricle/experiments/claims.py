@@ -183,6 +183,10 @@ def judge(claim: Claim | GainClaim, drawn: Mapping[str, np.ndarray]) -> Verdict:
             found.append(UNTESTED)
             continue
         difference = sum((weight * drawn[row] for row, weight in weights.items()), np.zeros(1))
+        if np.isnan(difference[0]):
+            details.append(f"{name}: a mAP is not defined")
+            found.append(UNTESTED)
+            continue
         low, high = interval(difference)
         found.append(HOLDS if low > 0 else FAILS if high < 0 else OPEN)
         details.append(f"{name}: mAP {difference[0]:+.4f} ({low:+.4f} to {high:+.4f}), {found[-1]}")

@@ -21,9 +21,9 @@ def fetch(source: str, *, sha256: str = "", cache: Path | None = None, quiet: bo
 
     Args:
         source: a path, or a URL that begins with http:// or https://.
-        sha256: the first 8 to 64 hexadecimal digits of the file's SHA-256. For a URL they may stand in the
-            file's name instead (vggish-10086976.pth); one of the two has to be there. A path is checked only
-            where digits are given.
+        sha256: the first 8 to 64 hexadecimal digits of the file's SHA-256. They may stand in the file's name
+            instead (vggish-10086976.pth). For a URL one of the two has to be there; a path without either is
+            not checked.
         cache: where downloads are kept; None is `auricle` in the user's cache folder.
         quiet: show no progress.
 
@@ -45,12 +45,11 @@ def fetch(source: str, *, sha256: str = "", cache: Path | None = None, quiet: bo
         path = Path(source)
         if not path.is_file():
             raise ValueError(f"{source}: no such file")
-        if expected:
+        if expected := expected or _in_name(path.name):
             _check(path, expected, source)
         return path
     name = Path(urllib.parse.urlsplit(source).path).name
-    found = IN_NAME.search(name)
-    expected = expected or (found[1] if found else "")
+    expected = expected or _in_name(name)
     if not expected or not name:
         raise ValueError(f"{source}: nothing says which file is expected; give its SHA-256")
     path = (cache or cache_folder()) / f"{expected}-{name}"
@@ -66,6 +65,11 @@ def fetch(source: str, *, sha256: str = "", cache: Path | None = None, quiet: bo
     finally:
         partial.unlink(missing_ok=True)
     return path
+
+
+def _in_name(name: str) -> str:
+    found = IN_NAME.search(name)
+    return found[1] if found else ""
 
 
 def cache_folder() -> Path:

@@ -61,8 +61,8 @@ class VGGish(nn.Module):
         width: float = 1.0,
     ):
         super().__init__()
-        if any(count < 1 for count in hidden):
-            raise ValueError(f"hidden is {list(hidden)}; expected numbers of units, say [512]")
+        if not isinstance(hidden, (list, tuple)) or not all(isinstance(n, int) and n > 0 for n in hidden):
+            raise ValueError(f"hidden is {hidden!r}; expected numbers of units, say [512]")
         if postprocess and num_classes:
             raise ValueError(f"postprocess is for num_classes 0, embeddings only; got {num_classes} classes")
         self.num_classes = num_classes

@@ -112,9 +112,17 @@ def read_per_class(path: str | Path, *, prior: str = "") -> PerClass:
         positives=np.nan_to_num(positives).astype(np.int64),
         **{name: columns[name] for name in FIGURES},
         prior=priors,
-        prior_of="trained on" if prior == "training_prior" else "evaluated",
+        prior_of=_prior_of(table) if prior == "training_prior" else "evaluated",
         clips=clips,
     )
+
+
+def _prior_of(table: Path) -> str:
+    """Whose clips `training_prior` is of, as metrics.json beside the table says."""
+    beside = table.with_name("metrics.json")
+    facts = json.loads(beside.read_text(encoding="utf-8")) if beside.is_file() else {}
+    source = facts.get("training_prior_of") or ""
+    return f"of {source}" if source.startswith("split ") else "trained on"
 
 
 def classes_html(classes: PerClass, *, title: str = "Class by class") -> str:

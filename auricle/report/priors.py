@@ -55,8 +55,8 @@ def by_decade(
     Returns:
         A dict a decade that has classes: `low`, `high` (priors, low included), `classes` with a finite d',
         `mean`, `deviation` (of the sample; None under two classes), `by_sampling` (what the deviation would
-        be if all had the mean for their true d'; None where not known), `positives` (their median),
-        `infinite` (not in the mean).
+        be if all had the mean for their true d'; None where not known, or clips are few), `positives` (their
+        median), `infinite` (not in the mean).
 
     >>> by_decade(np.array([0.02, 0.05, 0.2]), np.array([1.0, 3.0, 2.0]))[0]["mean"]
     2.0
@@ -71,7 +71,7 @@ def by_decade(
         values, counts = d_prime[inside], None if positives is None else positives[inside]
         finite = values[np.isfinite(values)]
         chance = None
-        if counts is not None and len(finite):
+        if counts is not None and len(finite) == len(values):  # infinite ones would be missing in it
             chance = by_sampling(float(finite.mean()), counts[np.isfinite(values)], clips)
         rows.append(
             {

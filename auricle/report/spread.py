@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+FEWEST = 5  # positives in the median: below, the mean of finite d' and its slope say too much
 APART = 3.0  # the greatest median of positives by the least, from which on decades are said to differ much
 _GRID = np.linspace(-8.0, 8.0, 641)
 _WEIGHTS = np.exp(-0.5 * _GRID**2) / math.sqrt(2 * math.pi) * (_GRID[1] - _GRID[0])
@@ -68,13 +69,16 @@ def by_sampling(mean: float, positives: np.ndarray, clips: int) -> float | None:
         clips: evaluated; 0 where not known.
 
     Returns:
-        The root of the mean variance; None where a number is missing.
+        The root of the mean variance; None where a number is missing, or the median of positives is below 5:
+        with so few, the finite d' lie above the true one, and what they would scatter grows with it.
 
     >>> by_sampling(1.5, np.array([5, 20, 80]), 1000).__round__(2)
     0.34
     """
     counts = np.asarray(positives, float)
     if not len(counts) or clips < 2 or (counts < 1).any() or (counts >= clips).any():
+        return None
+    if np.median(counts) < FEWEST:
         return None
     return math.sqrt(float((d_prime_deviation(mean, counts, clips - counts) ** 2).mean()))
 

@@ -165,7 +165,7 @@ def write_table(path: Path, table: Any) -> None:
 
 @contextlib.contextmanager
 def locked(out: Path) -> Iterator[None]:
-    """Hold a folder that is being written against other writers; the lock goes with the process, also if it is killed.
+    """Hold a folder against other writers; the lock goes with the process, also if it is killed.
 
     Raises:
         ValueError: another process holds it.

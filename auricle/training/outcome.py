@@ -178,6 +178,9 @@ def save_model(
     elif net.input_kind == "logmel":
         entry["features"] = dataclasses.asdict(config.features)
     training: dict[str, Any] = {"step": state.step, "data": pack.fingerprint, "config": as_published(config)}
+    if mixed := pack.manifest.get("mixed_from"):
+        splits = {name: list(made["from"]) for name, made in mixed.get("splits", {}).items()}
+        training["mixed_from"] = {"data": mixed["fingerprint"], "splits": splits}
     if config.two_steps:
         training["stage"] = 2 if state.began else 1
     save_artifact(
