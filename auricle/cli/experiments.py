@@ -8,6 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
+from auricle.cli.options import Threads
 from auricle.cli.output import assignments
 
 LISTED = "separated by commas"
@@ -132,9 +133,7 @@ def compare(
     ] = None,
     draws: Annotated[int, typer.Option(min=0, metavar="N", help="Bootstrap draws of the intervals.")] = 1000,
     device: Annotated[str, typer.Option(help="cpu, cuda, cuda:1, or auto.")] = "auto",
-    threads: Annotated[
-        int | None, typer.Option(min=1, metavar="N", help="Threads; all cores at first.")
-    ] = None,
+    threads: Threads = None,
     results: Annotated[
         Path | None, typer.Option(metavar="CSV", help="Append the figures to a table like results.csv.")
     ] = None,
@@ -253,9 +252,7 @@ def sweep(
     ] = "",
     name: Annotated[str, typer.Option(metavar="NAME", help="The sweep's name in the storage.")] = "sweep",
     device: Annotated[str, typer.Option(help="cpu, cuda, cuda:1, or auto.")] = "auto",
-    threads: Annotated[
-        int | None, typer.Option(min=1, metavar="N", help="Threads; all cores at first.")
-    ] = None,
+    threads: Threads = None,
 ) -> None:
     """Search for the best settings of a training, by validation mAP; prints the path of the table.
 

@@ -10,6 +10,7 @@ from typing import Annotated
 import typer
 
 from auricle.cli.corpora import ReportFormat
+from auricle.cli.options import Threads
 from auricle.cli.output import assignments, print_error, print_table
 
 MODEL_HELP = "A bundled model's name, an artifact's folder, an .onnx file."
@@ -40,9 +41,7 @@ def train(
         bool, typer.Option("--resume", help="Go on with the run in --out where it was killed.")
     ] = False,
     device: Annotated[str, typer.Option(help="cpu, cuda, cuda:1, or auto.")] = "auto",
-    threads: Annotated[
-        int | None, typer.Option(min=1, metavar="N", help="Threads; all cores at first.")
-    ] = None,
+    threads: Threads = None,
 ) -> None:
     """Train a model on a pack by a recipe; prints the folder of the trained artifact.
 

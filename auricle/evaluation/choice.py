@@ -4,7 +4,7 @@ Shape letters: M clips evaluated, K classes of the model, S classes that model a
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -142,16 +142,21 @@ def scenes_trained_on(artifact: Any, pack: Any) -> np.ndarray:
     mixed, data = pack.manifest.get("mixed_from"), artifact.training.get("data")
     if not mixed or not data or data != mixed["fingerprint"]:
         return np.zeros(0, np.int64)
+    heard = [split for split, made in mixed["splits"].items() if splits_trained_on(artifact, made["from"])]
+    return pack.select(heard) if heard else np.zeros(0, np.int64)
+
+
+def splits_trained_on(artifact: Any, splits: Iterable[str]) -> list[str]:
+    """Those of some splits of its data that the model was trained on, whole or in part.
+
+    >>> splits_trained_on(load_artifact("default"), ["fold1", "fold2"])  # doctest: +SKIP
+    ['fold1', 'fold2']
+    """
     config = artifact.training.get("config") or {}
     trained, held = config.get("train_splits"), config.get("validation_splits") or ()
     if config.get("validation_subset"):
         held = ()  # a part of these splits only
-    heard = [
-        split
-        for split, made in mixed["splits"].items()
-        if any((trained is None or source in trained) and source not in held for source in made["from"])
-    ]
-    return pack.select(heard) if heard else np.zeros(0, np.int64)
+    return [name for name in splits if (trained is None or name in trained) and name not in held]
 
 
 def sources_trained_on(artifact: Any, pack: Any) -> np.ndarray:
@@ -162,10 +167,8 @@ def sources_trained_on(artifact: Any, pack: Any) -> np.ndarray:
     about = artifact.training.get("mixed_from")
     if not about:
         return np.zeros(0, np.int64)
-    config = artifact.training.get("config") or {}
-    held = () if config.get("validation_subset") else config.get("validation_splits") or ()
-    trained = config.get("train_splits") or [name for name in about["splits"] if name not in held]
-    sources = {source for name in trained for source in about["splits"].get(name, ())}
+    trained = splits_trained_on(artifact, about["splits"])
+    sources = {source for name in trained for source in about["splits"][name]}
     mixed = pack.manifest.get("mixed_from")
     if pack.fingerprint == about["data"]:
         return pack.select(sorted(sources)) if sources else np.zeros(0, np.int64)

@@ -50,10 +50,7 @@ def train_and_judge(run: Run, options: Options, *, quiet: bool) -> dict[str, Any
     """The row of a run, but for what mixtures say of it."""
     folder = options.out / "runs" / run.name
     train(run.config, folder, resume=True, quiet=quiet)
-    pack, model = (
-        Pack(run.config.data),
-        folder / "last",
-    )  # the papers compare after so many steps; none is chosen
+    pack, model = Pack(run.config.data), folder / "last"  # papers compare after so many steps; none is chosen
     if run.makes_embeddings and run.makes_embeddings not in pack.embedding_sets:
         device = pick_device(options.device).type
         name, threads = run.makes_embeddings, options.threads

@@ -94,6 +94,7 @@ def read_per_class(path: str | Path, *, prior: str = "") -> PerClass:
     columns = {name: _numbers(table, rows, name) for name in reader.fieldnames or () if name != "label"}
     if prior and prior not in columns:
         raise ValueError(f"{table}: no column {prior!r}; it has: {', '.join(reader.fieldnames or ())}")
+    facts = _facts(table)
     trained = columns.get("training_prior")
     if not prior and trained is not None and (trained > 0).any():
         prior = "training_prior"
@@ -103,8 +104,8 @@ def read_per_class(path: str | Path, *, prior: str = "") -> PerClass:
     if prior:
         priors = columns[prior]
     else:
-        priors = positives / _clips(table)
-    clips = _clips_or_none(table)
+        priors = positives / _counted(table, facts)
+    clips = _clips(facts)
     if not clips and "prior" in columns and (columns["prior"] > 0).any():
         clips = round(float(np.nanmax(positives / np.where(columns["prior"] > 0, columns["prior"], np.nan))))
     return PerClass(
@@ -112,17 +113,9 @@ def read_per_class(path: str | Path, *, prior: str = "") -> PerClass:
         positives=np.nan_to_num(positives).astype(np.int64),
         **{name: columns[name] for name in FIGURES},
         prior=priors,
-        prior_of=_prior_of(table) if prior == "training_prior" else "evaluated",
+        prior_of=_prior_of(facts) if prior == "training_prior" else "evaluated",
         clips=clips,
     )
-
-
-def _prior_of(table: Path) -> str:
-    """Whose clips `training_prior` is of, as metrics.json beside the table says."""
-    beside = table.with_name("metrics.json")
-    facts = json.loads(beside.read_text(encoding="utf-8")) if beside.is_file() else {}
-    source = facts.get("training_prior_of") or ""
-    return f"of {source}" if source.startswith("split ") else "trained on"
 
 
 def classes_html(classes: PerClass, *, title: str = "Class by class") -> str:
@@ -224,19 +217,32 @@ def _numbers(table: Path, rows: list[dict[str, str]], name: str) -> np.ndarray:
     return values
 
 
-def _clips_or_none(table: Path) -> int:
+def _facts(table: Path) -> dict[str, Any]:
+    """What metrics.json beside the table says; nothing where it is missing or damaged."""
     try:
-        return int(json.loads((table.parent / "metrics.json").read_text(encoding="utf-8"))["clips"])
-    except (OSError, ValueError, KeyError, TypeError):
+        facts = json.loads(table.with_name("metrics.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return facts if isinstance(facts, dict) else {}
+
+
+def _prior_of(facts: dict[str, Any]) -> str:
+    """Whose clips `training_prior` is of."""
+    source = facts.get("training_prior_of") or ""
+    return f"of {source}" if source.startswith("split ") else "trained on"
+
+
+def _clips(facts: dict[str, Any]) -> int:
+    try:
+        return int(facts["clips"])
+    except (ValueError, KeyError, TypeError):
         return 0
 
 
-def _clips(table: Path) -> int:
-    clips = _clips_or_none(table)
-    if clips:
+def _counted(table: Path, facts: dict[str, Any]) -> int:
+    if clips := _clips(facts):
         return clips
-    else:
-        raise ValueError(
-            f"{table}: it has no column 'prior', and no metrics.json beside it counts the clips; "
-            "evaluate again with --out"
-        ) from None
+    raise ValueError(
+        f"{table}: it has no column 'prior', and no metrics.json beside it counts the clips; "
+        "evaluate again with --out"
+    )
