@@ -75,10 +75,13 @@ def mix(
     how: str,
     mix_range: tuple[float, float] = (0.4, 0.6),
 ) -> tuple[Tensor, Tensor]:
-    """Mixes each clip with another of its batch, now and then with itself, which leaves it as it is.
+    """Mixes each clip with another of its batch: every clip is the partner of one, and none of itself.
+
+    The pairs follow from a random cycle through the batch. (Only where the batch holds a clip twice, as may
+    be with few clips of a class, are two places of it the same sound.)
 
     Args:
-        waveform_BN: clips.
+        waveform_BN: at least two clips.
         targets_BK: their targets in [0, 1].
         generator: where partners and ratios come from.
         how: "none"; "between_class": at a ratio r of loudness, corrected for the clips' own levels, energy
@@ -89,6 +92,9 @@ def mix(
             3.2, equations 1 and 2).
         mix_range: of "mix_training": (0, 1) is the general form, (0.4, 0.6) was found best (section 4.2).
 
+    Raises:
+        ValueError: an unknown `how`, a range that is none, or a single clip, which has no other.
+
     >>> x, y = mix(torch.eye(2), torch.eye(2), Generator().manual_seed(0), how="mix_training")
     >>> x.shape, y.shape
     (torch.Size([2, 2]), torch.Size([2, 2]))
@@ -98,7 +104,10 @@ def mix(
     if how == "none":
         return waveform_BN, targets_BK
     batch = len(waveform_BN)
-    other = torch.randperm(batch, generator=generator, device=generator.device)
+    if batch < 2:
+        raise ValueError(f"mixing {how!r} takes another clip of the batch; expected at least 2, got {batch}")
+    cycle = torch.randperm(batch, generator=generator, device=generator.device)
+    other = torch.empty_like(cycle).scatter_(0, cycle, cycle.roll(1))
     if how == "mix_training":
         low, high = mix_range
         if not 0 <= low <= high <= 1:
