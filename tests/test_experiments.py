@@ -394,9 +394,9 @@ def test_rates_of_nets_on_embeddings_that_are_made_later_must_be_given(tmp_path:
 
 def test_a_claim_of_which_a_row_is_missing_is_not_said_to_hold(corpus: Path, tmp_path: Path) -> None:
     plan = architectures(options_for(corpus, tmp_path / "out", models=("fully_connected", "alexnet")))
-    better = {"fully_connected": np.full(9, 0.2), "alexnet": np.full(9, 0.8)}
+    better = {"fully_connected": {0: np.full(9, 0.2)}, "alexnet": {0: np.full(9, 0.8)}}
     assert [judge(claim, better).verdict for claim in plan.claims] == [UNTESTED] * 3
-    whole = {name: np.full(9, 0.1 * place) for place, name in enumerate((*MODELS, LONGER))}
+    whole = {name: {0: np.full(9, 0.1 * place)} for place, name in enumerate((*MODELS, LONGER))}
     assert [judge(claim, whole).verdict for claim in plan.claims] == [HOLDS] * 3
 
 
@@ -405,7 +405,7 @@ def test_verdicts_follow_from_the_intervals_of_differences() -> None:
     rows = {"base": np.full(201, 0.5), "more": 0.8 + spread, "less": 0.2 + spread, "same": 0.51 + spread}
 
     def verdict(*pairs: tuple[str, str]) -> str:
-        return judge(Claim(text="x", pairs=pairs), rows).verdict
+        return judge(Claim(text="x", pairs=pairs), {row: {0: drawn} for row, drawn in rows.items()}).verdict
 
     assert verdict(("more", "base")) == HOLDS and verdict(("less", "base")) == FAILS
     rows["undefined"] = np.full(201, np.nan)

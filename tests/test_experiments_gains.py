@@ -23,9 +23,10 @@ def test_verdicts_on_gains_follow_from_differences_of_differences() -> None:
     spread = np.concatenate([[0.0], np.linspace(-0.01, 0.01, 200)])
     rows = {"plain": 0.5 + spread, "mixed": 0.52 + spread, "plain, 20%": np.full(201, 0.3)}
     rows |= {"mixed, 20%": 0.4 + spread, "noisy, 20%": 0.32 + 5 * spread}
+    drawn = {row: {0: values} for row, values in rows.items()}
 
     def verdict(*gains: tuple[tuple[str, str], tuple[str, str]]) -> str:
-        return judge(GainClaim(text="x", gains=gains), rows).verdict
+        return judge(GainClaim(text="x", gains=gains), drawn).verdict
 
     few, many = ("mixed, 20%", "plain, 20%"), ("mixed", "plain")
     assert verdict((few, many)) == HOLDS and verdict((many, few)) == FAILS
@@ -33,8 +34,8 @@ def test_verdicts_on_gains_follow_from_differences_of_differences() -> None:
     assert verdict((("mixed, 5%", "plain, 20%"), many)) == UNTESTED == verdict()
     assert verdict((few, many), (many, few)) == FAILS
     # Gains that share a row: (mixed, 20% - plain) - (mixed - plain) = mixed, 20% - mixed.
-    shared = judge(GainClaim(text="x", gains=((("mixed, 20%", "plain"), many),)), rows)
-    alone = judge(Claim(text="x", pairs=(("mixed, 20%", "mixed"),)), rows)
+    shared = judge(GainClaim(text="x", gains=((("mixed, 20%", "plain"), many),)), drawn)
+    alone = judge(Claim(text="x", pairs=(("mixed, 20%", "mixed"),)), drawn)
     assert shared.details[0].partition(": ")[2] == alone.details[0].partition(": ")[2]
 
 
@@ -52,7 +53,7 @@ def test_a_difference_of_differences_is_drawn_over_the_same_recordings_for_all_f
         for name in names
     }
     claim = GainClaim(text="x", gains=((("few mixed", "few plain"), ("many mixed", "many plain")),))
-    drawn = {name: draw_figures(scored, draws=40, seed=7)["map"] for name, scored in rows.items()}
+    drawn = {name: {0: draw_figures(scored, draws=40, seed=7)["map"]} for name, scored in rows.items()}
     said = judge(claim, drawn).details[0]
     found = [float(number) for number in re.findall(r"[+-]\d\.\d{4}", said)]
 

@@ -22,6 +22,7 @@ PAPER_FIGURES = ("auc", "d_prime", "map", "accuracy")
 PAPER_DETAILS = ("labels", "steps", "hours", "batch", "pre-trained")
 VARIED = ("fraction", "labels", "bottleneck", "input", "output")  # what a row is of, the paper's like ours
 NAMING = (*VARIED, "batch", "pre-trained")  # these stand beside a row's name, before the figures
+FEW_GROUPS = 20  # below it an interval over recordings is rough, and rather too narrow
 HEADS = {"train_clips": "clips", "learning_rate": "rate"}
 Cell = tuple[str, tuple[str, ...]]  # a text, and smaller ones behind it
 
@@ -120,10 +121,18 @@ def as_html(results: Mapping[str, Any]) -> str:
 
 def _verdicts(results: Mapping[str, Any]) -> list[tuple[str, list[Mapping[str, Any]]]]:
     """Headings and verdicts: on the test clips, then on mixtures where there are some."""
-    found = [("What the paper says, and what these rows say", results["verdicts"])]
+    found = [("What the paper says, and what these rows say" + _rough(results, ""), results["verdicts"])]
     if on_mixtures := results.get("verdicts_on_mixtures"):
-        found.append(("The same, judged on mixtures", on_mixtures))
+        found.append(("The same, judged on mixtures" + _rough(results, "mixtures"), on_mixtures))
     return found
+
+
+def _rough(results: Mapping[str, Any], entry: str) -> str:
+    """What a heading adds where intervals are drawn from few groups of clips."""
+    groups = results.get("groups", {}).get(entry, 0)
+    if not 0 < groups < FEW_GROUPS:
+        return ""
+    return f" (drawn from {groups} groups that share no recording: rough intervals)"
 
 
 def _title(results: Mapping[str, Any]) -> str:

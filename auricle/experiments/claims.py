@@ -1,13 +1,15 @@
-"""Whether rows bear out what a paper says: differences of mAP, with intervals over the recordings.
+"""Whether rows bear out what a paper says: differences of mAP, with intervals over recordings and seeds.
 
 Rows are judged on the same clips, so a difference of two, or of two differences, is drawn as one: each draw
-takes as many recordings as there are, with replacement, and all rows are scored on it. This says how much the
-choice of test recordings could change, not how much another seed of training would: several seeds are
-averaged.
+takes as many recordings as there are, with replacement, and all rows are scored on it. Only seeds count that
+all of the rows have. Where these are two or more, each draw takes as many seeds as there are, too, with
+replacement and the same ones for all rows, and averages over them: the interval is then over test recordings
+and trainings. With one seed it is over recordings alone: what another seed of training could change is not
+in it.
 """
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -19,8 +21,10 @@ from auricle.metrics.ranking import summarise
 
 HOLDS, FAILS, OPEN, UNTESTED = "holds", "does not hold", "within the interval", "not tested"
 DRAWS = 200  # of a difference
+SEED_OF_SEEDS = 1  # another one than that of the recordings, or both would be drawn alike
 LEVEL = 0.95
 FIGURES = ("map", "auc", "d_prime", "accuracy")
+BySeed = Mapping[int, np.ndarray]  # seed of training -> (1 + draws,)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,8 +34,8 @@ class Verdict:
     Args:
         text: the claim.
         verdict: "holds": the interval of every difference lies above 0. "does not hold": one lies below 0
-            whole. "within the interval": neither, so these recordings cannot tell. "not tested": rows are
-            missing.
+            whole. "within the interval": neither, so these recordings and seeds cannot tell. "not tested":
+            rows are missing, or have no seed in common.
         details: a sentence for each pair.
     """
 
@@ -109,12 +113,12 @@ def _drawn(
 
 
 def draw_rows(
-    evaluations: Mapping[str, Sequence[Path]], labels: Sequence[str]
-) -> dict[str, dict[str, np.ndarray]]:
-    """Row -> figure -> (1 + DRAWS,), averaged over the row's seeds; the same draws for all rows.
+    evaluations: Mapping[str, Mapping[int, Path]], labels: Sequence[str]
+) -> dict[str, dict[int, dict[str, np.ndarray]]]:
+    """Row -> seed -> figure -> (1 + DRAWS,); the same draws of recordings for all rows and seeds.
 
     Args:
-        evaluations: row -> folders of its evaluations, one a seed.
+        evaluations: row -> seed -> folder of its evaluation.
         labels: that all rows are judged on.
 
     Raises:
@@ -123,18 +127,15 @@ def draw_rows(
     >>> draw_rows({}, ["rain"])
     {}
     """
-    drawn: dict[str, dict[str, np.ndarray]] = {}
+    drawn: dict[str, dict[int, dict[str, np.ndarray]]] = {}
     clips: np.ndarray | None = None
     for row, folders in evaluations.items():
-        each = []
-        for folder in folders:
+        for seed, folder in folders.items():
             ids, figures = _drawn(folder, tuple(labels), (folder / "scores.parquet").stat().st_mtime_ns)
             if clips is not None and not np.array_equal(clips, ids):
                 raise ValueError(f"{folder}: was judged on other clips than the rows beside it; delete it")
             clips = ids
-            each.append(figures)
-        with np.errstate(invalid="ignore"):  # d' of one seed is infinite, of another the other way
-            drawn[row] = {name: np.mean([figures[name] for figures in each], axis=0) for name in FIGURES}
+            drawn.setdefault(row, {})[seed] = figures
     return drawn
 
 
@@ -165,35 +166,76 @@ def _weights(*terms: tuple[str, int]) -> dict[str, int]:
     return found
 
 
-def judge(claim: Claim | GainClaim, drawn: Mapping[str, np.ndarray]) -> Verdict:
+def judge(claim: Claim | GainClaim, drawn: Mapping[str, BySeed]) -> Verdict:
     """Hold a claim against the rows that there are.
 
     Args:
         claim: differences, or differences of differences, that are said to be above zero.
-        drawn: row -> (1 + draws,) mAP, averaged over its seeds; all over the same draws.
+        drawn: row -> seed -> (1 + draws,) mAP; all over the same draws.
 
     >>> few, many = np.array([0.5, 0.4, 0.6]), np.array([0.7, 0.6, 0.8])
-    >>> judge(Claim(text="More is better.", pairs=(("many", "few"),)), {"few": few, "many": many}).verdict
+    >>> claim = Claim(text="More is better.", pairs=(("many", "few"),))
+    >>> judge(claim, {"few": {0: few}, "many": {0: many}}).verdict
     'holds'
+    >>> judge(claim, {"few": {0: few}, "many": {1: many}}).details
+    ('many against few: no seed in common (many: 1; few: 0)',)
     """
     details, found = [], []
     for name, weights in contrasts(claim):
-        if missing := [row for row in weights if row not in drawn]:
-            details.append(f"{name}: {', '.join(missing)} not there")
-            found.append(UNTESTED)
-            continue
-        difference = sum((weight * drawn[row] for row, weight in weights.items()), np.zeros(1))
-        if np.isnan(difference[0]):
-            details.append(f"{name}: a mAP is not defined")
-            found.append(UNTESTED)
-            continue
-        low, high = interval(difference)
-        found.append(HOLDS if low > 0 else FAILS if high < 0 else OPEN)
-        details.append(f"{name}: mAP {difference[0]:+.4f} ({low:+.4f} to {high:+.4f}), {found[-1]}")
+        said, verdict = _judge_one(weights, drawn)
+        details.append(f"{name}: {said}")
+        found.append(verdict)
     verdict = UNTESTED
     if found:
         verdict = next(kind for kind in (FAILS, UNTESTED, OPEN, HOLDS) if kind in found)
     return Verdict(text=claim.text, verdict=verdict, details=tuple(details))
+
+
+def _judge_one(weights: Mapping[str, int], drawn: Mapping[str, BySeed]) -> tuple[str, str]:
+    """What there is to say of one difference, and its verdict."""
+    if missing := [row for row in weights if not drawn.get(row)]:
+        return f"{', '.join(missing)} not there", UNTESTED
+    seeds = sorted(set.intersection(*(set(drawn[row]) for row in weights)))
+    if not seeds:
+        there = "; ".join(f"{row}: {_listed(drawn[row])}" for row in weights)
+        return f"no seed in common ({there})", UNTESTED
+    differences = np.array(
+        [np.sum([weight * drawn[row][seed] for row, weight in weights.items()], axis=0) for seed in seeds]
+    )
+    values = over_seeds(differences)
+    if np.isnan(values[0]):
+        return "a mAP is not defined", UNTESTED
+    low, high = interval(values)
+    verdict = HOLDS if low > 0 else FAILS if high < 0 else OPEN
+    parts = [f"mAP {values[0]:+.4f} ({low:+.4f} to {high:+.4f})"]
+    left_out = any(len(drawn[row]) > len(seeds) for row in weights)
+    if len(seeds) > 1:
+        alike = int((np.sign(differences[:, 0]) == np.sign(values[0])).sum())
+        parts.append(f"{alike} of {len(seeds)} seeds" + (f" ({_listed(seeds)})" if left_out else ""))
+    elif left_out:
+        parts.append(f"seed {seeds[0]} alone")
+    return ", ".join([*parts, verdict]), verdict
+
+
+def over_seeds(values_SD: np.ndarray) -> np.ndarray:
+    """(1 + draws,): the mean over seeds; then of each draw the mean over as many, drawn with replacement.
+
+    Args:
+        values_SD: (seeds, 1 + draws): a row for each seed: the figure, then its draws over recordings.
+
+    >>> over_seeds(np.array([[0.5, 0.4, 0.6]])).tolist()  # of one seed: over recordings alone
+    [0.5, 0.4, 0.6]
+    >>> float(over_seeds(np.array([[1.0, 1.0], [2.0, 2.0]]))[0])
+    1.5
+    """
+    seeds, columns = values_SD.shape
+    picked_SD = np.random.default_rng(SEED_OF_SEEDS).integers(seeds, size=(seeds, columns))
+    picked_SD[:, 0] = np.arange(seeds)  # the figure itself is of each seed once
+    return np.take_along_axis(values_SD, picked_SD, axis=0).mean(axis=0)
+
+
+def _listed(seeds: Iterable[int]) -> str:
+    return ", ".join(str(seed) for seed in sorted(seeds))
 
 
 def interval(values_D: np.ndarray, level: float = LEVEL) -> tuple[float, float]:

@@ -16,7 +16,7 @@ from auricle.experiments.options import Experiment, Options
 from auricle.shards import Pack
 from auricle.shards.layout import write_json
 
-Drawn = Mapping[str, Mapping[str, np.ndarray]]  # row -> figure -> (1 + draws,)
+Drawn = Mapping[str, Mapping[int, Mapping[str, np.ndarray]]]  # row -> seed -> figure -> (1 + draws,)
 OVER_RECORDINGS = "95% interval over recordings"
 OVER_SEEDS = "lowest and highest seed"
 
@@ -59,6 +59,7 @@ def write_tables(
         "caption": caption(plan, rows, pack, options, mixtures, command, unfinished),
         "rows": rows,
         "paper_only": [{"row": name, "paper": dict(paper)} for name, paper in plan.paper_only],
+        "groups": {entry: groups_of(runs, entry) for entry in labels},
         "verdicts": verdicts(plan, drawn[""]),
         "verdicts_on_mixtures": verdicts(plan, drawn["mixtures"]) if mixtures is not None else [],
         "runs": list(runs),
@@ -80,12 +81,12 @@ def judged_labels(plan: Experiment, pack: Pack) -> list[str]:
 
 def evaluations(
     runs: Sequence[Mapping[str, Any]], entry: str, out: Path, claimed: set[str] | tuple[()]
-) -> dict[str, list[Path]]:
-    """Row -> folders of its evaluations of one kind, one a seed: rows claimed or of several seeds."""
-    found: dict[str, list[Path]] = {}
+) -> dict[str, dict[int, Path]]:
+    """Row -> seed -> folder of its evaluation of one kind: rows claimed or of several seeds."""
+    found: dict[str, dict[int, Path]] = {}
     for run in runs:
         if run["shown"] and (judged := entry_of(run, entry)):
-            found.setdefault(run["row"], []).append(out / judged["evaluation"])
+            found.setdefault(run["row"], {})[run["seed"]] = out / judged["evaluation"]
     return {row: folders for row, folders in found.items() if row in claimed or len(folders) > 1}
 
 
@@ -94,9 +95,15 @@ def entry_of(run: Mapping[str, Any], entry: str) -> Mapping[str, Any] | None:
     return run.get(entry) if entry else run
 
 
+def groups_of(runs: Sequence[Mapping[str, Any]], entry: str) -> int:
+    """How many groups of clips that share a recording one kind of evaluation has; 0 where there is none."""
+    judged = [each["figures"] for run in runs if run["shown"] and (each := entry_of(run, entry))]
+    return max((figures.get("groups", 0) for figures in judged), default=0)
+
+
 def verdicts(plan: Experiment, drawn: Drawn) -> list[dict[str, Any]]:
     """What the rows say of each claim, as results.json has it."""
-    maps = {row: figures["map"] for row, figures in drawn.items()}
+    maps = {row: {seed: figures["map"] for seed, figures in seeds.items()} for row, seeds in drawn.items()}
     judged = [judge(claim, maps) for claim in plan.claims]
     return [
         {"claim": verdict.text, "verdict": verdict.verdict, "details": list(verdict.details)}
@@ -135,7 +142,7 @@ def gather(
             figures[key] = sum(defined) / len(defined) if complete else None
             if len(same) > 1:
                 ranges[key] = [min(defined), max(defined)] if complete else None
-                intervals[key] = _interval((drawn or {}).get(entry, {}).get(name, {}).get(figure), figure)
+                intervals[key] = _interval((drawn or {}).get(entry, {}).get(name, {}), figure)
             else:
                 ranges[key] = intervals[key] = judged[0].get("intervals", {}).get(figure)
         rows.append(
@@ -171,9 +178,12 @@ def gather(
     return rows
 
 
-def _interval(drawn: np.ndarray | None, figure: str) -> list[float] | None:
-    """Of the mean over seeds, cut where the figure cannot be; None where it is not known or not finite."""
-    bounds = (math.nan, math.nan) if drawn is None else interval(drawn)
+def _interval(drawn: Mapping[int, Mapping[str, np.ndarray]], figure: str) -> list[float] | None:
+    """Over recordings, of the mean over seeds, cut where the figure cannot be; None where it is not known."""
+    bounds = (math.nan, math.nan)
+    if drawn:
+        with np.errstate(invalid="ignore"):  # d' of one seed is infinite, of another the other way
+            bounds = interval(np.mean([figures[figure] for figures in drawn.values()], axis=0))
     if not np.isfinite(bounds).all():
         return None
     return list(bounds) if figure == "d_prime" else [max(bounds[0], 0.0), min(bounds[1], 1.0)]
@@ -208,12 +218,19 @@ def caption(
         *plan.notes,
     ]
     if any(len(row["seeds"]) > 1 for row in rows):
-        sentences.append(
+        sentences += [
             f"A figure is the mean over the seeds; behind it: {OVER_SEEDS}, and the {OVER_RECORDINGS} of "
-            "that mean."
-        )
+            "that mean.",
+            "A difference is of the seeds that its rows have in common; its interval is over recordings and "
+            "these seeds.",
+        ]
+        if len({tuple(row["seeds"]) for row in rows}) > 1:
+            sentences.append("Where that is one seed, what another one's training could change is not in it.")
     elif rows:
-        sentences.append(f"Behind a figure: {OVER_RECORDINGS}.")
+        sentences.append(
+            f"Behind a figure: {OVER_RECORDINGS}; what another seed's training could change is not in it, "
+            "nor in the intervals of differences."
+        )
     if settings := settings_in_words(options):
         sentences.append(f"Set: {settings}.")
     if unfinished:
