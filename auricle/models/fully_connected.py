@@ -26,7 +26,7 @@ class FullyConnected(nn.Module):
 
     Args:
         num_classes: K, the width of the logits.
-        layers: N, hidden layers.
+        layers: N, hidden layers; without one it is logistic regression on the flattened input.
         units: M, units of each.
         input_kind: "logmel" or "embedding".
         input_shape: of one example: (1, T, F) log-mel or (T, D) embeddings.
@@ -35,7 +35,8 @@ class FullyConnected(nn.Module):
 
     Shapes:
         forward: (B, *input_shape) -> (B, K) logits, no sigmoid.
-        embed:   (B, *input_shape) -> (B, E): the last hidden layer after its ReLU, or the bottleneck.
+        embed:   (B, *input_shape) -> (B, E): the last hidden layer after its ReLU, or the bottleneck; the
+                 flattened input where there is neither.
 
     >>> import torch
     >>> FullyConnected(num_classes=5, units=8)(torch.zeros(2, 1, 96, 64)).shape
@@ -67,8 +68,8 @@ class FullyConnected(nn.Module):
         if len(self.input_shape) != axes[input_kind] or min(self.input_shape) < 1:
             wanted = "(1, T, F)" if input_kind == "logmel" else "(T, D)"
             raise ValueError(f"input_shape is {self.input_shape}; expected {wanted} for {input_kind}")
-        if layers < 1 or units < 1:
-            raise ValueError(f"expected at least one layer and one unit, got {layers} and {units}")
+        if layers < 0 or units < 1:
+            raise ValueError(f"expected layers from 0 on and at least one unit, got {layers} and {units}")
         self.num_classes, self.input_kind = num_classes, input_kind
         size = math.prod(self.input_shape)
         hidden: list[nn.Module] = []
