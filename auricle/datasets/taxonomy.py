@@ -234,7 +234,9 @@ def write_taxonomy(taxonomy: Taxonomy, path: str | Path) -> None:
             number = label.partition("_")[0].partition("-")[2]
             lines.append(f"        {_quoted(number)}: {_quoted(class_name(label))}")
     lines += ["", "coarse:"]
-    lines += [f"    {_quoted(label.partition('_')[0])}: {_quoted(class_name(label))}" for label in taxonomy.coarse]
+    lines += [
+        f"    {_quoted(label.partition('_')[0])}: {_quoted(class_name(label))}" for label in taxonomy.coarse
+    ]
     Path(path).write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 
