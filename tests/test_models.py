@@ -294,9 +294,7 @@ def test_fully_connected_serves_patches_and_embeddings() -> None:
     assert net(torch.zeros(2, 1, 128)).shape == (2, 7) and net.input_kind == "embedding"
     deep = build("fully_connected", num_classes=7, layers=6, units=500)
     assert sum(isinstance(module, nn.Linear) for module in deep.modules()) == 7
-    logistic = build(
-        "fully_connected", num_classes=7, layers=0, input_kind="embedding", input_shape=(2, 8)
-    )
+    logistic = build("fully_connected", num_classes=7, layers=0, input_kind="embedding", input_shape=(2, 8))
     x = torch.randn(3, 2, 8)
     torch.testing.assert_close(logistic(x), logistic.head(x.flatten(1)))
     assert [tuple(p.shape) for p in logistic.parameters()] == [(7, 16), (7,)]
