@@ -131,7 +131,7 @@ def bootstrap_blocks(
     if not len(scores_NK):
         return {name: (float("nan"), float("nan")) for name in METRICS if micro or "micro" not in name}
     step = progress or (lambda count: None)
-    weights_DN = _group_weights(groups, draws, seed)
+    weights_DN = group_weights(groups, draws, seed)
     means = {name: _Mean(len(weights_DN)) for name in ("map", "auc", "d_prime_mean")}
     width = max(1, memory // (16 * len(scores_NK)))  # the scores and their order
     for start in range(0, len(taken), width):
@@ -155,7 +155,7 @@ def bootstrap_blocks(
         values["micro_ap"], values["micro_auc"] = _areas(ranked, weights_DN)
         step(1)
     return {
-        name: _interval(values[name], level, bounded=name not in UNBOUNDED)
+        name: moved_interval(values[name], level, bounded=name not in UNBOUNDED)
         for name in METRICS
         if name in values
     }
@@ -249,8 +249,12 @@ def _running_sum(values_DM: np.ndarray) -> np.ndarray:
     return out
 
 
-def _group_weights(groups: np.ndarray, draws: int, seed: int) -> np.ndarray:
-    """(1 + D, N): each clip once; then how often it is drawn where as many groups are drawn as there are."""
+def group_weights(groups: np.ndarray, draws: int, seed: int) -> np.ndarray:
+    """(1 + D, N): each clip once; then how often it is drawn where as many groups are drawn as there are.
+
+    >>> group_weights(np.array(["a", "b", "b"]), 2, seed=0).tolist()
+    [[1, 1, 1], [0, 2, 2], [1, 1, 1]]
+    """
     names, group_of_clip = np.unique(groups, return_inverse=True)
     generator = np.random.default_rng(seed)
     weights_DN = np.ones((1 + draws, len(groups)), np.uint16)  # no group is drawn 65,536 times
@@ -260,10 +264,13 @@ def _group_weights(groups: np.ndarray, draws: int, seed: int) -> np.ndarray:
     return weights_DN
 
 
-def _interval(values_D: np.ndarray, level: float, *, bounded: bool) -> tuple[float, float]:
+def moved_interval(values_D: np.ndarray, level: float, *, bounded: bool) -> tuple[float, float]:
     """Percentiles of all values but the first, moved so that their median is the first, the figure itself.
 
     Without interpolation, which infinite values would not survive.
+
+    >>> moved_interval(np.array([0.5, 0.5, 0.6, 0.7]), 0.95, bounded=True)
+    (0.4, 0.6)
     """
     figure, drawn = float(values_D[0]), np.sort(values_D[1:][~np.isnan(values_D[1:])])
     if np.isnan(figure) or not len(drawn):
