@@ -4,20 +4,28 @@ Source: Hershey et al., "CNN Architectures for Large-Scale Audio Classification"
 https://arxiv.org/abs/1609.09430, section 3; what the paper leaves open is as in Google's VGGish release
 (tensorflow/models, research/audioset/vggish, mel_features): periodic Hann window, magnitude and not power,
 triangles that are straight in mel, no weight on bin 0, log(x + 0.01), frames only where a whole window fits.
+The other settings are those of librosa (McFee et al., "librosa: Audio and Music Signal Analysis in Python",
+SciPy 2015; version 0.11), whose defaults the urban systems use: `librosa_defaults`.
 
 Shape letters: N samples, T frames, F mel bands.
 """
 
 import operator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
 import scipy.fft
 
 CHUNK_FRAMES = 128  # frames at a time: their windows and spectra stay in a core's cache
 SMALL_PRODUCT = 2**18  # multiplies up to which OpenBLAS keeps a product to the thread that asks for it
+QUIETEST = 1e-10  # power that counts as silence where levels are decibels, as in librosa
+KNEE = 1000.0  # Hz: Slaney's scale is linear up to here, logarithmic from here on
+MELS_AT_KNEE = 15.0
+LOG_STEP = np.log(6.4) / 27  # by which the logarithm of Hz rises with each mel above it
+LATER = ("centred", "mel", "power", "decibels")  # settings that a description may leave out
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,6 +41,13 @@ class FeatureConfig:
         low: lower edge of the first band in Hz.
         high: upper edge of the last band in Hz, at most half the rate.
         log_offset: added to each band's magnitude before the logarithm.
+        centred: frame t has its middle at sample t * hop, with zeros beyond both ends of the signal; else the
+            first frame begins with the first sample, and only whole windows count.
+        mel: "htk", the formula 1127 ln(1 + f / 700) with triangles that are straight in mel and peak at 1; or
+            "slaney", linear up to 1 kHz and logarithmic above, with triangles straight in Hz of equal areas.
+        power: 1 sums magnitudes in each band, 2 their squares.
+        decibels: 0 for the natural logarithm. Above 0: levels in dB relative to the loudest value of the
+            signal that is given, none further below it than this; `log_offset` then has no part.
 
     Raises:
         ValueError: a setting is out of its range, or a band is so narrow that no FFT bin falls into it.
@@ -49,9 +64,13 @@ class FeatureConfig:
     low: float = 125.0
     high: float = 7500.0
     log_offset: float = 0.01
+    centred: bool = False
+    mel: str = "htk"
+    power: int = 1
+    decibels: float = 0.0
 
     def __post_init__(self) -> None:
-        for name in ("rate", "window", "hop", "fft", "bands"):
+        for name in ("rate", "window", "hop", "fft", "bands", "power"):
             value = getattr(self, name)
             try:
                 whole = operator.index(value)
@@ -60,7 +79,7 @@ class FeatureConfig:
             if isinstance(value, bool) or whole < 1:
                 raise ValueError(f"{name} is {value!r}: expected a whole number of at least 1")
             object.__setattr__(self, name, whole)  # a NumPy integer would not go into JSON
-        for name in ("low", "high", "log_offset"):
+        for name in ("low", "high", "log_offset", "decibels"):
             value = getattr(self, name)
             try:
                 object.__setattr__(self, name, float(value))
@@ -80,6 +99,7 @@ class FeatureConfig:
             )
         if not 0 < self.log_offset < float("inf"):
             raise ValueError(f"log_offset is {self.log_offset:g}: expected a finite number above 0")
+        self._check_later_settings()
         empty = np.flatnonzero(~mel_matrix(self).any(axis=0))
         if len(empty):
             raise ValueError(
@@ -87,34 +107,125 @@ class FeatureConfig:
                 f"they would never change: raise fft (now {self.fft}), use fewer bands or a wider range"
             )
 
+    def _check_later_settings(self) -> None:
+        if not isinstance(self.centred, (bool, np.bool_)):
+            raise ValueError(f"centred is {self.centred!r}: expected true or false")
+        object.__setattr__(self, "centred", bool(self.centred))
+        if self.mel not in ("htk", "slaney"):
+            raise ValueError(f"mel is {self.mel!r}: expected 'htk' or 'slaney'")
+        if self.power not in (1, 2):
+            raise ValueError(f"power is {self.power}: expected 1 (magnitudes) or 2 (their squares)")
+        if not 0 <= self.decibels < float("inf"):
+            raise ValueError(
+                f"decibels is {self.decibels:g}: expected 0 (a natural logarithm) or how far below the "
+                "loudest value levels may lie, say 80"
+            )
+        if self.decibels and self.log_offset != FeatureConfig.log_offset:
+            raise ValueError(
+                f"log_offset is {self.log_offset:g}, but decibels is {self.decibels:g} and decibels have no "
+                "offset; leave log_offset out"
+            )
+
+    def as_dict(self) -> dict[str, Any]:
+        """As JSON can hold it, for what is kept: settings that came later are left out at their defaults.
+
+        So models and runs without them are written, and fingerprinted, as they always were.
+
+        >>> FeatureConfig(power=2).as_dict().keys() - FeatureConfig().as_dict().keys()
+        {'power'}
+        """
+        values = asdict(self)
+        for name in LATER:
+            if values[name] == getattr(FeatureConfig, name):
+                del values[name]
+        return values
+
+
+def librosa_defaults(rate: int = 44100) -> FeatureConfig:
+    """What librosa makes of a signal where nothing is set, in dB relative to its loudest value.
+
+    The same numbers as `power_to_db(feature.melspectrogram(y=y, sr=rate), ref=np.max)` of librosa 0.10 and
+    later, which pad with zeros (before, the signal was mirrored at its ends).
+
+    >>> num_frames(441_000, librosa_defaults())  # 10 s
+    862
+    """
+    return FeatureConfig(
+        rate=rate,
+        window=2048,
+        hop=512,
+        fft=2048,
+        bands=128,
+        low=0.0,
+        high=rate / 2,
+        centred=True,
+        mel="slaney",
+        power=2,
+        decibels=80.0,
+    )
+
 
 def num_frames(num_samples: int, config: FeatureConfig) -> int:
-    """Count the frames of a signal; only whole windows count.
+    """Count the frames of a signal: whole windows only, or one each `hop` samples where frames are centred.
 
     >>> [num_frames(n, FeatureConfig()) for n in (16000, 15600, 400, 399)]
     [98, 96, 1, 0]
+    >>> [num_frames(n, librosa_defaults()) for n in (441_000, 512, 511, 1, 0)]
+    [862, 2, 1, 1, 0]
     """
+    if config.centred:
+        return 1 + num_samples // config.hop if num_samples else 0
     if num_samples < config.window:
         return 0
     return 1 + (num_samples - config.window) // config.hop
 
 
-def hertz_to_mel(hertz: np.ndarray | float) -> np.ndarray:
-    """Convert Hz to mel by the formula mel(f) = 1127 ln(1 + f / 700).
+def shortest(config: FeatureConfig) -> int:
+    """Samples that give a frame.
 
-    >>> round(float(hertz_to_mel(1000.0)), 1)
-    1000.0
+    >>> shortest(FeatureConfig()), shortest(librosa_defaults())
+    (400, 1)
     """
+    return 1 if config.centred else config.window
+
+
+def padding(config: FeatureConfig) -> tuple[int, int]:
+    """Zeros before and after a signal, so that its whole windows are its frames.
+
+    >>> padding(FeatureConfig()), padding(librosa_defaults())
+    ((0, 0), (1024, 1024))
+    """
+    if not config.centred:
+        return 0, 0
+    # The window stands in the middle of a transform, and the transform's middle sample on the frame's.
+    before = config.fft // 2 - (config.fft - config.window) // 2
+    return before, config.window - before
+
+
+def hertz_to_mel(hertz: np.ndarray | float, mel: str = "htk") -> np.ndarray:
+    """Convert Hz to mel: "htk" by mel(f) = 1127 ln(1 + f / 700), "slaney" as in Slaney's Auditory Toolbox.
+
+    >>> [round(float(hertz_to_mel(1000.0, mel)), 1) for mel in ("htk", "slaney")]
+    [1000.0, 15.0]
+    """
+    if mel == "slaney":
+        hertz = np.asarray(hertz, dtype=np.float64)
+        above = MELS_AT_KNEE + np.log(np.maximum(hertz, KNEE) / KNEE) / LOG_STEP
+        return np.where(hertz < KNEE, hertz * (MELS_AT_KNEE / KNEE), above)
     return 1127.0 * np.log1p(np.asarray(hertz, dtype=np.float64) / 700.0)
 
 
-def mel_to_hertz(mel: np.ndarray | float) -> np.ndarray:
+def mel_to_hertz(value: np.ndarray | float, mel: str = "htk") -> np.ndarray:
     """Convert mel to Hz, the inverse of `hertz_to_mel`.
 
-    >>> round(float(mel_to_hertz(hertz_to_mel(440.0))), 6)
-    440.0
+    >>> [round(float(mel_to_hertz(hertz_to_mel(4400.0, mel), mel)), 6) for mel in ("htk", "slaney")]
+    [4400.0, 4400.0]
     """
-    return 700.0 * np.expm1(np.asarray(mel, dtype=np.float64) / 1127.0)
+    value = np.asarray(value, dtype=np.float64)
+    if mel == "slaney":
+        above = KNEE * np.exp((np.maximum(value, MELS_AT_KNEE) - MELS_AT_KNEE) * LOG_STEP)
+        return np.where(value < MELS_AT_KNEE, value * (KNEE / MELS_AT_KNEE), above)
+    return 700.0 * np.expm1(value / 1127.0)
 
 
 def band_edges(config: FeatureConfig) -> np.ndarray:
@@ -126,12 +237,12 @@ def band_edges(config: FeatureConfig) -> np.ndarray:
     >>> band_edges(FeatureConfig())[[0, 1, -1]].round(1)
     array([ 125. ,  154.7, 7500. ])
     """
-    low, high = hertz_to_mel(config.low), hertz_to_mel(config.high)
-    return mel_to_hertz(np.linspace(low, high, config.bands + 2))
+    low, high = (hertz_to_mel(edge, config.mel) for edge in (config.low, config.high))
+    return mel_to_hertz(np.linspace(low, high, config.bands + 2), config.mel)
 
 
 def mel_matrix(config: FeatureConfig) -> np.ndarray:
-    """Weights that turn FFT magnitudes into mel bands: triangles, straight in mel, peaking at 1.
+    """Weights that turn FFT magnitudes, or their squares, into mel bands: triangles, see `FeatureConfig.mel`.
 
     Returns:
         (fft // 2 + 1, F) float64; row 0, the constant part of the signal, is zero.
@@ -139,6 +250,14 @@ def mel_matrix(config: FeatureConfig) -> np.ndarray:
     >>> mel_matrix(FeatureConfig()).shape
     (257, 64)
     """
+    if config.mel == "slaney":
+        hertz, edges = (
+            np.arange(config.fft // 2 + 1)[:, None] * (config.rate / config.fft),
+            band_edges(config),
+        )
+        lower, peak, upper = edges[:-2], edges[1:-1], edges[2:]
+        triangles = np.minimum((hertz - lower) / (peak - lower), (upper - hertz) / (upper - peak))
+        return np.maximum(0.0, triangles) * (2 / (upper - lower))
     bin_mel = hertz_to_mel(np.arange(config.fft // 2 + 1) * (config.rate / config.fft))[:, None]
     edges_mel = np.linspace(hertz_to_mel(config.low), hertz_to_mel(config.high), config.bands + 2)
     lower, peak, upper = edges_mel[:-2], edges_mel[1:-1], edges_mel[2:]
@@ -182,7 +301,8 @@ def log_mel(
         threads: how many threads share the work.
 
     Returns:
-        (T, F) of `dtype`, natural logarithms; (0, F) if the signal is shorter than a window.
+        (T, F) of `dtype`, natural logarithms, or dB at most 0 where the settings say so (all 0 of a silent
+        signal, whose loudest value is any); (0, F) if the signal is shorter than a window.
 
     Raises:
         ValueError: the samples are not a vector of floating-point numbers, or `dtype` is neither.
@@ -207,33 +327,56 @@ def log_mel(
     out = np.empty((count, config.bands), kind)
     if not count:
         return out
+    if config.centred:
+        samples = np.pad(samples, padding(config))
     step = samples.strides[0]
     windows_TN = np.lib.stride_tricks.as_strided(
         samples, (count, config.window), (step * config.hop, step), writeable=False
     )
     if threads <= 1:
         _fill(out, windows_TN, config)
-        return out
+        return _decibels(out, config) if config.decibels else out
     bounds = np.linspace(0, count, threads + 1).astype(int)
     with ThreadPoolExecutor(threads) as pool:
         parts = [slice(a, b) for a, b in zip(bounds, bounds[1:], strict=False)]
         list(pool.map(lambda part: _fill(out[part], windows_TN[part], config), parts))
-    return out
+    return _decibels(out, config) if config.decibels else out
+
+
+def decibel_scale(config: FeatureConfig) -> tuple[float, float]:
+    """What multiplies the decimal logarithm of a band to give dB, and the value below which a band is silent.
+
+    >>> decibel_scale(librosa_defaults())
+    (10.0, 1e-10)
+    """
+    return 20 / config.power, QUIETEST ** (config.power / 2)
+
+
+def _decibels(bands_TF: np.ndarray, config: FeatureConfig) -> np.ndarray:
+    """Sums of bands -> dB relative to the largest, in place."""
+    factor, quietest = decibel_scale(config)
+    np.maximum(bands_TF, quietest, out=bands_TF)
+    np.log10(bands_TF, out=bands_TF)
+    bands_TF *= factor
+    bands_TF -= bands_TF.max()
+    return np.maximum(bands_TF, -config.decibels, out=bands_TF)
 
 
 def _fill(out_TF: np.ndarray, windows_TN: np.ndarray, config: FeatureConfig) -> None:
-    """Write the log-mel of each window to its row."""
+    """Write the log-mel of each window to its row; the sums of its bands where levels are decibels."""
     hann, mel, bins = _constants(config, out_TF.dtype.char)
     padded = np.zeros((min(CHUNK_FRAMES, len(out_TF)), config.fft), out_TF.dtype)
     for start in range(0, len(out_TF), CHUNK_FRAMES):
         windows = windows_TN[start : start + CHUNK_FRAMES]
         chunk = padded[: len(windows)]
         np.multiply(windows, hann, out=chunk[:, : config.window])
-        magnitude = np.abs(scipy.fft.rfft(chunk, axis=1)[:, bins])
+        spectrum = scipy.fft.rfft(chunk, axis=1)[:, bins]
+        magnitude = np.abs(spectrum) if config.power == 1 else spectrum.real**2 + spectrum.imag**2
         bands = out_TF[start : start + CHUNK_FRAMES]
         _small_products(magnitude, mel, bands)
-        bands += out_TF.dtype.type(config.log_offset)
-        np.log(bands, out=bands)
+        if not config.decibels:
+            bands += out_TF.dtype.type(config.log_offset)
+            np.log(bands, out=bands)
 
 
 def _small_products(left: np.ndarray, right: np.ndarray, out: np.ndarray) -> None:

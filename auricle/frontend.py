@@ -1,8 +1,8 @@
 """LogMel: the log-mel of `auricle.features` as a torch module, equal to it to 1e-4.
 
-Source: Hershey et al. (2017), section 3, read as in `auricle.features`. Two ways to the same numbers: a
-Fourier transform, the faster one in torch, and a convolution with the windowed cosines and sines, which ONNX
-runtimes compute much faster than their Fourier operators.
+Source: Hershey et al. (2017), section 3, and librosa, read as in `auricle.features`. Two ways to the same
+numbers: a Fourier transform, the faster one in torch, and a convolution with the windowed cosines and sines,
+which ONNX runtimes compute much faster than their Fourier operators.
 
 Shape letters: B clips, N samples, T frames, W window, H half a window, K FFT bins with weight, F mel bands.
 """
@@ -11,7 +11,15 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from auricle.features import FeatureConfig, hann_window, mel_matrix, used_bins
+from auricle.features import (
+    FeatureConfig,
+    decibel_scale,
+    hann_window,
+    mel_matrix,
+    padding,
+    shortest,
+    used_bins,
+)
 
 CHUNK_FRAMES = 3200  # frames at a time for each processor core: more do not stay near it, fewer cost calls
 TINY = 1e-30  # under the root: its slope at 0 is infinite, and infinity times zero is not a gradient
@@ -27,7 +35,8 @@ class LogMel(nn.Module):
         method: "fft", or "convolution" for export to ONNX.
 
     Shapes:
-        forward: (B, N) waveform at `config.rate` -> (B, 1, T, F) log-mel float32; T counts whole windows.
+        forward: (B, N) waveform at `config.rate` -> (B, 1, T, F) log-mel float32; T is `num_frames` of N.
+            Decibels are relative to the loudest value of each waveform, whatever else is in the batch.
 
     Raises:
         ValueError: unknown method, a waveform that is not (B, N), or one shorter than a window.
@@ -69,14 +78,18 @@ class LogMel(nn.Module):
         """Compute the log-mel of each waveform; the shapes stand at the class."""
         if waveform_BN.ndim != 2:
             raise ValueError(f"waveform has shape {tuple(waveform_BN.shape)}: expected (B, N), mono")
-        if not torch.compiler.is_exporting() and waveform_BN.shape[1] < self.config.window:
+        if not torch.compiler.is_exporting() and waveform_BN.shape[1] < shortest(self.config):
             raise ValueError(
                 f"waveform has {waveform_BN.shape[1]} samples, fewer than a window of "
-                f"{self.config.window}: pad it"
+                f"{shortest(self.config)}: pad it"
             )
         with torch.autocast(waveform_BN.device.type, enabled=False):
             waveform_BN = waveform_BN.float()
+            if self.config.centred:
+                waveform_BN = nn.functional.pad(waveform_BN, padding(self.config))
             logmel_BTF = self._fft(waveform_BN) if self.method == "fft" else self._convolution(waveform_BN)
+            if self.config.decibels:
+                logmel_BTF = self._decibels(logmel_BTF)
             return logmel_BTF.unsqueeze(1)
 
     def _fft(self, waveform_BN: Tensor) -> Tensor:
@@ -96,7 +109,7 @@ class LogMel(nn.Module):
         return torch.cat([row[0] if len(row) == 1 else torch.cat(row, dim=1) for row in rows])
 
     def _spectrum(self, windows_BTN: Tensor) -> Tensor:
-        """(B, T, fft) -> (B, T, K), magnitudes.
+        """(B, T, fft) -> (B, T, K), magnitudes or their squares.
 
         `abs` of complex numbers guards against overflow, which samples cannot cause: the plain root of the
         sum of squares makes the whole front end 1.8 times as fast on a CPU.
@@ -104,13 +117,22 @@ class LogMel(nn.Module):
         spectrum_BTK = torch.fft.rfft(windows_BTN * self.hann)[..., self.bins]
         real_BTK, imaginary_BTK = spectrum_BTK.real, spectrum_BTK.imag
         power_BTK = (real_BTK * real_BTK).addcmul_(imaginary_BTK, imaginary_BTK)
+        if self.config.power == 2:
+            return power_BTK
         if power_BTK.requires_grad:
             power_BTK = power_BTK + TINY
         return power_BTK.sqrt_()
 
     def _bands(self, magnitude_BTK: Tensor) -> Tensor:
-        """(B, T, K) -> (B, T, F)."""
-        return (magnitude_BTK @ self.mel + self.config.log_offset).log()
+        """(B, T, K) -> (B, T, F), sums where levels are decibels, else their logarithms."""
+        sums_BTF = magnitude_BTK @ self.mel
+        return sums_BTF if self.config.decibels else (sums_BTF + self.config.log_offset).log()
+
+    def _decibels(self, sums_BTF: Tensor) -> Tensor:
+        """(B, T, F) -> (B, T, F), relative to the largest of each clip."""
+        factor, quietest = decibel_scale(self.config)
+        level_BTF = factor * sums_BTF.clamp(min=quietest).log10()
+        return (level_BTF - level_BTF.amax((1, 2), keepdim=True)).clamp(min=-self.config.decibels)
 
     def _convolution(self, waveform_BN: Tensor) -> Tensor:
         """(B, N) -> (B, T, F).
@@ -123,7 +145,8 @@ class LogMel(nn.Module):
         left_BTH = windows_BTW[..., 1 : self.config.window - self.middle + 1].flip(-1)
         real_BTK = (right_BTH + left_BTH) @ self.cosines
         imaginary_BTK = (right_BTH - left_BTH) @ self.sines
-        return self._bands((real_BTK * real_BTK + imaginary_BTK * imaginary_BTK + TINY).sqrt())
+        power_BTK = real_BTK * real_BTK + imaginary_BTK * imaginary_BTK
+        return self._bands(power_BTK if self.config.power == 2 else (power_BTK + TINY).sqrt())
 
     def _windows(self, waveform_BN: Tensor) -> Tensor:
         """(B, N) -> (B, T, W) by slices of rows of one hop, which every ONNX runtime does fast."""

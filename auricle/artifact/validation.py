@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from auricle.artifact.checksum import CHECKSUM
-from auricle.features import FeatureConfig
+from auricle.features import LATER, FeatureConfig
 
 FORMAT = 1
 STATE_FILES = {"onnx": "model.onnx", "torch": "weights.safetensors", "tflite": "model.tflite"}
@@ -85,10 +85,11 @@ def _validate_inputs(inputs: Any) -> None:
             continue
         features = entry.get("features")
         names = {f.name for f in dataclasses.fields(FeatureConfig)}
-        # Every setting has to be there: a default that changed later would change the model.
-        if not isinstance(features, dict) or set(features) != names:
+        needed = names - set(LATER)
+        # Every other setting has to be there: a default that changed later would change the model.
+        if not isinstance(features, dict) or not needed <= set(features) <= names:
             got = sorted(features) if isinstance(features, dict) else features
-            raise ValueError(f"{where}.features': expected {', '.join(sorted(names))}, got {got}")
+            raise ValueError(f"{where}.features': expected {', '.join(sorted(needed))}, got {got}")
         try:
             config = FeatureConfig(**features)
         except (ValueError, TypeError) as error:

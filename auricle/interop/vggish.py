@@ -5,7 +5,6 @@ embedding Google released (tensorflow/models, research/audioset/vggish); weights
 2019 (torchvggish) keeps them. Post-processing is Google's: clipped to [-2, 2], 0..255, truncated.
 """
 
-import dataclasses
 import hashlib
 import pickle
 import re
@@ -92,7 +91,7 @@ def import_vggish(
         weights=state,
         check=(waveforms, embeddings),
         architecture={"name": "vggish", "arguments": arguments},
-        inputs=[{"kind": "logmel", "rate": config.rate, "features": dataclasses.asdict(config)}],
+        inputs=[{"kind": "logmel", "rate": config.rate, "features": config.as_dict()}],
         labels=(),
         window=WINDOW,
         hop=HOP,

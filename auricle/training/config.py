@@ -196,7 +196,7 @@ class TrainConfig:
 
     def as_dict(self) -> dict[str, Any]:
         """As JSON can hold it."""
-        return dataclasses.asdict(self) | {"data": str(self.data)}
+        return dataclasses.asdict(self) | {"data": str(self.data), "features": self.features.as_dict()}
 
 
 def configure(config: TrainConfig, settings: Mapping[str, str]) -> TrainConfig:

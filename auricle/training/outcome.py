@@ -1,7 +1,6 @@
 """What training leaves behind: the model as an artifact; and the same model run before it is one."""
 
 import copy
-import dataclasses
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -176,7 +175,7 @@ def save_model(
     if embedder is not None:
         entry = embedding_input(embedder, config.embedding_windows)
     elif net.input_kind == "logmel":
-        entry["features"] = dataclasses.asdict(config.features)
+        entry["features"] = config.features.as_dict()
     training: dict[str, Any] = {"step": state.step, "data": pack.fingerprint, "config": as_published(config)}
     if mixed := pack.manifest.get("mixed_from"):
         splits = {name: list(made["from"]) for name, made in mixed.get("splits", {}).items()}
