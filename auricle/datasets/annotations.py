@@ -1,10 +1,10 @@
-"""What several people said of the same clips, in the format of the urban sound tagging challenge, and what to
-take for true.
+"""What several people said of the same clips, and what to take for true.
 
-A row of the CSV is one annotator and one clip: `audio_filename`, `annotator_id`, where there are `split` and
-`sensor_id`, and a column `LABEL_presence` for each label: 1 heard, 0 not heard, -1 (or empty) not asked.
-Annotator 0 is the truth that was agreed on in the end. Annotators of negative number are those who verified,
-each of them asked of some labels only, over several rows; all others are the crowd.
+The format is the urban sound tagging challenge's. A row of the CSV is one annotator and one clip:
+`audio_filename`, `annotator_id`, where there are `split` and `sensor_id`, and a column `LABEL_presence` for
+each label: 1 heard, 0 not heard, -1 (or empty) not asked. Annotator 0 is the truth that was agreed on in the
+end. Annotators of negative number are those who verified, each of them asked of some labels only, over several
+rows; all others are the crowd.
 
 Source: Cartwright et al. 2019, "SONYC Urban Sound Tagging"; Tompkins and Nichols 2019, section 3.2.
 """
@@ -97,7 +97,7 @@ class ChosenLabels:
         if self.share is None:
             return dict(zip(self.clips, _named(self.positive, names), strict=True))
         return {
-            clip: {names[column]: float(row[column]) for column in np.flatnonzero(row)}
+            clip: {names[column]: float(row[column]) for column in np.flatnonzero(row).tolist()}
             for clip, row in zip(self.clips, self.share, strict=True)
         }
 
@@ -107,7 +107,9 @@ class ChosenLabels:
         return {clip: row for clip, row in zip(self.clips, rows, strict=True) if row}
 
 
-def read_annotations(path: str | Path, taxonomy: Taxonomy) -> Annotations:
+def read_annotations(
+    path: str | Path, taxonomy: Taxonomy, *, coarse: Literal["given", "fine"] = "given"
+) -> Annotations:
     """Read annotations from a CSV in the challenge's format.
 
     Columns may be named `LABEL_presence` or `LABEL`; `_proximity` columns are not read. Where the file has no
@@ -117,16 +119,20 @@ def read_annotations(path: str | Path, taxonomy: Taxonomy) -> Annotations:
     Args:
         path: the CSV.
         taxonomy: whose labels the columns are named after.
+        coarse: take the votes on coarse classes as "given", or from the "fine" ones. In the challenge's own
+            file of 2019, 2_machinery-impact is 1 wherever 3-1_non-machinery-impact is.
 
     Raises:
-        ValueError: no such file, a column is missing, of another taxonomy or there twice, a vote that is none,
-            a clip in two splits or of two sensors; file, row and column are named.
+        ValueError: no such file; a column is missing, of another taxonomy or there twice; a vote that is
+            none; a clip in two splits or of two sensors. File, row and column are named.
 
     >>> read_annotations("annotations-dev.csv",
     ...                  read_taxonomy("dcase-ust-taxonomy.yaml")).votes.shape  # doctest: +SKIP
     (10000, 37)
     """
     path = Path(path)
+    if coarse not in ("given", "fine"):
+        raise ValueError(f"coarse: expected given or fine, got {coarse!r}")
     if not path.is_file():
         raise ValueError(f"{path}: no such file; expected annotations in CSV")
     columns, rows = read_text_table(path)
@@ -141,8 +147,8 @@ def read_annotations(path: str | Path, taxonomy: Taxonomy) -> Annotations:
             raise ValueError(f"{path}, row {line}: audio_filename and annotator_id must not be empty")
         if clips.setdefault(name, place) != place:
             raise ValueError(
-                f"{path}, row {line}: clip {name!r} is in split {place[0]!r} of sensor {place[1]!r} here, and "
-                f"in {clips[name][0]!r} of {clips[name][1]!r} before; a clip has one of each"
+                f"{path}, row {line}: clip {name!r} is in split {place[0]!r} of sensor {place[1]!r} here, "
+                f"and in {clips[name][0]!r} of {clips[name][1]!r} before; a clip has one of each"
             )
         keys.append((name, annotators.setdefault(_number(row["annotator_id"]), len(annotators))))
         votes.append([_vote(path, line, source, row[source]) for source in sources.values()])
@@ -152,7 +158,7 @@ def read_annotations(path: str | Path, taxonomy: Taxonomy) -> Annotations:
     pairs = np.array([(position[name], who) for name, who in keys], dtype=np.int64)
     table = np.array(votes, dtype=np.int8).reshape(len(keys), len(sources))
     pairs, table, notes = _merged(pairs, table)
-    table, more = _completed(table, list(sources), taxonomy)
+    table, more = _completed(table, list(sources), taxonomy, coarse)
     notes = {"rows": len(keys)} | notes | more
     return Annotations(
         taxonomy=taxonomy,
@@ -337,9 +343,9 @@ def _merged(pairs: np.ndarray, votes: np.ndarray) -> tuple[np.ndarray, np.ndarra
 
 
 def _completed(
-    votes: np.ndarray, labels: Sequence[str], taxonomy: Taxonomy
+    votes: np.ndarray, labels: Sequence[str], taxonomy: Taxonomy, coarse_from: str
 ) -> tuple[np.ndarray, dict[str, int]]:
-    """Votes on all labels; coarse ones that the file lacks follow from the fine. And what contradicts what."""
+    """Votes on all labels, coarse ones from the fine where need be; and how often the two contradict."""
     out = np.full((len(votes), len(taxonomy.labels)), NO_VOTE, dtype=np.int8)
     place = {label: column for column, label in enumerate(taxonomy.labels)}
     out[:, [place[label] for label in labels]] = votes
@@ -347,14 +353,13 @@ def _completed(
     for coarse, fine in zip(taxonomy.coarse, taxonomy.fine, strict=True):
         below = out[:, [place[label] for label in fine]]
         heard, silent = (below == 1).any(axis=1), (below == 0).all(axis=1)
-        if coarse not in labels:
+        said = out[:, place[coarse]].copy()
+        if coarse_from == "fine" or coarse not in labels:
             out[:, place[coarse]] = np.where(heard, 1, np.where(silent, 0, NO_VOTE))
-            continue
-        said = out[:, place[coarse]]
         notes[f"rows that hear {coarse} but none of its fine classes"] = int(((said == 1) & silent).sum())
         notes[f"rows that hear a fine class of {coarse} but not it"] = int(((said == 0) & heard).sum())
     return out, notes
 
 
 def _named(mask: np.ndarray, names: Sequence[str]) -> list[tuple[str, ...]]:
-    return [tuple(names[column] for column in np.flatnonzero(row)) for row in mask]
+    return [tuple(names[column] for column in np.flatnonzero(row).tolist()) for row in mask]

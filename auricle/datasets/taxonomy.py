@@ -1,4 +1,4 @@
-"""Two-level taxonomies: coarse classes, each with its fine ones, as the urban sound tagging challenge writes them.
+"""Two-level taxonomies: coarse classes and their fine ones, as the urban sound tagging challenge has them.
 
 - A label is named as its column: fine "1-2_medium-sounding-engine", coarse "1_engine": ids, then the name.
 - A fine label whose id is X says "something of this coarse class, which one is not known".
@@ -28,7 +28,8 @@ class Taxonomy:
         fine: for each coarse class the names of its fine ones; X last, where there is one.
 
     Raises:
-        ValueError: a name of another form, one that comes twice, a coarse class without a fine one, X not last.
+        ValueError: a name of another form, one that comes twice, a coarse class without a fine one; X that is
+            not the last.
 
     >>> dogs = Taxonomy(("1_engine", "2_dog"), (("1-1_small", "1-X_unclear"), ("2-1_barking",)))
     >>> dogs.labels

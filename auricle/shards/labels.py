@@ -58,6 +58,7 @@ def add_labels(
     *,
     unknown: Mapping[str, Iterable[str]] | None = None,
     names: Sequence[str] | None = None,
+    taxonomy: Mapping[str, Any] | None = None,
     replace: bool = False,
 ) -> None:
     """Put another label set over a finished pack, without decoding anything.
@@ -69,6 +70,7 @@ def add_labels(
             not in it have no labels; ids of clips that could not be read are to be left out.
         unknown: clip id -> labels of which it is not known whether they hold.
         names: the ordered list of labels; by default those that occur, sorted.
+        taxonomy: of these labels, as `Taxonomy.as_dict` gives it; it is kept with the set.
         replace: overwrite a set of the same name.
 
     Raises:
@@ -97,6 +99,8 @@ def add_labels(
         rows = [mapping.get(clip, ()) for clip in ids]
         hidden = [tuple((unknown or {}).get(clip, ())) for clip in ids]
         sets[name] = write_labels(out, name, ids, rows, hidden, names)
+        if taxonomy is not None:
+            sets[name]["taxonomy"] = dict(taxonomy)
         write_json(out / MANIFEST, manifest | {"label_sets": dict(sorted(sets.items()))})
 
 
@@ -297,6 +301,8 @@ def add_label_view(
             out, name, ids, labels, positive[:2], hidden[:2] if hidden else empty, soft
         )
         sets[name] = entry | {"view_of": of}
+        if (taxonomy := reader.taxonomy(of)) is not None:
+            sets[name]["taxonomy"] = taxonomy
         write_json(out / MANIFEST, reader.manifest | {"label_sets": dict(sorted(sets.items()))})
     return sets[name]
 

@@ -169,6 +169,14 @@ class Pack:
         self._check_label_set(label_set)
         return json.loads(self._schema(label_file(label_set)).metadata[b"labels"])
 
+    def taxonomy(self, label_set: str = "labels") -> dict[str, Any] | None:
+        """The taxonomy that a label set was written with, as `Taxonomy.from_dict` reads it; None without one.
+
+        A view has the taxonomy of the set it is of, also where it lacks some of its labels.
+        """
+        self._check_label_set(label_set)
+        return self.manifest["label_sets"][label_set].get("taxonomy")
+
     def clip_labels(self, label_set: str = "labels") -> tuple[np.ndarray, np.ndarray]:
         """CSR (indptr, indices): the positive labels of each clip."""
         return self._index(label_set, "indptr"), self._index(label_set, "indices")
