@@ -3,8 +3,8 @@
 The format is the urban sound tagging challenge's. A row of the CSV is one annotator and one clip:
 `audio_filename`, `annotator_id`, where there are `split` and `sensor_id`, and a column `LABEL_presence` for
 each label: 1 heard, 0 not heard, -1 (or empty) not asked. Annotator 0 is the truth that was agreed on in the
-end. Annotators of negative number are those who verified, each of them asked of some labels only, over several
-rows; all others are the crowd.
+end. Annotators of negative number are those who verified, each asked of some labels only, over several rows;
+all others are the crowd.
 
 Source: Cartwright et al. 2019, "SONYC Urban Sound Tagging"; Tompkins and Nichols 2019, section 3.2.
 """
