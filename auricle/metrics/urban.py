@@ -36,7 +36,7 @@ from auricle.metrics.bootstrap import group_weights, moved_interval
 
 LOWEST = 0.01  # scores below it are no thresholds
 F1_AT = 0.5
-BLOCK = 2**21  # draws times scores at a time: some 16 MB for each array of counts
+BLOCK = 2**18  # draws times scores at a time: they and their counts stay in the cache
 
 # The columns of a coarse class: its complete fine tags, and its unknown one where there is one.
 Branch = tuple[Sequence[int], int | None]
@@ -245,15 +245,18 @@ def summed(points: Sequence[Points]) -> Points:
     >>> summed(some).thresholds, summed(some).tp
     (array([0.2, 0.5, 1. ]), array([[2, 1, 0]]))
     """
-    union = np.unique(np.concatenate([each.thresholds for each in points]))
-    shape = (len(points[0].tp), len(union))
-    tp, fp, fn = (np.zeros(shape, np.int64) for _ in range(3))
-    for each in points:
-        own = np.searchsorted(each.thresholds, union)
-        tp += np.take(each.tp, own, axis=1)
-        fp += np.take(each.fp, own, axis=1)
-        fn += np.take(each.fn, own, axis=1)
-    return Points(union, tp, fp, fn)
+    thresholds = np.concatenate([each.thresholds for each in points])
+    order = np.argsort(-thresholds)
+    falling = thresholds[order]
+    last = np.flatnonzero(np.diff(falling, append=-1.0))  # of each threshold's classes
+
+    def total(name: str) -> np.ndarray:
+        """Sums over classes of what they stand at: as t falls, each changes at its own thresholds only."""
+        steps = [np.diff(getattr(each, name), axis=1, append=0) for each in points]
+        running = np.cumsum(np.take(-np.hstack(steps), order, axis=1), axis=1)
+        return np.take(running, last[::-1], axis=1)
+
+    return Points(falling[last[::-1]], total("tp"), total("fp"), total("fn"))
 
 
 def auprc(points: Points) -> np.ndarray:
