@@ -1,8 +1,8 @@
 """How far annotators agree: with each other, class by class, and with the verified truth.
 
 Krippendorff's alpha compares the disagreement there is with what chance would give: 1 is full agreement, 0 is
-chance. It allows any number of annotators and missing votes: a clip with one vote on a label tells nothing, and
-each other clip counts by the pairs of votes it has.
+chance. It allows any number of annotators and missing votes: a clip with one vote on a label tells nothing,
+and each other clip counts by the pairs of votes it has.
 
 Source: Krippendorff, "Computing Krippendorff's Alpha-Reliability", 2011, section C (nominal data).
 """

@@ -9,6 +9,7 @@ all others are the crowd.
 Source: Cartwright et al. 2019, "SONYC Urban Sound Tagging"; Tompkins and Nichols 2019, section 3.2.
 """
 
+import csv
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -171,6 +172,23 @@ def read_annotations(
         votes=table,
         notes={name: number for name, number in notes.items() if number},
     )
+
+
+def write_annotations(annotations: Annotations, path: str | Path) -> None:
+    """Write annotations as the CSV that `read_annotations` reads, one row for each annotator and clip.
+
+    >>> write_annotations(annotations, "annotations.csv")  # doctest: +SKIP
+    """
+    heads = ["split", "sensor_id", "audio_filename", "annotator_id"]
+    with Path(path).open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(heads + [f"{label}_presence" for label in annotations.taxonomy.labels])
+        rows = zip(
+            annotations.clip.tolist(), annotations.annotator.tolist(), annotations.votes.tolist(), strict=True
+        )
+        for clip, who, votes in rows:
+            place = annotations.splits[clip], annotations.sensors[clip], annotations.clips[clip]
+            writer.writerow([*place, annotations.annotators[who], *votes])
 
 
 def count_votes(annotations: Annotations, voters: Voters = "crowd") -> tuple[np.ndarray, np.ndarray]:
