@@ -200,6 +200,11 @@ def test_choices_that_leave_no_clip_are_refused(tmp_path: Path) -> None:
         select_clips(pack, ["test"], {"licence": ("CC0",)})
     assert select_clips(pack, "test").tolist() == [4]
     assert select_clips(pack).tolist() == [0, 1, 2, 3, 4]
+    assert select_clips(pack, clips=np.array([3, 1])).tolist() == [1, 3]
+    with pytest.raises(ValueError, match="no clips with split test"):
+        select_clips(pack, "test", clips=np.array([3, 1]))
+    with pytest.raises(ValueError, match="numbered from 0 to 4, got 1 to 5"):
+        select_clips(pack, clips=np.array([1, 5]))
 
 
 def test_a_model_that_shares_no_label_is_refused(pack: Pack) -> None:

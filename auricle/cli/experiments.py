@@ -16,6 +16,7 @@ OF_EXPERIMENTS = {  # options that only some experiments have
     "labels": ("label-set",),
     "unlabelled": ("label-set",),
     "fractions": ("training-size", "mix-training"),
+    "mix_ranges": ("mix-training",),
     "embeddings": ("embeddings", "raw-waveform"),
     **dict.fromkeys(("embedder", "embedder_steps", "embedder_labels", "heads"), ("embeddings",)),
     **dict.fromkeys(("finetune_steps", "mixtures"), ("mix-training", "raw-waveform")),
@@ -93,6 +94,13 @@ def compare(
             help="training-size, mix-training: parts of the recordings to train on; 1,.5,.2,.1,.05, or 1.",
         ),
     ] = "",
+    mix_ranges: Annotated[
+        str,
+        typer.Option(
+            metavar="0:1,.2:.8",
+            help="mix-training: further ranges of its ratios, a row each beside that of .4:.6.",
+        ),
+    ] = "",
     mixtures: Annotated[
         Path | None,
         typer.Option(
@@ -100,6 +108,10 @@ def compare(
             help="mix-training, raw-waveform: judge on these scenes, too, mixed from the test splits.",
         ),
     ] = None,
+    judge_training: Annotated[
+        bool,
+        typer.Option("--judge-training", help="Judge each row on the clips that it was trained on, too."),
+    ] = False,
     embeddings: Annotated[
         str,
         typer.Option(
@@ -182,6 +194,8 @@ def compare(
         draws=draws,
         finetune_steps=finetune_steps,
         mixtures=mixtures,
+        judge_training=judge_training,
+        mix_ranges=tuple(_numbers(mix_ranges, "--mix-ranges", _range)),
         labels=_names(labels),
         label_set=label_set,
         unlabelled=unlabelled,
@@ -325,7 +339,14 @@ def _numbers(text: str, option: str, kind: Callable[[str], Any]) -> Sequence[Any
     try:
         return [kind(part) for part in _names(text)]
     except ValueError as error:
-        raise typer.BadParameter(f"{text!r}: expected numbers {LISTED}", param_hint=option) from error
+        expected = "ranges LOW:HIGH" if kind is _range else "numbers"
+        raise typer.BadParameter(f"{text!r}: expected {expected} {LISTED}", param_hint=option) from error
+
+
+def _range(text: str) -> tuple[float, float]:
+    """Two numbers, LOW:HIGH."""
+    low, high = text.split(":")
+    return float(low), float(high)
 
 
 def _number(text: str, option: str) -> float:

@@ -51,6 +51,7 @@ def evaluate(
     splits: Sequence[str] | None = None,
     where: Mapping[str, tuple[str, ...]] | None = None,
     subset: str | None = None,
+    clips: np.ndarray | None = None,
     out: str | Path | None = None,
     label_set: str = "labels",
     pooling: str = "mean",
@@ -75,6 +76,7 @@ def evaluate(
         splits: only clips of these splits; None takes all.
         where: attribute -> values; only clips that have one of them.
         subset: only clips of this subset of the pack.
+        clips: only these, positions in the pack.
         out: folder for `scores.parquet`, `metrics.json` and `per_class.csv`; None writes nothing.
         label_set: the labels to compare with.
         pooling: "mean", or what else `auricle.runners.windows.PooledScores` has.
@@ -103,7 +105,7 @@ def evaluate(
     """
     pack = pack if hasattr(pack, "label_names") else Pack(pack)
     runner, artifact = open_model(model, pack, batch=batch, threads=threads, device=device)
-    clips = select_clips(pack, splits, where, subset)
+    clips = select_clips(pack, splits, where, subset, clips)
     labels = pack.label_names(label_set)
     columns = match_labels(artifact, pack, labels, label_set)
     columns = [columns[k] for k in share_of_classes(len(columns), class_share, seed)]

@@ -17,8 +17,9 @@ def select_clips(
     splits: Sequence[str] | None = None,
     where: Mapping[str, tuple[str, ...]] | None = None,
     subset: str | None = None,
+    clips: np.ndarray | None = None,
 ) -> np.ndarray:
-    """Positions of the chosen clips of a pack, at least one.
+    """Positions of the chosen clips of a pack, at least one; with `clips`, of these alone.
 
     Raises:
         ValueError: no such split, attribute, value or subset; the message lists what there is.
@@ -35,14 +36,16 @@ def select_clips(
     for name, values in (where or {}).items():
         values = (values,) if isinstance(values, str) else tuple(values)
         _require_known(pack, f"{name} equal to", values, pack.attributes(name))
-    clips = pack.select(splits, where)
+    chosen = pack.select(splits, where)
     if subset is not None:
-        clips = np.intersect1d(clips, pack.subset(subset), assume_unique=True)
-    if not len(clips):
+        chosen = np.intersect1d(chosen, pack.subset(subset), assume_unique=True)
+    if clips is not None:
+        chosen = np.intersect1d(chosen, pack.checked_clips(clips), assume_unique=True)
+    if not len(chosen):
         asked = {"split": splits or (), "subset": (subset,) if subset else ()} | dict(where or {})
-        chosen = " and ".join(f"{name} {' or '.join(values)}" for name, values in asked.items() if values)
-        raise ValueError(f"{pack.path}: no clips{f' with {chosen}' if chosen else ''}; choose others")
-    return clips
+        given = " and ".join(f"{name} {' or '.join(values)}" for name, values in asked.items() if values)
+        raise ValueError(f"{pack.path}: no clips{f' with {given}' if given else ''}; choose others")
+    return chosen
 
 
 def _require_known(pack: Any, what: str, wanted: Sequence[str], there: np.ndarray) -> None:

@@ -13,6 +13,7 @@ FIGURES = {
     "d_prime": ("", "d_prime", "d'"),
     "map": ("", "map", "mAP"),
     "accuracy": ("", "accuracy", "1-best accuracy"),
+    "fit_map": ("fit", "map", "mAP on training clips"),
     "before_map": ("before", "map", "mAP before fine-tuning"),
     "mixtures_auc": ("mixtures", "auc", "mixtures AUC"),
     "mixtures_d_prime": ("mixtures", "d_prime", "mixtures d'"),

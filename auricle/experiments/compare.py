@@ -9,7 +9,7 @@ from typing import Any
 from auricle.experiments.architectures import architectures
 from auricle.experiments.embeddings import embeddings
 from auricle.experiments.estimate import Estimate, estimate
-from auricle.experiments.judging import do, finished_row
+from auricle.experiments.judging import complete_row, do, finished_row
 from auricle.experiments.label_set import label_set
 from auricle.experiments.mix_training import mix_training
 from auricle.experiments.mixtures import open_mixtures
@@ -82,16 +82,20 @@ def compare(
     if not plan_only:
         out.mkdir(parents=True, exist_ok=True)
     check_comparable(experiment, options, plan.runs)
-    todo = [run for run in plan.runs if finished_row(run, out, mixtures) is None]
+    todo = [run for run in plan.runs if finished_row(run, out) is None]
+    judged = [run for run in plan.runs if run not in todo and complete_row(run, options, mixtures) is None]
     if todo and (plan_only or not quiet):
-        show_plan(estimate(todo, mixtures=mixtures), len(plan.runs) - len(todo))
+        measured = estimate(todo, mixtures=mixtures, judge_training=options.judge_training)
+        show_plan(measured, len(plan.runs) - len(todo))
+    if judged and (plan_only or not quiet):
+        print(f"{len(judged)} finished runs to judge further, without training", file=sys.stderr)
     if plan_only:
         return []
     with locked(out):
         write_json(out / "experiment.json", described(experiment, options))
         rows: list[dict[str, Any]] = []
         for number, run in enumerate(plan.runs, 1):
-            row = finished_row(run, out, mixtures)
+            row = complete_row(run, options, mixtures)
             if row is None:
                 _say(f"[{number}/{len(plan.runs)}] {run.name}", quiet)
                 row = do(run, options, mixtures, quiet=quiet)

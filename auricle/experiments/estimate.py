@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import math
 import statistics
 import tempfile
 from collections.abc import Sequence
@@ -14,6 +15,7 @@ import numpy as np
 from auricle.experiments.options import Run
 from auricle.shards import Pack
 from auricle.training import TrainConfig, train
+from auricle.training.data import choose_clips
 
 WARM_STEPS, TIMED_STEPS = 2, 3
 FORWARD_SHARE = 1 / 2  # of a training step: a forward pass alone is a third in the same precision
@@ -46,7 +48,11 @@ class Estimate:
 
 
 def estimate(
-    runs: Sequence[Run], scratch: Path | None = None, *, mixtures: Pack | None = None
+    runs: Sequence[Run],
+    scratch: Path | None = None,
+    *,
+    mixtures: Pack | None = None,
+    judge_training: bool = False,
 ) -> list[Estimate]:
     """Time a few steps for each kind of run.
 
@@ -57,6 +63,7 @@ def estimate(
         runs: configurations that have `steps`.
         scratch: where to put trial runs; a temporary folder by default.
         mixtures: scenes that every run is judged by, too.
+        judge_training: whether every run is judged on its training clips, too.
     """
     measured: dict[str, float] = {}
     found = []
@@ -72,6 +79,9 @@ def estimate(
         judged *= 2 if config.finetune_steps else 1  # what step one leaves is judged, too
         if mixtures is not None:
             judged += windows_of(mixtures, np.arange(len(mixtures)), config)
+        if judge_training and not math.isnan(step):
+            pack = Pack(config.data)
+            judged += windows_of(pack, choose_clips(pack, config)[0], config)
         validations = -(-steps // config.validate_every) if validated else 0
         scored = (judged + validations * validated) / config.batch * step * FORWARD_SHARE
         found.append(Estimate(name=run.name, steps=steps, step_seconds=step, seconds=steps * step + scored))

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from auricle.shards import Pack
 from auricle.shards.layout import write_json
 from auricle.training import train
 from auricle.training.checkpoints import content_of
+from auricle.training.data import choose_clips
 from auricle.training.devices import pick_device
 
 SCORED_AT_ONCE = 64  # windows
@@ -31,17 +33,22 @@ def do(run: Run, options: Options, mixtures: Pack | None = None, *, quiet: bool 
         quiet: print nothing.
 
     Returns:
-        What row.json holds: `figures` of the trained model; `before`, of what step one of two left; and
-        `mixtures`, of the trained model on the scenes, each with its folder (`evaluation`).
+        What row.json holds: `figures` of the trained model; `before`, of what step one of two left;
+        `mixtures`, of the trained model on the scenes; `fit`, of the trained model on the clips and labels
+        that it learned from; each with its folder (`evaluation`).
     """
     row = finished_row(run, options.out)
     if row is None:
         row = train_and_judge(run, options, quiet=quiet)
-    if mixtures is not None and run.shown:
+    if mixtures is not None and lacks_mixtures(row, run, mixtures):
         row["mixtures"] = {
             "fingerprint": judged_by(run, mixtures),
             **judge_model(run, options, "last", mixtures, {"label_set": LABELS}, "mixtures", quiet=quiet),
         }
+    if options.judge_training and lacks_fit(row, run):
+        pack = Pack(run.config.data)
+        how = {"clips": choose_clips(pack, run.config)[0], "label_set": run.config.label_set, "draws": 0}
+        row["fit"] = judge_model(run, options, "last", pack, how, "fit", quiet=quiet)
     write_json(options.out / "runs" / run.name / "row.json", row)
     return row
 
@@ -89,34 +96,43 @@ def judge_model(
     figures = evaluate(
         folder / model,
         pack,
-        **how,
+        **{"draws": options.draws, **how},
         out=folder / name,
         threads=options.threads,
         device=pick_device(options.device).type,
         batch=SCORED_AT_ONCE,
-        draws=options.draws,
         quiet=quiet,
     )
     return {"evaluation": str((folder / name).relative_to(options.out)), "figures": figures}
 
 
-def finished_row(run: Run, out: Path, mixtures: Pack | None = None) -> dict[str, Any] | None:
-    """The row that a run left when it was finished; None where it has not, or is judged otherwise now.
-
-    With `mixtures`, also None where these have not judged it.
-    """
+def finished_row(run: Run, out: Path) -> dict[str, Any] | None:
+    """The row that a run left when it was finished; None where it has not, or is judged otherwise now."""
     path = out / "runs" / run.name / "row.json"
     if not path.is_file():
         return None
     if run.makes_embeddings and run.makes_embeddings not in Pack(run.config.data).embedding_sets:
         return None
-    row = json.loads(path.read_text(encoding="utf-8"))
-    if row["fingerprint"] != fingerprint(run):
+    row: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    return row if row["fingerprint"] == fingerprint(run) else None
+
+
+def complete_row(run: Run, options: Options, mixtures: Pack | None = None) -> dict[str, Any] | None:
+    """The row of a finished run; None where something that is asked for has not judged it yet."""
+    row = finished_row(run, options.out)
+    if row is None or (mixtures is not None and lacks_mixtures(row, run, mixtures)):
         return None
-    judged = mixtures is None or not run.shown
-    if mixtures is not None and not judged:
-        judged = row.get("mixtures", {}).get("fingerprint") == judged_by(run, mixtures)
-    return row if judged else None
+    return None if options.judge_training and lacks_fit(row, run) else row
+
+
+def lacks_mixtures(row: Mapping[str, Any], run: Run, mixtures: Pack) -> bool:
+    """Whether these scenes have still to judge a run."""
+    return run.shown and row.get("mixtures", {}).get("fingerprint") != judged_by(run, mixtures)
+
+
+def lacks_fit(row: Mapping[str, Any], run: Run) -> bool:
+    """Whether a run has still to be judged on its own training clips."""
+    return run.shown and "fit" not in row
 
 
 def judged_by(run: Run, mixtures: Pack) -> str:

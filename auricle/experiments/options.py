@@ -58,6 +58,8 @@ class Options:
     fractions: tuple[float, ...] = ()  # of the recordings to train on; () is the experiment's choice
     finetune_steps: int | None = None  # of step two, where there is one; None: a fifth of the steps
     mixtures: Path | None = None  # a pack of scenes, mixed from the test clips, to judge by too
+    judge_training: bool = False  # judge each row on the clips that it was trained on, too
+    mix_ranges: tuple[tuple[float, float], ...] = ()  # mix-training: further ranges of ratios, a row each
     embeddings: tuple[str, ...] = ()  # embeddings: sets of the pack; "own" is of a network trained here
     embedder_labels: tuple[str, ...] = ()  # () is every other label
     embedder: str = "resnet50"
@@ -235,7 +237,7 @@ def with_seeds(
         make: seed -> configuration.
         rest: further arguments of `Run`.
     """
-    folder = row.lower().replace(" ", "-").replace(",", "").replace("%", "")
+    folder = row.lower().replace(" ", "-").translate(str.maketrans("", "", ",%()"))
     return tuple(
         Run(name=f"{folder}-seed{seed}", row=row, config=make(seed), **rest) for seed in options.seeds
     )

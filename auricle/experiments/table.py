@@ -19,6 +19,7 @@ from auricle.shards.layout import write_json
 Drawn = Mapping[str, Mapping[int, Mapping[str, np.ndarray]]]  # row -> seed -> figure -> (1 + draws,)
 OVER_RECORDINGS = "95% interval over recordings"
 OVER_SEEDS = "lowest and highest seed"
+LEARNED = 0.9  # mAP on the training clips; a net that is far below it has not learned them by heart
 
 
 def write_tables(
@@ -231,12 +232,31 @@ def caption(
             f"Behind a figure: {OVER_RECORDINGS}; what another seed's training could change is not in it, "
             "nor in the intervals of differences."
         )
+    sentences += fit_in_words(rows)
     if settings := settings_in_words(options):
         sentences.append(f"Set: {settings}.")
     if unfinished:
         sentences.append(f"Not finished: {unfinished} of {len(plan.runs)} runs are still to come.")
     sentences.append(f"Written {datetime.datetime.now(datetime.UTC):%Y-%m-%d}.")
     return sentences + ([f"Command: {command}"] if command else [])
+
+
+def fit_in_words(rows: Sequence[Mapping[str, Any]]) -> list[str]:
+    """What the caption says of rows whose nets have not even learned their own training clips.
+
+    >>> rows = [{"row": name, "figures": {"fit_map": fit}} for name, fit in (("a", 0.744), ("b", 1.0))]
+    >>> fit_in_words(rows)[0]
+    'Far from 1 is the mAP on the training clips of a (0.74): it has not overfitted, ...
+    """
+    fits = [(row["row"], row["figures"].get("fit_map")) for row in rows]
+    far = [f"{row} ({figure:.2f})" for row, figure in fits if figure is not None and figure < LEARNED]
+    if not far:
+        return []
+    whose = "it has" if len(far) == 1 else "these have"
+    return [
+        f"Far from 1 is the mAP on the training clips of {'; '.join(far)}: {whose} not overfitted, and what "
+        "keeps nets from overfitting cannot pay there."
+    ]
 
 
 def settings_in_words(options: Options) -> str:
