@@ -35,7 +35,7 @@ from auricle.metrics.bootstrap import bootstrap_blocks
 from auricle.progress import Progress
 from auricle.shards import Pack
 
-__all__ = ["affordable_draws", "evaluate", "score_clips", "select_clips"]
+__all__ = ["affordable_draws", "evaluate", "provenance", "score_clips", "select_clips"]
 
 LEVEL = 0.95  # share of the draws that an interval covers
 DRAWS, FEWEST_DRAWS = 1000, 50
@@ -142,7 +142,7 @@ def evaluate(
         figures["clips_in_training"] = len(np.intersect1d(clips, clips_heard(artifact, pack)))
         figures |= {"pooling": pooling, "class_share": class_share, "seed": seed, "subset": subset}
         figures |= {"training_prior_of": priors_of, "stored_as": "logits" if half else "scores"}
-        figures |= _provenance(artifact, pack, clips, splits, where, label_set, seconds)
+        figures |= provenance(artifact, pack, clips, splits, where, label_set, seconds)
         figures = jsonable(figures)
         if folder is not None:
             batches = score_batches(pack, clips, kept.array(), list(artifact.labels), label_set)
@@ -212,7 +212,7 @@ def _with_priors(
     return classes | {"prior": classes["positives"] / clips, "training_prior": prior}, source
 
 
-def _provenance(
+def provenance(
     artifact: Any,
     pack: Any,
     clips: np.ndarray,
@@ -221,6 +221,11 @@ def _provenance(
     label_set: str,
     seconds: float,
 ) -> dict[str, Any]:
+    """Where figures come from: model, pack, choice of clips, versions, and how long the scoring took.
+
+    >>> provenance(artifact, pack, clips, ["fold5"], None, "labels", 12.5)["model"]  # doctest: +SKIP
+    'compact'
+    """
     audio_seconds = float(pack.lengths[clips].sum()) / pack.rate
     libraries = {"numpy": np.__version__, "soxr": soxr.__version__, "pyarrow": pa.__version__}
     return {

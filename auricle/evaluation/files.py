@@ -76,18 +76,18 @@ def write(
 
     >>> write(Path("out/fold5"), figures, names, classes, score_batches(...))  # doctest: +SKIP
     """
-    with _Replacing(out / "scores.parquet") as path:
+    with Replacing(out / "scores.parquet") as path:
         first = next(scores)
         with pq.ParquetWriter(path, first.schema, compression="zstd") as writer:
             writer.write_batch(first)
             for batch in scores:
                 writer.write_batch(batch)
-    with _Replacing(out / "per_class.csv") as path, path.open("w", encoding="utf-8", newline="") as stream:
+    with Replacing(out / "per_class.csv") as path, path.open("w", encoding="utf-8", newline="") as stream:
         writer = csv.writer(stream, lineterminator="\n")
         writer.writerow(["label", *classes])
         for label, *values in zip(names, *classes.values(), strict=True):
             writer.writerow([label, *("" if math.isnan(value) else value for value in values)])
-    with _Replacing(out / "metrics.json") as path:  # last: where it is, all is there
+    with Replacing(out / "metrics.json") as path:  # last: where it is, all is there
         path.write_text(json.dumps(figures, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
@@ -125,8 +125,15 @@ def score_batches(
         yield batch.replace_schema_metadata(metadata)
 
 
-class _Replacing:
-    """A temporary path beside `path`, which takes its place when all went well."""
+class Replacing:
+    """A temporary path beside `path`, which takes its place when all went well.
+
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     with Replacing(Path(folder, "whole.txt")) as partial:
+    ...         _ = partial.write_text("all of it")
+    ...     Path(folder, "whole.txt").read_text()
+    'all of it'
+    """
 
     def __init__(self, path: Path):
         self.path, self.temporary = path, path.with_name(f"{path.name}.{os.getpid()}.partial")
