@@ -237,6 +237,7 @@ def settings(row: dict[str, Any], **changes: Any) -> TrainConfig:
         window=row["window"],
         hop=row["window"],
         batch=row["batch"],
+        mixing="mix_training" if row["batch"] > 1 else "none",  # one clip has no other to be mixed with
         accumulate=row["parts"],
         checkpoint_activations=row["how"] == "recompute",
         compile=row["how"] == "compiled",

@@ -16,6 +16,7 @@ Shape letters: B clips, C channels, T frames, F mel bands, E embedding, K classe
 
 from collections.abc import Sequence
 
+import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -55,6 +56,8 @@ class Compact(nn.Module):
         if len(widths) != len(blocks) or not widths:
             raise ValueError(f"expected as many widths as blocks, got {list(widths)} and {list(blocks)}")
         self.num_classes, self.embedding_size = num_classes, widths[-1]
+        # Bands of a place of the last map, and half its frames: the stem's and each later stage's strides.
+        self.coarse = 2 ** (1 + sum(count > 0 for count in blocks[1:]))
         self.norm = nn.BatchNorm2d(1)
         self.stem = nn.Sequential(
             nn.Conv2d(1, stem, (5, 3), stride=(4, 2), padding=(2, 1), bias=False),
@@ -72,10 +75,23 @@ class Compact(nn.Module):
         # Most classes are absent from most patches: start from a sigmoid of about 1 / K.
         nn.init.constant_(self.head.bias, -4.0)
 
+    def _check_size(self, shape: tuple[int, ...]) -> None:
+        """Refuse a map of nothing, and in training one whose last has one place: batch norm needs more."""
+        if not shape[2] or not shape[3]:
+            raise ValueError(f"expected log-mel (B, 1, T, F) of at least one frame and band, got {shape}")
+        if self.training and shape[0] == 1 and shape[2] <= 2 * self.coarse and shape[3] <= self.coarse:
+            raise ValueError(
+                "expected log-mel (B, 1, T, F) of more than one clip in training, or longer ones: batch norm "
+                f"cannot train on a last map of 1 x 1, got {shape}"
+            )
+
     def embed(self, logmel_BCTF: Tensor) -> Tensor:
         """(B, 1, T, F) log-mel -> (B, E): mean plus peak over time of the mean over frequency."""
-        if logmel_BCTF.ndim != 4 or logmel_BCTF.shape[1] != 1:
-            raise ValueError(f"expected log-mel (B, 1, T, F), got {tuple(logmel_BCTF.shape)}")
+        shape = tuple(logmel_BCTF.shape)
+        if len(shape) != 4 or shape[1] != 1:
+            raise ValueError(f"expected log-mel (B, 1, T, F), got {shape}")
+        if not torch.compiler.is_exporting():
+            self._check_size(shape)
         map_BCTF = self.body(self.stem(self.norm(logmel_BCTF)))
         map_BCT = map_BCTF.mean(3)
         return map_BCT.mean(2) + map_BCT.amax(2)

@@ -68,7 +68,8 @@ class RawWaveform(nn.Module):
 
     Raises:
         ValueError: an argument is none of those above; an input of another rank (stereo, say) or of whole
-            numbers, or shorter than `shortest`, `FRAMES` frames.
+            numbers, or shorter than `shortest`, `FRAMES` frames; an empty batch; in training, one clip alone
+            whose last map is 1 x 1.
 
     >>> net = RawWaveform(num_classes=5, depth_2d=18, bands=16, width=0.125)
     >>> net(torch.zeros(2, 16_000)).shape, net.shortest
@@ -103,7 +104,7 @@ class RawWaveform(nn.Module):
         self.input_shape = tuple(int(size) for size in input_shape)
         if len(self.input_shape) != 1 or self.input_shape[0] < self.shortest:
             raise ValueError(f"input_shape is {self.input_shape}; expected (N,), N at least {self.shortest}")
-        self.num_classes = num_classes
+        self.num_classes, self.bands = num_classes, bands
         self.front = Front(depth=depth_1d, stride=stride, bands=bands)
         self.body = Body(depth=depth_2d, width=width)
         self.embedding_size = self.body.sizes[-1]
@@ -124,8 +125,20 @@ class RawWaveform(nn.Module):
                 f"expected waveforms (B, N) float32, mono, N at least {self.shortest} samples, got {shape} "
                 f"{str(waveform_BN.dtype).removeprefix('torch.')}"
             )
+        if not torch.compiler.is_exporting():
+            self._check_batch(shape)
         features_BCT = self.front(waveform_BN.to(next(self.parameters()).dtype))
         return self.body(features_BCT[:, None])[1:]  # (B, 1, C, T): features become a picture's rows
+
+    def _check_batch(self, shape: tuple[int, ...]) -> None:
+        """Refuse no waveform at all, and a single one whose last map has one place: batch norm needs more."""
+        if not shape[0]:
+            raise ValueError(f"expected at least one waveform (B, N), got {shape}")
+        if self.training and shape[0] == 1 and shape[1] == self.shortest and self.bands <= FRAMES:
+            raise ValueError(
+                "expected more than one waveform (B, N) in training, or longer ones: batch norm cannot train "
+                f"on a last map of 1 x 1, got {shape}"
+            )
 
     def _predictions(self, maps: list[Tensor]) -> list[Tensor]:
         return [head(map_BDFT) for head, map_BDFT in zip(self.heads, maps, strict=True)]

@@ -1,6 +1,7 @@
 """From a pack to a trained model."""
 
 from auricle.training.config import TrainConfig, configure
+from auricle.training.devices import OutOfMemoryError
 from auricle.training.loop import Diverged, train
 
-__all__ = ["Diverged", "TrainConfig", "configure", "train"]
+__all__ = ["Diverged", "OutOfMemoryError", "TrainConfig", "configure", "train"]

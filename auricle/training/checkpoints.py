@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +12,11 @@ import torch
 from auricle.shards import Pack
 from auricle.shards.layout import LOCK
 from auricle.training.config import MACHINE_FIELDS, TrainConfig
+from auricle.training.log import BOARD, LOG
 
 CHECKPOINT = "checkpoint.pt"
+CONFIG = "config.json"
+BEGUN = {CONFIG, CONFIG + ".tmp", CHECKPOINT + ".tmp", LOG, BOARD, LOCK}  # all that a run has at first
 
 
 def save_checkpoint(run: Path, state: dict[str, Any]) -> None:
@@ -50,6 +54,9 @@ def load_checkpoint(run: Path) -> dict[str, Any] | None:
 def open_run(run: Path, config: TrainConfig, pack: Pack, *, resume: bool) -> None:
     """Describe a new run in its folder, or see that the one to resume is of the same configuration and data.
 
+    A run that left neither a checkpoint nor a model has nothing to lose (its first batch did not fit into
+    memory, say): it begins again, of whatever configuration.
+
     Args:
         run: an existing folder.
         config: what is asked for now.
@@ -60,21 +67,23 @@ def open_run(run: Path, config: TrainConfig, pack: Pack, *, resume: bool) -> Non
         ValueError: the folder holds a run and `resume` is not asked for; or the run is of another
             configuration or another pack; or the folder holds something else.
     """
-    kept = run / "config.json"
+    kept = run / CONFIG
     wanted = json.loads(json.dumps(config.as_dict() | content_of(pack, config.label_set)))
     if not kept.is_file():
-        if any(entry.name not in (LOCK, "config.json.tmp") for entry in run.iterdir()):
+        if any(entry.name not in (LOCK, CONFIG + ".tmp") for entry in run.iterdir()):
             raise ValueError(f"{run}: is not empty and holds no run; name another folder")
-        temporary = run / "config.json.tmp"
-        temporary.write_text(json.dumps(wanted, indent=2) + "\n")
-        temporary.replace(kept)
-        return
-    if not resume:
-        raise ValueError(f"{run}: holds a run; --resume goes on with it, or name another folder")
+        return describe(run, wanted)
+    left = {entry.name for entry in run.iterdir()}
     try:
         found = json.loads(kept.read_text())
     except ValueError as error:
         raise ValueError(f"{kept}: damaged ({error}); delete the folder and train again") from error
+    if left <= BEGUN and isinstance(found, dict) and "pack_fingerprint" in found:
+        (run / LOG).unlink(missing_ok=True)
+        shutil.rmtree(run / BOARD, ignore_errors=True)
+        return describe(run, wanted)
+    if not resume:
+        raise ValueError(f"{run}: holds a run; --resume goes on with it, or name another folder")
     # A setting that was not known yet when the run began was at what is its default now.
     found = json.loads(json.dumps(TrainConfig(data=config.data, steps=1).as_dict())) | found
     names = sorted((set(found) | set(wanted)) - set(MACHINE_FIELDS))
@@ -82,6 +91,20 @@ def open_run(run: Path, config: TrainConfig, pack: Pack, *, resume: bool) -> Non
     if differing:
         changes = "; ".join(f"{name} was {found.get(name)}, is {wanted.get(name)}" for name in differing)
         raise ValueError(f"{run}: the run to resume has another configuration: {changes}")
+
+
+def describe(run: Path, wanted: dict[str, Any]) -> None:
+    """Write down what a run is, whole or not at all.
+
+    >>> import tempfile
+    >>> run = Path(tempfile.mkdtemp())
+    >>> describe(run, {"seed": 0})
+    >>> json.loads((run / CONFIG).read_text())
+    {'seed': 0}
+    """
+    temporary = run / (CONFIG + ".tmp")
+    temporary.write_text(json.dumps(wanted, indent=2) + "\n")
+    temporary.replace(run / CONFIG)
 
 
 def content_of(pack: Pack, label_set: str) -> dict[str, str]:

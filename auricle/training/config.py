@@ -93,7 +93,9 @@ class TrainConfig:
     epochs: float | None = None  # how long: this many times every clip ...
     steps: int | None = None  # ... or this many batches; one of the two
     batch: int = 64  # patches
-    accumulate: int = 1  # parts that a batch goes through the network in: less memory, the same gradient
+    # Parts that a batch goes through the network in: less memory, the same gradient but for batch norm, which
+    # sees the parts. With batch norm it is another training; `checkpoint_activations` gives the same result.
+    accumulate: int = 1
     optimizer: str = "adamw"
     learning_rate: float = 2e-3
     weight_decay: float = 0.02  # of matrices and kernels only
@@ -168,6 +170,12 @@ class TrainConfig:
         ends = self.mix_range
         if len(ends) != 2 or not 0 <= ends[0] <= ends[1] <= 1:
             raise ValueError(f"mix_range is {ends}; expected two numbers from 0 to 1, the smaller first")
+        for name in ("mixing", "finetune_mixing"):
+            if self.batch < 2 and (how := getattr(self, name)) != "none":
+                raise ValueError(
+                    f"batch is {self.batch} and {name} is {how!r}, which mixes each clip with another of its "
+                    f"batch; expected a batch of at least 2, or {name}=none"
+                )
         usual = {item.name: item.default for item in dataclasses.fields(TrainConfig)}
         if "mix_training" not in (self.mixing, self.finetune_mixing) and ends != usual["mix_range"]:
             raise ValueError(

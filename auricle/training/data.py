@@ -75,6 +75,35 @@ def common(size: int, one: np.ndarray, other: np.ndarray) -> np.ndarray:
     return np.flatnonzero(masks[0] & masks[1])
 
 
+def padding_in_words(pack: Pack, clips: np.ndarray, config: TrainConfig) -> str:
+    """What to say where most of what is trained on is padding; "" where clips fill their windows.
+
+    By the pack's count of samples (of windows of embeddings): that is in its index, no audio is read.
+
+    >>> padding_in_words(Pack("out/pack"), np.arange(100), config)  # doctest: +SKIP
+    'padding is 80% of ...: half of the clips are no longer than 2 s, and the window is 10 s; ...'
+    """
+    if config.embeddings:
+        lengths, patch = np.diff(pack.embeddings(config.embeddings).indptr)[clips], config.embedding_windows
+    else:
+        lengths, patch = pack.lengths[clips], config.window
+    half = int(np.median(lengths))
+    if 2 * half >= patch:
+        return ""
+    share = 1 - np.minimum(lengths, patch).mean() / patch
+    if config.embeddings:
+        long, short = (f"{count} windows" for count in (patch, half))
+        settings = f"--set embedding_windows={half}"
+    else:
+        long, short = (f"{count / pack.rate:.3g} s" for count in (patch, half))
+        least = max(half, config.features.window)
+        settings = f"--set window={least} --set hop={least}"
+    return (
+        f"padding is {share:.0%} of what is trained on: half of the clips are no longer than {short}, and an "
+        f"example is {long}; a shorter one wastes less, say {settings}"
+    )
+
+
 def labelled(pack: Pack, clips: np.ndarray, label_set: str) -> np.ndarray:
     """(M,) bool: the clips that have a label of the set."""
     indptr, _ = pack.clip_labels(label_set)

@@ -1,6 +1,51 @@
-"""Where a network trains, and in which precision."""
+"""Where a network trains, in which precision, and what is said where its memory is full."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import torch
+
+from auricle.training.config import TrainConfig
+
+# In errors of torch that have no class of their own: its allocator for CPUs, CUDA beside torch's allocator.
+FULL = ("out of memory", "not enough memory", "can't allocate memory", "ALLOC_FAILED")
+
+
+class OutOfMemoryError(ValueError, torch.OutOfMemoryError):
+    """A training does not fit into memory; the message says which settings need less.
+
+    >>> issubclass(OutOfMemoryError, torch.OutOfMemoryError)
+    True
+    """
+
+
+@contextmanager
+def full_memory_told(device: torch.device, config: TrainConfig) -> Iterator[None]:
+    """Errors of full memory, a GPU's or the machine's, become an `OutOfMemoryError`; others pass.
+
+    >>> from pathlib import Path
+    >>> with full_memory_told(torch.device("cpu"), TrainConfig(data=Path("pack"), steps=1)):
+    ...     raise MemoryError
+    Traceback (most recent call last):
+    auricle.training.devices.OutOfMemoryError: out of memory on cpu with batch=64, accumulate=1,
+    checkpoint_activations=false; set checkpoint_activations=true (the same result, slower),
+    a larger accumulate (more parts) or a smaller batch
+    """
+    try:
+        yield
+    except (MemoryError, RuntimeError) as error:
+        known = isinstance(error, (MemoryError, torch.OutOfMemoryError))
+        if not known and not any(words in str(error) for words in FULL):
+            raise
+        again = config.checkpoint_activations
+        ways = [] if again or config.compile else ["checkpoint_activations=true (the same result, slower)"]
+        ways += ["a larger accumulate (more parts)"] * (config.accumulate < config.batch)
+        ways += ["a smaller batch"] if config.batch > 1 else ["a smaller model or window"]
+        raise OutOfMemoryError(
+            f"out of memory on {device} with batch={config.batch}, accumulate={config.accumulate}, "
+            f"checkpoint_activations={str(again).lower()}; set "
+            + " or ".join(filter(None, (", ".join(ways[:-1]), ways[-1])))
+        ) from None
 
 
 def pick_device(name: str) -> torch.device:

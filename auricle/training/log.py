@@ -7,6 +7,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+LOG, BOARD = "log.jsonl", "tensorboard"  # in the run's folder
+
 
 class RunLog:
     """Appends to RUN/log.jsonl; a resumed run first drops what was logged after its checkpoint.
@@ -24,7 +26,7 @@ class RunLog:
         self._before = 0.0  # seconds that the run had taken when it was stopped
 
     def __enter__(self) -> Self:
-        path = self._run / "log.jsonl"
+        path = self._run / LOG
         kept = []
         if path.is_file():
             for line in path.read_text(encoding="utf-8").splitlines():
@@ -40,7 +42,7 @@ class RunLog:
         try:
             from torch.utils.tensorboard import SummaryWriter
 
-            self._board = SummaryWriter(str(self._run / "tensorboard"), purge_step=self._step or None)
+            self._board = SummaryWriter(str(self._run / BOARD), purge_step=self._step or None)
         except ImportError:
             self._board = None
         return self

@@ -5,7 +5,8 @@ was killed and resumed ends, on a CPU, with the same weights bit for bit as one 
 """
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -22,8 +23,8 @@ from auricle.shards.layout import locked
 from auricle.training.batches import Batch, Batches
 from auricle.training.checkpoints import load_checkpoint, open_run, save_checkpoint
 from auricle.training.config import TrainConfig
-from auricle.training.data import choose_clips, make_sampler
-from auricle.training.devices import pick_device, pick_dtype, set_up
+from auricle.training.data import choose_clips, make_sampler, padding_in_words
+from auricle.training.devices import full_memory_told, pick_device, pick_dtype, set_up
 from auricle.training.log import RunLog
 from auricle.training.outcome import LiveRunner, find_embedder, save_model
 from auricle.training.stages import Stage, begin_finetuning, plan_stages, stage_in_words
@@ -32,6 +33,7 @@ from auricle.training.state import State, as_saved, follow, make_state, restore
 from auricle.training.validation import validate
 
 MONITOR = "map"  # what makes a checkpoint the best
+TOO_LITTLE = ("more than 1 value per channel", "batch norm cannot train on")  # in torch's errors, and in ours
 OnValidation = Callable[[int, int, Mapping[str, float]], None]  # step, of how many, figures
 
 
@@ -69,6 +71,7 @@ def train(
     Raises:
         ValueError: the pack, the folder or the configuration do not fit (the message says which).
         Diverged: the loss is no longer a number; a ValueError too.
+        OutOfMemoryError: the batch does not fit into memory; a ValueError too, and torch's.
 
     >>> train(TrainConfig(data=Path("packs/birds"), epochs=20), "runs/birds")  # doctest: +SKIP
     PosixPath('runs/birds/best')
@@ -87,7 +90,8 @@ def train(
         raise ValueError(
             f"{config.data}: label set {config.label_set!r} has no label, so there is nothing to learn"
         )
-    state = make_state(config, len(labels), device, embeddings)
+    with full_memory_told(device, config):
+        state = make_state(config, len(labels), device, embeddings)
     dtype = pick_dtype(config.precision, device)
     live = LiveRunner(config, pack, state.average, device, dtype, embeddings=embeddings)
     if embeddings is not None:
@@ -95,7 +99,8 @@ def train(
     if config.init_from and not resume:
         state.start = take_weights(state.net, config)  # a model that does not fit leaves no run behind
     run.mkdir(parents=True, exist_ok=True)
-    with locked(run), full_disk_told(run, "make room and go on with --resume"):
+    remedy = "make room and go on with --resume"
+    with locked(run), full_disk_told(run, remedy), full_memory_told(device, config):
         open_run(run, config, pack, resume=resume)
         saved = load_checkpoint(run)
         if saved is not None:
@@ -145,6 +150,8 @@ def run_steps(
         if state.start and not state.step:
             progress.note(in_words(state.start))
             log.write(step=0, event="init", **state.start)
+        if not state.step and (warning := padding_in_words(pack, clips[0], config)):
+            progress.note(warning)
         loss = 0.0
         for stage in stages:
             if stage.number > 1 and state.step == stage.first:
@@ -249,7 +256,8 @@ def update(
     state.net.train()
     state.optimizer.zero_grad()
     loss = torch.zeros((), device=live.device)
-    for some, wanted in zip(inputs.chunk(config.accumulate), targets.chunk(config.accumulate), strict=True):
+    count = parts_of(len(targets), config.accumulate)
+    for some, wanted in zip(inputs.tensor_split(count), targets.tensor_split(count), strict=True):
         part = summed_loss(state, some.float(), wanted, live) / len(targets)
         part.backward()
         loss += part.detach()
@@ -266,9 +274,23 @@ def update(
     return {"learning_rate": rate, "gradient_norm": norm}
 
 
+def parts_of(batch: int, accumulate: int) -> int:
+    """How many parts a batch goes through in: as few as hold no more than the largest of `accumulate` ones.
+
+    6 in 4 parts are 2, 2 and 2, not 2, 2, 1 and 1: batch norm wants more than one clip where that may be.
+
+    >>> [parts_of(6, accumulate) for accumulate in (1, 2, 4, 5, 6)]
+    [1, 2, 3, 3, 6]
+    """
+    return math.ceil(batch / math.ceil(batch / accumulate))
+
+
 def summed_loss(state: State, inputs: Tensor, targets_BK: Tensor, live: LiveRunner) -> Tensor:
     """Sigmoid cross-entropy summed over classes and patches; of several predictions, the mean of theirs."""
-    with torch.autocast(live.device.type, live.dtype, enabled=live.dtype != torch.float32):
+    with (
+        torch.autocast(live.device.type, live.dtype, enabled=live.dtype != torch.float32),
+        norms_told(inputs),
+    ):
         predicted = state.predict(inputs)
     several = predicted if isinstance(predicted, (list, tuple)) else [predicted]
     losses = [
@@ -276,6 +298,27 @@ def summed_loss(state: State, inputs: Tensor, targets_BK: Tensor, live: LiveRunn
         for logits in several
     ]
     return losses[0] if len(losses) == 1 else torch.stack(losses).mean()
+
+
+@contextmanager
+def norms_told(inputs: Tensor) -> Iterator[None]:
+    """Batch norm's error of too little to train on names a map within the net: this names what came in.
+
+    >>> with norms_told(torch.zeros(1, 1, 128)):
+    ...     torch.nn.BatchNorm1d(2)(torch.zeros(1, 2))
+    Traceback (most recent call last):
+    ValueError: (1, 1, 128) at a time leaves batch norm a single value to train on; expected more examples, or
+    longer ones: set a larger batch, a smaller accumulate, or a larger window
+    """
+    try:
+        yield
+    except ValueError as error:
+        if not any(words in str(error) for words in TOO_LITTLE):
+            raise
+        raise ValueError(
+            f"{tuple(inputs.shape)} at a time leaves batch norm a single value to train on; expected more "
+            "examples, or longer ones: set a larger batch, a smaller accumulate, or a larger window"
+        ) from None
 
 
 def augment(
