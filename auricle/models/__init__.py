@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from auricle.models.alexnet import AlexNet
+from auricle.models.arguments import check_kinds
 from auricle.models.compact import Compact
 from auricle.models.fully_connected import FullyConnected
 from auricle.models.inception_v3 import InceptionV3
@@ -43,13 +44,15 @@ def build(name: str, **arguments: object) -> nn.Module:
     """The model of that name.
 
     Raises:
-        ValueError: no model has that name (the known ones are listed), or it does not take an argument.
+        ValueError: no model has that name (the known ones are listed), or it does not take an argument, or
+            not of that kind.
 
     >>> build("compact", num_classes=3).num_classes
     3
     """
     if name not in MODELS:
         raise ValueError(f"unknown model {name!r}; known: {', '.join(sorted(MODELS))}")
+    check_kinds(name, MODELS[name], arguments)
     try:
         return MODELS[name](**arguments)
     except TypeError as error:
