@@ -3,8 +3,8 @@
 Exit status: 0 all well, 1 something failed (and it is named), 2 wrong usage, 130 interrupted. Results go to
 standard output and nothing else does; errors, warnings and progress go to standard error. One file per group
 of verbs: recordings.py (tag), embedding.py (embed), timeline.py (timeline, report), corpora.py (pack,
-evaluate), labels.py (labels, subset), scenes.py (scenes), networks.py (train, check, export, models,
-filters), experiments.py (compare, sweep).
+evaluate), labels.py (labels, subset), annotations.py (annotations, urban-scenes), scenes.py (scenes),
+networks.py (train, check, export, models, filters), experiments.py (compare, sweep).
 """
 
 import os
@@ -14,6 +14,7 @@ from typing import Annotated, Any, NoReturn
 
 import typer
 
+from auricle.cli.annotations import annotations, urban_scenes
 from auricle.cli.corpora import evaluate, pack
 from auricle.cli.embedding import embed
 from auricle.cli.experiments import compare, sweep
@@ -56,6 +57,11 @@ for _verb, _example in (
     (labels, "auricle labels out/pack --most-frequent 400 --name top400"),
     (subset, "auricle subset out/pack --name balanced --split eval --balanced 33"),
     (scenes, "auricle scenes out/pack out/scenes --scenes 1000 --seed 1"),
+    (
+        annotations,
+        "auricle annotations annotations.csv --taxonomy taxonomy.yaml --pack out/pack --agreement 0.5",
+    ),
+    (urban_scenes, "auricle urban-scenes out/esc50 out/urban --scenes train=600 --scenes validate=150"),
     (train, "auricle train --data out/pack --out out/run --recipe compact-esc50"),
     (evaluate, "auricle evaluate out/run/best out/pack --split fold5"),
     (report, "auricle report out/eval out/run --out out/figures"),

@@ -60,7 +60,7 @@ def scenes(
     mapped = {name: tuple(text.split(",")) for name, text in assignments(split or [], "--split").items()}
     if not mapped:
         mapped = {name: (name,) for name in sorted(dict.fromkeys(Pack(pack).splits.tolist()))}
-    counts = _counts(scenes, list(mapped))
+    counts = split_counts(scenes, list(mapped))
     if left := [name for name in mapped if split and name not in counts]:
         raise typer.BadParameter(
             f"split {left[0]!r} is asked for, but --scenes does not say how many; add --scenes {left[0]}=N",
@@ -95,8 +95,12 @@ def scenes(
         print(f"{out}: every checksum is as written")
 
 
-def _counts(texts: list[str], splits: list[str]) -> dict[str, int]:
-    """Scenes of each split: `N` is for all, `NAME=N` for one; splits without a number are left out."""
+def split_counts(texts: list[str], splits: list[str]) -> dict[str, int]:
+    """Scenes of each split: `N` is for all, `NAME=N` for one; splits without a number are left out.
+
+    >>> split_counts(["9", "test=5"], ["train", "test"])
+    {'train': 9, 'test': 5}
+    """
     plain = [text for text in texts if "=" not in text]
     if len(plain) > 1:
         raise typer.BadParameter(

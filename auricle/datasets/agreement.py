@@ -7,6 +7,7 @@ and each other clip counts by the pairs of votes it has.
 Source: Krippendorff, "Computing Krippendorff's Alpha-Reliability", 2011, section C (nominal data).
 """
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,19 @@ import numpy as np
 from auricle.datasets.annotations import NO_VOTE, Annotations, Voters, choose_labels, count_votes
 
 THRESHOLDS = (0.25, 0.5, 0.75)
+HEADS = (
+    "class",
+    "votes",
+    "heard",
+    "all agree",
+    "all agree, if heard",
+    "alpha",
+    ">25%",
+    ">50%",
+    ">75%",
+    "verified",
+)
+AGAINST = ("precision, fine", "recall, fine", "precision, coarse", "recall, coarse")
 
 
 def krippendorff_alpha(cast: np.ndarray, heard: np.ndarray) -> np.ndarray:
@@ -76,6 +90,57 @@ def agreement(annotations: Annotations, voters: Voters = "crowd") -> dict[str, A
         "annotator": _annotators(annotations, rows),
         "notes": dict(annotations.notes),
     }
+
+
+def summary(found: Mapping[str, Any]) -> str:
+    """One sentence on who voted and how far they agree.
+
+    >>> summary({"clips": 2, "annotators": 3, "votes": {"3": 2}, "verified": 1,
+    ...          "alpha": {"fine": 0.18, "coarse": None}})
+    '2 clips by 3 annotators, 3 a clip; 1 clip verified; mean alpha 0.18 of fine classes, – of coarse ones'
+    """
+    each = ", ".join(found["votes"]) if len(found["votes"]) < 4 else "several"
+    verified = f"{found['verified']} clip{'' if found['verified'] == 1 else 's'} verified"
+    fine, coarse = _figure(found["alpha"]["fine"]), _figure(found["alpha"]["coarse"])
+    return (
+        f"{found['clips']} clips by {found['annotators']} annotators, {each} a clip; {verified}; "
+        f"mean alpha {fine} of fine classes, {coarse} of coarse ones"
+    )
+
+
+def class_rows(found: Mapping[str, Any]) -> list[list[str]]:
+    """The table of classes, under `HEADS`."""
+    return [
+        [
+            row["label"],
+            str(row["votes"]),
+            str(row["heard"]),
+            _figure(row["full_agreement"]),
+            _figure(row["full_agreement_heard"]),
+            _figure(row["alpha"]),
+            *(str(row[f"positive_{at}"]) for at in (25, 50, 75)),
+            str(row["verified"]) if found["verified"] else "–",
+        ]
+        for row in found["classes"]
+    ]
+
+
+def threshold_rows(found: Mapping[str, Any]) -> list[list[str]]:
+    """What is chosen at each share of votes, against the verified truth."""
+    return [[f"{100 * row['agreement']:.0f}%", *_cells(row)] for row in found["thresholds"]]
+
+
+def annotator_rows(found: Mapping[str, Any], most: int | None = None) -> list[list[str]]:
+    """Annotators against the verified truth, those of most clips first."""
+    return [[row["annotator"], str(row["clips"]), *_cells(row)] for row in found["annotator"][:most]]
+
+
+def _cells(row: Mapping[str, Any]) -> list[str]:
+    return [_figure(row[level][what]) for level in ("fine", "coarse") for what in ("precision", "recall")]
+
+
+def _figure(value: float | None) -> str:
+    return "–" if value is None else f"{round(value, 2) + 0.0:.2f}"
 
 
 def _classes(

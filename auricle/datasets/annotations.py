@@ -18,11 +18,10 @@ from typing import Literal
 import numpy as np
 
 from auricle.datasets.tables import read_text_table
-from auricle.datasets.taxonomy import Taxonomy, is_unknown
+from auricle.datasets.taxonomy import PRESENCE, Taxonomy, is_unknown
 
 VERIFIED = "0"
 NO_VOTE = -1
-SUFFIXES = ("_presence", "_proximity")
 _VOTES = {"1": 1, "1.0": 1, "0": 0, "0.0": 0, "-1": -1, "-1.0": -1, "": -1, "nan": -1}
 
 Voters = Literal["crowd", "all"]
@@ -182,7 +181,7 @@ def write_annotations(annotations: Annotations, path: str | Path) -> None:
     heads = ["split", "sensor_id", "audio_filename", "annotator_id"]
     with Path(path).open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(heads + [f"{label}_presence" for label in annotations.taxonomy.labels])
+        writer.writerow(heads + [label + PRESENCE for label in annotations.taxonomy.labels])
         rows = zip(
             annotations.clip.tolist(), annotations.annotator.tolist(), annotations.votes.tolist(), strict=True
         )
@@ -305,12 +304,12 @@ def _label_columns(path: Path, columns: Sequence[str], taxonomy: Taxonomy) -> di
         )
     found: dict[str, str] = {}
     for label in taxonomy.labels:
-        named = [column for column in (f"{label}_presence", label) if column in columns]
+        named = [column for column in (label + PRESENCE, label) if column in columns]
         if len(named) == 2:
             raise ValueError(f"{path}: two columns for {label!r}: {' and '.join(named)}; leave one out")
         found |= dict.fromkeys([label], named[0]) if named else {}
     absent = [label for label in taxonomy.fine_labels if label not in found]
-    foreign = [name for name in columns if name.endswith("_presence") and name not in found.values()]
+    foreign = [name for name in columns if name.endswith(PRESENCE) and name not in found.values()]
     if absent or foreign:
         parts = [f"no column for {_listed(absent)}"] if absent else []
         parts += [f"columns that the taxonomy does not have: {_listed(foreign)}"] if foreign else []

@@ -2,8 +2,8 @@
 
 Every annotator has rates of their own, drawn uniformly from stated ranges. Of each sound in a clip they
 
-1. miss it, the likelier the quieter it is: the odds of a miss at the loudest sound of the clip are those of the
-   annotator's own rate, and grow by a factor for every 10 dB that a sound lies below the loudest;
+1. miss it, the likelier the quieter it is: the odds of a miss at the loudest sound of the clip are those of
+   the annotator's own rate, and grow by a factor for every 10 dB that a sound lies below the loudest;
 2. or take it for another class: a sibling under the same coarse class, or, in a share of these cases (and
    always where there is no sibling), a class under another one;
 3. or say only which coarse class it is: X, where that class has one;
@@ -11,8 +11,8 @@ Every annotator has rates of their own, drawn uniformly from stated ranges. Of e
 
 A vote on a coarse class is 1 where any of its fine labels is. Annotator 0, the verified truth, knows every
 sound; but a sound that is very far below the loudest gets X, where there is one, since nobody could tell.
-Sounds that are not there at all are heard by confusion only. Everything is drawn from the seed and the name of
-the split, so that a split does not change with the others.
+Sounds that are not there at all are heard by confusion only. Everything is drawn from the seed and the name
+of the split, so that a split does not change with the others.
 """
 
 import zlib
@@ -53,12 +53,12 @@ class AnnotatorRecipe:
     seed: int = 0
     annotators: int = 60
     each: int = 3
-    miss: Range = (0.05, 0.35)
+    miss: Range = (0.1, 0.5)
     fade: float = 2.5
-    confuse: Range = (0.05, 0.2)
-    elsewhere: Range = (0.1, 0.4)
+    confuse: Range = (0.1, 0.3)
+    elsewhere: Range = (0.2, 0.5)
     unsure: Range = (0.05, 0.2)
-    unclear_db: float = 20.0
+    unclear_db: float = 17.0
 
     def __post_init__(self) -> None:
         for name in ("miss", "confuse", "elsewhere", "unsure"):

@@ -14,7 +14,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from auricle.datasets.tables import read_text_table
+
 UNKNOWN = "X"
+PRESENCE = "_presence"  # what the names of columns with votes end in
 _COARSE = re.compile(r"(?P<coarse>[^\W_]+)_(?P<name>\S.*)")
 _FINE = re.compile(r"(?P<coarse>[^\W_]+)-(?P<fine>[^\W_]+)_(?P<name>\S.*)")
 
@@ -166,6 +169,27 @@ def taxonomy_of(labels: Iterable[str]) -> Taxonomy:
     return Taxonomy(
         tuple(coarse.values()), tuple(tuple(sorted(fine.get(key, []), key=is_unknown)) for key in coarse)
     )
+
+
+def taxonomy_of_table(path: str | Path) -> Taxonomy:
+    """The taxonomy that the `LABEL_presence` columns of a CSV spell out.
+
+    Raises:
+        ValueError: no such file, no such columns, or what `taxonomy_of` refuses; the file is named.
+
+    >>> len(taxonomy_of_table("annotations-dev.csv").labels)  # doctest: +SKIP
+    37
+    """
+    if not Path(path).is_file():
+        raise ValueError(f"{path}: no such file; expected annotations in CSV")
+    columns, _ = read_text_table(Path(path))
+    labels = [name.removesuffix(PRESENCE) for name in columns if name.endswith(PRESENCE)]
+    if not labels:
+        raise ValueError(f"{path}: no column is named LABEL{PRESENCE}; give the taxonomy as YAML")
+    try:
+        return taxonomy_of(labels)
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}; give the taxonomy as YAML") from None
 
 
 def read_taxonomy(path: str | Path) -> Taxonomy:
