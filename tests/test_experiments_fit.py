@@ -88,6 +88,19 @@ def test_labels_that_a_row_learned_are_those_that_its_fit_is_of(corpus: Path, tm
     assert all(row["figures"]["classes"] == 2 for row in rows)
 
 
+def test_detectors_on_embeddings_are_judged_on_the_clips_that_they_learned_from(
+    corpus: Path, tmp_path: Path
+) -> None:
+    options = options_for(
+        corpus, tmp_path, models=(), embedder="alexnet", heads=("single_attention",), judge_training=True
+    )
+    rows = compare("embeddings", options, quiet=True)
+    assert "fit" not in rows[0] and not rows[0]["shown"]
+    for row in rows[1:]:
+        assert row["fit"]["figures"]["clips"] == row["train_clips"] == 12
+        assert row["fit"]["figures"]["classes"] == 2
+
+
 def test_finished_runs_are_judged_on_their_training_clips_without_training(
     corpus: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

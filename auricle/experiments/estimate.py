@@ -79,7 +79,7 @@ def estimate(
         judged *= 2 if config.finetune_steps else 1  # what step one leaves is judged, too
         if mixtures is not None:
             judged += windows_of(mixtures, np.arange(len(mixtures)), config)
-        if judge_training and not math.isnan(step):
+        if judge_training and run.shown and not math.isnan(step):
             pack = Pack(config.data)
             judged += windows_of(pack, choose_clips(pack, config)[0], config)
         validations = -(-steps // config.validate_every) if validated else 0
