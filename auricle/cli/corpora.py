@@ -30,6 +30,19 @@ class Pooling(StrEnum):
     attention = "attention"
 
 
+class Protocol(StrEnum):
+    """Other rules than this package's own."""
+
+    urban = "urban"
+
+
+class Level(StrEnum):
+    """Of a two-level taxonomy."""
+
+    fine = "fine"
+    coarse = "coarse"
+
+
 def pack(
     source: Annotated[
         str,
@@ -76,10 +89,14 @@ def pack(
 
 
 def evaluate(
+    context: typer.Context,
     model: Annotated[
-        str, typer.Argument(help="A bundled model's name, an artifact's folder, an .onnx file.")
-    ],
-    pack: Annotated[Path, typer.Argument(help="A pack.")],
+        str | None,
+        typer.Argument(
+            help="A bundled model's name, an artifact's folder, an .onnx file.", show_default=False
+        ),
+    ] = None,
+    pack: Annotated[Path | None, typer.Argument(help="A pack.", show_default=False)] = None,
     split: Annotated[
         list[str] | None, typer.Option(metavar="NAME", help="Only this split; may be given again.")
     ] = None,
@@ -95,7 +112,14 @@ def evaluate(
         typer.Option(metavar="DIR", help="Write scores.parquet, metrics.json and per_class.csv here."),
     ] = None,
     format: Annotated[ReportFormat, typer.Option(help="For people, programs.")] = ReportFormat.table,
-    label_set: Annotated[str, typer.Option(metavar="NAME", help="The label set to compare with.")] = "labels",
+    label_set: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            help="The label set to compare with.",
+            show_default="labels; verified with --protocol urban",
+        ),
+    ] = None,
     subset: Annotated[
         str | None, typer.Option(metavar="NAME", help="Only clips of this subset of the pack.")
     ] = None,
@@ -115,6 +139,26 @@ def evaluate(
     ] = None,
     seed: Annotated[int, typer.Option(metavar="N", help="Of the draws and of the share of classes.")] = 0,
     threads: Threads = None,
+    protocol: Annotated[
+        Protocol | None,
+        typer.Option(
+            help="Rules of urban sound tagging: AUPRC and F1 of fine and coarse tags, of MODEL on PACK or of "
+            "--predictions.",
+        ),
+    ] = None,
+    predictions: Annotated[
+        Path | None,
+        typer.Option(metavar="CSV", help="urban: a file of scores to judge, in place of MODEL and PACK."),
+    ] = None,
+    annotations: Annotated[
+        Path | None, typer.Option(metavar="CSV", help="urban: the annotators' votes; 0 is the truth.")
+    ] = None,
+    taxonomy: Annotated[
+        Path | None, typer.Option(metavar="YAML", help="urban: the coarse and fine classes.")
+    ] = None,
+    level: Annotated[
+        Level | None, typer.Option(help="urban: one level only.", show_default="those that are scored")
+    ] = None,
 ) -> None:
     """Score a model on a pack's clips: mAP, AUC, d', accuracy, with intervals.
 
@@ -122,8 +166,16 @@ def evaluate(
     classes for which a figure is not defined (no positives in the split). A warning says where clips are
     among those that the model was trained on.
     """
+    from auricle.cli.urban import evaluate_urban, options_given, refuse_options
+
+    if protocol is Protocol.urban:
+        evaluate_urban(context)
+        return
+    of_urban = ("predictions", "annotations", "taxonomy", "level")
+    refuse_options(options_given(context), of_urban, "goes with --protocol urban")
     from auricle.evaluation import evaluate as evaluate_model
 
+    model, pack = require_model(model, pack, "MODEL and PACK")
     if not 0 < class_share <= 1:
         raise typer.BadParameter(
             f"{class_share:g}; expected more than 0 and at most 1", param_hint="--class-share"
@@ -137,7 +189,7 @@ def evaluate(
         where=chosen or None,
         subset=subset,
         out=out,
-        label_set=label_set,
+        label_set=label_set or "labels",
         pooling=pooling.value,
         class_share=class_share,
         half=half,
@@ -145,14 +197,29 @@ def evaluate(
         draws=draws,
         seed=seed,
     )
-    _warn_of_training(model, figures)
+    warn_of_training(model, figures)
     if format is ReportFormat.json:
         print(json.dumps(figures, indent=2, default=float))
     else:
         _print_figures(figures)
 
 
-def _warn_of_training(model: str, figures: dict[str, Any]) -> None:
+def require_model(model: str | None, pack: Path | None, what: str) -> tuple[str, Path]:
+    """Model and pack, of which one may have been left out.
+
+    Raises:
+        typer.BadParameter: one was.
+
+    >>> require_model("default", Path("out/pack"), "MODEL and PACK")[0]
+    'default'
+    """
+    if model is None or pack is None:
+        raise typer.BadParameter(f"missing; give {what}", param_hint="MODEL" if model is None else "PACK")
+    return model, pack
+
+
+def warn_of_training(model: str, figures: dict[str, Any]) -> None:
+    """Say where the figures may flatter."""
     if trained := figures["clips_in_training"]:
         which = (
             "these clips" if trained == figures["clips"] else f"{trained} of these {figures['clips']} clips"
