@@ -14,6 +14,8 @@ BUNDLED = ROOT / "auricle" / "bundled" / "auricle-esc50"
 NEEDS_TORCH = (
     "frontend",
     "augment",
+    "noise",
+    "pitch",
     "distributed",
     "models",
     "training",

@@ -9,11 +9,11 @@ import pytest
 PACKAGE = Path(__file__).parents[1] / "auricle"
 LAYERS = [  # lowest first; modules of one layer do not import each other
     {"text", "disk", "hierarchy"},
-    {"audio", "features", "metrics", "formats", "embedding_tables", "progress"},
+    {"audio", "features", "metrics", "formats", "embedding_tables", "progress", "gating"},
     {"media_files"},
-    {"datasets", "models", "augment", "distributed", "events", "frontend"},
+    {"datasets", "models", "augment", "noise", "pitch", "distributed", "events", "frontend"},
     {"shards", "sampling", "artifact", "runners"},
-    {"tagging", "evaluation", "report", "planning", "hear"},
+    {"tagging", "evaluation", "report", "planning", "hear", "family"},
     {"training", "engine", "calibration", "doctor", "search", "interop", "embedding"},
     {"recipes"},
     {"experiments", "serve"},
@@ -31,6 +31,8 @@ ONLY_IN = {
     "torch": {
         "frontend",
         "augment",
+        "noise",
+        "pitch",
         "distributed",
         "models",
         "training",
