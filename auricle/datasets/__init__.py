@@ -10,6 +10,7 @@ from auricle.datasets.clips import Clip, check_ids, check_leaks
 from auricle.datasets.esc50 import esc50, find_table, is_esc50
 from auricle.datasets.folders import folders
 from auricle.datasets.manifest import manifest
+from auricle.datasets.sonyc_ust import find_annotations, sonyc_ust
 
 __all__ = [
     "DATASETS",
@@ -21,6 +22,7 @@ __all__ = [
     "folders",
     "manifest",
     "open_corpus",
+    "sonyc_ust",
 ]
 
 DATASETS: dict[str, Callable[[str | Path], list[Clip]]] = {
@@ -28,6 +30,7 @@ DATASETS: dict[str, Callable[[str | Path], list[Clip]]] = {
     "esc50": esc50,
     "folders": folders,
     "manifest": manifest,
+    "sonyc_ust": sonyc_ust,
 }
 TABLES = (".csv", ".tsv", ".parquet")
 
@@ -35,19 +38,19 @@ TABLES = (".csv", ".tsv", ".parquet")
 def open_corpus(source: str | Path, media: str | Path | None = None) -> tuple[str, list[Clip]]:
     """The clips of a source, whatever it is.
 
-    A folder is read as folders named by class, a CSV, TSV or Parquet file as a manifest; ESC-50's table and
-    AudioSet's lists, or a folder that has one, are known by their columns. `NAME:PATH` says which reader of
-    `DATASETS` to take.
+    A folder is read as folders named by class, a CSV, TSV or Parquet file as a manifest; ESC-50's table,
+    AudioSet's lists and annotations like SONYC-UST's, or a folder that has one, are known by their columns.
+    `NAME:PATH` says which reader of `DATASETS` to take.
 
     Args:
         source: a folder or a file.
-        media: where the recordings are, for AudioSet's lists; the other sources say it themselves.
+        media: where the recordings are, for AudioSet's lists and annotations; others say it themselves.
 
     Returns:
         The reader's name and its clips, in the source's order.
 
     Raises:
-        ValueError: nothing is there, it is of no known kind, or `media` is given for another than AudioSet.
+        ValueError: nothing is there, it is of no known kind, or `media` is given for another source.
 
     >>> open_corpus("no-such-folder")
     Traceback (most recent call last):
@@ -67,9 +70,12 @@ def open_corpus(source: str | Path, media: str | Path | None = None) -> tuple[st
 def _read(name: str, path: str | Path, media: str | Path | None) -> list[Clip]:
     if name == "audioset":
         return audioset(path, media)
+    if name == "sonyc_ust":
+        return sonyc_ust(path, media)
     if media is not None:
         raise ValueError(
-            f"{path}: was taken for {name}, and a folder of media is for AudioSet's lists alone; leave it out"
+            f"{path}: was taken for {name}, and a folder of media is for AudioSet's lists and annotations; "
+            "leave it out"
         )
     return DATASETS[name](path)
 
@@ -77,6 +83,8 @@ def _read(name: str, path: str | Path, media: str | Path | None) -> list[Clip]:
 def _kind(path: Path) -> str:
     if find_lists(path):
         return "audioset"
+    if find_annotations(path) is not None:
+        return "sonyc_ust"
     table = find_table(path) if path.is_dir() else path
     suffix = table.suffix.lower()
     if table.is_file() and suffix == ".csv":
