@@ -47,8 +47,8 @@ def pack(
     source: Annotated[
         str,
         typer.Argument(
-            help="A CSV or Parquet manifest, a folder with one folder a class, ESC-50's meta.csv, or a list "
-            "(or a folder of lists) of AudioSet."
+            help="A CSV or Parquet manifest, a folder with one folder a class, ESC-50's meta.csv, a list (or a "
+            "folder of lists) of AudioSet, or annotations like SONYC-UST's."
         ),
     ],
     out: Annotated[Path, typer.Argument(help="The pack's folder; one begun earlier is gone on with.")],
@@ -62,7 +62,7 @@ def pack(
     label_set: Annotated[str, typer.Option(metavar="NAME", help="Name of the label set.")] = "labels",
     media: Annotated[
         Path | None,
-        typer.Option(metavar="DIR", help="AudioSet: where the media are, named by video id."),
+        typer.Option(metavar="DIR", help="AudioSet, annotations: where the recordings are."),
     ] = None,
 ) -> None:
     """Decode a corpus once into a pack, from which training reads at random.
