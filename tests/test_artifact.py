@@ -78,7 +78,7 @@ def test_fingerprint_follows_answers_and_nothing_else(tmp_path: Path) -> None:
         ("window", 2000.0, "'window': expected a positive integer, got 2000.0"),
         ("hop", None, "'hop': expected a positive integer, got None"),
         ("tail", "keep", """'tail': expected "drop" or "align", got 'keep'"""),
-        ("backend", "caffe", "'backend': expected one of onnx, torch, tflite, got 'caffe'"),
+        ("backend", "caffe", "'backend': expected one of onnx, torch, tflite, family, got 'caffe'"),
         ("labels", ["dog", 1], "'labels': expected a list of names, empty for a model that embeds only"),
         ("labels", ["dog", "rain", "dog"], "'labels': 'dog' stands there twice"),
         ("labels", "dog", "'labels': expected a list"),

@@ -10,13 +10,15 @@ def model_card(artifact: Any) -> str:
     rows = {
         "backend": artifact.backend,
         "architecture": artifact.architecture.get("name", "-"),
-        "input": ", ".join(_input(entry) for entry in artifact.inputs),
+        "input": " and ".join(_input(entry) for entry in artifact.inputs),
         "window": f"{artifact.window / rate:g} s every {artifact.hop / rate:g} s, tail: {artifact.tail}",
         "labels": str(artifact.num_classes),
         "embedding": f"{artifact.embedding_size} values",
         "licence of the weights": artifact.licence or "not stated",
     }
     lines += ["| | |", "|---|---|", *(f"| {name} | {_cell(value)} |" for name, value in rows.items()), ""]
+    if artifact.members:
+        lines += [*_family(artifact), ""]
     if artifact.notes:
         lines += [artifact.notes.strip(), ""]
     plain = {name: value for name, value in artifact.metrics.items() if not isinstance(value, (dict, list))}
@@ -48,6 +50,18 @@ def _input(entry: dict[str, Any]) -> str:
     if entry["kind"] == "embedding":
         text += f", {entry['windows']} x {entry['size']} values, by the model in the folder embedder"
     return text
+
+
+def _family(artifact: Any) -> list[str]:
+    """The members of a family, and what each is asked."""
+    rest = {"zero": "scores nothing", "top": "scores what the member on top gives"}[artifact.unasked]
+    lines = ["## Members", "", "| member | asked | fingerprint |", "|---|---|---|"]
+    for name, fingerprint in artifact.members.items():
+        gates = [label for label, member in artifact.gates.items() if member == name]
+        asked = f"what is below {', '.join(gates)}" if gates else "always: the member on top"
+        lines.append(f"| {_cell(name)} | {_cell(asked)} | `{fingerprint[:12]}` |")
+    found = "A member is asked where its label is the most likely of its siblings, or scores over 0.5."
+    return [*lines, "", f"{found} A label that nobody is asked for {rest}."]
 
 
 def _cell(value: Any) -> str:

@@ -18,10 +18,21 @@ from auricle.artifact.onnx_file import METADATA_PROPS, top_level_fields
 IDENTITY = tuple("backend architecture inputs labels window hop tail embedding_size".split()) + tuple(
     "parents calibration thresholds events".split()
 )
+FAMILY_IDENTITY = ("members", "gates", "unasked")  # of a family; other models do not have these
 CHECKSUM = re.compile("[0-9a-f]{64}( [0-9a-f]{64}){2}|")
+NO_STATE = hashlib.sha256(b"").hexdigest()  # of a family: its members' fingerprints are in its description
 
 
-def identity_bytes(fields: Mapping[str, Any], names: tuple[str, ...] = IDENTITY) -> bytes:
+def identity_names(fields: Mapping[str, Any]) -> tuple[str, ...]:
+    """The fields of a description that decide what the model answers.
+
+    >>> identity_names({"backend": "family"})[-3:]
+    ('members', 'gates', 'unasked')
+    """
+    return (*IDENTITY, *FAMILY_IDENTITY) if fields["backend"] == "family" else IDENTITY
+
+
+def identity_bytes(fields: Mapping[str, Any], names: tuple[str, ...]) -> bytes:
     """These fields as bytes that are equal where the fields are.
 
     >>> identity_bytes({"hop": 8, "labels": ("dog",), "name": "x"}, ("labels", "hop"))
@@ -41,7 +52,7 @@ def checksum(fields: Mapping[str, Any], state_digest: str, check: bytes) -> str:
     >>> len(checksum(fields, file_digest(io.BytesIO(b"weights")), b"check").split())
     3
     """
-    described = identity_bytes(fields, (*IDENTITY, "tolerance"))
+    described = identity_bytes(fields, (*identity_names(fields), "tolerance"))
     return f"{hashlib.sha256(described).hexdigest()} {state_digest} {hashlib.sha256(check).hexdigest()}"
 
 
@@ -83,10 +94,13 @@ def changed_parts(artifact: Any, check: bytes) -> list[str]:
     if not artifact.checksum:
         return []
     single = artifact.path.suffix == ".onnx"
-    with Path(artifact.state_path).open("rb") as stream:
-        state = graph_digest(stream) if single else file_digest(stream)
+    if artifact.backend == "family":
+        state, names = NO_STATE, ["model.json", "members", "check.safetensors"]
+    else:
+        with Path(artifact.state_path).open("rb") as stream:
+            state = graph_digest(stream) if single else file_digest(stream)
+        names = ["model.json", artifact.state_path.name, "check.safetensors"]
     found = checksum(artifact.description(), state, check)
-    names = ["model.json", artifact.state_path.name, "check.safetensors"]
     pairs = zip(["description", "graph", "check"] if single else names, found.split(), strict=True)
     saved = artifact.checksum.split()
     return [name for (name, now), then in zip(pairs, saved, strict=True) if now != then]

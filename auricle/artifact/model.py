@@ -13,15 +13,18 @@ from typing import Any
 import numpy as np
 import safetensors.numpy
 
-from auricle.artifact.checksum import changed_parts, identity_bytes
+from auricle.artifact.checksum import FAMILY_IDENTITY, changed_parts, identity_bytes, identity_names
 from auricle.artifact.onnx_file import onnx_metadata
 from auricle.artifact.validation import (
     EMBEDDER,
+    FAMILY,
     FORMAT,
+    MEMBERS,
     STATE_FILES,
     validate,
     validate_check,
     validate_embedder,
+    validate_members,
 )
 from auricle.features import FeatureConfig
 
@@ -36,10 +39,11 @@ class Artifact:
     Args:
         path: the folder, or the .onnx file.
         name: what people call it.
-        backend: "onnx", "torch" or "tflite".
+        backend: "onnx", "torch" or "tflite"; or "family", of several models.
         architecture: {"name": key of MODELS, "arguments": keyword arguments}; empty for a foreign graph.
         inputs: what the network sees: [{"kind": "logmel", "rate": Hz, "features": FeatureConfig's fields}],
-            [{"kind": "waveform", "rate": Hz}] or [`embedding_input(...)`].
+            [{"kind": "waveform", "rate": Hz}] or [`embedding_input(...)`]; of a fusion one of the first two
+            and then an embedding; of a family a waveform.
         labels: K names, in the order of the logits; none for a model that embeds only.
         window: samples that are scored at once.
         hop: samples from one window to the next.
@@ -49,6 +53,9 @@ class Artifact:
         calibration: what turns logits into probabilities; None is the plain sigmoid.
         thresholds: for each label, the score from which it counts as present; None where nobody chose them.
         events: settings that turn scores over time into events.
+        members: of a family, name -> fingerprint of the model in the sub-folder `members/NAME`.
+        gates: of a family, label -> the member that is asked for what is below it, see `auricle.gating`.
+        unasked: of a family, what a label scores that nobody is asked for: "zero" or "top".
         training: what the weights were made from (data fingerprint, configuration, statistics of the audio).
         licence: of the weights.
         notes: what people should know before they use it, as Markdown; stands in the model card.
@@ -73,6 +80,9 @@ class Artifact:
     calibration: dict[str, Any] | None = None
     thresholds: list[float] | None = None
     events: dict[str, Any] | None = None
+    members: dict[str, str] = field(default_factory=dict)
+    gates: dict[str, str] = field(default_factory=dict)
+    unasked: str = ""
     training: dict[str, Any] = field(default_factory=dict)
     licence: str = ""
     notes: str = ""
@@ -107,33 +117,59 @@ class Artifact:
                 return FeatureConfig(**entry["features"])
         raise ValueError(f"{self.path}: the model has no log-mel input")
 
+    @property
+    def input_kinds(self) -> tuple[str, ...]:
+        """What the net takes, ("logmel",) or, of a fusion, ("logmel", "embedding")."""
+        return tuple(str(entry["kind"]) for entry in self.inputs)
+
+    @property
+    def embedding_entry(self) -> dict[str, Any]:
+        """The entry of `inputs` that is an embedding; empty for models that take none."""
+        return next((entry for entry in self.inputs if entry["kind"] == "embedding"), {})
+
     @cached_property
     def embedder(self) -> "Artifact | None":
         """The model whose embeddings this one takes, in the sub-folder `embedder`; None for other models."""
-        return read_model(self.path / EMBEDDER) if self.embedder_windows else None
+        return read_model(self.path / EMBEDDER) if self.embedding_entry else None
 
     @property
     def embedder_windows(self) -> int:
         """T, how many windows of the embedder lie in one of this model's; 0 where there is no embedder."""
-        entry = self.inputs[0]
-        return int(entry["windows"]) if entry["kind"] == "embedding" else 0
+        return int(self.embedding_entry.get("windows", 0))
+
+    @cached_property
+    def models(self) -> "dict[str, Artifact]":
+        """Of a family, name -> member; empty for other models."""
+        return {name: read_model(self.path / MEMBERS / name) for name in self.members}
+
+    @property
+    def within(self) -> "dict[str, tuple[str, Artifact]]":
+        """Sub-folder -> the fingerprint this model was saved with, and the model that is there."""
+        found = {f"{MEMBERS}/{name}": (self.members[name], model) for name, model in self.models.items()}
+        if self.embedder is not None:
+            found[EMBEDDER] = (self.embedding_entry["fingerprint"], self.embedder)
+        return found
 
     @property
     def state_path(self) -> Path:
-        """The file that holds the weights or the graph."""
+        """The file that holds the weights or the graph; ValueError of a family, whose members have them."""
+        if self.backend == FAMILY:
+            raise ValueError(f"{self.path}: is a family, whose weights are its members', in {MEMBERS}/")
         return self.path if self.path.suffix == ".onnx" else self.path / STATE_FILES[self.backend]
 
     @cached_property
     def fingerprint(self) -> str:
         """SHA-256 in hexadecimal of all that decides what the model answers, so not of name or metrics."""
-        digest = hashlib.sha256(identity_bytes(vars(self)))
-        with self.state_path.open("rb") as stream:
-            digest.update(hashlib.file_digest(stream, "sha256").digest())
+        digest = hashlib.sha256(identity_bytes(vars(self), identity_names(vars(self))))
+        if self.backend != FAMILY:  # the identity of a family has its members' fingerprints
+            with self.state_path.open("rb") as stream:
+                digest.update(hashlib.file_digest(stream, "sha256").digest())
         return digest.hexdigest()
 
     def description(self) -> dict[str, Any]:
         """What model.json holds."""
-        fields = {f.name: getattr(self, f.name) for f in dataclasses.fields(self) if f.name != "path"}
+        left_out = {"path", *(FAMILY_IDENTITY if self.backend != FAMILY else ())}
+        fields = {f.name: getattr(self, f.name) for f in dataclasses.fields(self) if f.name not in left_out}
         return {"format": fields.pop("format")} | fields
 
     def read_check(self) -> tuple[np.ndarray, np.ndarray, float]:
@@ -158,11 +194,11 @@ class Artifact:
         ValueError where a part cannot be read at all.
         """
         changed = changed_parts(self, self._read_check_bytes()[0])
-        if self.embedder is not None:
-            within = self.embedder.changed_parts()
-            if not within and self.embedder.fingerprint != self.inputs[0]["fingerprint"]:
-                within = ["model.json"]
-            changed += [f"{EMBEDDER}/{name}" for name in within]
+        for folder, (fingerprint, model) in self.within.items():
+            parts = model.changed_parts()
+            if not parts and model.fingerprint != fingerprint:
+                parts = ["model.json"]
+            changed += [f"{folder}/{name}" for name in parts]
         return changed
 
     def _read_check_bytes(self) -> tuple[bytes, str]:
@@ -210,6 +246,8 @@ def read_model(path: Path) -> Artifact:
         if not file.is_file():
             raise ValueError(f"{file}: missing; expected a model's folder")
         artifact = _parse(file.read_text(encoding="utf-8"), path, str(file))
+    if artifact.backend == FAMILY:
+        return _with_members(artifact)
     if not artifact.state_path.is_file():
         raise ValueError(f"{artifact.state_path}: missing; backend {artifact.backend!r} needs it")
     if artifact.embedder_windows:
@@ -219,6 +257,24 @@ def read_model(path: Path) -> Artifact:
             validate_embedder(artifact, artifact.embedder)
         except ValueError as error:
             raise ValueError(f"{path / 'model.json'}: {error}") from error
+    return artifact
+
+
+def _with_members(artifact: Artifact) -> Artifact:
+    """A family, when its members have been looked at."""
+    if artifact.path.is_file():
+        raise ValueError(f"{artifact.path}: is a family, and a single file has no members; use its folder")
+    where = artifact.path / "model.json"
+    for name in artifact.members:
+        if not (artifact.path / MEMBERS / name / "model.json").is_file():
+            raise ValueError(
+                f"{where}: field 'members': {name!r} is missing: there is no model in "
+                f"{artifact.path / MEMBERS / name}"
+            )
+    try:
+        validate_members(artifact, artifact.models)
+    except ValueError as error:
+        raise ValueError(f"{where}: {error}") from error
     return artifact
 
 

@@ -13,14 +13,17 @@ import numpy as np
 import safetensors.numpy
 
 from auricle.artifact.card import model_card
-from auricle.artifact.checksum import checksum, file_digest
+from auricle.artifact.checksum import NO_STATE, checksum, file_digest
 from auricle.artifact.model import Artifact, read_model
 from auricle.artifact.validation import (
     EMBEDDER,
+    FAMILY,
+    MEMBERS,
     OTHER_FILES,
     STATE_FILES,
     validate_check,
     validate_embedder,
+    validate_members,
 )
 
 
@@ -30,6 +33,7 @@ def save_artifact(
     weights: Mapping[str, np.ndarray] | None = None,
     onnx: bytes | Path | None = None,
     tflite: bytes | Path | None = None,
+    members: Mapping[str, str | Path] | None = None,
     check: tuple[np.ndarray, np.ndarray],
     embedder: str | Path | None = None,
     attachments: Mapping[str, bytes] | None = None,
@@ -41,14 +45,16 @@ def save_artifact(
         path: the folder.
         weights: name -> array, for backend "torch".
         onnx: the graph or its file, for backend "onnx".
-        tflite: the same for backend "tflite". One of the three.
+        tflite: the same for backend "tflite".
+        members: name -> folder or .onnx file of each model of a family, see `auricle.family.save_family`; all
+            of it goes into the sub-folder `members/NAME`, weights by a hard link. One of the four.
         check: (waveforms (B, window), logits (B, K)) float32, as the saved model gives them; without labels
             its embeddings (B, E) in place of logits.
         embedder: folder or .onnx file of the model whose embeddings this one takes, see `embedding_input`;
             all of it goes into the sub-folder `embedder`, its weights by a hard link where that can be.
         attachments: further files, name -> content (an attribution list).
         **fields: the other fields of `Artifact`; `name` is the folder's unless given, `backend` follows
-            from which of weights, onnx and tflite is there.
+            from which of weights, onnx, tflite and members is there.
 
     Raises:
         ValueError: a field is wrong, or the folder holds something that is not a model's.
@@ -62,11 +68,14 @@ def save_artifact(
     True
     """
     path = Path(path)
-    states = {"torch": weights, "onnx": onnx, "tflite": tflite}
+    states = {"torch": weights, "onnx": onnx, "tflite": tflite, FAMILY: members}
     given = [name for name, state in states.items() if state is not None]
     if len(given) != 1:
-        raise ValueError("save_artifact: give one of weights, onnx and tflite")
+        raise ValueError("save_artifact: give one of weights, onnx, tflite and members")
     backend = given[0]
+    sources = {name: read_model(Path(member)) for name, member in (members or {}).items()}
+    if sources:
+        fields = fields | {"members": {name: model.fingerprint for name, model in sources.items()}}
     attached = dict(attachments or {})
     defaults: dict[str, Any] = {"name": path.name, "backend": backend, "attachments": tuple(attached)}
     artifact = Artifact(path=path, **{key: _plain(value) for key, value in (defaults | fields).items()})
@@ -74,6 +83,8 @@ def save_artifact(
         raise ValueError(f"save_artifact: backend {artifact.backend!r} does not go with what is to be saved")
     waveforms, logits = (np.ascontiguousarray(array, dtype=np.float32) for array in check)
     validate_check(artifact, waveforms, logits, "save_artifact: check")
+    if backend == FAMILY:
+        validate_members(artifact, sources)
     source = _embedder(artifact, embedder)
     _refuse_foreign(path)
 
@@ -82,10 +93,13 @@ def save_artifact(
     shutil.rmtree(folder, ignore_errors=True)  # of a writer that was killed
     folder.mkdir()
     try:
-        state = folder / STATE_FILES[backend]
-        _write_state(state, states[backend])
+        state = None if backend == FAMILY else folder / STATE_FILES[backend]
+        if state is not None:
+            _write_state(state, states[backend])
         if source is not None:
             _copy(source, folder / EMBEDDER)
+        for name, member in sources.items():
+            _copy(member, folder / MEMBERS / name)
         for name, content in attached.items():
             (folder / name).write_bytes(content)
         artifact = _write_description(folder, artifact, state, encode_check(waveforms, logits))
@@ -111,6 +125,7 @@ def embedding_input(embedder: Artifact, windows: int = 1) -> dict[str, Any]:
 
 def _embedder(artifact: Artifact, embedder: str | Path | None) -> Artifact | None:
     """The embedder to be saved with a model, looked at; None for a model that takes none."""
+    expected = artifact.embedding_entry.get("fingerprint")
     if embedder is None:
         if artifact.embedder_windows:
             raise ValueError("save_artifact: the model takes embeddings; give the `embedder` that makes them")
@@ -119,7 +134,7 @@ def _embedder(artifact: Artifact, embedder: str | Path | None) -> Artifact | Non
         raise ValueError("save_artifact: an embedder is given, but `inputs` has no entry of kind 'embedding'")
     source = read_model(Path(embedder))
     validate_embedder(artifact, source)
-    if source.fingerprint != artifact.inputs[0]["fingerprint"]:
+    if source.fingerprint != expected:
         raise ValueError(
             f"save_artifact: {source.path} is not the embedder whose fingerprint `inputs` has; "
             "see embedding_input"
@@ -129,16 +144,17 @@ def _embedder(artifact: Artifact, embedder: str | Path | None) -> Artifact | Non
 
 def _copy(source: Artifact, folder: Path) -> None:
     """All of a model into a new folder; the large part of it takes no space where a link can be made."""
-    folder.mkdir()
-    state = folder / STATE_FILES[source.backend]
-    try:
-        os.link(source.state_path.resolve(), state)
-    except OSError:  # on another disk, or links are not to be had
-        shutil.copyfile(source.state_path, state)
+    folder.mkdir(parents=True)
+    state = None if source.backend == FAMILY else folder / STATE_FILES[source.backend]
+    if state is not None:
+        try:
+            os.link(source.state_path.resolve(), state)
+        except OSError:  # on another disk, or links are not to be had
+            shutil.copyfile(source.state_path, state)
     for name in source.attachments:
         shutil.copyfile(source.path / name, folder / name)
-    if source.embedder is not None:
-        _copy(source.embedder, folder / EMBEDDER)
+    for place, (_, model) in source.within.items():
+        _copy(model, folder / place)
     waveforms, logits, _ = source.read_check()
     _write_description(folder, source, state, encode_check(waveforms, logits))
 
@@ -153,10 +169,12 @@ def _write_state(file: Path, state: Any) -> None:
         file.write_bytes(state)
 
 
-def _write_description(folder: Path, artifact: Artifact, state: Path, check: bytes) -> Artifact:
+def _write_description(folder: Path, artifact: Artifact, state: Path | None, check: bytes) -> Artifact:
     """Write all but the state; returns the artifact with the checksum of what was written."""
-    with state.open("rb") as stream:
-        digest = file_digest(stream)
+    digest = NO_STATE
+    if state is not None:
+        with state.open("rb") as stream:
+            digest = file_digest(stream)
     artifact = dataclasses.replace(artifact, checksum=checksum(artifact.description(), digest, check))
     (folder / "check.safetensors").write_bytes(check)
     text = json.dumps(artifact.description(), indent=1, ensure_ascii=False, allow_nan=False)
@@ -216,7 +234,7 @@ def _refuse_foreign(path: Path) -> None:
     ours = {*OTHER_FILES, *STATE_FILES.values()}
     if (path / "model.json").is_file():
         present = read_model(path)
-        ours |= {*present.attachments, *([EMBEDDER] if present.embedder_windows else [])}
+        ours |= {*present.attachments, *(place.partition("/")[0] for place in present.within)}
     foreign = sorted(entry.name for entry in path.iterdir() if entry.name not in ours)
     if foreign:
         raise ValueError(

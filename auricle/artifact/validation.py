@@ -2,6 +2,7 @@
 
 import dataclasses
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -9,11 +10,15 @@ import numpy as np
 
 from auricle.artifact.checksum import CHECKSUM
 from auricle.features import LATER, FeatureConfig
+from auricle.gating import plan_gates
+from auricle.hierarchy import parents_of
 
 FORMAT = 1
 STATE_FILES = {"onnx": "model.onnx", "torch": "weights.safetensors", "tflite": "model.tflite"}
 OTHER_FILES = ("model.json", "check.safetensors", "README.md")
-EMBEDDER = "embedder"  # the sub-folder
+FAMILY = "family"  # the backend of a model that is several models
+BACKENDS = (*STATE_FILES, FAMILY)
+EMBEDDER, MEMBERS = "embedder", "members"  # the sub-folders
 INPUT_KINDS = ("logmel", "waveform", "embedding")
 
 
@@ -34,7 +39,7 @@ def validate(artifact: Any) -> None:
         expect(isinstance(getattr(artifact, name), dict), name, "an object")
     for name in ("calibration", "events"):
         expect(isinstance(getattr(artifact, name), dict | None), name, "an object or null")
-    expect(artifact.backend in STATE_FILES, "backend", f"one of {', '.join(STATE_FILES)}")
+    expect(artifact.backend in BACKENDS, "backend", f"one of {', '.join(BACKENDS)}")
     expect(artifact.tail in ("drop", "align"), "tail", '"drop" or "align"')
     expect(artifact.format == FORMAT, "format", str(FORMAT))
     texts = isinstance(labels, tuple) and all(isinstance(label, str) for label in labels)
@@ -61,11 +66,14 @@ def validate(artifact: Any) -> None:
         )
     plain = all(isinstance(name, str) and name == Path(name).name for name in artifact.attachments)
     expect(
-        plain and not set(artifact.attachments) & {*OTHER_FILES, *STATE_FILES.values(), EMBEDDER},
+        plain and not set(artifact.attachments) & {*OTHER_FILES, *STATE_FILES.values(), EMBEDDER, MEMBERS},
         "attachments",
         "names of further files in the folder",
     )
+    _validate_parents(artifact.labels, artifact.parents)
     _validate_inputs(artifact.inputs)
+    _validate_kinds([entry["kind"] for entry in artifact.inputs], artifact.backend)
+    _validate_family(artifact)
 
 
 def _validate_inputs(inputs: Any) -> None:
@@ -80,7 +88,7 @@ def _validate_inputs(inputs: Any) -> None:
         if not _is_count(entry.get("rate")):
             raise ValueError(f"{where}.rate': expected samples a second, got {entry.get('rate')!r}")
         if entry["kind"] == "embedding":
-            _validate_embedding(entry, where, alone=len(inputs) == 1)
+            _validate_embedding(entry, where)
         if entry["kind"] != "logmel":
             continue
         features = entry.get("features")
@@ -98,33 +106,121 @@ def _validate_inputs(inputs: Any) -> None:
             raise ValueError(f"{where}.rate': {entry['rate']} Hz, but its features are for {config.rate} Hz")
 
 
-def _validate_embedding(entry: dict[str, Any], where: str, *, alone: bool) -> None:
+def _validate_parents(labels: tuple[str, ...], parents: list[list[str]] | None) -> None:
+    for label, above in zip(labels, parents or (), strict=False):
+        if not isinstance(above, list) or not all(isinstance(name, str) for name in above):
+            raise ValueError(f"field 'parents': {label!r}: expected a list of labels, got {above!r}")
+    try:
+        parents_of(labels, parents)
+    except ValueError as error:
+        raise ValueError(f"field 'parents': {error}") from error
+
+
+def _validate_kinds(kinds: list[str], backend: str) -> None:
+    """One input; or two, of which the second is an embedding and the first is made from the waveform."""
+    if backend == FAMILY and kinds != ["waveform"]:
+        raise ValueError(
+            f"field 'inputs': a family takes one waveform, which its members see; got {', '.join(kinds)}"
+        )
+    if len(kinds) == 1:
+        return
+    if len(kinds) > 2 or kinds[0] == "embedding" or kinds[1] != "embedding":
+        raise ValueError(
+            "field 'inputs': expected one, or a logmel or waveform and then an embedding; got "
+            + ", ".join(kinds)
+        )
+    if backend != "torch":
+        raise ValueError(
+            f"field 'backend': {backend!r}, but a net of two inputs ({', '.join(kinds)}) runs on 'torch' only"
+        )
+
+
+def _validate_family(artifact: Any) -> None:
+    """Refuse what a family must have and other models must not; its members are looked at later."""
+    if artifact.backend != FAMILY:
+        for name in ("members", "gates", "unasked"):
+            if getattr(artifact, name):
+                raise ValueError(f"field {name!r}: is for a family, but the backend is {artifact.backend!r}")
+        return
+    for name, what in (("members", "a fingerprint"), ("gates", "a member")):
+        value = getattr(artifact, name)
+        if not isinstance(value, dict) or not value:
+            raise ValueError(f"field {name!r}: expected an object, name -> {what}, got {repr(value)[:80]}")
+        if wrong := [key for key, text in value.items() if not isinstance(text, str)]:
+            raise ValueError(f"field {name!r}: {wrong[0]!r}: expected {what}, got {value[wrong[0]]!r}")
+    for name, fingerprint in artifact.members.items():
+        if not name or name != Path(name).name or name == "..":
+            raise ValueError(f"field 'members': {name!r} cannot be the name of a folder")
+        if not re.fullmatch("[0-9a-f]{64}", fingerprint):
+            raise ValueError(
+                f"field 'members': {name!r}: expected a SHA-256 in hexadecimal, got {fingerprint!r}"
+            )
+    if artifact.parents is None:
+        raise ValueError("field 'parents': a family needs them: its gates stand at labels above others")
+
+
+def validate_members(artifact: Any, models: Mapping[str, Any]) -> None:
+    """Refuse a family whose members cannot give what it says, with a ValueError that names the field."""
+    members = {name: model.labels for name, model in models.items()}
+    gating = plan_gates(artifact.labels, artifact.parents, members, artifact.gates, artifact.unasked)
+    size = models[gating.root].embedding_size
+    if artifact.embedding_size != size:
+        raise ValueError(
+            f"field 'embedding_size': {artifact.embedding_size}, but the embedding of a family is that of "
+            f"the member on top, {gating.root!r}: {size}"
+        )
+    for name, model in models.items():
+        for field in ("rate", "window"):
+            ours, theirs = getattr(artifact, field), getattr(model, field)
+            if ours != theirs:
+                unit = "Hz" if field == "rate" else "samples"
+                raise ValueError(
+                    f"field 'members': {name!r} has a {field} of {theirs} {unit}, the family one of {ours}; "
+                    "all members have to hear the same"
+                )
+
+
+def _validate_embedding(entry: dict[str, Any], where: str) -> None:
     for name in ("windows", "size"):
         if not _is_count(entry.get(name)):
             raise ValueError(f"{where}.{name}': expected a positive integer, got {entry.get(name)!r}")
     fingerprint = entry.get("fingerprint")
     if not isinstance(fingerprint, str) or not re.fullmatch("[0-9a-f]{64}", fingerprint):
         raise ValueError(f"{where}.fingerprint': expected a SHA-256 in hexadecimal, got {fingerprint!r}")
-    if not alone:
-        raise ValueError(f"{where}.kind': an embedding can only be the one input of a model so far")
 
 
 def validate_embedder(artifact: Any, embedder: Any) -> None:
     """Refuse a model whose embedder does not give what it takes, with a ValueError that names the field."""
-    entry = artifact.inputs[0]
+    place = len(artifact.inputs) - 1
+    entry = artifact.inputs[place]
     windows, size = entry["windows"], entry["size"]
     if embedder.embedding_size != size:
         raise ValueError(
-            f"field 'inputs[0].size': {size}, but the embedder gives {embedder.embedding_size} values"
+            f"field 'inputs[{place}].size': {size}, but the embedder gives {embedder.embedding_size} values"
         )
     if embedder.rate != entry["rate"]:
         raise ValueError(
-            f"field 'inputs[0].rate': {entry['rate']} Hz, but the embedder takes {embedder.rate} Hz"
+            f"field 'inputs[{place}].rate': {entry['rate']} Hz, but the embedder takes {embedder.rate} Hz"
         )
     needed = embedder.window + (windows - 1) * embedder.hop
-    if artifact.window != needed:
+    if place == 0:
+        if artifact.window != needed:
+            raise ValueError(
+                f"field 'window': {artifact.window}, but {windows} windows of the embedder cover {needed} "
+                "samples"
+            )
+        return
+    if artifact.rate < embedder.rate:
         raise ValueError(
-            f"field 'window': {artifact.window}, but {windows} windows of the embedder cover {needed} samples"
+            f"field 'inputs[0].rate': {artifact.rate} Hz, but the embedder needs {embedder.rate} Hz, and "
+            "what a lower rate cuts off does not come back"
+        )
+    heard = artifact.window * embedder.rate // artifact.rate
+    begun = 1 + (heard - 1) // embedder.hop
+    if windows > begun:
+        raise ValueError(
+            f"field 'inputs[{place}].windows': {windows}, but only {begun} of the embedder begin within the "
+            f"model's window of {artifact.window / artifact.rate:g} s"
         )
 
 

@@ -182,13 +182,12 @@ def sources_trained_on(artifact: Any, pack: Any) -> np.ndarray:
 
 
 def clips_heard(artifact: Any, pack: Any) -> np.ndarray:
-    """The clips that the model or its embedder may have been trained on, as they are or in other scenes.
+    """The clips that the model, or one within it, may have been trained on, as they are or in other scenes.
 
     >>> clips_heard(load_artifact("default"), Pack("out/pack"))  # doctest: +SKIP
     """
     heard = [trained(artifact, pack) for trained in (clips_trained_on, scenes_trained_on, sources_trained_on)]
-    if embedder := getattr(artifact, "embedder", None):
-        heard.append(clips_heard(embedder, pack))
+    heard += [clips_heard(model, pack) for _, model in getattr(artifact, "within", {}).values()]
     return np.unique(np.concatenate(heard))
 
 

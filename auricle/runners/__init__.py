@@ -10,7 +10,7 @@ import numpy as np
 
 from auricle.runners.windows import clip_scores, window_starts
 
-BACKENDS = ("onnx", "tflite", "torch")
+BACKENDS = ("onnx", "tflite", "torch", "family")
 
 
 def load_runner(artifact: Any, *, threads: int | None = None, batch: int = 16, device: str = "cpu") -> Any:
@@ -25,7 +25,7 @@ def load_runner(artifact: Any, *, threads: int | None = None, batch: int = 16, d
 
     Returns:
         An object with `.run((B, window) float32) -> ((B, K) float32 logits, (B, E) float32 embeddings)`
-        for any B, and `.artifact`.
+        for any B, and `.artifact`. Of a family also `.members`, name -> runner.
 
     Raises:
         ValueError: no runner for the backend, or it cannot use the device.
@@ -39,18 +39,47 @@ def load_runner(artifact: Any, *, threads: int | None = None, batch: int = 16, d
         raise ValueError(f"batch is {batch}; expected at least 1")
     if threads is not None and threads < 1:
         raise ValueError(f"threads is {threads}; expected at least 1")
-    runner = _load(artifact, threads=threads, batch=batch, device=device)
-    if not artifact.embedder_windows:
+    return _compose(artifact, {"threads": threads, "device": device}, batch, {})
+
+
+def _compose(artifact: Any, options: dict[str, Any], batch: int, embedders: dict[str, Any]) -> Any:
+    """A runner of all that a model is made of; an embedder that several parts have is loaded once."""
+    if artifact.members:
+        return _family(artifact, options, batch, embedders)
+    runner = _load(artifact, batch=batch, **options)
+    if not artifact.embedding_entry:
         return runner
     from auricle.runners.composed import ComposedRunner
+    from auricle.runners.fusion import FusionRunner
 
-    embedder = load_runner(
-        artifact.embedder,
-        threads=threads,
-        batch=batch,
-        device=device if artifact.embedder.backend == "torch" else "cpu",
-    )
-    return ComposedRunner(artifact, embedder, runner.run_input, batch=batch)
+    fingerprint = artifact.embedder.fingerprint
+    if fingerprint != artifact.embedding_entry["fingerprint"]:
+        raise ValueError(
+            f"{artifact.embedder.path}: is not the embedder that the model was trained with; "
+            "copy the model again"
+        )
+    if fingerprint not in embedders:
+        embedders[fingerprint] = _compose(artifact.embedder, _possible(artifact.embedder, options), batch, {})
+    kind = ComposedRunner if len(artifact.inputs) == 1 else FusionRunner
+    return kind(artifact, embedders[fingerprint], runner.run_input, batch=batch)
+
+
+def _family(artifact: Any, options: dict[str, Any], batch: int, embedders: dict[str, Any]) -> Any:
+    from auricle.runners.family import FamilyRunner
+
+    members = {}
+    for name, model in artifact.models.items():
+        if model.fingerprint != artifact.members[name]:
+            raise ValueError(f"{model.path}: is not the member that the family was saved with; copy it again")
+        # Few windows of a batch enter any one gate, and each of the member's batches is filled up.
+        size = max(1, batch // 4) if name in artifact.gates.values() else batch
+        members[name] = _compose(model, _possible(model, options), size, embedders)
+    return FamilyRunner(artifact, members)
+
+
+def _possible(artifact: Any, options: dict[str, Any]) -> dict[str, Any]:
+    """The same options, but for the device where a part of a model knows only the CPU."""
+    return options if artifact.backend in ("torch", "family") else options | {"device": "cpu"}
 
 
 def _load(artifact: Any, *, threads: int | None, batch: int, device: str) -> Any:
@@ -90,7 +119,8 @@ def check(runner: Any) -> dict[str, Any]:
     Returns:
         {"max_difference": largest absolute difference of a logit (NaN where the model gives NaN),
         "tolerance": the largest that the artifact allows, "changed": names of the parts that are not the
-        ones that were saved (see `Artifact.changed_parts`), "ok": whether all of that is as it should be}.
+        ones that were saved (see `Artifact.changed_parts`), "failed": of a family, names of the members that
+        do not pass their own check, "ok": whether all of that is as it should be}.
 
     >>> from auricle.artifact import load_artifact
     >>> check(load_runner(load_artifact("default")))["ok"]  # doctest: +SKIP
@@ -101,11 +131,13 @@ def check(runner: Any) -> dict[str, Any]:
     given = logits if runner.artifact.labels else embeddings
     difference = float(np.max(np.abs(given - expected))) if given.shape == expected.shape else float("nan")
     changed = runner.artifact.changed_parts()
+    failed = [name for name, member in getattr(runner, "members", {}).items() if not check(member)["ok"]]
     return {
         "max_difference": difference,
         "tolerance": tolerance,
         "changed": changed,
-        "ok": difference <= tolerance and not changed,
+        "failed": failed,
+        "ok": difference <= tolerance and not changed and not failed,
     }
 
 

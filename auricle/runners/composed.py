@@ -23,11 +23,6 @@ class ComposedRunner:
     """
 
     def __init__(self, artifact: Any, embedder: Any, head: Callable[..., Any], *, batch: int):
-        if embedder.artifact.fingerprint != artifact.inputs[0]["fingerprint"]:
-            raise ValueError(
-                f"{embedder.artifact.path}: is not the embedder that the model was trained with; "
-                "copy the model again"
-            )
         self.artifact = artifact
         self.embedder = embedder
         self.batch = batch
@@ -36,12 +31,22 @@ class ComposedRunner:
     def run(self, waveforms_BN: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """(B, window) float32 -> logits (B, K) and embeddings (B, E), float32, for any B."""
         check_windows(waveforms_BN, self.artifact.window)
+        return self.run_embedded(waveforms_BN, None)
+
+    def embed(self, waveforms_BN: np.ndarray) -> np.ndarray:
+        """(B, window) float32 -> (B, T, D) float32, what the net gets."""
+        return embed_windows(self.embedder, waveforms_BN)
+
+    def run_embedded(
+        self, waveforms_BN: np.ndarray, embeddings_BTD: np.ndarray | None
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """As `run`, of waveforms whose embeddings may be known already."""
         count = len(waveforms_BN)
         logits_BK = np.empty((count, self.artifact.num_classes), np.float32)
         embeddings_BE = np.empty((count, self.artifact.embedding_size), np.float32)
         for start in range(0, count, self.batch):
             part = slice(start, start + self.batch)
-            x_BTD = embed_windows(self.embedder, waveforms_BN[part])
+            x_BTD = self.embed(waveforms_BN[part]) if embeddings_BTD is None else embeddings_BTD[part]
             logits_BK[part], embeddings_BE[part] = self._head(x_BTD)
         return logits_BK, embeddings_BE
 

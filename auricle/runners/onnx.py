@@ -35,7 +35,7 @@ class OnnxRunner:
         # A model on embeddings has a graph of its own input: what comes before is its embedder's.
         windows = artifact.embedder_windows
         self._input = "embeddings" if windows else "waveform"
-        shape = (windows, artifact.inputs[0]["size"]) if windows else (artifact.window,)
+        shape = (windows, artifact.embedding_entry["size"]) if windows else (artifact.window,)
         options.add_free_dimension_override_by_name("samples", artifact.window)
         try:
             self._session = onnxruntime.InferenceSession(

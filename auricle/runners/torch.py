@@ -33,8 +33,7 @@ class TorchRunner:
         if threads is not None:
             torch.set_num_threads(threads)  # of the whole process: torch knows no other
         self._precision = torch.bfloat16 if precision == "bfloat16" else None
-        parts = (nn.Identity(), build_net(artifact)) if artifact.embedder_windows else build(artifact)
-        self._model = WaveformModel(*parts).eval().to(self._device)
+        self._model = WaveformModel(*_parts(artifact)).eval().to(self._device)
 
     def run(self, waveforms_BN: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """(B, window) float32 -> logits (B, K) and embeddings (B, E), float32, for any B."""
@@ -42,19 +41,25 @@ class TorchRunner:
         return self.run_input(waveforms_BN)
 
     @torch.inference_mode()
-    def run_input(self, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """What the model takes, (B, ...) float32: as `run`, of a model that takes embeddings (B, T, D)."""
-        count = len(x)
+    def run_input(self, x: np.ndarray | tuple[np.ndarray, ...]) -> tuple[np.ndarray, np.ndarray]:
+        """What the model takes, (B, ...) float32: as `run`, of a model that takes embeddings (B, T, D).
+
+        Of a model of two inputs, both: waveforms (B, window) and embeddings (B, T, D).
+        """
+        inputs = x if isinstance(x, tuple) else (x,)
+        count = len(inputs[0])
         logits_BK = np.empty((count, self.artifact.num_classes), np.float32)
         embeddings_BE = np.empty((count, self.artifact.embedding_size), np.float32)
         for start in range(0, count, self.batch):
             stop = min(start + self.batch, count)
-            padded = np.zeros((self.batch, *x.shape[1:]), np.float32)
-            padded[: stop - start] = x[start:stop]
+            padded = [np.zeros((self.batch, *part.shape[1:]), np.float32) for part in inputs]
+            for filled, part in zip(padded, inputs, strict=True):
+                filled[: stop - start] = part[start:stop]
+            tensors = tuple(torch.from_numpy(part).to(self._device) for part in padded)
             lower = self._precision
             autocast = torch.autocast(self._device.type, dtype=lower) if lower else nullcontext()
             with autocast:
-                logits, embeddings = self._model(torch.from_numpy(padded).to(self._device))
+                logits, embeddings = self._model(tensors if len(tensors) > 1 else tensors[0])
             logits_BK[start:stop] = logits[: stop - start].float().cpu().numpy()
             embeddings_BE[start:stop] = embeddings[: stop - start].float().cpu().numpy()
         return logits_BK, embeddings_BE
@@ -84,9 +89,32 @@ class WaveformModel(nn.Module):
         super().__init__()
         self.frontend, self.net = frontend, net
 
-    def forward(self, waveform: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    def forward(self, waveform: Any) -> tuple[torch.Tensor, torch.Tensor]:
         """See the class."""
         return logits_and_embedding(self.net, self.frontend(waveform))
+
+
+class FirstInput(nn.Module):
+    """A front end of the first of two inputs: (waveform, embeddings) -> (features, embeddings)."""
+
+    def __init__(self, frontend: nn.Module):
+        super().__init__()
+        self.frontend = frontend
+
+    def forward(self, inputs: tuple[torch.Tensor, torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor]:
+        """See the class."""
+        return self.frontend(inputs[0]), inputs[1]
+
+
+def _parts(artifact: Any) -> tuple[nn.Module, nn.Module]:
+    """What stands before a net, embedder apart, and the net."""
+    if not artifact.embedding_entry:
+        return build(artifact)
+    net = build_net(artifact)
+    if len(artifact.inputs) == 1:
+        return nn.Identity(), net
+    frontend = LogMel(artifact.features).eval() if artifact.input_kinds[0] == "logmel" else nn.Identity()
+    return FirstInput(frontend), net
 
 
 def build(artifact: Any, *, method: str = "fft") -> tuple[nn.Module, nn.Module]:
@@ -106,8 +134,8 @@ def build(artifact: Any, *, method: str = "fft") -> tuple[nn.Module, nn.Module]:
     if net.input_kind == "waveform":
         return nn.Identity(), net
     raise ValueError(
-        f"{_where(artifact)}: {artifact.architecture['name']} takes {net.input_kind!r}, which is not made "
-        "from one waveform"
+        f"{_where(artifact)}: {artifact.architecture['name']} takes {_kinds(net.input_kind)}, which is not made from a "
+        "waveform in one graph: its embedder is a model of its own"
     )
 
 
@@ -133,10 +161,10 @@ def build_net(artifact: Any) -> nn.Module:
             f"{net.embedding_size}, but model.json has {artifact.num_classes} labels and embeddings of "
             f"{artifact.embedding_size}"
         )
-    if net.input_kind != artifact.inputs[0]["kind"]:
+    if _kinds(net.input_kind) != _kinds(artifact.input_kinds):
         raise ValueError(
-            f"{_where(artifact)}: {name} takes {net.input_kind!r}, but field 'inputs' says "
-            f"{artifact.inputs[0]['kind']!r}"
+            f"{_where(artifact)}: {name} takes {_kinds(net.input_kind)}, but field 'inputs' says "
+            f"{_kinds(artifact.input_kinds)}"
         )
     shortest = getattr(net, "shortest", 1)
     if artifact.window < shortest:
@@ -145,6 +173,10 @@ def build_net(artifact: Any) -> nn.Module:
             f"{shortest} or more"
         )
     return net.eval()
+
+
+def _kinds(kinds: Any) -> str:
+    return repr(kinds) if isinstance(kinds, str) else " and ".join(map(repr, kinds))
 
 
 def _where(artifact: Any) -> str:
