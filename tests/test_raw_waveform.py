@@ -289,6 +289,25 @@ def test_wrong_input_is_refused_with_what_came_and_what_was_expected(
             call(x)
 
 
+@pytest.mark.parametrize("training", [True, False])
+def test_an_empty_batch_is_refused(training: bool) -> None:
+    net = RawWaveform(**TINY).train(training)
+    with pytest.raises(ValueError, match=r"^expected at least one waveform \(B, N\), got \(0, 8000\)$"):
+        net(torch.zeros(0, 8000))
+
+
+def test_in_training_the_shortest_waveform_alone_is_too_little_for_batch_norm() -> None:
+    """One place of the last map; two waveforms, a longer one, more bands, or use after training will do."""
+    net = RawWaveform(**TINY)
+    said = r"^expected more than one waveform \(B, N\) in training, or longer ones: batch norm cannot train "
+    with pytest.raises(ValueError, match=said + r"on a last map of 1 x 1, got \(1, 2048\)$"):
+        net(noise(1, 2048))
+    for batch, samples in ((2, 2048), (1, 2049)):
+        assert net(noise(batch, samples)).isfinite().all()
+    assert RawWaveform(**TINY | {"bands": 40})(noise(1, 2048)).isfinite().all()
+    assert net.eval()(noise(1, 2048)).isfinite().all()
+
+
 def test_the_variant_needs_twice_as_many_samples() -> None:
     net = RawWaveform(**TINY | {"stride": 128}).eval()
     assert net.shortest == 4096 and net(noise(1, 4096)).isfinite().all()
