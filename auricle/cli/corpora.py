@@ -47,8 +47,8 @@ def pack(
     source: Annotated[
         str,
         typer.Argument(
-            help="A CSV or Parquet manifest, a folder with one folder a class, ESC-50's meta.csv, a list (or a "
-            "folder of lists) of AudioSet, or annotations like SONYC-UST's."
+            help="A CSV or Parquet manifest, a folder with one folder a class, ESC-50's meta.csv, a list (or "
+            "a folder of lists) of AudioSet, or annotations like SONYC-UST's."
         ),
     ],
     out: Annotated[Path, typer.Argument(help="The pack's folder; one begun earlier is gone on with.")],

@@ -128,7 +128,7 @@ def pack(
         jobs: number of processes; by default one for each core. The bytes written do not depend on it.
         verify: read everything again and compare checksums.
         label_set: what the source's labels are called.
-        media: the folder of recordings, for AudioSet's lists.
+        media: the folder of recordings, for AudioSet's lists and annotations.
         quiet: show no progress.
         decode: picklable, clip and rate -> its samples; for recordings that no file reader knows.
         about: further entries of the manifest, as JSON holds them; they are part of its fingerprint.
@@ -218,7 +218,9 @@ def _open(source: str | Path | Sequence[Clip], media: str | Path | None) -> tupl
         return name, clips, path if path.is_dir() else path.parent
     clips = list(source)
     if media is not None:
-        raise ValueError("a folder of media is for AudioSet's lists; clips name their files themselves")
+        raise ValueError(
+            "a folder of media is for AudioSet's lists and annotations; clips name their files themselves"
+        )
     if not clips:
         raise ValueError("no clips to pack")
     check_ids(clips)

@@ -37,11 +37,10 @@ def draw_agreement(found: Mapping[str, Any]) -> Figure:
                 rows, [row[f"positive_{at}"] for row in classes], height=0.8, color=colour, label=f"> {at}%"
             )
         left.set_yticks(rows, [shortened(row["label"], 40) for row in classes])
-        left.invert_yaxis()
-        left.margins(y=0.01)
+        left.set_ylim(len(classes) - 0.4, -0.6)
         left.set_xlabel("clips")
         left.set_title("Positive where more than this share of votes say so")
-        left.legend(title="share of votes", loc="lower right")
+        left.legend(title="share of votes", loc="best")
         for row, entry in zip(rows, classes, strict=True):
             if entry["alpha"] is not None:
                 right.plot([0, entry["alpha"]], [row, row], color=GREY, linewidth=1.0)
