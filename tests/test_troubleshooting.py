@@ -21,6 +21,8 @@ PREFIX = re.compile(r"^(auricle: error: |auricle: warning: |Error: )(.*)$")
 PACK = ["pack", "corpus.csv", "out", "--jobs", "1"]
 EVALUATE = ["evaluate", "model", "pack"]
 TRAIN = ["train", "--data", "pack", "--out", "run", "--recipe", "compact-esc50", "--device", "cpu"]
+BANDS = ["--set", "features.bands=16"]
+PATCH = pytest.MonkeyPatch()  # for what makes a library fail; undone after each row
 CASES: dict[str, tuple[Callable[[], object], list[str]]] = {}
 
 
@@ -222,13 +224,50 @@ case("a pack of another rate than the recipe's", TRAIN, packed())
 case("a device that does not exist", [*TRAIN[:-1], "banana"], packed(rate=16000))
 case("a split to train on that is not there", [*TRAIN, "--set", "train_splits=fold9"], packed(rate=16000))
 case("a choice that leaves no clip to train on", [*TRAIN, "--set", "where.licence=GPL"], packed(rate=16000))
-case("a run's folder that holds a run", TRAIN, packed(rate=16000), file("run/config.json", b'{"seed": 5}'))
+
+
+def kept_run() -> None:
+    """What a run leaves once it has a checkpoint."""
+    file("run/config.json", b'{"seed": 5}')()
+    file("run/checkpoint.pt")()
+
+
+case("a run's folder that holds a run", TRAIN, packed(rate=16000), kept_run)
 case("a run's folder that holds something else", TRAIN, packed(rate=16000), file("run/thesis.txt"))
 case(
     "--resume with another configuration",
     [*TRAIN, "--resume"],
     packed(rate=16000),
-    file("run/config.json", b'{"seed": 5}'),
+    kept_run,
+)
+
+
+def full_memory() -> None:
+    """As torch says it of a GPU, in the first step."""
+    import torch
+
+    import auricle.training.loop as loop
+
+    def update(*_: object) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 9.54 GiB.")
+
+    PATCH.setattr(loop, "update", update)
+
+
+WINDOW = ["--set", "window=4000", "--set", "hop=4000"]
+case("a batch that does not fit into memory", [*TRAIN, *WINDOW], packed(rate=16000), full_memory)
+case(
+    "one clip that is to be mixed", [*TRAIN, "--set", "batch=1", "--set", "mixing=mixup"], packed(rate=16000)
+)
+case(
+    "too little for batch norm",
+    [*TRAIN, "--set", "batch=1", "--set", "mixing=none", "--set", "window=400", *BANDS, "--set", "steps=1"],
+    packed(rate=16000),
+)
+case(
+    "a model's argument of another kind",
+    [*TRAIN, "--set", "model_arguments.stem=8.0"],
+    packed(rate=16000),
 )
 
 case("a model that takes embeddings, and none named", TRAIN_ON, packed(rate=16000))
@@ -302,7 +341,10 @@ def test_what_the_page_says_is_what_happens(
         torch.set_num_threads(1)
     monkeypatch.chdir(tmp_path)
     message, status = rows()[what]
-    found, ended = happened(what, capsys)
+    try:
+        found, ended = happened(what, capsys)
+    finally:
+        PATCH.undo()
     pattern = ".*".join(re.escape(part) for part in message.split("..."))
     assert re.fullmatch(pattern, found), found
     assert ended == status

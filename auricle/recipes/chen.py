@@ -12,11 +12,21 @@ same frequency in a batch" is read as exactly once in every run of as many draws
 
 Not published, and set here:
   - how long either step is: 80,000 and 20,000 batches, ten and two and a half times the 2 million clips
-  - that a clip's partner is any of its batch, now and then itself, which leaves it unmixed
-  - everything of Adam but the rate, which is constant within a step: torch's; no weight decay, warm-up or
-    clipping of the gradient
+  - that a clip's partner is another of its batch, each once, by a random cycle through the batch
+  - everything of Adam but the rate, which is constant within a step: torch's (0.9, 0.999, 1e-8); no weight
+    decay, warm-up or clipping of the gradient
+  - that step two has a fresh Adam, without the moments of step one, and goes on with its weights and its
+    statistics of batch norm, which it goes on gathering, now on unmixed clips
+  - first weights: by He et al. (2015) before each rectifier, biases 0, heads that begin at "absent"
+    (auricle/models/raw_waveform.py); nothing pre-trained, as published
+  - of mixup, its comparison, the ratio: uniform in (0, 1), which is alpha 1
+  - clips shorter than 10 s: zeros at their end; where most are, set window and hop to their length
   - which weights are kept: those of the last batch, no running average, beside the best by validation mAP
   - how often and on how many clips to validate
+
+256 clips of 10 s want a large GPU. `--set checkpoint_activations=true` takes less memory and gives the same
+result; `--set accumulate=4` takes less too, but batch norm then sees a quarter of the batch, which is another
+training than the published one.
 
 The same training serves every other network: `--set model=resnet50 --set window=15600 --set hop=15360`. Its
 comparisons in table 2 are `--set finetune_steps=null`, and with it `--set mixing=none` or `mixing=mixup`.
