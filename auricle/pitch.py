@@ -39,9 +39,9 @@ SAMPLES_AT_ONCE = {"cpu": 1 << 18, "cuda": 1 << 24}  # of all clips together; ab
 def pitch_shift(waveform_BN: Tensor, semitones: Sequence[float] | Tensor, *, rate: int) -> Tensor:
     """Moves the pitch of each clip, not its length.
 
-    A tone of f Hz comes out at f * 2 ^ (s / 12), within a hundredth of a cent. What comes to lie above half the
-    rate is lost; moved down, nothing is left at the top. Before the first sample and after the last the clip is
-    taken to go on mirrored.
+    A tone of f Hz comes out at f * 2 ^ (s / 12), within a hundredth of a cent. What comes to lie above half
+    the rate is lost; moved down, nothing is left at the top. Before the first sample and after the last the
+    clip is taken to go on mirrored.
 
     Args:
         waveform_BN: at least one sample a clip.
@@ -66,9 +66,7 @@ def pitch_shift(waveform_BN: Tensor, semitones: Sequence[float] | Tensor, *, rat
             f"got {tuple(waveform_BN.shape)} and {tuple(shifts.shape)}"
         )
     if not bool((shifts.abs() <= FARTHEST).all()):
-        raise ValueError(
-            f"expected from {-FARTHEST:g} to {FARTHEST:g} semitones, got {shifts.tolist()}"
-        )
+        raise ValueError(f"expected from {-FARTHEST:g} to {FARTHEST:g} semitones, got {shifts.tolist()}")
     device = waveform_BN.device
     out_BN = waveform_BN.detach().float().clone()
     moved = torch.nonzero(shifts)[:, 0]
@@ -149,7 +147,7 @@ def _resampled(waveform_BN: Tensor, ratio_B: Tensor, begin_B: Tensor, count: int
     for start in range(0, count, piece):
         number = torch.arange(start, min(start + piece, count), device=device)
         phase = (first_B1 + number * step_B1) >> shift
-        row = (phase // PHASES + clip_B1 * padded.shape[1]).view(-1)
+        row = ((phase >> (FIXED - shift)) + clip_B1 * padded.shape[1]).view(-1)
         phase = ((phase & (PHASES - 1)) + clip_B1 * PHASES).view(-1)
         # A product and a sum, not a matrix product: those may run in fewer bits on a GPU.
         some = weights.index_select(0, phase).mul_(rows.index_select(0, row)).sum(-1)
@@ -187,19 +185,21 @@ def _rotation(spectrum_BKF: Tensor, start_BK: Tensor, hop: int) -> Tensor:
     first_P = row_P % frames == 0
     # How far the phase went between two frames, in turns, is known up to whole ones: the peak's bin says
     # how many. It should go as far as in `hop` samples.
-    step_P = functional.pad(start_BK.diff(dim=1), (1, 0), value=hop).view(-1)[row_P]
-    turn_P = torch.angle(flat[peak_P] * flat[before_P].conj()) / (2 * math.pi)
+    step_P = functional.pad(start_BK.diff(dim=1), (1, 0), value=hop).view(-1).index_select(0, row_P)
+    turn_P = torch.angle(flat.index_select(0, peak_P) * flat.index_select(0, before_P).conj()) / (2 * math.pi)
     turn_P -= ((bin_P * step_P) & (size - 1)) / size
     turn_P -= turn_P.round()
     turn_P = turn_P * (hop / step_P - 1) + ((bin_P * (hop - step_P)) & (size - 1)) / size
     turn_P.masked_fill_(first_P, 0.0)
-    parent_P = torch.where(first_P, torch.arange(len(peak_P), device=peak_P.device), owner[before_P])
+    parent_P = torch.where(
+        first_P, torch.arange(len(peak_P), device=peak_P.device), owner.index_select(0, before_P)
+    )
     for _ in range(math.ceil(math.log2(frames))):
-        turn_P = turn_P + turn_P[parent_P]
+        turn_P = turn_P + turn_P.index_select(0, parent_P)
         turn_P -= turn_P.round()  # whole turns change nothing, and would cost digits
-        parent_P = parent_P[parent_P]
+        parent_P = parent_P.index_select(0, parent_P)
     turn_P *= 2 * math.pi
-    return torch.polar(torch.ones_like(turn_P), turn_P)[owner].view(batch, frames, bins)
+    return torch.polar(torch.ones_like(turn_P), turn_P).index_select(0, owner).view(batch, frames, bins)
 
 
 def _peaks(spectrum_BKF: Tensor) -> tuple[Tensor, Tensor]:
