@@ -132,8 +132,8 @@ def test_the_caption_names_rows_that_have_not_learned_their_own_clips_and_no_oth
     fits = {"none": LEARNED + 0.01, "mixup": LEARNED - 0.01, "undefined": None}
     rows = [{"row": row, "figures": {"fit_map": fit}} for row, fit in fits.items()]
     assert fit_in_words(rows) == [
-        "Far from 1 is the mAP on the training clips of mixup (0.89): it has not overfitted, and what keeps "
-        "nets from overfitting cannot pay there."
+        "Far from 1 is the mAP on the training clips of mixup (0.89): it has not overfitted, so what keeps "
+        "nets from overfitting cannot show its worth there."
     ]
     assert fit_in_words(rows[:1]) == fit_in_words([{"row": "not judged so", "figures": {}}]) == []
     both = fit_in_words([*rows, {"row": "less", "figures": {"fit_map": 0.5}}])[0]

@@ -337,6 +337,13 @@ def test_the_verb_takes_settings_of_one_model_and_scenes(corpus: Path, scenes: P
     assert planned.returncode == 0, planned.stderr
     assert "4 runs to do, 0 done: about" in planned.stderr and "6 steps" in planned.stderr
     assert not (tmp_path / "out").exists()
+    planned = run("--plan", "--mix-ranges", "0:1,.2:.8", "--judge-training")
+    assert planned.returncode == 0 and "6 runs to do, 0 done: about" in planned.stderr, planned.stderr
+    assert "raw_waveform-mix-training-a-in-0.2-0.8-seed0" in planned.stderr
+    refused = run("--mix-ranges", "0-1")
+    assert refused.returncode == 2 and "'0-1': expected ranges LOW:HIGH separated by commas" in " ".join(
+        refused.stderr.split()
+    )
     refused = run("--set", ":window=3")
     assert refused.returncode == 2 and "expected KEY or MODEL:KEY" in refused.stderr
     refused = run("--embedder", "vgg")

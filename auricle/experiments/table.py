@@ -254,8 +254,8 @@ def fit_in_words(rows: Sequence[Mapping[str, Any]]) -> list[str]:
         return []
     whose = "it has" if len(far) == 1 else "these have"
     return [
-        f"Far from 1 is the mAP on the training clips of {'; '.join(far)}: {whose} not overfitted, and what "
-        "keeps nets from overfitting cannot pay there."
+        f"Far from 1 is the mAP on the training clips of {'; '.join(far)}: {whose} not overfitted, so what "
+        "keeps nets from overfitting cannot show its worth there."
     ]
 
 
