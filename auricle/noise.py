@@ -51,8 +51,9 @@ def coloured_noise(
     Raises:
         ValueError: an unknown colour, or no sample.
 
-    >>> coloured_noise(["pink", "brown"], [7, 8], 16000, rate=16000).square().mean(1).sqrt()
-    tensor([1.0000, 1.0000])
+    >>> noise = coloured_noise(["pink", "brown"], [7, 8], 16000, rate=16000)
+    >>> [round(level, 5) for level in noise.square().mean(1).sqrt().tolist()]
+    [1.0, 1.0]
     """
     if unknown := [colour for colour in colours if colour not in COLOURS]:
         raise ValueError(f"unknown noise {unknown[0]!r}; known: {', '.join(COLOURS)}")
@@ -61,7 +62,8 @@ def coloured_noise(
     device = torch.device(device)
     size = next_fast_len(samples, real=True)
     bins = size // 2 + 1
-    frequency = torch.arange(bins, device=device).clamp_(min=max(1.0, LOWEST * size / rate))
+    frequency = torch.arange(bins, dtype=torch.float32, device=device)
+    frequency.clamp_(min=max(1.0, LOWEST * size / rate))
     shapes = {colour: frequency.pow(-COLOURS[colour]) for colour in set(colours)}
     for shape in shapes.values():
         shape[0] = 0.0

@@ -14,6 +14,7 @@ BUNDLED = ROOT / "auricle" / "bundled" / "auricle-esc50"
 NEEDS_TORCH = (
     "frontend",
     "augment",
+    "changes",
     "noise",
     "pitch",
     "distributed",

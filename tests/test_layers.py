@@ -13,7 +13,7 @@ LAYERS = [  # lowest first; modules of one layer do not import each other
     {"media_files"},
     {"datasets", "models", "augment", "noise", "pitch", "distributed", "events", "frontend"},
     {"shards", "sampling", "artifact", "runners"},
-    {"tagging", "evaluation", "report", "planning", "hear", "family"},
+    {"changes", "tagging", "evaluation", "report", "planning", "hear", "family"},
     {"training", "engine", "calibration", "doctor", "search", "interop", "embedding"},
     {"recipes"},
     {"experiments", "serve"},
@@ -31,6 +31,7 @@ ONLY_IN = {
     "torch": {
         "frontend",
         "augment",
+        "changes",
         "noise",
         "pitch",
         "distributed",
