@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from auricle.cli.corpora import ReportFormat
-from auricle.cli.output import assignments, print_error, print_table
+from auricle.cli.output import assignments, print_error, print_table, print_warning
 from auricle.cli.scenes import split_counts
 
 
@@ -75,14 +75,14 @@ def annotations(
     tree = read_taxonomy(taxonomy) if taxonomy is not None else taxonomy_of_table(table)
     found = read_annotations(table, tree, coarse=coarse.value)
     described = measure(found, voters.value)
-    if pack is not None:
-        chosen = choose_labels(found, share, verified=verified, voters=voters.value)
-        named = name or ("soft" if share == "soft" else f"agreement{100 * float(share):g}".replace(".", "-"))
-        described["label_sets"] = _write(pack, named, found, chosen, replace=replace)
     if out is not None:
         from auricle.report.agreement import write_agreement
 
         write_agreement(described, out, f"Agreement: {table.name}")
+    if pack is not None:
+        chosen = choose_labels(found, share, verified=verified, voters=voters.value)
+        named = name or ("soft" if share == "soft" else f"agreement{100 * float(share):g}".replace(".", "-"))
+        described["label_sets"] = _write(pack, named, found, chosen, replace=replace)
     if format is ReportFormat.json:
         print(json.dumps(described, indent=1))
     else:
@@ -116,7 +116,9 @@ def _write(pack: Path, name: str, found: Any, chosen: Any, *, replace: bool) -> 
 
     written = {name: add_chosen_labels(pack, name, chosen, replace=replace)}
     if name != "verified" and found.verified_rows().any():
-        if replace or "verified" not in Pack(pack).label_sets:
+        if "verified" in Pack(pack).label_sets and not replace:
+            print_warning(f"{pack}: label set 'verified' is there already and was kept; --replace renews it")
+        else:
             written["verified"] = add_chosen_labels(pack, "verified", verified_labels(found), replace=replace)
     return written
 
@@ -145,14 +147,23 @@ def _print(described: dict[str, Any], top: int, pack: Path | None) -> None:
                 if more > 0:
                     print(f"and {more} more: --top N prints more, --format json all")
     for name, entry in described.get("label_sets", {}).items():
-        text = f"{pack}: label set {name}: {entry['clips']} clips, {entry['positives']} positives"
+        text = f"{pack}: label set {name}: {_clips(entry['clips'])}, {entry['positives']} positives"
         if entry["verified"]:
-            text += f", {entry['verified']} clips by the verified truth"
+            text += f", {_clips(entry['verified'])} by the verified truth"
         if entry["missing"]:
-            text += f"; {entry['missing']} clips of the pack are not annotated, their labels unknown"
+            text += f"; {_clips(entry['missing'])} of the pack not annotated, every label unknown"
         if entry["unused"]:
-            text += f"; {entry['unused']} annotated clips are not in the pack"
+            text += f"; {_clips(entry['unused'])} annotated but not in the pack"
         print(text)
+
+
+def _clips(count: int) -> str:
+    """A number of clips in words.
+
+    >>> _clips(1), _clips(2)
+    ('1 clip', '2 clips')
+    """
+    return f"{count} clip{'' if count == 1 else 's'}"
 
 
 def urban_scenes(
