@@ -17,8 +17,8 @@ from auricle.datasets.annotations import read_annotations, verified_labels
 from auricle.datasets.taxonomy import Taxonomy, read_taxonomy
 from auricle.engine import pack as pack_corpus
 from auricle.evaluation.submission import Submission, read_submission, write_submission
-from auricle.evaluation.truth import branches_of
-from auricle.evaluation.urban import evaluate_submission, evaluate_urban
+from auricle.evaluation.truth import branches_of, packed_truth
+from auricle.evaluation.urban import evaluate_submission, evaluate_urban, of_model
 from auricle.shards import Pack, add_labels
 
 TAXONOMY = """\
@@ -244,7 +244,7 @@ def test_a_class_that_no_clip_has_is_told(files: dict[str, Path], capsys: pytest
     write_rows(files["annotations"], rows)
     status, out, _ = judge(capsys, files)
     assert status == 0
-    assert "coarse: in no clip, so their AUPRC is 0 by the protocol: 3_dog" in out
+    assert "fine and coarse: in no clip, so their AUPRC is 0 by the protocol: 3_dog" in out
 
 
 def test_labels_that_annotator_0_was_not_asked_of_are_counted_and_told(files: dict[str, Path]) -> None:
@@ -253,7 +253,11 @@ def test_labels_that_annotator_0_was_not_asked_of_are_counted_and_told(files: di
     row[4 + 9] = "-1"
     write_rows(files["annotations"], rows)
     with pytest.warns(UserWarning, match=r"does not say whether 1 label of 1 clip hold.*not there"):
-        evaluate_submission(**files, splits=["validate"], draws=0)
+        found = evaluate_submission(**files, splits=["validate"], draws=0)["coarse"]
+    _, coarse = truth_of()
+    coarse[6, 2] = False
+    expected = slow_metrics(coarse[VALIDATE], scores_of()[VALIDATE, 7:], [((k,), None) for k in range(3)])
+    assert_figures(found, expected)
 
 
 # --- what is wrong with a file --------------------------------------------------------------------------
@@ -448,6 +452,13 @@ def test_a_model_of_fine_labels_has_its_coarse_ones_inferred_unknown_ones_among_
     assert_figures(found["coarse"], expected, 1e-6)
 
 
+def test_a_mean_of_scores_that_rounding_takes_beyond_1_is_1(pack: Pack) -> None:
+    truth, clips = packed_truth(pack, np.arange(CLIPS), "verified")
+    scores = np.full((len(clips), 3), np.nextafter(1, 2))
+    made, _ = of_model(Fixed(COARSE, scores_of()[:, 7:]).artifact, scores, truth)
+    assert made.scores.max() == 1.0
+
+
 def test_a_model_of_coarse_labels_is_judged_at_that_level_alone(pack: Pack) -> None:
     runner = Fixed(COARSE, scores_of()[:, 7:])
     found = evaluate_urban(runner, pack, splits=["validate"], draws=0, quiet=True)
@@ -495,6 +506,9 @@ def test_the_command_line_judges_a_model(
     status, out, _ = run(capsys, *arguments, "--level", "coarse")
     assert status == 0 and "11 clips of 5 groups" in out
     assert f"{expected_figures('coarse')['micro_auprc']:.4f}" in out and "fine" not in out
+    runner = Fixed(FINE, scores_of()[:, :7])
+    status, out, _ = run(capsys, *arguments)
+    assert status == 0 and "coarse scores inferred as the highest of the fine ones: every class" in out
 
 
 # --- the challenge's own data ---------------------------------------------------------------------------

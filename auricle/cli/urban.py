@@ -9,6 +9,7 @@ from typing import Any
 import typer
 
 from auricle.cli.output import assignments, print_table, refuse_file
+from auricle.text import counted
 
 FIGURES = ("micro_auprc", "micro_f1", "macro_auprc")
 LEVELS = ("fine", "coarse")
@@ -143,12 +144,17 @@ def _print(figures: dict[str, Any]) -> None:
         for row, count in zip(rows, [""] * len(FIGURES) + list(found["clips_with"].values()), strict=True):
             row.append(str(count))
     print_table(sys.stdout, heads, rows, title=figures.get("mixed_from") or "")
-    groups = "sensors" if "annotations" in figures else "groups"
-    print(f"{figures['clips']} clips of {figures['groups']} {groups}; a class's figure is its AUPRC")
+    group = "sensor" if "annotations" in figures else "group"
+    counts = f"{counted(figures['clips'], 'clip')} of {counted(figures['groups'], group)}"
+    print(f"{counts}; a class's figure is its AUPRC")
     if figures["groups"] == 1:
-        print(f"no intervals: they are drawn from {groups}, and all clips are of one")
+        print(f"no intervals: they are drawn from {group}s, and all clips are of one")
+    never: dict[str, list[str]] = {}
     for level in levels:
-        if never := figures[level]["never_there"]:
-            print(f"{level}: in no clip, so their AUPRC is 0 by the protocol: {', '.join(never)}")
+        if names := ", ".join(figures[level]["never_there"]):
+            never.setdefault(names, []).append(level)
+    for names, where in never.items():
+        print(f"{' and '.join(where)}: in no clip, so their AUPRC is 0 by the protocol: {names}")
     if inferred := figures.get("coarse_inferred"):
-        print(f"coarse scores inferred as the highest of the fine ones: {', '.join(inferred)}")
+        which = "every class" if len(inferred) == len(classes) else ", ".join(inferred)
+        print(f"coarse scores inferred as the highest of the fine ones: {which}")
