@@ -21,6 +21,8 @@ import numpy as np
 
 from auricle.artifact import load_artifact
 from auricle.audio import AudioError, AudioWarning, Block, RawFormat, blocks
+from auricle.hierarchy import consistent as consistent_scores
+from auricle.hierarchy import parents_of
 from auricle.runners import load_runner
 from auricle.runners.windows import MeanScores, sigmoid
 
@@ -129,6 +131,7 @@ class Tagger:
         top: int | None = 5,
         threshold: float = 0.0,
         windows: bool = True,
+        consistent: bool = False,
         start: float = 0.0,
         end: float | None = None,
         raw: RawFormat | None = None,
@@ -149,6 +152,12 @@ class Tagger:
         _check_choice(top, threshold)
         if not self.artifact.labels:
             raise ValueError(f"{self.artifact.path}: has no labels, it embeds only: use `auricle embed`")
+        fitted = self._consistent if consistent else np.asarray
+        if consistent and self.artifact.parents is None:
+            raise ValueError(
+                f"{self.artifact.path}: its labels are flat, so no score can contradict another; leave out "
+                "--consistent"
+            )
         rate, drops = self.artifact.rate, self.artifact.tail == "drop"
         mean = MeanScores(self.artifact.num_classes)
         first = last = None
@@ -156,12 +165,13 @@ class Tagger:
             mean.add(part.logits[part.on_grid if drops else slice(None)])
             first, last = (part.starts[0] if first is None else first), part.stops[-1]
             if windows:
-                for begin, stop, scores in zip(part.starts, part.stops, sigmoid(part.logits), strict=True):
+                scored = fitted(sigmoid(part.logits))
+                for begin, stop, scores in zip(part.starts, part.stops, scored, strict=True):
                     span = {"start": _seconds(begin / rate), "end": _seconds(stop / rate)}
                     yield span | {"tags": self._tags(scores, top, threshold)}
         assert first is not None and last is not None  # `windows` raises where there is no sample
         duration = _seconds((last - first) / rate)
-        tags = self._tags(mean.mean(), top, threshold)
+        tags = self._tags(fitted(mean.mean()[None])[0], top, threshold)
         yield {"path": source_name(source), "duration": duration, "tags": tags}
 
     def tag(
@@ -171,6 +181,7 @@ class Tagger:
         top: int | None = 5,
         threshold: float = 0.0,
         windows: bool = False,
+        consistent: bool = False,
         start: float = 0.0,
         end: float | None = None,
         raw: RawFormat | None = None,
@@ -186,6 +197,7 @@ class Tagger:
             top: how many tags at most; None gives all.
             threshold: tags below this score are left out.
             windows: also give the tags of every window.
+            consistent: give a label above others at least their scores, see `auricle.hierarchy`.
             start: as in `windows`.
             end: as in `windows`.
             raw: as in `windows`.
@@ -203,6 +215,7 @@ class Tagger:
         """
         warned: list[str] = []
         choice: dict[str, Any] = {"top": top, "threshold": threshold, "windows": windows}
+        choice |= {"consistent": consistent}
         place: dict[str, Any] = {"start": start, "end": end, "raw": raw}
         *rows, result = self.follow(source, **choice, **place, warn=warn or warned.append)
         if windows:
@@ -225,6 +238,10 @@ class Tagger:
             np.array(starts, np.int64), np.array(stops, np.int64), np.array(on_grid), logits, embeddings
         )
 
+    def _consistent(self, scores_WK: np.ndarray) -> np.ndarray:
+        labels = self.artifact.labels
+        return consistent_scores(scores_WK, labels, parents_of(labels, self.artifact.parents))
+
     def _tags(self, scores: np.ndarray, top: int | None, threshold: float) -> list[dict[str, Any]]:
         order = np.argsort(-scores, kind="stable")[:top]  # equal scores keep the labels' order
         labels = self.artifact.labels
@@ -245,6 +262,7 @@ class TagOptions:
     top: int | None = 5
     threshold: float = 0.0
     windows: bool = False
+    consistent: bool = False
     start: float = 0.0
     end: float | None = None
     raw: RawFormat | None = None
@@ -289,7 +307,7 @@ def _tagger(model: str, threads: int | None, batch: int) -> Tagger:
 
 
 def _wishes(options: TagOptions) -> dict[str, Any]:
-    names = ("top", "threshold", "windows", "start", "end", "raw")
+    names = ("top", "threshold", "windows", "consistent", "start", "end", "raw")
     return {name: getattr(options, name) for name in names}
 
 

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from auricle.datasets import ontology
+from auricle.evaluation.levels import level_figures
 from auricle.hierarchy import (
     among,
     ancestors,
@@ -21,6 +22,7 @@ from auricle.hierarchy import (
     levels,
     parents_of,
 )
+from auricle.metrics.ranking import per_class, summarise
 
 #        sound   thing
 #        /   \   /
@@ -245,6 +247,43 @@ def _seconds(scores: np.ndarray, labels: list[str], parents: dict[str, list[str]
     began = time.perf_counter()
     consistent(scores, labels, parents)
     return time.perf_counter() - began
+
+
+def test_figures_of_each_level_are_means_over_its_classes() -> None:
+    rng = np.random.default_rng(0)
+    targets = rng.uniform(size=(60, 7)) < 0.3
+    targets[:, 2] = False
+    scores = rng.uniform(size=(60, 7)) + 0.3 * targets
+    labels = ["dog", "truck", "hum", "pet", "engine", "animal", "rain"]
+    figures = level_figures(labels, per_class(targets, scores), SMALL)["levels"]
+    assert [(row["level"], row["classes"]) for row in figures] == [(0, 1), (1, 2), (2, 4)]
+    for row, columns in zip(figures, ([6], [4, 5], [0, 1, 2, 3]), strict=True):
+        expected = summarise(targets[:, columns], scores[:, columns])
+        for name in ("map", "auc", "d_prime"):
+            np.testing.assert_allclose(row[name], expected[name], rtol=1e-12)
+    assert level_figures(labels, per_class(targets, scores), {}) == {}
+
+
+def test_the_example_of_the_page_runs_and_gives_what_it_says() -> None:
+    page = (Path(__file__).parents[1] / "docs" / "urban.md").read_text()
+    (block,) = (part for part in page.split("```python")[1:] if "from auricle.hierarchy" in part)
+    names: dict[str, object] = {}
+    checked = 0
+    for line in block.split("```")[0].splitlines():
+        code, _, said = line.partition("  # ")
+        if said.startswith(("(", "[")) and "(" in code and "=" not in code.split("(")[0]:
+            value = eval(code, names)
+            value = value.tolist() if isinstance(value, np.ndarray) else value
+            assert value == eval(said), line
+            checked += 1
+        else:
+            exec(code, names)
+    assert checked == 3
+    raised, lowered = (
+        consistent(names["scores"], names["labels"], names["parents"], rule)  # type: ignore[arg-type]
+        for rule in ("raise", "lower")
+    )
+    assert raised.tolist() == [[0.7, 0.2, 0.1, 0.7, 0.3]] and lowered.tolist() == [[0.4, 0.2, 0.1, 0.4, 0.3]]
 
 
 def test_audiosets_own_ontology(shared_data: Path) -> None:

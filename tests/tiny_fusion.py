@@ -72,29 +72,37 @@ def noise(count: int, samples: int = WINDOW, seed: int = 0) -> np.ndarray:
     return (level * rng.standard_normal((count, samples))).clip(-1, 1).astype(np.float32)
 
 
-def net_of(name: str, labels: Sequence[str], seed: int) -> nn.Module:
+def net_of(name: str, labels: Sequence[str], seed: int, embedder: Any) -> nn.Module:
+    """Weights under which every label is as often likely as not, so that gates open and stay shut."""
     torch.manual_seed(seed)
     net = MODELS[name](num_classes=len(labels)).eval()
     with torch.no_grad():
-        for parameter in net.parameters():
-            parameter.mul_(4)
+        logits = net(inputs_of(noise(48, seed=1), embedder))
+        scale = 2 / logits.std(0)
+        net.head.weight.mul_(scale[:, None])
+        net.head.bias.copy_((net.head.bias - logits.median(0).values) * scale)
     return net
+
+
+def inputs_of(waveforms: np.ndarray, embedder: Any) -> Any:
+    """What the net sees of waveforms."""
+    logmel = LogMel(CONFIG)(torch.from_numpy(waveforms))
+    if embedder is None:
+        return logmel
+    return logmel, torch.from_numpy(embed_resampled(load_runner(embedder, threads=1), waveforms, RATE, T))
 
 
 def save(path: Path, labels: Sequence[str], *, embedder: Path | None = None, seed: int = 0, **fields: Any):
     """A fusion with an embedder, or a net on log-mels alone without."""
     name = "tiny_mel" if embedder is None else "tiny_fusion"
-    net = net_of(name, labels, seed)
+    below = None if embedder is None else load_artifact(embedder)
+    net = net_of(name, labels, seed, below)
     inputs: list[dict[str, Any]] = [{"kind": "logmel", "rate": RATE, "features": dataclasses.asdict(CONFIG)}]
     waveforms = noise(2, seed=99)
-    seen: Any = LogMel(CONFIG)(torch.from_numpy(waveforms))
-    if embedder is not None:
-        below = load_artifact(embedder)
+    if below is not None:
         inputs.append(embedding_input(below, T))
-        embedded = embed_resampled(load_runner(below, threads=1), waveforms, RATE, T)
-        seen = (seen, torch.from_numpy(embedded))
     with torch.inference_mode():
-        logits = net(seen).numpy()
+        logits = net(inputs_of(waveforms, below)).numpy()
     described: dict[str, Any] = {
         "architecture": {"name": name, "arguments": {"num_classes": len(labels)}},
         "inputs": inputs,

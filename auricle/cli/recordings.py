@@ -46,6 +46,9 @@ def tag(
     windows: Annotated[
         bool, typer.Option("--windows", help="Also say what sounds when, window by window.")
     ] = False,
+    consistent: Annotated[
+        bool, typer.Option("--consistent", help="A label above others scores at least what they do.")
+    ] = False,
     start: Start = 0.0,
     end: End = None,
     jobs: Annotated[
@@ -68,10 +71,15 @@ def tag(
 
     place: dict[str, Any] = {"start": start, "end": end, "raw": None if raw is None else raw_format(raw)}
     found = find_media(paths)
-    load_artifact(model)  # a wrong model is one error, and comes before --out is touched
+    loaded = load_artifact(model)  # a wrong model is one error, and comes before --out is touched
+    if consistent and loaded.parents is None:
+        raise typer.BadParameter(
+            f"the labels of {model} are flat, so no score contradicts another", param_hint="--consistent"
+        )
     refuse_overwriting(out, [path for path, problem in found if problem is None])
     jobs, threads = _shared_cores(jobs, threads, [path for path, problem in found if problem is None])
     wishes: dict[str, Any] = {"top": top, "threshold": threshold, "windows": windows}
+    wishes["consistent"] = consistent
     options = TagOptions(model=model, threads=threads, **wishes, **place)
     live = windows and format is TagFormat.csv and jobs == 1
     results = _Told(_results(found, options, jobs, live))

@@ -29,6 +29,7 @@ from auricle.evaluation.choice import (
     training_prior,
 )
 from auricle.evaluation.files import ScoreFile, jsonable, score_batches, write
+from auricle.evaluation.levels import hierarchy_of, level_figures
 from auricle.evaluation.scoring import open_model, score_clips, stream_scores
 from auricle.metrics.blocks import MEMORY, Ranking, rank_blocks
 from auricle.metrics.bootstrap import bootstrap_blocks
@@ -92,7 +93,8 @@ def evaluate(
 
     Returns:
         What `metrics.json` holds: the figures of `auricle.metrics.ranking.summarise` (None where not defined
-        or infinite), `intervals`, what was left out, `clips_in_training`, and where all of it comes from.
+        or infinite), `levels` where labels stand above each other, `intervals`, what was left out,
+        `clips_in_training`, and where all of it comes from.
 
     Raises:
         ValueError: no such model, pack, label set, split, subset, attribute value or pooling (the message
@@ -138,6 +140,7 @@ def evaluate(
         )
         names = [artifact.labels[k] for k in in_model]
         classes, priors_of = _with_priors(ranking.classes, artifact, pack, label_set, in_pack, len(clips))
+        figures |= level_figures(names, classes, hierarchy_of(artifact, pack, label_set))
         figures |= left_out(artifact.labels, labels, names, classes)
         figures["clips_in_training"] = len(np.intersect1d(clips, clips_heard(artifact, pack)))
         figures |= {"pooling": pooling, "class_share": class_share, "seed": seed, "subset": subset}

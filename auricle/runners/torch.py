@@ -134,8 +134,8 @@ def build(artifact: Any, *, method: str = "fft") -> tuple[nn.Module, nn.Module]:
     if net.input_kind == "waveform":
         return nn.Identity(), net
     raise ValueError(
-        f"{_where(artifact)}: {artifact.architecture['name']} takes {_kinds(net.input_kind)}, which is not made from a "
-        "waveform in one graph: its embedder is a model of its own"
+        f"{_where(artifact)}: {artifact.architecture['name']} takes {_kinds(net.input_kind)}, which is not "
+        "made from a waveform in one graph: its embedder is a model of its own"
     )
 
 
