@@ -30,6 +30,7 @@ FARTHEST = 12.0  # semitones: beyond, the frames would need more than the paddin
 FRAME_SECONDS = 0.046  # 2048 samples at 44.1 kHz: tells tones 65 Hz apart
 OVERLAP = 4  # frames that cover a sample
 WINDOWS = 1.5  # what the squares of `OVERLAP` shifted Hann windows sum to, everywhere
+MOST_MAKEUP = 2.0  # of level
 TAPS, PHASES, KAISER = 32, 4096, 7.0  # of the windowed sinc
 FIXED = 32  # bits behind the point of places between samples
 PIECE = 1 << 14  # samples resampled at a time on a CPU, so that it stays in cache
@@ -119,7 +120,22 @@ def _shifted(waveform_BN: Tensor, ratio_B: Tensor, size: int) -> Tensor:
     for part in range(OVERLAP):
         out[:, part : part + frames] += parts[:, :, part]
     first = hop * OVERLAP // 2 + size // 2
-    return out.view(batch, -1)[:, first : first + samples]
+    out_BN = out.view(batch, -1)[:, first : first + samples]
+    return out_BN * _makeup(resampled, -begin_B / ratio_B, samples / ratio_B, out_BN)[:, None]
+
+
+def _makeup(resampled: Tensor, first_B: Tensor, count_B: Tensor, out_BN: Tensor) -> Tensor:
+    """(B,) the factor that gives each clip the level that it had: what frames lose where they disagree.
+
+    It is 0.3 to 0.8 dB of noise, and 3 dB of a single click.
+    """
+    first_B1, count_B1 = (part.to(out_BN.device)[:, None] for part in (first_B, count_B))
+    number = torch.arange(resampled.shape[1], device=out_BN.device)
+    inside = (number >= first_B1) & (number < first_B1 + count_B1)
+    before_B = (resampled.square() * inside).sum(1, dtype=torch.float64) / inside.sum(1).clamp(min=1)
+    after_B = out_BN.square().mean(1, dtype=torch.float64)
+    factor_B = (before_B / after_B.clamp(min=1e-20)).sqrt()
+    return torch.where(after_B > 1e-20, factor_B.clamp(max=MOST_MAKEUP), 1.0).float()
 
 
 def _resampled(waveform_BN: Tensor, ratio_B: Tensor, begin_B: Tensor, count: int) -> Tensor:
