@@ -3,8 +3,9 @@
 Exit status: 0 all well, 1 something failed (and it is named), 2 wrong usage, 130 interrupted. Results go to
 standard output and nothing else does; errors, warnings and progress go to standard error. One file per group
 of verbs: recordings.py (tag), embedding.py (embed), timeline.py (timeline, report), corpora.py (pack,
-evaluate; urban.py its --protocol urban), labels.py (labels, subset), annotations.py (annotations, urban-scenes), scenes.py (scenes),
-networks.py (train, check, export, models, filters), experiments.py (compare, sweep).
+evaluate), urban.py (evaluate --protocol urban), labels.py (labels, subset), annotations.py (annotations,
+urban-scenes), scenes.py (scenes), networks.py (train, check, export, models, filters), experiments.py
+(compare, sweep).
 """
 
 import os
