@@ -58,8 +58,8 @@ class WindowLayer(nn.Module):
         """(B, T, D) -> (B, T, units)."""
         if self.training and features_BTD.shape[0] * features_BTD.shape[1] == 1:
             raise ValueError(
-                "expected more than one window (B, T, D) in training: batch norm cannot train on a single one, "
-                f"got {tuple(features_BTD.shape)}"
+                "expected more than one window (B, T, D) in training: batch norm cannot train on a single "
+                f"one, got {tuple(features_BTD.shape)}"
             )
         flat = self.norm(self.linear(features_BTD.flatten(0, 1)))
         return self.dropout(flat.relu()).unflatten(0, features_BTD.shape[:2])
