@@ -341,7 +341,7 @@ def test_clips_that_training_let_through_are_counted(
 def test_clips_that_the_embedder_was_trained_on_are_counted(pack: Pack) -> None:
     runner = LoudnessRunner()
     training = {"data": pack.fingerprint, "config": {"train_splits": ["train"]}}
-    runner.artifact.embedder = SimpleNamespace(training=training)
+    runner.artifact.within = {"embedder": ("", SimpleNamespace(training=training))}
     assert evaluate(runner, pack, draws=0, quiet=True)["clips_in_training"] == 4
 
 

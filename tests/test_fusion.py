@@ -18,6 +18,7 @@ from auricle.engine.packing import pack as pack_source
 from auricle.evaluation import evaluate
 from auricle.features import log_mel
 from auricle.interop.onnx import export_onnx
+from auricle.interop.tflite import import_tflite
 from auricle.runners import check, load_runner
 from auricle.runners.fusion import EDGE, embed_resampled, stored_rows
 from auricle.shards import Pack
@@ -314,3 +315,37 @@ def test_the_published_fusion_runs_at_its_own_size(tmp_path: Path) -> None:
 
 def tiny_check(window: int) -> tuple[np.ndarray, np.ndarray]:
     return noise(1, window), np.zeros((1, 3), np.float32)
+
+
+def test_yamnets_embeddings_of_real_clips_at_44100_hz_need_not_be_made_again(
+    tmp_path: Path, shared_data: Path
+) -> None:
+    pytest.importorskip("ai_edge_litert")
+    names = sorted(path.name for path in (shared_data / "esc50" / "audio").glob("*"))[::250]
+    (tmp_path / "source" / "any").mkdir(parents=True)
+    for name in names:
+        (tmp_path / "source" / "any" / name).symlink_to(shared_data / "esc50" / "audio" / name)
+    import_tflite(
+        shared_data / "yamnet" / "yamnet-int8.tflite",
+        tmp_path / "yamnet",
+        rate=16000,
+        hop=15360,
+        embedding="layer28/reduce_mean",
+    )
+    pack_source(tmp_path / "source", tmp_path / "pack", rate=44100, jobs=1, quiet=True)
+    embed_pack(tmp_path / "pack", tmp_path / "yamnet", name="yamnet", threads=1, quiet=True)
+    opened, runner = Pack(tmp_path / "pack"), load_runner(load_artifact(tmp_path / "yamnet"), threads=1)
+    stored, window = opened.embeddings("yamnet"), 5 * 44100
+    sizes = {"rate": 44100, "window": window, "windows": 5}
+    rows = stored_rows(stored.indptr, stored.about, opened.lengths, **sizes)
+    compared = 0
+    for clip, places in enumerate(rows):
+        if places[0] < 0:
+            continue
+        x = np.zeros(window, np.float32)
+        heard = opened.samples(clip)[:window].astype(np.float32) / 32768
+        x[: len(heard)] = heard
+        made = embed_resampled(runner, x[None], 44100, 5)[0]
+        np.testing.assert_array_equal(stored.values[places], made.astype(np.float16))
+        compared += 1
+    assert compared >= 3

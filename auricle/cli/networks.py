@@ -84,7 +84,7 @@ def check(model: Annotated[str, typer.Argument(help=MODEL_HELP)]) -> None:
     result = check_runner(load_runner(artifact))
     figures = f"largest difference {result['max_difference']:.2g}, tolerance {result['tolerance']:.2g}"
     if not result["ok"]:
-        named = "".join(f"; member {name} does not give its own" for name in result["failed"])
+        named = "".join(f"; member {name} does not give its own" for name in result.get("failed", ()))
         print_error(f"{model} does not give the logits stored with it: {figures}{named}")
         raise typer.Exit(1)
     print(f"{model}: ok, {figures}, {'checksum as saved' if artifact.checksum else 'no checksum'}")
