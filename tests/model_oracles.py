@@ -14,6 +14,7 @@ import json
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -51,8 +52,15 @@ def frozen(name: str, **arguments: object) -> nn.Module:
     return net
 
 
-def frozen_input(net: nn.Module, batch: int = 2) -> Tensor:
-    """Inputs of that network from the same kind of stream."""
+def frozen_input(net: nn.Module, batch: int = 2) -> Any:
+    """Inputs of that network from the same kind of stream; a tuple for one that takes several."""
+    if not isinstance(net.input_kind, str):
+        streams = [np.random.RandomState(7 + number) for number in range(len(net.input_kind))]
+        values = [
+            stream.standard_normal((batch, *shape))
+            for stream, shape in zip(streams, net.input_shape, strict=True)
+        ]
+        return tuple(torch.from_numpy(one.astype(np.float32)) for one in values)
     values = np.random.RandomState(7).standard_normal((batch, *net.input_shape))
     if net.input_kind == "waveform":  # one that changes, so that attention has something to choose
         values *= np.linspace(0, 2, net.input_shape[0])
@@ -356,6 +364,54 @@ RAW_FAULTS = [
     "blocks 3 and 4 only",
 ]
 
+
+def urban_blocks(x: Tensor, w: Weights, fault: str = "") -> Tensor:
+    """Table 1 of Tompkins and Nichols: (B, 1, T, F) -> (B, 256)."""
+    x = x.transpose(2, 3)  # frequency first
+    strides = [1, 1, (4, 16), 2, 2, 2]
+    pads = [0, 1, (8, 16), 1, 1, 1]
+    for number, (stride, pad) in enumerate(zip(strides, pads, strict=True), start=1):
+        kernel, bias, factor, shift, mean, variance = (next(w) for _ in range(6))
+        y = F.conv2d(x, kernel, stride=stride, padding=pad) + bias.view(1, -1, 1, 1)
+        if fault == "ReLU before batch norm":
+            y = y.clamp(min=0)
+        column = (1, -1, 1, 1)
+        y = (y - mean.view(column)) / torch.sqrt(variance.view(column) + 1e-5)
+        y = y * factor.view(column) + shift.view(column)
+        x = y if fault == "ReLU before batch norm" else y.clamp(min=0)
+        if number == 3:
+            assert x.shape[2:] == (33, 48)
+            x = x[:, :, :32:4, ::4] if fault == "no maximum" else max_pool(x, (4, 4), (4, 4))
+    assert x.shape[2:] == (1, 1)
+    return x.flatten(1)
+
+
+def urban_cnn(x: Tensor, w: Weights, fault: str = "") -> Tensor:
+    """Table 1, and a linear layer."""
+    return linear(urban_blocks(x, w, fault), w, relu=False)
+
+
+def urban_fusion(inputs: tuple[Tensor, Tensor], w: Weights, fault: str = "") -> Tensor:
+    """Table 2, by the text where the first layer is a matrix and by the table where it is a cube."""
+    clip = urban_blocks(inputs[0], w, fault)
+    order = "bwd->bdw" if fault == "flatten order" else "bwd->bwd"
+    other = torch.einsum(order, inputs[1]).flatten(1)
+    weight, bias = next(w), next(w)
+    if weight.ndim == 3:
+        x = torch.stack([torch.einsum("bi,ij,bj->b", clip, one, other) for one in weight], 1) + bias
+    else:
+        parts = [other, clip] if fault == "swapped parts" else [clip, other]
+        x = torch.cat(parts, 1) @ weight.T + bias
+    for number in range(2):
+        factor, shift, mean, variance = (next(w) for _ in range(4))
+        x = (x - mean) / torch.sqrt(variance + 1e-5) * factor + shift
+        if fault != "missing ReLU":
+            x = x.clamp(min=0)
+        if not number:
+            x = linear(x, w, relu=False)
+    return linear(x, w, relu=False)
+
+
 ORACLES = {
     "fully_connected": (fully_connected, ["missing ReLU"]),
     "alexnet": (alexnet, ["flatten order", "missing ReLU"]),
@@ -364,6 +420,8 @@ ORACLES = {
     "resnet50": (resnet50, ["stride in the 1x1", "ReLU before the sum", "missing ReLU"]),
     "inception_v3": (inception_v3, ["swapped towers", "no average"]),
     "raw_waveform": (raw_waveform, RAW_FAULTS),
+    "urban_cnn": (urban_cnn, ["ReLU before batch norm", "no maximum"]),
+    "urban_fusion": (urban_fusion, ["flatten order", "swapped parts", "missing ReLU"]),
     "single_attention": (single_attention, ["plain mean"]),
     "multi_attention": (multi_attention, ["swapped levels"]),
 }

@@ -7,6 +7,7 @@ import sys
 import time
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import model_oracles as oracles
 import pytest
@@ -34,6 +35,8 @@ SIZES = [
     ("vggish", {}, 527, 72_209_167, 72_198_592, 863_963_008, "", "", "Google's release, and a head"),
     ("raw_waveform", {}, 527, 34_785_799, 34_718_774, 29_544_286_742, "", "", "Chen et al. 2019"),
     ("raw_waveform", {"stride": 128}, 527, 34_785_799, 34_718_774, 14_850_567_302, "", "", "its table 3"),
+    ("urban_cnn", {}, 37, 1_611_669, 1_610_120, 1_790_416_128, "", "", "Tompkins and Nichols 2019, table 1"),
+    ("urban_fusion", {}, 37, 2_531_477, 2_527_624, 1_791_333_632, "", "", "its table 2, by the text"),
     ("single_attention", {}, 527, 1_433_854, 1_429_200, 14_292_000, "", "", "Kong et al. 2018"),
     ("multi_attention", {}, 527, 2_623_293, 2_617_058, 21_171_458, "", "", "Yu et al. 2018"),
 ]
@@ -60,9 +63,11 @@ def small(name: str, **arguments: object) -> nn.Module:
     return build(name, num_classes=7, **oracles.SMALL[name] | arguments)
 
 
-def example(name: str, batch: int = 2) -> torch.Tensor:
+def example(name: str, batch: int = 2) -> Any:
     shape = oracles.SMALL[name].get("input_shape", MODELS[name].input_shape)
-    return torch.randn(batch, *shape, generator=torch.Generator().manual_seed(1))
+    shapes = [shape] if isinstance(MODELS[name].input_kind, str) else shape
+    inputs = [torch.randn(batch, *one, generator=torch.Generator().manual_seed(1)) for one in shapes]
+    return inputs[0] if isinstance(MODELS[name].input_kind, str) else tuple(inputs)
 
 
 def on_meta(name: str, **arguments: object) -> nn.Module:
@@ -137,15 +142,20 @@ def test_forward_is_head_of_embed(name: str) -> None:
 
 def test_attributes_are_as_promised(name: str) -> None:
     net = small(name)
-    assert net.num_classes == 7 and net.input_kind in ("logmel", "waveform", "embedding")
-    assert len(net.input_shape) == {"logmel": 3, "embedding": 2, "waveform": 1}[net.input_kind]
+    one = isinstance(net.input_kind, str)
+    kinds, shapes = ([net.input_kind], [net.input_shape]) if one else (net.input_kind, net.input_shape)
+    assert net.num_classes == 7 and set(kinds) <= {"logmel", "waveform", "embedding"}
+    assert [len(shape) for shape in shapes] == [
+        {"logmel": 3, "embedding": 2, "waveform": 1}[kind] for kind in kinds
+    ]
     assert source_of(type(net))
 
 
 def test_a_clip_scores_the_same_alone_and_in_a_batch(name: str) -> None:
     net = small(name).eval()
     batch = example(name, 3)
-    torch.testing.assert_close(net(batch)[1:2], net(batch[1:2]), rtol=1e-4, atol=1e-4)
+    alone = tuple(one[1:2] for one in batch) if isinstance(batch, tuple) else batch[1:2]
+    torch.testing.assert_close(net(batch)[1:2], net(alone), rtol=1e-4, atol=1e-4)
 
 
 def test_every_parameter_gets_a_gradient(name: str) -> None:
@@ -169,11 +179,13 @@ def test_all_inputs_matter(name: str) -> None:
     """But for the last frame and band of those that do not pad: the heads of their files say so."""
     net = oracles.frozen(name)
     base = example(name, 1)
-    for place in ((0, 0), (-1, -1), (0, -1), (-1, 0)):
-        changed = base.clone()
-        changed.view(base.shape[-2:])[place] += 20
-        lost = name in ("alexnet", "inception_v3") and place != (0, 0)
-        assert torch.equal(net(base), net(changed)) == lost, place
+    for which in range(len(base) if isinstance(base, tuple) else 1):
+        for place in ((0, 0), (-1, -1), (0, -1), (-1, 0)):
+            changed = copy.deepcopy(base)
+            one = changed[which] if isinstance(changed, tuple) else changed
+            one.view(one.shape[-2:])[place] += 20
+            lost = name in ("alexnet", "inception_v3") and place != (0, 0)
+            assert torch.equal(net(base), net(changed)) == lost, place
 
 
 @pytest.mark.parametrize("name", ["alexnet", "inception_v3"])
@@ -197,8 +209,12 @@ def test_channels_last_and_bfloat16_change_nothing_that_matters(name: str) -> No
     with torch.inference_mode():
         plain = net(x)
         turned = copy.deepcopy(net).to(memory_format=torch.channels_last)
-        memory = torch.channels_last if x.ndim == 4 else torch.contiguous_format
-        torch.testing.assert_close(turned(x.to(memory_format=memory)), plain, rtol=1e-4, atol=1e-4)
+        inputs = [
+            one.to(memory_format=torch.channels_last if one.ndim == 4 else torch.contiguous_format)
+            for one in (x if isinstance(x, tuple) else [x])
+        ]
+        again = turned(tuple(inputs) if isinstance(x, tuple) else inputs[0])
+        torch.testing.assert_close(again, plain, rtol=1e-4, atol=1e-4)
         with torch.autocast("cpu", dtype=torch.bfloat16):
             rough = turned(x)
     assert (rough - plain).norm() < 0.1 * plain.norm()
@@ -380,10 +396,13 @@ def test_wrong_shapes_are_named_beside_the_right_ones(name: str) -> None:
         "single_attention": r"embeddings \(B, T, 128\)",
         "multi_attention": r"embeddings \(B, T, 128\)",
         "raw_waveform": r"waveforms \(B, N\) float32, mono, N at least 2048 samples",
+        "urban_cnn": r"log-mel patches \(B, 1, 862, 128\)",
+        "urban_fusion": r"a pair of tensors, \(log-mel, embeddings\)",
     }.get(name, r"log-mel patches \(B, 1, 96, 64\)")
     shapes = [(2, 98, 64)] if name == "compact" else [(2, 98, 64), (2, 1, 96, 63), (96,)]
     for shape in shapes:
-        with pytest.raises(ValueError, match=f"expected {wanted}, got " + rf"\({str(shape)[1:-1]}\)"):
+        got = "Tensor" if name == "urban_fusion" else rf"\({str(shape)[1:-1]}\)"  # pairs: test_models_urban
+        with pytest.raises(ValueError, match=f"expected {wanted}, got {got}"):
             net(torch.zeros(shape))
 
 

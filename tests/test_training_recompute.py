@@ -12,14 +12,16 @@ from torch import nn
 
 from auricle.models import MODELS, build
 from auricle.training import TrainConfig, train
-from auricle.training.loop import summed_loss
 from auricle.training.recompute import POOLS, blocks_of, recompute_blocks, statistics_kept
 from auricle.training.state import State, make_state
+from auricle.training.step import summed_loss
 
 CPU = torch.device("cpu")
 SMALL: dict[str, dict[str, Any]] = {  # all others: a twentieth of their width
     "compact": {"stem": 8, "widths": [8, 16], "blocks": [2, 1], "dropout": 0.3},
     "raw_waveform": {"bands": 16, "hidden": 16, "width": 0.05, "depth_2d": 18, "input_shape": [4096]},
+    "urban_cnn": {"width": 0.05, "input_shape": [1, 784, 108]},
+    "urban_fusion": {"width": 0.05, "input_shape": [[1, 784, 108], [2, 8]]},
 }
 
 
@@ -27,8 +29,10 @@ def small(name: str) -> dict[str, Any]:
     return SMALL.get(name, {"width": 0.05})
 
 
-def inputs_of(net: nn.Module, seed: int) -> torch.Tensor:
+def inputs_of(net: nn.Module, seed: int) -> Any:
     generator = torch.Generator().manual_seed(seed)
+    if isinstance(net.input_kind, tuple):
+        return tuple(torch.randn(4, *shape, generator=generator) for shape in net.input_shape)  # type: ignore[union-attr]
     return torch.randn(4, *net.input_shape, generator=generator)  # type: ignore[misc]
 
 

@@ -14,7 +14,9 @@ from auricle.models.multi_attention import MultiAttention
 from auricle.models.raw_waveform import RawWaveform
 from auricle.models.resnet50 import ResNet50
 from auricle.models.single_attention import SingleAttention
-from auricle.models.size import count_multiplies, count_weights, source_of
+from auricle.models.size import count_multiplies, count_weights, shape_in_words, source_of
+from auricle.models.urban_cnn import UrbanCNN
+from auricle.models.urban_fusion import UrbanFusion
 from auricle.models.vgg import VGG
 from auricle.models.vggish import VGGish
 
@@ -27,6 +29,8 @@ MODELS: dict[str, type[nn.Module]] = {
     "resnet50": ResNet50,
     "vggish": VGGish,
     "raw_waveform": RawWaveform,
+    "urban_cnn": UrbanCNN,
+    "urban_fusion": UrbanFusion,
     "single_attention": SingleAttention,
     "multi_attention": MultiAttention,
 }
@@ -37,6 +41,9 @@ VARIANTS: list[tuple[str, dict[str, Any]]] = [  # that the papers tried beside t
     ("inception_v3", {"full_stem": True}),
     ("resnet50", {"bottleneck": 128}),
     ("raw_waveform", {"stride": 128}),
+    ("urban_fusion", {"fusion": "bilinear"}),
+    ("urban_fusion", {"input_shape": ((1, 862, 128), (10, 1024))}),
+    ("vggish", {"input_shape": (1, 862, 128)}),
 ]
 
 
@@ -59,12 +66,12 @@ def build(name: str, **arguments: object) -> nn.Module:
         raise ValueError(f"model {name!r} does not take these arguments: {arguments} ({error})") from error
 
 
-def logits_and_embedding(net: nn.Module, x: Tensor) -> tuple[Tensor, Tensor]:
+def logits_and_embedding(net: nn.Module, x: Tensor | tuple[Tensor, ...]) -> tuple[Tensor, Tensor]:
     """Both outputs of a model, in one pass where it has a `forward_both`, or a `head` on its embedding.
 
     Args:
         net: any model of MODELS.
-        x: a batch of its inputs.
+        x: a batch of its inputs; a tuple of them for a net that takes several.
 
     Returns:
         (B, K) logits and (B, E) embeddings.
@@ -97,7 +104,8 @@ def describe_models(*, num_classes: int, variants: bool = False) -> list[dict[st
     for name, arguments in [*((name, {}) for name in MODELS), *(VARIANTS if variants else [])]:
         with torch.device("meta"):
             net = build(name, num_classes=num_classes, **arguments)
-        shape = tuple(int(size) for size in net.input_shape)  # type: ignore[union-attr]
+        kind: Any = net.input_kind
+        shape: Any = net.input_shape
         rows.append(
             {
                 "name": name,
@@ -105,7 +113,7 @@ def describe_models(*, num_classes: int, variants: bool = False) -> list[dict[st
                 "weights": count_weights(net),
                 "kernel_weights": count_weights(net, kernels_only=True),
                 "multiplies": count_multiplies(net, shape),
-                "input": f"{net.input_kind} {' x '.join(str(size) for size in shape)}",
+                "input": shape_in_words(kind, shape),
                 "source": source_of(MODELS[name]),
             }
         )

@@ -8,6 +8,10 @@ be brought to the 8 bits of the released AudioSet and YouTube-8M features: PCA w
 [-2, 2], spread over 0..255 and truncated (torchvggish rounds). Differs from the release: `head` is ours. With
 `hidden` layers in it this is the larger model whose first layers are VGGish: train it from the released one.
 
+With another `input_shape` the same layers stand over longer patches, to be trained from scratch: over the
+1 x 862 x 128 of Tompkins and Nichols (2019, section 4), where it "failed to improve past the first epoch",
+the first fully connected layer alone has 889 of 911 million weights; a `width` of 0.25 leaves 57 million.
+
 Shape letters: B clips, C channels (1), T frames (96 of 10 ms), F mel bands (64), E embedding (128), K
 classes.
 """
@@ -17,9 +21,10 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from auricle.models.parts import PATCH, check_patches, initialise, output_layers, scaled
+from auricle.models.parts import PATCH, check_patches, initialise, output_layers, patch_shape, scaled
 
 GROUPS = ((64,), (128,), (256, 256), (512, 512))  # channels; a 2x2 max pool ends each group
+POOLED = 2 ** len(GROUPS)  # frames and bands of a place of the last map
 UNITS = 4096
 EMBEDDING = 128
 QUANTISED = (-2.0, 2.0)  # whitened values that become 0 and 255
@@ -35,10 +40,11 @@ class VGGish(nn.Module):
         bottleneck: width of the embedding, which is this net's bottleneck; None for the released 128.
         hidden: units of fully connected layers with ReLU between the embedding and the output; none at first.
         width: multiplies channels and units, but not the embedding.
+        input_shape: (1, T, F), at least 16 frames and 16 bands; the released network takes (1, 96, 64) alone.
 
     Shapes:
-        forward: (B, 1, 96, 64) log-mel -> (B, K) logits, no sigmoid.
-        embed:   (B, 1, 96, 64) log-mel -> (B, 128), before the ReLU.
+        forward: (B, 1, T, F) log-mel -> (B, K) logits, no sigmoid.
+        embed:   (B, 1, T, F) log-mel -> (B, 128), before the ReLU.
 
     >>> import torch
     >>> VGGish(num_classes=5, width=0.1).embed(torch.zeros(2, 1, 96, 64)).shape
@@ -59,8 +65,10 @@ class VGGish(nn.Module):
         bottleneck: int | None = None,
         hidden: Sequence[int] = (),
         width: float = 1.0,
+        input_shape: Sequence[int] = PATCH,
     ):
         super().__init__()
+        self.input_shape = patch_shape(input_shape, least=(POOLED, POOLED))
         if not isinstance(hidden, (list, tuple)) or not all(isinstance(n, int) and n > 0 for n in hidden):
             raise ValueError(f"hidden is {hidden!r}; expected numbers of units, say [512]")
         if postprocess and num_classes:
@@ -75,10 +83,11 @@ class VGGish(nn.Module):
             layers.append(nn.MaxPool2d(2))
         self.features = nn.Sequential(*layers)
         units = scaled(UNITS, width)
+        _, frames, bands = self.input_shape
         size_out = EMBEDDING if bottleneck is None else bottleneck
         narrow, output, self.embedding_size = output_layers(units, num_classes or 1, size_out)
         self.embedding = nn.Sequential(
-            nn.Linear(6 * 4 * size, units),
+            nn.Linear((frames // POOLED) * (bands // POOLED) * size, units),
             nn.ReLU(inplace=True),
             nn.Linear(units, units),
             nn.ReLU(inplace=True),
