@@ -1,4 +1,4 @@
-"""Backgrounds have the slope, the ratio and the source that is asked for, and come again from their numbers."""
+"""Backgrounds have the slope, the ratio and the source that is asked for."""
 
 import csv
 import math
@@ -178,7 +178,7 @@ def test_a_sound_that_is_long_enough_is_taken_as_it_is() -> None:
 
 @pytest.fixture(scope="module")
 def street(tmp_path_factory: pytest.TempPathFactory) -> Pack:
-    """Nine clips of five recordings: r0 in four clips, r4 in the test split, one with half a second at its end."""
+    """Nine clips of six recordings: four of r0, r3 audible for 0.1 s, r4 in the test split, r5 short."""
     folder = tmp_path_factory.mktemp("street")
     random = np.random.default_rng(5)
     rows = []
@@ -196,10 +196,7 @@ def street(tmp_path_factory: pytest.TempPathFactory) -> Pack:
 
 
 def test_noise_never_comes_from_what_models_are_judged_by(street: Pack) -> None:
-    assert (
-        street.ids[noise_clips(street)].tolist() == [str(n) for n in (0, 1, 2, 3, 4, 5, 6, 8)]
-        or len(noise_clips(street)) == 8
-    )
+    assert sorted(set(street.recordings[noise_clips(street)])) == ["r0", "r1", "r2", "r3", "r5"]
     assert "test" not in street.splits[noise_clips(street)]
     with pytest.raises(ValueError, match="noise may not come from split 'test': models are judged by it$"):
         noise_clips(street, ["train", "test"])

@@ -16,6 +16,7 @@ from typing import Annotated, Any, NoReturn
 import typer
 
 from auricle.cli.annotations import annotations, urban_scenes
+from auricle.cli.augment import augment
 from auricle.cli.corpora import evaluate, pack
 from auricle.cli.embedding import embed
 from auricle.cli.experiments import compare, sweep
@@ -63,6 +64,7 @@ for _verb, _example in (
         "auricle annotations annotations.csv --taxonomy taxonomy.yaml --pack out/pack --agreement 0.5",
     ),
     (urban_scenes, "auricle urban-scenes out/esc50 out/urban --scenes train=600 --scenes validate=150"),
+    (augment, "auricle augment dog.wav --out changed.wav --pitch 2 --noise pink --snr 15"),
     (train, "auricle train --data out/pack --out out/run --recipe compact-esc50"),
     (evaluate, "auricle evaluate out/run/best out/pack --split fold5"),
     (report, "auricle report out/eval out/run --out out/figures"),
