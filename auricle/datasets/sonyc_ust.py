@@ -8,11 +8,14 @@ the file's, the group of a clip its sensor: in the published file, each of the 4
 import csv
 import warnings
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from auricle.datasets.annotations import Annotations, choose_labels, read_annotations
 from auricle.datasets.clips import Clip, check_ids
 from auricle.datasets.taxonomy import PRESENCE, taxonomy_of_table
 from auricle.media_files import walk_media
+
+if TYPE_CHECKING:
+    from auricle.datasets.annotations import Annotations
 
 TABLES = ("annotations-dev.csv", "annotations.csv")
 
@@ -59,6 +62,8 @@ def sonyc_ust(path: str | Path, media: str | Path | None = None) -> list[Clip]:
     >>> sonyc_ust("sonyc/annotations-dev.csv", "sonyc/audio-dev")[0].group  # doctest: +SKIP
     '0'
     """
+    from auricle.datasets.annotations import read_annotations  # NumPy, only where it is used
+
     table = find_annotations(Path(path))
     if table is None:
         raise ValueError(
@@ -85,7 +90,9 @@ def sonyc_ust(path: str | Path, media: str | Path | None = None) -> list[Clip]:
     return clips
 
 
-def _clips(annotations: Annotations, files: dict[str, str]) -> list[Clip]:
+def _clips(annotations: "Annotations", files: dict[str, str]) -> list[Clip]:
+    from auricle.datasets.annotations import choose_labels
+
     labels = choose_labels(annotations).by_clip()
     verified = {annotations.clips[index] for index in annotations.clip[annotations.verified_rows()]}
     places: dict[str, set[str]] = {}
@@ -114,7 +121,7 @@ def _clips(annotations: Annotations, files: dict[str, str]) -> list[Clip]:
     ]
 
 
-def _find(annotations: Annotations, folder: Path) -> dict[str, str]:
+def _find(annotations: "Annotations", folder: Path) -> dict[str, str]:
     """Clip -> its file: of its very name, or of another suffix; of several, the one in its split's folder."""
     if not folder.is_dir():
         raise ValueError(f"{folder}: not a folder; expected the recordings that the annotations name")
