@@ -2,6 +2,7 @@
 
 import json
 import math
+import warnings
 from dataclasses import asdict, replace
 from pathlib import Path
 
@@ -13,14 +14,18 @@ from auricle.features import (
     band_edges,
     hann_window,
     hertz_to_mel,
+    librosa_defaults,
     log_mel,
     mel_matrix,
     mel_to_hertz,
     num_frames,
+    padding,
+    shortest,
     used_bins,
 )
 
 HERSHEY = FeatureConfig()
+URBAN = librosa_defaults()
 
 
 def published_mel(hertz: float) -> float:
@@ -252,6 +257,15 @@ def test_samples_that_are_not_a_mono_float_signal_are_refused() -> None:
         ({"low": "low"}, "low is 'low': expected a number"),
         ({"log_offset": 0.0}, "log_offset is 0: expected a finite number above 0"),
         ({"log_offset": math.inf}, "log_offset is inf"),
+        ({"centred": 1}, "centred is 1: expected true or false"),
+        ({"mel": "bark"}, "mel is 'bark': expected 'htk' or 'slaney'"),
+        ({"power": 3}, r"power is 3: expected 1 \(magnitudes\) or 2"),
+        ({"power": 0}, "power is 0: expected a whole number of at least 1"),
+        ({"power": 1.5}, "power is 1.5: expected a whole number"),
+        ({"decibels": -80}, r"decibels is -80: expected 0 \(a natural logarithm\) or how far below"),
+        ({"decibels": math.inf}, "decibels is inf"),
+        ({"decibels": 80, "log_offset": 0.1}, "log_offset is 0.1, but decibels is 80.*leave log_offset out"),
+        ({"bands": 250, "mel": "slaney"}, r"mel bands hold no FFT bin"),
         ({"bands": 128}, r"mel bands hold no FFT bin \(the first is band \d+\).*raise fft \(now 512\)"),
     ],
 )
@@ -268,3 +282,172 @@ def test_settings_survive_json_and_serve_as_a_key() -> None:
 
 def test_more_bands_work_with_a_longer_transform() -> None:
     assert log_mel(np.zeros(16000), FeatureConfig(bands=128, fft=2048)).shape == (98, 128)
+
+
+# --- librosa's defaults
+
+
+def published_decibels(samples: np.ndarray, config: FeatureConfig) -> np.ndarray:
+    """librosa's log-mel from its documentation, frame by frame, with an own DFT and triangles bin by bin."""
+    half = config.fft // 2
+    padded = np.concatenate([np.zeros(half), samples, np.zeros(half)])
+
+    def hertz(mel: float) -> float:
+        return mel * 200 / 3 if mel < 15 else 1000 * 6.4 ** ((mel - 15) / 27)
+
+    top = 15 + 27 * math.log(config.high / 1000) / math.log(6.4)
+    edges = [hertz(top * i / (config.bands + 1)) for i in range(config.bands + 2)]
+    basis = np.exp(-2j * np.pi * np.outer(np.arange(half + 1), np.arange(config.fft)) / config.fft)
+    window = np.array([0.5 - 0.5 * math.cos(2 * math.pi * n / config.fft) for n in range(config.fft)])
+    rows = []
+    for start in range(0, len(samples) + 1, config.hop):
+        power = np.abs(basis @ (padded[start : start + config.fft] * window)) ** 2
+        bands = []
+        for lower, centre, upper in zip(edges, edges[1:], edges[2:], strict=False):
+            total = 0.0
+            for k in range(half + 1):
+                at = k * config.rate / config.fft
+                slope = min((at - lower) / (centre - lower), (upper - at) / (upper - centre))
+                total += max(0.0, slope) * power[k]
+            bands.append(10 * math.log10(max(1e-10, total * 2 / (upper - lower))))
+        rows.append(bands)
+    levels = np.array(rows)
+    return np.maximum(levels - levels.max(), -80.0)
+
+
+def test_librosas_defaults_equal_their_definition() -> None:
+    samples = voice(1500, np.random.default_rng(5)) * np.linspace(0, 1, 1500) ** 4
+    ours = log_mel(samples, URBAN, np.float64)
+    reference = published_decibels(samples, URBAN)
+    assert ours.shape == reference.shape == (3, 128)
+    np.testing.assert_allclose(ours, reference, atol=1e-8, rtol=0)
+    assert ours.max() == 0 and ours.min() == -80
+    np.testing.assert_allclose(log_mel(samples.astype(np.float32), URBAN), reference, atol=1e-3, rtol=0)
+
+
+@pytest.mark.parametrize("samples", [441_000, 44_100, 2_048, 512, 700, 1])
+def test_librosas_defaults_equal_librosa(samples: int) -> None:
+    librosa = pytest.importorskip("librosa")
+    rng = np.random.default_rng(6)
+    signal = 0.1 * rng.standard_normal(samples) * np.linspace(0.01, 1, samples) ** 3
+    signal[samples // 2 :] += 0.3 * np.sin(2 * np.pi * 440 / 44100 * np.arange(samples - samples // 2))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # it warns of signals shorter than a window
+        for dtype, tolerance in ((np.float64, 1e-6), (np.float32, 1e-3)):
+            mel = librosa.feature.melspectrogram(y=signal.astype(dtype), sr=44100)
+            theirs = librosa.power_to_db(mel, ref=np.max).T
+            ours = log_mel(signal.astype(dtype), URBAN, dtype)
+            assert ours.shape == theirs.shape == (num_frames(samples, URBAN), 128)
+            np.testing.assert_allclose(ours, theirs, atol=tolerance, rtol=0)
+
+
+def test_slaneys_bands_equal_librosa() -> None:
+    librosa = pytest.importorskip("librosa")
+    for config in (URBAN, librosa_defaults(22_050), replace(URBAN, low=50.0, high=11_000.0, bands=40)):
+        theirs = librosa.filters.mel(
+            sr=config.rate,
+            n_fft=config.fft,
+            n_mels=config.bands,
+            fmin=config.low,
+            fmax=config.high,
+            dtype=np.float64,
+        )
+        np.testing.assert_allclose(mel_matrix(config), theirs.T, atol=1e-15)
+    frequencies = np.array([0.0, 440.0, 999.9, 1000.0, 1000.1, 20_000.0])
+    np.testing.assert_allclose(hertz_to_mel(frequencies, "slaney"), librosa.hz_to_mel(frequencies), atol=1e-9)
+
+
+def test_librosas_other_settings_equal_librosa_too() -> None:
+    librosa = pytest.importorskip("librosa")
+    signal = 0.2 * np.random.default_rng(7).standard_normal(9_000)
+    config = FeatureConfig(
+        rate=22_050,
+        window=800,
+        hop=300,
+        fft=1024,
+        bands=40,
+        low=0.0,
+        high=11_025.0,
+        centred=True,
+        mel="slaney",
+        decibels=60.0,
+    )
+    mel = librosa.feature.melspectrogram(
+        y=signal, sr=22_050, n_fft=1024, hop_length=300, win_length=800, n_mels=40, power=1.0
+    )
+    theirs = librosa.amplitude_to_db(mel, ref=np.max, top_db=60.0).T
+    np.testing.assert_allclose(log_mel(signal, config, np.float64), theirs, atol=1e-6, rtol=0)
+    natural = replace(config, decibels=0.0)
+    np.testing.assert_allclose(log_mel(signal, natural, np.float64), np.log(mel.T + 0.01), atol=1e-6, rtol=0)
+
+
+def test_golden_decibels() -> None:
+    """Kept numbers, which need no librosa: `python tests/test_features.py` prints them (0.11 gave them)."""
+    ours = log_mel(golden_signal(), URBAN, np.float64)
+    assert ours.shape == (8, 128)
+    np.testing.assert_allclose(ours[GOLDEN_FRAMES][:, GOLDEN_BANDS], GOLDEN, atol=1e-5, rtol=0)
+
+
+def golden_signal() -> np.ndarray:
+    """A rising tone over a decaying one, by a formula."""
+    time = np.arange(4000) / 44100
+    rising = np.sin(2 * np.pi * (300 + 40_000 * time) * time)
+    return 0.5 * rising * time / time[-1] + 0.1 * np.exp(-60 * time) * np.sin(2 * np.pi * 9000 * time)
+
+
+GOLDEN_FRAMES, GOLDEN_BANDS = [0, 3, 7], [0, 5, 20, 60, 100, 127]
+GOLDEN = [
+    [-52.298895, -47.218777, -25.790402, -53.566473, -12.302327, -59.400215],
+    [-80.0, -80.0, -80.0, -11.573643, -23.216766, -80.0],
+    [-52.5892, -52.380495, -51.767681, -47.922008, -32.012866, -45.69138],
+]
+
+
+def test_decibels_are_of_each_signal_and_silence_is_all_loudest() -> None:
+    """As librosa has it: the loudest value is 0 dB, whatever it is, and a louder signal looks the same."""
+    signal = 0.1 * np.random.default_rng(8).standard_normal(5000)
+    np.testing.assert_allclose(
+        log_mel(signal, URBAN, np.float64), log_mel(8 * signal, URBAN, np.float64), atol=1e-9
+    )
+    np.testing.assert_array_equal(log_mel(np.zeros(5000), URBAN), 0.0)
+    for threads in (2, 3):
+        np.testing.assert_allclose(
+            log_mel(signal, URBAN, threads=threads), log_mel(signal, URBAN), atol=1e-4, rtol=0
+        )
+
+
+def test_centred_frames_are_counted_from_the_first_sample() -> None:
+    for samples, frames in {441_000: 862, 512: 2, 511: 1, 1: 1, 0: 0}.items():
+        assert num_frames(samples, URBAN) == frames
+        assert log_mel(np.zeros(samples), URBAN).shape == (frames, 128)
+    assert (shortest(URBAN), shortest(HERSHEY)) == (1, 400)
+    for window, fft in ((400, 512), (401, 512), (400, 513), (401, 513)):
+        config = FeatureConfig(window=window, fft=fft, centred=True)
+        before, after = padding(config)
+        assert before + after == window
+        # A click at a frame's middle is loudest in that frame, also where window and transform are odd.
+        click = np.zeros(1601)
+        click[800] = 1.0
+        assert log_mel(click, config).sum(1).argmax() == 5
+
+
+def test_descriptions_of_settings_as_they_were_stay_as_they_were() -> None:
+    """Fields that came later are written only where they are not at their defaults: fingerprints stay."""
+    old = ["rate", "window", "hop", "fft", "bands", "low", "high", "log_offset"]
+    assert list(HERSHEY.as_dict()) == old
+    assert HERSHEY.as_dict() == {name: asdict(HERSHEY)[name] for name in old}
+    assert FeatureConfig(**HERSHEY.as_dict()) == HERSHEY
+    assert set(URBAN.as_dict()) - set(old) == {"centred", "mel", "power", "decibels"}
+    assert FeatureConfig(**json.loads(json.dumps(URBAN.as_dict()))) == URBAN
+    assert set(replace(HERSHEY, power=np.int64(2), centred=np.True_).as_dict()) - set(old) == {
+        "power",
+        "centred",
+    }
+
+
+if __name__ == "__main__":
+    import librosa
+
+    _mel = librosa.feature.melspectrogram(y=golden_signal(), sr=44100)
+    _levels = librosa.power_to_db(_mel, ref=np.max).T
+    print(_levels[GOLDEN_FRAMES][:, GOLDEN_BANDS].round(6).tolist())
