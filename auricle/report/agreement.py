@@ -83,7 +83,8 @@ def agreement_page(found: Mapping[str, Any], title: str = "Agreement") -> str:
         draw_agreement(found).savefig(content, format="png", dpi=110)
     parts = [f"<p>{text(summary(found))}</p>"]
     parts += [f"<p>{text(f'{name}: {number:,}')}</p>" for name, number in found["notes"].items()]
-    parts.append(f'<p><img alt="Agreement by class" src="{data_uri(content.getvalue(), "image/png")}"></p>')
+    picture = data_uri(content.getvalue(), "image/png")
+    parts.append(f'<p><img alt="Agreement by class" style="max-width: 100%" src="{picture}"></p>')
     parts += ["<h2>By class</h2>", _table(HEADS, class_rows(found))]
     if found["verified"]:
         parts += ["<h2>What is chosen, against the verified truth</h2>"]
@@ -96,4 +97,7 @@ def agreement_page(found: Mapping[str, Any], title: str = "Agreement") -> str:
 def _table(heads: tuple[str, ...], rows: list[list[str]]) -> str:
     top = "".join(f"<th>{text(head)}</th>" for head in heads)
     lines = ["<tr>" + "".join(f"<td>{text(cell)}</td>" for cell in row) + "</tr>" for row in rows]
-    return f"<table><thead><tr>{top}</tr></thead><tbody>{''.join(lines)}</tbody></table>"
+    return (
+        f'<div class="scroll"><table class="numbers names"><thead><tr>{top}</tr></thead>'
+        f"<tbody>{''.join(lines)}</tbody></table></div>"
+    )
