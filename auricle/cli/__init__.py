@@ -2,10 +2,10 @@
 
 Exit status: 0 all well, 1 something failed (and it is named), 2 wrong usage, 130 interrupted. Results go to
 standard output and nothing else does; errors, warnings and progress go to standard error. One file per group
-of verbs: recordings.py (tag), embedding.py (embed), timeline.py (timeline, report), corpora.py (pack,
-evaluate), urban.py (evaluate --protocol urban), labels.py (labels, subset), annotations.py (annotations,
-urban-scenes), scenes.py (scenes), networks.py (train, check, export, models, filters), experiments.py
-(compare, sweep).
+of verbs: recordings.py (tag), embedding.py (embed), inputs.py (inputs), timeline.py (timeline, report),
+corpora.py (pack, evaluate), urban.py (evaluate --protocol urban), labels.py (labels, subset), annotations.py
+(annotations, urban-scenes), scenes.py (scenes), networks.py (train, check, export, models, filters),
+experiments.py (compare, sweep).
 """
 
 import os
@@ -21,6 +21,7 @@ from auricle.cli.corpora import evaluate, pack
 from auricle.cli.embedding import embed
 from auricle.cli.experiments import compare, sweep
 from auricle.cli.importing import tflite, vggish
+from auricle.cli.inputs import inputs
 from auricle.cli.labels import labels, subset
 from auricle.cli.networks import check, export, filters, models, train
 from auricle.cli.output import describe, print_error, show_warning
@@ -55,6 +56,7 @@ for _verb, _example in (
     (tag, "auricle tag film.mp4 recordings/ --top 3"),
     (timeline, "auricle timeline film.mp4 --out tagged.mp4"),
     (embed, "auricle embed recordings/ --out x.parquet"),
+    (inputs, "auricle inputs street.wav --out street.png"),
     (pack, "auricle pack meta.csv out/pack"),
     (labels, "auricle labels out/pack --most-frequent 400 --name top400"),
     (subset, "auricle subset out/pack --name balanced --split eval --balanced 33"),

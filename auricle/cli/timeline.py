@@ -48,7 +48,7 @@ def timeline(
     check_excerpt(start, end)
     if hop is not None and not 0 < hop < float("inf"):
         raise typer.BadParameter(f"{hop:g}; expected a number of seconds above 0", param_hint="--hop")
-    _check_names(path, out)
+    check_names(path, out, (*PICTURES, *PAGES, *FILMS))
     from auricle.tagging import Tagger
 
     tagger = Tagger(model, threads=threads)
@@ -85,11 +85,15 @@ def timeline(
     save(draw_timeline(line, picture), out)
 
 
-def _check_names(path: str, out: Path) -> None:
-    """What is wrong with the names alone is said at once."""
+def check_names(path: str, out: Path, suffixes: tuple[str, ...]) -> None:
+    """What is wrong with the names alone is said at once.
+
+    >>> check_names("-", Path("day.png"), PICTURES)
+    Traceback (most recent call last):
+    ValueError: standard input: a pipe cannot be read twice; save it as a file first
+    """
     if path == "-":
         raise ValueError("standard input: a pipe cannot be read twice; save it as a file first")
-    suffixes = (*PICTURES, *PAGES, *FILMS)
     if out.suffix.lower() not in suffixes:
         ending = f"ends in {out.suffix!r}" if out.suffix else "has no suffix"
         raise typer.BadParameter(
