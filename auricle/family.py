@@ -71,7 +71,8 @@ def save_family(
     validate_members(family, artifacts)
     if waveforms is None:
         waveforms = root.read_check()[0]
-    runner = FamilyRunner(family, {name: load_runner(artifact) for name, artifact in artifacts.items()})
+    few = len(waveforms)  # every batch is filled up to its size
+    runner = FamilyRunner(family, {name: load_runner(each, batch=few) for name, each in artifacts.items()})
     return save_artifact(
         path,
         members={name: artifact.path for name, artifact in artifacts.items()},

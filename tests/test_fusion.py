@@ -176,6 +176,11 @@ def test_a_set_of_whole_clips_or_of_few_rows_is_not_taken() -> None:
     lengths = np.array([WINDOW, WINDOW])
     rows = stored_rows(np.array([0, 2, 6]), about, lengths, **sizes)  # a table that lacks rows of a clip
     assert rows.tolist() == [[-1] * 3, [2, 3, 4]]
+    # With tail "align" a clip of 0.9 s has four rows, too, but the fourth begins at 0.65 s.
+    short = np.array([round(0.9 * RATE)])
+    for windows, expected in ((3, [0, 1, 2]), (4, [-1] * 4)):
+        rows = stored_rows(np.array([0, 4]), about, short, **(sizes | {"windows": windows}))
+        assert rows.tolist() == [expected]
     with pytest.raises(ValueError, match="holds one embedding a clip, the mean of its windows'"):
         stored_rows(np.array([0, 1]), about | {"pooling": "mean"}, lengths[:1], **sizes)
 
