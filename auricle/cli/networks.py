@@ -81,7 +81,8 @@ def check(model: Annotated[str, typer.Argument(help=MODEL_HELP)]) -> None:
             f"{model}: {', '.join(changed)}: not as saved, so damaged or edited; copy the model again"
         )
         raise typer.Exit(1)
-    result = check_runner(load_runner(artifact))
+    # A check is a window or two, and every batch is filled up to its size: of all members, too.
+    result = check_runner(load_runner(artifact, batch=4))
     figures = f"largest difference {result['max_difference']:.2g}, tolerance {result['tolerance']:.2g}"
     if not result["ok"]:
         named = "".join(f"; member {name} does not give its own" for name in result.get("failed", ()))
