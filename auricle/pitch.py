@@ -226,9 +226,9 @@ def _peaks(spectrum_BKF: Tensor) -> tuple[Tensor, Tensor]:
     bins = spectrum_BKF.shape[-1]
     power = spectrum_BKF.real.square().add_(spectrum_BKF.imag.square()).view(-1, 1, bins)
     peak_P = (power == functional.max_pool1d(power, 5, 1, 2)).view(-1).nonzero()[:, 0]
-    row_P = torch.div(peak_P, bins, rounding_mode="floor")
-    end_P = (peak_P + functional.pad(peak_P[1:], (0, 1))) // 2 + 1
-    last_P = row_P != functional.pad(row_P[1:], (0, 1), value=-1)
-    end_P = torch.where(last_P, (row_P + 1) * bins, end_P)
-    size_P = end_P - functional.pad(end_P[:-1], (1, 0))
+    # Where the bins of a peak end: half way to the next one, or with the frame.
+    next_P = torch.cat([peak_P[1:], peak_P.new_full((1,), spectrum_BKF.numel())])
+    frame_P = (torch.div(peak_P, bins, rounding_mode="floor") + 1).mul_(bins)
+    end_P = torch.where(next_P < frame_P, ((peak_P + next_P) >> 1) + 1, frame_P)
+    size_P = torch.diff(end_P, prepend=end_P.new_zeros(1))
     return peak_P, torch.repeat_interleave(size_P, output_size=spectrum_BKF.numel())

@@ -2,9 +2,13 @@
 
 import dataclasses
 import json
+import subprocess
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
+import soundfile
 import torch
 from tones import RATE, make_corpus
 
@@ -152,3 +156,15 @@ def test_what_is_missing_is_said() -> None:
         apply_changes(torch.ones(1, 9), [Change(noise="blue")], rate=RATE)
     with pytest.raises(ValueError, match="a change for each of 2 clips, got 1"):
         apply_changes(torch.ones(2, 9), [Change()], rate=RATE)
+
+
+def test_the_sounds_of_the_documentation_are_those_of_their_script(tmp_path: Path) -> None:
+    root = Path(__file__).parents[1]
+    command = [sys.executable, str(root / "examples" / "draw_augmented.py")]
+    subprocess.run([*command, str(tmp_path), str(tmp_path / "x.png")], check=True, capture_output=True)
+    made, kept = (sorted(folder.glob("*.ogg")) for folder in (tmp_path, root / "docs" / "sounds"))
+    assert [path.name for path in made] == [path.name for path in kept] and len(made) > 4
+    for ours, theirs in zip(made, kept, strict=True):
+        sounds = [soundfile.read(path)[0] for path in (ours, theirs)]
+        assert np.corrcoef(*sounds)[0, 1] > 0.9, ours.name
+    assert sum(path.stat().st_size for path in kept) < 500_000
