@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from auricle.features import FeatureConfig, log_mel, num_frames
+from auricle.features import FeatureConfig, librosa_defaults, log_mel, num_frames
 from auricle.frontend import LogMel
 
 METHODS = ("fft", "convolution")
@@ -21,7 +21,10 @@ CONFIGS = {
     "8 kHz, fft not a power of 2": FeatureConfig(
         rate=8000, window=200, hop=80, fft=250, bands=20, high=4000.0
     ),
+    "centred": FeatureConfig(window=401, hop=130, fft=513, centred=True),
+    "powers": FeatureConfig(power=2, mel="slaney"),
 }
+URBAN = librosa_defaults()
 
 
 @pytest.fixture(autouse=True)
@@ -172,3 +175,75 @@ def test_a_gpu_gives_the_same(method: str) -> None:
     ours = LogMel(FeatureConfig(), method=method).cuda()(waveform.cuda()).cpu()
     # TF32 is off by default; 1e-3 leaves room for another summation order.
     torch.testing.assert_close(ours, LogMel(FeatureConfig())(waveform), atol=1e-3, rtol=0)
+
+
+# --- librosa's defaults: decibels of each clip
+
+
+def urban_clips() -> np.ndarray:
+    """(3, N): loud noise; faint sounds that swell, with a tone; silence. No hop divides the length."""
+    rng, count = np.random.default_rng(2), 30_001
+    swelling = 0.01 * rng.standard_normal(count) * np.linspace(0.01, 1, count) ** 2
+    swelling += 0.003 * np.sin(2 * np.pi * 600 / 44100 * np.arange(count))
+    return np.stack([0.3 * rng.standard_normal(count), swelling, np.zeros(count)]).astype(np.float32)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_decibels_equal_the_numpy_front_end_and_are_each_clips_own(method: str) -> None:
+    waveform = urban_clips()
+    module = LogMel(URBAN, method=method)
+    ours = module(torch.from_numpy(waveform))
+    assert ours.shape == (3, 1, 59, 128)
+    for row, samples in zip(ours.numpy()[:, 0], waveform, strict=True):
+        np.testing.assert_allclose(row, log_mel(samples, URBAN, np.float64), atol=2e-3, rtol=0)
+        assert row.max() == 0 and row.min() >= -80
+    for index in range(3):
+        alone = module(torch.from_numpy(waveform[index : index + 1]))
+        torch.testing.assert_close(alone[0], ours[index], atol=1e-4, rtol=0)
+    one = module(torch.from_numpy(waveform[:1, :1]))
+    assert one.shape == (1, 1, 1, 128)
+    with pytest.raises(ValueError, match="0 samples, fewer than a window of 1"):
+        module(torch.from_numpy(waveform[:, :0]))
+
+
+def test_decibels_of_many_frames_are_of_the_whole_clip(monkeypatch: pytest.MonkeyPatch) -> None:
+    waveform = torch.from_numpy(urban_clips())
+    whole = LogMel(URBAN)(waveform)
+    monkeypatch.setattr("auricle.frontend.CHUNK_FRAMES", 20)  # clips are cut in time, batches into clips
+    torch.testing.assert_close(LogMel(URBAN)(waveform), whole, atol=1e-4, rtol=0)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_decibels_have_finite_gradients_also_on_silence(method: str) -> None:
+    waveform = torch.from_numpy(urban_clips()).requires_grad_()
+    LogMel(URBAN, method=method)(waveform).sum().backward()
+    assert waveform.grad is not None and torch.isfinite(waveform.grad).all()
+    assert (waveform.grad[0] != 0).any() and not (waveform.grad[2] != 0).any()
+
+
+def test_onnxruntime_gives_torchs_decibels(tmp_path: Path) -> None:
+    """Relative to the loudest value of each window, not of the batch."""
+    onnxruntime = pytest.importorskip("onnxruntime")
+    pytest.importorskip("onnxscript")
+    module = LogMel(URBAN, method="convolution").eval()
+    dimensions = {0: torch.export.Dim("batch"), 1: torch.export.Dim("samples", min=2)}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # the exporter's own
+        program = torch.onnx.export(
+            module, (torch.zeros(2, 22_050),), dynamo=True, verbose=False, dynamic_shapes=(dimensions,)
+        )
+    program.save(tmp_path / "front.onnx")
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = 1
+    session = onnxruntime.InferenceSession(
+        tmp_path / "front.onnx", options, providers=["CPUExecutionProvider"]
+    )
+    waveform = urban_clips()
+    name = session.get_inputs()[0].name
+    for clips, samples in ((3, 30_001), (1, 22_050), (2, 5_000)):
+        (ours,) = session.run(None, {name: waveform[:clips, :samples]})
+        with torch.inference_mode():
+            theirs = module(torch.from_numpy(waveform[:clips, :samples])).numpy()
+        np.testing.assert_allclose(ours[0], theirs[0], atol=1e-4, rtol=0)
+        # Bands 70 dB below a tone are the limit of float32.
+        np.testing.assert_allclose(ours, theirs, atol=3e-3, rtol=0)
