@@ -34,13 +34,13 @@ MOST_MAKEUP = 2.0  # of level
 TAPS, PHASES, KAISER = 32, 4096, 7.0  # of the windowed sinc
 FIXED = 32  # bits behind the point of places between samples
 PIECE = 1 << 14  # samples resampled at a time on a CPU, so that it stays in cache
-SAMPLES_AT_ONCE = {"cpu": 1 << 18, "cuda": 1 << 24}  # of all clips together; about 130 bytes each
+SAMPLES_AT_ONCE = {"cpu": 1 << 18, "cuda": 1 << 24}  # of all clips together; about 110 bytes each
 
 
 def pitch_shift(waveform_BN: Tensor, semitones: Sequence[float] | Tensor, *, rate: int) -> Tensor:
     """Moves the pitch of each clip, not its length.
 
-    A tone of f Hz comes out at f * 2 ^ (s / 12), within a hundredth of a cent. What comes to lie above half
+    A tone of f Hz comes out at f * 2 ^ (s / 12), within a twentieth of a cent. What comes to lie above half
     the rate is lost; moved down, nothing is left at the top. Before the first sample and after the last the
     clip is taken to go on mirrored.
 

@@ -7,7 +7,7 @@
 Half of the clips are noise, half tones in noise; noise has the most peaks, and is the slowest to shift.
 Rounds alternate, so that what else the machine does hits all; the best round of each counts. On a CPU, times
 are those of the processor, not of the clock, so a busy machine hardly makes them longer. "memory" is the most
-that the process took while all clips were shifted in one call, over what it had before (on a GPU, of tensors).
+that the process took while all clips were shifted in one call, over what it had before (a GPU: of tensors).
 
 "of a step" is the share of the time that urban_cnn takes for forward and backward of as many clips of 10 s.
 """
