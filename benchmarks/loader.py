@@ -21,9 +21,10 @@ from auricle.shards import Pack
 from auricle.training.batches import Batch
 from auricle.training.data import choose_clips, make_sampler
 from auricle.training.devices import pick_dtype
-from auricle.training.loop import learning_rate, read_ahead, update
+from auricle.training.loop import learning_rate, read_ahead
 from auricle.training.outcome import LiveRunner
 from auricle.training.state import make_state
+from auricle.training.step import update
 
 
 def main() -> None:

@@ -13,9 +13,10 @@ from auricle.shards import Pack
 from auricle.training import TrainConfig
 from auricle.training.data import choose_clips, make_sampler
 from auricle.training.devices import pick_device, pick_dtype, set_up
-from auricle.training.loop import learning_rate, read_ahead, update
+from auricle.training.loop import learning_rate, read_ahead
 from auricle.training.outcome import LiveRunner
 from auricle.training.state import make_state
+from auricle.training.step import update
 
 PASSES = 3  # forward, gradient of the maps, gradient of the weights: each as many multiplies
 

@@ -9,6 +9,7 @@ from tones import config_for, log_of, make_corpus
 from torch import Tensor
 
 import auricle.training.loop as loop
+import auricle.training.step as steps
 from auricle.shards import Pack
 from auricle.training import train
 from auricle.training.batches import Batches
@@ -89,13 +90,13 @@ def test_mixing_is_on_the_device_and_of_the_whole_batch(
     corpus: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seen: list[tuple[str, str, str, int]] = []
-    plain = loop.mix
+    plain = steps.mix
 
     def watched(x: Tensor, y: Tensor, generator: torch.Generator, **options: Any) -> tuple[Tensor, Tensor]:
         seen.append((x.device.type, y.device.type, generator.device.type, len(x)))
         return plain(x, y, generator, **options)
 
-    monkeypatch.setattr(loop, "mix", watched)
+    monkeypatch.setattr(steps, "mix", watched)
     after_a_step(corpus, accumulate=3)
     assert seen == [(DEVICE, DEVICE, DEVICE, 6)]
 

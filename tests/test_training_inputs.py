@@ -21,9 +21,11 @@ from auricle.training import TrainConfig, configure, train
 from auricle.training.batches import Batches, embedding_windows
 from auricle.training.data import choose_clips, make_sampler
 from auricle.training.devices import pick_dtype
-from auricle.training.loop import augment, learning_rate, seed_step
+from auricle.training.loop import learning_rate
 from auricle.training.outcome import LiveRunner
 from auricle.training.state import make_state
+from auricle.training.step import augment, seed_step
+from auricle.training.task import NO_TASK
 from auricle.training.validation import stream, validate
 
 CPU = torch.device("cpu")
@@ -249,7 +251,8 @@ def test_the_net_sees_the_frames_of_one_patch_exactly() -> None:
     """15,600 samples are 96 frames; not 97, though the next patch begins 15,360 samples later."""
     config = TrainConfig(data=Path("x"), steps=1, window=15_600, hop=15_360, tail="drop", mask_frames=0)
     waveform = torch.randint(-1000, 1000, (2, 15_600), dtype=torch.int16)
-    seen, _ = augment(waveform, torch.zeros(2, 3), seed_step(0, 0, CPU), LogMel(config.features), config)
+    heard, _ = augment(waveform.float() / 32768, torch.zeros(2, 3), seed_step(0, 0, CPU), 0, config, NO_TASK)
+    seen = LogMel(config.features)(heard)
     assert seen.shape == (2, 1, 96, 64)
     assert torch.equal(seen, LogMel(config.features)(waveform.float() / 32768))
 

@@ -13,14 +13,15 @@ from tones import TinyPlain, config_for, log_of, make_corpus, same_weights
 from torch import nn
 
 import auricle.training.loop as loop
+import auricle.training.step as steps
 from auricle.models import MODELS
 from auricle.shards import Pack
 from auricle.training import OutOfMemoryError, TrainConfig, configure, train
 from auricle.training.batches import Batches
 from auricle.training.data import choose_clips, make_sampler, padding_in_words
-from auricle.training.loop import parts_of, update
 from auricle.training.outcome import LiveRunner
 from auricle.training.state import State, make_state
+from auricle.training.step import parts_of, update
 
 CPU = torch.device("cpu")
 PLAIN = {"speed_spread": 0.0, "gain_decibels": 0.0, "mask_frames": 0, "mask_bands": 0}
@@ -236,12 +237,12 @@ def test_the_network_sees_those_parts_of_a_batch_that_was_mixed_whole(
     corpus: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seen, mixed = [], []
-    plain_mix, plain_loss = loop.mix, loop.summed_loss
+    plain_mix, plain_loss = steps.mix, steps.summed_loss
     monkeypatch.setattr(
-        loop, "mix", lambda x, *rest, **how: (mixed.append(len(x)), plain_mix(x, *rest, **how))[1]
+        steps, "mix", lambda x, *rest, **how: (mixed.append(len(x)), plain_mix(x, *rest, **how))[1]
     )
     monkeypatch.setattr(
-        loop, "summed_loss", lambda state, x, *rest: (seen.append(len(x)), plain_loss(state, x, *rest))[1]
+        steps, "summed_loss", lambda state, x, *rest: (seen.append(len(x)), plain_loss(state, x, *rest))[1]
     )
     gradients(corpus, frozen=False, batch=7, accumulate=3)
     assert (mixed, seen) == ([7], [3, 2, 2])

@@ -12,6 +12,7 @@ import torch
 from tones import TinyPlain, TinySeveral, config_for, log_of, make_corpus, same_weights, weights_of
 from torch.nn import functional
 
+from auricle.augment import random_masks
 from auricle.datasets import Clip
 from auricle.engine import pack
 from auricle.engine.packing import Decoded, Range
@@ -22,9 +23,11 @@ from auricle.training import TrainConfig, configure, train
 from auricle.training.batches import Batch, Batches
 from auricle.training.checkpoints import load_checkpoint
 from auricle.training.data import choose_clips, chosen_label_clips, make_sampler
-from auricle.training.loop import learning_rate, update
+from auricle.training.loop import learning_rate
 from auricle.training.outcome import LiveRunner
 from auricle.training.state import State, make_state
+from auricle.training.step import augment, seed_step, update
+from auricle.training.task import NO_TASK
 
 CPU = torch.device("cpu")
 PLAIN = {"mixing": "none", "speed_spread": 0.0, "gain_decibels": 0.0, "mask_frames": 0, "mask_bands": 0}
@@ -303,8 +306,6 @@ def test_losses_are_those_of_the_first_version_to_the_last_bit(corpus: Path, tmp
     live = LiveRunner(config, data, state.average, CPU, torch.float32)
     clips, _ = choose_clips(data, config)
     sampler = make_sampler(data, clips, config)
-    from auricle.training.loop import augment, seed_step
-
     mean, expected = 0.0, []
     for step in range(10):
         for group in state.optimizer.param_groups:
@@ -313,7 +314,10 @@ def test_losses_are_those_of_the_first_version_to_the_last_bit(corpus: Path, tmp
         drawn, offsets = sampler.draw(step)
         waveform = torch.from_numpy(data.patches(clips[drawn], offsets, 4402))
         dense = torch.from_numpy(data.targets(clips[drawn], "labels", soft=True))
-        logmel, targets = augment(waveform, dense, generator, live.frontend, config)
+        heard, targets = augment(waveform.float() / 32768, dense, generator, step, config, NO_TASK)
+        logmel = random_masks(
+            live.frontend(heard), generator, frames=config.mask_frames, bands=config.mask_bands
+        )
         state.net.train()
         loss = functional.binary_cross_entropy_with_logits(state.net(logmel), targets, reduction="sum") / len(
             targets

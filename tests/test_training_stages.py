@@ -194,12 +194,12 @@ def test_step_two_begins_from_what_step_one_leaves(
     seen: dict[str, Any] = {}
     plain = loop.update
 
-    def watched(state: Any, batch: Any, rate: float, live: Any, config: TrainConfig) -> Any:
+    def watched(state: Any, batch: Any, rate: float, live: Any, config: TrainConfig, *rest: Any) -> Any:
         if state.step == FIRST:
             seen["net"] = {name: value.clone() for name, value in state.net.state_dict().items()}
             seen["optimizer"] = len(state.optimizer.state)
             seen["loss"], seen["began"], seen["mixing"] = state.loss.item(), state.began, config.mixing
-        return plain(state, batch, rate, live, config)
+        return plain(state, batch, rate, live, config, *rest)
 
     monkeypatch.setattr(loop, "update", watched)
     train(two_steps(corpus, average=average), tmp_path / "run", quiet=True)

@@ -40,6 +40,17 @@ def train(
     resume: Annotated[
         bool, typer.Option("--resume", help="Go on with the run in --out where it was killed.")
     ] = False,
+    family: Annotated[
+        str,
+        typer.Option(
+            metavar="coarse|all",
+            help="Train a model of the coarse classes, or of all labels, and one for each class of several.",
+        ),
+    ] = "",
+    other: Annotated[
+        bool,
+        typer.Option("--other", help="A family's models learn from all clips, with a label for the others."),
+    ] = False,
     device: Annotated[str, typer.Option(help="cpu, cuda, cuda:1, or auto.")] = "auto",
     threads: Threads = None,
 ) -> None:
@@ -47,13 +58,19 @@ def train(
 
     With --init-from, weights whose name and shape the new net has too are taken from a trained model; what
     was taken and what was not is printed. Resumed after a kill, a run on a CPU ends with the same weights,
-    bit for bit, as one never stopped.
+    bit for bit, as one never stopped. With --family, the models of a hierarchy of labels are trained, and
+    saved as one; docs/urban.md has more.
     """
+    if other and not family:
+        raise typer.BadParameter("is of a family; add --family coarse", param_hint="--other")
+    if family and init_from:
+        raise typer.BadParameter("a family's models have labels of their own", param_hint="--init-from")
     settings = assignments(set_ or [], "--set")
     if not recipe and config is None:
         raise typer.BadParameter("name a recipe, or a file with --config", param_hint="--recipe")
     from auricle.recipes import configure, read_settings
     from auricle.training import train as train_model
+    from auricle.training import train_family
 
     if config is not None:
         named, kept = read_settings(config)
@@ -61,6 +78,9 @@ def train(
     chosen = configure(recipe, data=data, settings=settings, device=device, threads=threads)
     if init_from:
         chosen = dataclasses.replace(chosen, init_from=init_from)
+    if family:
+        print(train_family(chosen, out, top=family, other=other, resume=resume))
+        return
     print(train_model(chosen, out, resume=resume))
 
 

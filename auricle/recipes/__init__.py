@@ -7,6 +7,7 @@ from pathlib import Path
 from auricle.recipes.chen import chen
 from auricle.recipes.compact_esc50 import compact_esc50, compact_esc50_free
 from auricle.recipes.hershey import hershey
+from auricle.recipes.tompkins import tompkins
 from auricle.training import TrainConfig
 from auricle.training import configure as change
 
@@ -15,6 +16,7 @@ RECIPES: dict[str, Callable[[Path], TrainConfig]] = {
     "compact-esc50-free": compact_esc50_free,
     "hershey": hershey,
     "chen": chen,
+    "tompkins": tompkins,
 }
 
 

@@ -2,6 +2,7 @@
 
 from auricle.training.config import TrainConfig, configure
 from auricle.training.devices import OutOfMemoryError
+from auricle.training.family import train_family
 from auricle.training.loop import Diverged, train
 
-__all__ = ["Diverged", "OutOfMemoryError", "TrainConfig", "configure", "train"]
+__all__ = ["Diverged", "OutOfMemoryError", "TrainConfig", "configure", "train", "train_family"]

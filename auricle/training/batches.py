@@ -18,6 +18,7 @@ from torch import Tensor
 
 from auricle.sampling import PatchSampler
 from auricle.shards import Pack
+from auricle.training.objective import unknown_pairs
 
 AHEAD = 4  # batches that wait ready
 
@@ -30,12 +31,18 @@ class Batch(NamedTuple):
         rows: (P,) int64, patch of each target that is not 0.
         columns: (P,) int64, its class.
         values: (P,) float32, the target.
+        unknown_rows: (Q,) int64, patch of each target that is not known.
+        unknown_columns: (Q,) int64, its class.
+        embeddings: (B, T, D) float16, stored beside the waveforms; (B, 0, 0) where there are none.
     """
 
     inputs: Tensor
     rows: Tensor
     columns: Tensor
     values: Tensor
+    unknown_rows: Tensor
+    unknown_columns: Tensor
+    embeddings: Tensor
 
     def to(self, device: torch.device) -> "Batch":
         """The same on another device, without waiting for it."""
@@ -45,6 +52,11 @@ class Batch(NamedTuple):
         """(B, K) float32, where the pairs are."""
         dense_BK = torch.zeros(len(self.inputs), num_classes, device=self.values.device)
         return dense_BK.index_put_((self.rows, self.columns), self.values)
+
+    def unknown(self, num_classes: int) -> Tensor:
+        """(B, K) bool, where the targets are not known."""
+        dense_BK = torch.zeros(len(self.inputs), num_classes, dtype=torch.bool, device=self.values.device)
+        return dense_BK.index_put_((self.unknown_rows, self.unknown_columns), dense_BK.new_ones(()))
 
 
 class Batches:
@@ -58,6 +70,7 @@ class Batches:
         label_set: which labels.
         steps: the steps to yield, in order.
         embeddings: read these of the pack (`Pack.embeddings`) in place of the audio.
+        beside: (C, T) for every clip of the pack the rows of these embeddings that are read beside the audio.
         pin: keep the tensors where a GPU can fetch them.
     """
 
@@ -71,11 +84,12 @@ class Batches:
         label_set: str,
         steps: range,
         embeddings: Any = None,
+        beside: np.ndarray | None = None,
         pin: bool = False,
     ):
         self._pack, self._clips, self._sampler, self._samples = pack, clips, sampler, samples
         self._label_set, self._steps, self._pin = label_set, steps, pin
-        self._embeddings = embeddings
+        self._embeddings, self._beside = embeddings, beside
         self._ready: queue.Queue[Batch | BaseException] = queue.Queue(AHEAD)
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._work, name="batches", daemon=True)
@@ -111,12 +125,16 @@ class Batches:
         """The batch of any step."""
         drawn, offsets = self._sampler.draw(step)
         clips = self._clips[drawn]
-        if self._embeddings is None:
+        stored = np.zeros((len(clips), 0, 0), np.float16)
+        if self._embeddings is not None and self._beside is not None:
+            stored = self._embeddings.values[self._beside[clips]]
+        if self._embeddings is None or self._beside is not None:
             inputs = self._pack.patches(clips, offsets, self._samples)
         else:
             inputs = embedding_windows(self._embeddings, clips, offsets, self._samples)
         pairs = self._pack.target_pairs(clips, self._label_set, soft=True)
-        batch = Batch(*(torch.from_numpy(part) for part in (inputs, *pairs)))
+        unknown = unknown_pairs(self._pack, clips, self._label_set)
+        batch = Batch(*(torch.from_numpy(part) for part in (inputs, *pairs, *unknown, stored)))
         return Batch(*(part.pin_memory() for part in batch)) if self._pin else batch
 
     def _work(self) -> None:

@@ -9,27 +9,30 @@ from typing import Any, get_args, get_type_hints
 import yaml
 
 from auricle.augment import MIXINGS
+from auricle.changes import NOISES, ChangeRanges
 from auricle.features import FeatureConfig
 from auricle.sampling import BALANCES
 
 CHOICES = {
     "optimizer": ("adamw", "adam"),
-    "schedule": ("cosine", "step", "constant"),
+    "schedule": ("cosine", "step", "constant", "stagnation"),
     "mixing": MIXINGS,
     "finetune_mixing": MIXINGS,
     "balance": BALANCES,
     "precision": ("auto", "bfloat16", "float32"),
     "tail": ("drop", "align"),
     "unlabelled": ("keep", "drop"),
+    "unknown": ("negative", "mask"),
 }
 INFINITY = float("inf")
 RANGES = dict.fromkeys(("window", "hop", "batch", "steps", "finetune_steps", "threads"), (1, INFINITY))
 RANGES |= dict.fromkeys(("embedding_windows", "accumulate"), (1, INFINITY))
-RANGES |= dict.fromkeys(("log_every", "validate_every", "checkpoint_every"), (1, INFINITY))
+RANGES |= dict.fromkeys(("log_every", "validate_every", "checkpoint_every", "patience"), (1, INFINITY))
 RANGES |= dict.fromkeys(("validation_fraction", "average"), (0, 1))
 RANGES |= dict.fromkeys(("weight_decay", "warmup_steps", "gain_decibels", "speed_spread"), (0, INFINITY))
 RANGES |= dict.fromkeys(("mask_frames", "mask_bands", "drop_at", "seed", "validation_clips"), (0, INFINITY))
-POSITIVE = ("epochs", "learning_rate", "clip_norm", "finetune_epochs", "finetune_rate")
+RANGES |= dict.fromkeys(("class_weights", "lowest_rate", "gentler"), (0, INFINITY)) | {"cut": (0, 1)}
+POSITIVE = ("epochs", "learning_rate", "clip_norm", "finetune_epochs", "finetune_rate", "validate_epochs")
 MAPPINGS = ("model_arguments", "where", "init_prefix")
 MACHINE_FIELDS = (  # a resumed run may have others
     "data",
@@ -46,9 +49,12 @@ WAVEFORM_CHANGES = (
     "speed_spread",
     "mask_frames",
     "mask_bands",
+    "pitch_semitones",
+    "noise",
 )
 LENGTHS = {"steps": "epochs", "epochs": "steps"}  # setting one of a pair unsets the other
 LENGTHS |= {"finetune_steps": "finetune_epochs", "finetune_epochs": "finetune_steps"}
+LENGTHS |= {"validate_every": "validate_epochs"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,6 +95,8 @@ class TrainConfig:
         1.0  # of the groups; the same groups whatever the seed, a smaller share in a larger
     )
     unlabelled: str = "keep"  # training clips without a label: "keep" as examples of nothing, or "drop"
+    unknown: str = "negative"  # labels of which it is not known whether a clip has them; "mask": not learned
+    class_weights: float = 0.0  # positives count (negatives / positives) to this power; 0: as negatives do
 
     epochs: float | None = None  # how long: this many times every clip ...
     steps: int | None = None  # ... or this many batches; one of the two
@@ -102,6 +110,10 @@ class TrainConfig:
     schedule: str = "cosine"  # to zero; "step": a tenth from `drop_at` on
     warmup_steps: int = 200
     drop_at: float = 13 / 17  # share of the steps (Hershey et al. 2017, section 4.1)
+    patience: int = 10  # schedule="stagnation": validations without a better figure, then the rate ...
+    cut: float = 0.1  # ... is multiplied by this ...
+    lowest_rate: float = 1e-6  # ... until it would come down to this: then it begins again, ...
+    gentler: float = 0.1  # ... and this is added to `cut`
     clip_norm: float | None = 5.0  # of the gradient; None leaves it as it is
     average: float = 0.999  # decay of the running average of the weights, which is what is kept; 0 for none
 
@@ -115,6 +127,11 @@ class TrainConfig:
     mix_range: tuple[float, float] = (0.4, 0.6)  # ratios of mixing="mix_training"; (0, 1) is the general form
     gain_decibels: float = 0.0
     speed_spread: float = 0.0
+    pitch_semitones: float = 0.0  # up or down, by a phase vocoder
+    noise: tuple[str, ...] = ()  # backgrounds: white, pink, brown, recording
+    noise_share: float = 0.5  # of the clips get one
+    noise_snr: tuple[float, float] = (10.0, 30.0)  # dB that it lies below the clip
+    noise_pack: str = ""  # where noise="recording" comes from; "": the clips that are trained on
     mask_frames: int = 0
     mask_bands: int = 0
 
@@ -126,6 +143,8 @@ class TrainConfig:
     threads: int | None = None  # None: as torch has it
     log_every: int = 20  # steps
     validate_every: int = 500
+    validate_epochs: float | None = None  # validate every so many epochs, whatever `validate_every` says
+    monitors: tuple[str, ...] = ("map",)  # validation figures; at the highest of each so far, a model is kept
     checkpoint_every: int = 500
 
     def __post_init__(self) -> None:
@@ -155,10 +174,29 @@ class TrainConfig:
                 "in blocks; leave one out"
             )
         self._check_mixing()
+        self._check_noise()
+        if not self.monitors:
+            raise ValueError("monitors is empty; name the figures by which the best model is known, say map")
         if self.embeddings:
             self._refuse_waveform_changes()
         elif self.window < self.features.window:
             raise ValueError(f"window is {self.window} samples, fewer than a frame's {self.features.window}")
+
+    @property
+    def changes(self) -> ChangeRanges | None:
+        """From what changes of pitch, volume and background are drawn; None where there are none.
+
+        A change of volume alone is none of these: it is as it always was (`auricle.augment.random_gain`).
+        """
+        if not self.pitch_semitones and not self.noise:
+            return None
+        return ChangeRanges(
+            semitones=self.pitch_semitones,
+            gain=self.gain_decibels,
+            noises=self.noise,
+            noise_share=self.noise_share if self.noise else 0.0,
+            snr=self.noise_snr,
+        )
 
     @property
     def two_steps(self) -> bool:
@@ -193,13 +231,29 @@ class TrainConfig:
                     "set finetune_steps or finetune_epochs, how long it is"
                 )
 
+    def _check_noise(self) -> None:
+        """Backgrounds that can be; and nothing set that this training would not use."""
+        if unknown := [name for name in self.noise if name not in NOISES]:
+            raise ValueError(f"noise is {unknown[0]!r}; known: {', '.join(NOISES)}")
+        if self.noise_pack and "recording" not in self.noise:
+            raise ValueError(
+                f"noise_pack is {self.noise_pack!r}, but noise has no 'recording'; set noise=recording"
+            )
+        try:
+            _ = self.changes
+        except ValueError as error:
+            names = {"semitones": "pitch_semitones", "gain": "gain_decibels", "snr": "noise_snr"}
+            name, _, why = str(error).partition(":")
+            raise ValueError(f"{names.get(name, name)}:{why}") from None
+
     def _refuse_waveform_changes(self) -> None:
         for name in WAVEFORM_CHANGES:
-            if (value := getattr(self, name)) not in (0, "none"):
+            if (value := getattr(self, name)) not in (0, "none", ()):
                 raise ValueError(
                     f"{name} is {value}, which changes waveforms, but stored embeddings "
                     f"({self.embeddings!r}) are of waveforms as they were; set {name} to "
-                    f"{'none' if isinstance(value, str) else 0}, or train on the waveforms"
+                    f"{'none' if isinstance(value, str) else '[]' if isinstance(value, tuple) else 0}, or "
+                    "train on the waveforms (a network of both: embeddings= and embedder=MODEL)"
                 )
 
     def as_dict(self) -> dict[str, Any]:
@@ -260,9 +314,9 @@ def _fit(name: str, value: Any) -> Any:
             raise ValueError("expected true or false")
         if name == "where":
             return {key: _names(names) for key, names in value.items()}
-        if name in ("train_splits", "validation_splits"):
+        if name in ("train_splits", "validation_splits", "noise", "monitors"):
             return _names(value)
-        if name == "mix_range":
+        if name in ("mix_range", "noise_snr"):
             return _two_numbers(value)
         if int in (kind, *get_args(kind)) and int(value) != value:
             raise ValueError("expected a whole number")

@@ -14,7 +14,9 @@ from auricle.frontend import LogMel
 from auricle.models import logits_and_embedding
 from auricle.runners import load_runner
 from auricle.runners.composed import embed_windows
+from auricle.runners.fusion import embed_resampled
 from auricle.shards import Pack
+from auricle.training.beside import Beside
 from auricle.training.config import TrainConfig
 from auricle.training.start import counted
 from auricle.training.state import State
@@ -23,7 +25,8 @@ from auricle.training.state import State
 class LiveRunner:
     """A net in training, with a runner's face (`auricle.runners.load_runner`), for validation.
 
-    A net on embeddings has no waveform to run on: `run_inputs` takes its own inputs.
+    A net on embeddings has no waveform to run on: `run_inputs` takes its own inputs. One that takes both
+    gets the embeddings of `beside`.
     """
 
     def __init__(
@@ -35,8 +38,9 @@ class LiveRunner:
         dtype: torch.dtype,
         batch: int = 64,
         embeddings: Any = None,
+        beside: Beside | None = None,
     ):
-        check_fit(config, pack, net, embeddings)
+        check_fit(config, pack, net, embeddings, beside)
         window, hop = config.window, config.hop
         if embeddings is not None:
             window, hop = embedded_window(config, embeddings)
@@ -49,6 +53,7 @@ class LiveRunner:
         )
         self.batch = batch
         self.net, self.device, self.dtype, self.embeddings = net, device, dtype, embeddings
+        self.beside = beside
         self.frontend = make_frontend(config, net).to(device)
 
     def run(self, waveforms_BN: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -56,14 +61,24 @@ class LiveRunner:
         return self.run_inputs(waveforms_BN)
 
     @torch.inference_mode()
-    def run_inputs(self, inputs: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """The same of what the net takes: waveforms (B, window), or stored embeddings (B, T, D)."""
+    def run_inputs(
+        self, inputs: np.ndarray, stored_BTD: np.ndarray | None = None
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """The same of what the net takes: waveforms (B, window), or stored embeddings (B, T, D), or both.
+
+        Of a net that takes both, embeddings that are not given are made of the waveforms.
+        """
         self.net.eval()
         logits, embeddings = [], []
         for start in range(0, len(inputs), self.batch):
-            part = torch.from_numpy(np.ascontiguousarray(inputs[start : start + self.batch])).to(self.device)
+            some = slice(start, start + self.batch)
+            part = torch.from_numpy(np.ascontiguousarray(inputs[some])).to(self.device)
+            x: Any = self.frontend(part.float())
+            if self.beside is not None:
+                given = None if stored_BTD is None else torch.from_numpy(stored_BTD[some]).to(self.device)
+                x = (x, self.beside.embed(part) if given is None else given.float())
             with torch.autocast(self.device.type, self.dtype, enabled=self.dtype != torch.float32):
-                logit, embedding = logits_and_embedding(self.net, self.frontend(part.float()))
+                logit, embedding = logits_and_embedding(self.net, x)
             logits.append(logit.float().cpu().numpy())
             embeddings.append(embedding.float().cpu().numpy())
         return np.concatenate(logits), np.concatenate(embeddings)
@@ -71,12 +86,25 @@ class LiveRunner:
 
 def make_frontend(config: TrainConfig, net: nn.Module) -> nn.Module:
     """What stands between a waveform, or stored embeddings, and the net."""
-    return LogMel(config.features) if net.input_kind == "logmel" else nn.Identity()
+    return LogMel(config.features) if kind_heard(net) == "logmel" else nn.Identity()
 
 
-def check_fit(config: TrainConfig, pack: Pack, net: nn.Module, embeddings: Any) -> None:
+def kind_heard(net: nn.Module) -> str:
+    """Kind of the net's input, of two that of the first."""
+    return str(net.input_kind if isinstance(net.input_kind, str) else net.input_kind[0])  # type: ignore[index]
+
+
+def check_fit(
+    config: TrainConfig, pack: Pack, net: nn.Module, embeddings: Any, beside: Beside | None = None
+) -> None:
     """Refuse a model that the pack, or the embeddings that were chosen, cannot feed."""
-    kind = net.input_kind
+    kind = kind_heard(net)
+    if beside is not None and list(net.input_shape[1]) != beside.shape:  # type: ignore[index]
+        raise ValueError(
+            f"model {config.model!r} is for embeddings {tuple(net.input_shape[1])} beside what it hears, "  # type: ignore[index]
+            f"those of {beside.artifact.name} come as {tuple(beside.shape)}: windows and values; set "
+            "embedding_windows, or the model's arguments"
+        )
     if (kind == "embedding") != (embeddings is not None):
         sets = ", ".join(pack.embedding_sets) or "none"
         raise ValueError(
@@ -170,12 +198,18 @@ def save_model(
     embedder = None if live.embeddings is None else find_embedder(config, live.embeddings)
     with torch.inference_mode():
         seen = waveform if embedder is None else embed_windows(load_runner(embedder), waveform)
-        logits = net(make_frontend(config, net)(torch.from_numpy(seen))).numpy()
-    entry: dict[str, Any] = {"kind": net.input_kind, "rate": live.artifact.rate}
-    if embedder is not None:
-        entry = embedding_input(embedder, config.embedding_windows)
-    elif net.input_kind == "logmel":
+        x: Any = make_frontend(config, net)(torch.from_numpy(seen))
+        if live.beside is not None:
+            embedder = live.beside.artifact
+            of_check = embed_resampled(load_runner(embedder), seen, live.artifact.rate, live.beside.windows)
+            x = (x, torch.from_numpy(of_check))
+        logits = net(x).numpy()
+    entry: dict[str, Any] = {"kind": kind_heard(net), "rate": live.artifact.rate}
+    if kind_heard(net) == "logmel":
         entry["features"] = config.features.as_dict()
+    entries = [entry] if live.embeddings is None else []
+    if embedder is not None:
+        entries.append(embedding_input(embedder, config.embedding_windows))
     training: dict[str, Any] = {"step": state.step, "data": pack.fingerprint, "config": as_published(config)}
     if mixed := pack.manifest.get("mixed_from"):
         splits = {name: list(made["from"]) for name, made in mixed.get("splits", {}).items()}
@@ -191,7 +225,7 @@ def save_model(
             "name": config.model,
             "arguments": {"num_classes": net.num_classes, **state.arguments},
         },
-        inputs=[entry],
+        inputs=entries,
         labels=live.artifact.labels,
         window=live.artifact.window,
         hop=live.artifact.hop,
@@ -214,6 +248,7 @@ def as_published(config: TrainConfig) -> dict[str, Any]:
         "checkpoint_activations",
         "init_from",
         "embedder",
+        "noise_pack",
     )
     return {name: value for name, value in config.as_dict().items() if name not in private}
 

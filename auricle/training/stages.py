@@ -9,6 +9,7 @@ import dataclasses
 from dataclasses import dataclass
 
 from auricle.training.config import TrainConfig
+from auricle.training.stagnation import begin_stagnation
 from auricle.training.state import State, make_optimizer
 
 
@@ -77,6 +78,8 @@ def begin_finetuning(state: State, config: TrainConfig) -> None:
     if state.average is not state.net:
         state.net.load_state_dict(state.average.state_dict())
     state.optimizer = make_optimizer(state.net, config)
+    if state.stagnation is not None:
+        state.stagnation = begin_stagnation(config)
     state.loss.zero_()
     state.began = state.step
 

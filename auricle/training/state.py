@@ -2,7 +2,7 @@
 
 import copy
 import inspect
-import math
+import json
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -10,9 +10,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from auricle.features import num_frames
 from auricle.models import MODELS, build
+from auricle.training.beside import Beside
 from auricle.training.config import TrainConfig
 from auricle.training.recompute import recompute_blocks
+from auricle.training.stagnation import Stagnation, begin_stagnation
 
 
 @dataclass
@@ -28,16 +31,23 @@ class State:
     start: dict[str, Any] = field(default_factory=dict)  # `take_weights`: what it started from
     step: int = 0
     began: int = 0  # the step at which this stage of the training began
-    best: float = -math.inf
+    best: dict[str, float] = field(default_factory=dict)  # figure -> the highest at which a model was kept
+    stagnation: Stagnation | None = None  # where the rate is, of a schedule that follows the figures
     metrics: dict[str, float] = field(default_factory=dict)  # of the last validation
 
 
-def make_state(config: TrainConfig, num_classes: int, device: torch.device, embeddings: Any = None) -> State:
+def make_state(
+    config: TrainConfig,
+    num_classes: int,
+    device: torch.device,
+    embeddings: Any = None,
+    beside: Beside | None = None,
+) -> State:
     """A fresh net, its average and the optimizer; the same seed gives the same net."""
     if config.compile and device.type != "cuda":
         raise ValueError(f"compile=true is for GPUs, but the device is {device}; leave it out")
     torch.manual_seed(config.seed)
-    arguments = net_arguments(config, embeddings)
+    arguments = net_arguments(config, embeddings, beside)
     net = build(config.model, num_classes=num_classes, **arguments)
     net = net.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     average = copy.deepcopy(net).requires_grad_(False).eval() if config.average else net
@@ -51,6 +61,7 @@ def make_state(config: TrainConfig, num_classes: int, device: torch.device, embe
         predict=torch.compile(predict) if config.compile else predict,
         loss=torch.zeros((), dtype=torch.float64, device=device),
         arguments=arguments,
+        stagnation=begin_stagnation(config) if config.schedule == "stagnation" else None,
     )
 
 
@@ -64,7 +75,9 @@ def make_optimizer(net: nn.Module, config: TrainConfig) -> torch.optim.Optimizer
     return kind(groups, lr=config.learning_rate, fused=True)
 
 
-def net_arguments(config: TrainConfig, embeddings: Any = None) -> dict[str, Any]:
+def net_arguments(
+    config: TrainConfig, embeddings: Any = None, beside: Beside | None = None
+) -> dict[str, Any]:
     """The model's arguments; one built for a shape of input is told which, where it is not its usual one.
 
     >>> from pathlib import Path
@@ -81,16 +94,20 @@ def net_arguments(config: TrainConfig, embeddings: Any = None) -> dict[str, Any]
             return arguments  # it does not take them, and is refused in words of its own
         shape = [config.embedding_windows, int(embeddings.values.shape[1])]
         seen = {"input_kind": "embedding", "input_shape": shape}
+    elif beside is not None:
+        heard = [config.window]
+        if getattr(model, "input_kind", "")[0] == "logmel":
+            heard = [1, num_frames(config.window, config.features), config.features.bands]
+        seen = {"input_shape": [heard, beside.shape]}
     elif getattr(model, "input_kind", "") == "logmel":
-        frames = (config.window - config.features.window) // config.features.hop + 1
-        seen = {"input_shape": [1, frames, config.features.bands]}
+        seen = {"input_shape": [1, num_frames(config.window, config.features), config.features.bands]}
     elif getattr(model, "input_kind", "") == "waveform":
         seen = {"input_shape": [config.window]}
     else:
         return arguments
     for name, value in seen.items():
         usual = getattr(model, name, None)
-        if name in taken and value != (list(usual) if isinstance(usual, tuple) else usual):
+        if name in taken and value != (json.loads(json.dumps(usual)) if isinstance(usual, tuple) else usual):
             arguments.setdefault(name, value)
     return arguments
 
@@ -104,6 +121,7 @@ def as_saved(state: State) -> dict[str, Any]:
         "step": state.step,
         "began": state.began,
         "best": state.best,
+        "stagnation": None if state.stagnation is None else state.stagnation.as_saved(),
         "metrics": state.metrics,
         "loss": state.loss.item(),
         "start": state.start,
@@ -116,7 +134,10 @@ def restore(state: State, saved: dict[str, Any]) -> None:
     if state.average is not state.net:
         state.average.load_state_dict(saved["average"])
     state.optimizer.load_state_dict(saved["optimizer"])
-    state.step, state.best, state.start = saved["step"], saved["best"], saved.get("start", {})
+    state.step, state.start = saved["step"], saved.get("start", {})
+    state.best = saved["best"] if isinstance(saved["best"], dict) else {"map": saved["best"]}  # an older one
+    if saved.get("stagnation"):
+        state.stagnation = Stagnation(**saved["stagnation"])
     state.began, state.metrics = saved.get("began", 0), saved.get("metrics", {})
     state.loss.fill_(saved["loss"])
 

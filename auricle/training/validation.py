@@ -7,12 +7,17 @@ from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
+from scipy.special import expit
 
+from auricle.datasets.taxonomy import Taxonomy, is_unknown
 from auricle.evaluation.scoring import pool, stream_scores
 from auricle.metrics.blocks import rank_blocks
+from auricle.metrics.ranking import summarise
+from auricle.metrics.urban import coarse_metrics, fine_metrics
 from auricle.runners.windows import logit, window_starts
 from auricle.shards import Pack
 from auricle.training.batches import embedding_windows
+from auricle.training.beside import Beside
 from auricle.training.config import TrainConfig
 from auricle.training.data import chosen_label_clips
 from auricle.training.outcome import LiveRunner
@@ -34,14 +39,91 @@ def validate(live: LiveRunner, pack: Pack, clips: np.ndarray, config: TrainConfi
     ranking = rank_blocks(
         scores_MK, *chosen_label_clips(pack, clips, config.label_set), threads=config.threads
     )
-    return {name: float(value) for name, value in ranking.figures.items()}
+    figures = {name: float(value) for name, value in ranking.figures.items()}
+    return figures | urban_figures(scores_MK, pack, clips, config.label_set, logits=half)
+
+
+def figure_names(pack: Pack, label_set: str) -> list[str]:
+    """What `validate` gives of a label set.
+
+    >>> figure_names(Pack("out/pack"), "labels")[:2]  # doctest: +SKIP
+    ['map', 'auc']
+    """
+    one = np.zeros((1, len(pack.label_names(label_set))), np.float32)
+    every = summarise(np.eye(2, dtype=bool), np.eye(2))
+    return [*every, *urban_figures(one, pack, np.zeros(1, np.int64), label_set)]
+
+
+def urban_figures(
+    scores_MK: np.ndarray, pack: Pack, clips: np.ndarray, label_set: str, *, logits: bool = False
+) -> dict[str, float]:
+    """`micro_auprc_fine`, `micro_auprc_coarse` and the like, of a label set with a taxonomy; else nothing.
+
+    A coarse class without an output has the highest score of its fine ones. Of a set that has the labels of
+    some coarse classes only, as that of one of a hierarchy's models, it is figures of these.
+
+    Args:
+        scores_MK: of the label set's labels.
+        pack: validated on.
+        clips: (M,).
+        label_set: its truth is what they are held against.
+        logits: scores are logits.
+    """
+    found = pack.taxonomy(label_set)
+    if found is None:
+        return {}
+    taxonomy, names = Taxonomy.from_dict(found), pack.label_names(label_set)
+    place = {label: column for column, label in enumerate(names)}
+    truth_MK = pack.targets(clips, label_set) > 0
+    scores_MK = expit(scores_MK.astype(np.float32)) if logits else scores_MK
+    figures: dict[str, float] = {}
+    fine = [[place[label] for label in below if label in place] for below in taxonomy.fine]
+    if any(fine):
+        order = [column for columns in fine for column in columns]
+        branches, start = [], 0
+        for columns in filter(None, fine):
+            end = start + len(columns)
+            last = names[columns[-1]]
+            unknown = end - 1 if is_unknown(last) and len(columns) > 1 else None
+            branches.append((tuple(range(start, end if unknown is None else unknown)), unknown))
+            start = end
+        of_fine = fine_metrics(truth_MK[:, order], scores_MK[:, order], branches)
+        figures |= _named(of_fine, "fine")
+    coarse = [(label, columns) for label, columns in zip(taxonomy.coarse, fine, strict=True)]
+    able = [(place.get(label), columns) for label, columns in coarse if label in place or columns]
+    if len(able) == len(taxonomy.coarse):
+        own = [[column] if column is not None else columns for column, columns in able]
+        score_MC = np.stack([scores_MK[:, columns].max(axis=1) for columns in own], axis=1)
+        truth_MC = np.stack([truth_MK[:, columns].any(axis=1) for columns in own], axis=1)
+        figures |= _named(coarse_metrics(truth_MC, score_MC), "coarse")
+    return figures
+
+
+def _named(figures: dict[str, Any], level: str) -> dict[str, float]:
+    return {f"{name}_{level}": float(figures[name]) for name in ("micro_auprc", "micro_f1", "macro_auprc")}
 
 
 def stream(live: LiveRunner, pack: Pack, clips: np.ndarray) -> Iterator[np.ndarray]:
     """(K,) float64 of each clip in turn: the mean of its windows' scores."""
+    short = bool((pack.lengths[clips] <= live.artifact.window).all())  # a clip is one window
+    if live.beside is not None and short and live.beside.serves(clips):
+        return pool(_of_both(live, live.beside, pack, clips), len(live.artifact.labels))
     if live.embeddings is None:
         return stream_scores(live, pack, clips, batch=live.batch)
     return pool(_embedded(live, live.embeddings, clips), len(live.artifact.labels))
+
+
+def _of_both(
+    live: LiveRunner, beside: Beside, pack: Pack, clips: np.ndarray
+) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Logits (W, K) of clips of one window with their stored embeddings, and whose they are."""
+    assert beside.rows_CT is not None, "asked before"
+    for first in range(0, len(clips), live.batch):
+        some = clips[first : first + live.batch]
+        waveforms = pack.patches(some, np.zeros(len(some), np.int64), live.artifact.window)
+        stored = np.asarray(beside.stored.values[beside.rows_CT[some]])
+        heard = waveforms.astype(np.float32) / 32768
+        yield live.run_inputs(heard, stored)[0], np.arange(first, first + len(some))
 
 
 def _embedded(

@@ -1,0 +1,95 @@
+"""What training minimises: sigmoid cross-entropy, weighted by class, without what nobody knows.
+
+Shape letters: B patches, K classes.
+"""
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from auricle.shards import Pack
+
+
+def class_weights(pack: Pack, clips: np.ndarray, label_set: str, exponent: float) -> np.ndarray | None:
+    """(K,) float32: how much more a positive counts than a negative, (negatives / positives) ** exponent.
+
+    Counted over the clips that are trained on; what is unknown of a clip is neither. A class without
+    positives, or without negatives, has weight 1.
+
+    Args:
+        pack: whose labels.
+        clips: positions of the training clips.
+        label_set: of the pack.
+        exponent: 1 offsets the imbalance whole, 0.1 takes the tenth root of that; 0 weighs nothing.
+
+    Returns:
+        None where nothing is weighed.
+
+    Source: Tompkins and Nichols, "DCASE 2019 Challenge Task 5: CNN+VGGish", 2019, section 5.
+
+    >>> class_weights(Pack("out/pack"), np.arange(10), "labels", 0.1)  # doctest: +SKIP
+    array([1.2457309, 1.       ], dtype=float32)
+    """
+    if not exponent:
+        return None
+    positives_K = pack.label_counts(label_set, clips).astype(np.float64)
+    unknown_K = unknown_counts(pack, clips, label_set)
+    negatives_K = len(clips) - positives_K - unknown_K
+    weights_K = np.ones(len(positives_K), np.float32)
+    both = (positives_K > 0) & (negatives_K > 0)
+    weights_K[both] = (negatives_K[both] / positives_K[both]) ** exponent
+    return weights_K
+
+
+def unknown_counts(pack: Pack, clips: np.ndarray, label_set: str) -> np.ndarray:
+    """(K,): of how many of some clips each label is unknown.
+
+    >>> unknown_counts(Pack("out/pack"), np.arange(10), "labels")  # doctest: +SKIP
+    array([0, 3])
+    """
+    _, columns = unknown_pairs(pack, clips, label_set)
+    return np.bincount(columns, minlength=len(pack.label_names(label_set)))
+
+
+def unknown_pairs(pack: Pack, clips: np.ndarray, label_set: str) -> tuple[np.ndarray, np.ndarray]:
+    """(P,) row among some clips and (P,) column of each label that is unknown of a clip.
+
+    >>> unknown_pairs(Pack("out/pack"), np.array([3, 4]), "labels")  # doctest: +SKIP
+    (array([0]), array([12]))
+    """
+    indptr, indices = (pack.label_index(label_set, f"unknown_{part}") for part in ("indptr", "indices"))
+    if indptr is None or indices is None:
+        return np.zeros(0, np.int64), np.zeros(0, np.int64)
+    counts = indptr[clips + 1] - indptr[clips]
+    rows = np.repeat(np.arange(len(clips)), counts)
+    within = np.arange(len(rows)) - np.repeat(np.cumsum(counts) - counts, counts)
+    return rows, indices[indptr[clips][rows] + within].astype(np.int64)
+
+
+def cross_entropy(
+    predicted: Tensor | list[Tensor] | tuple[Tensor, ...],
+    targets_BK: Tensor,
+    weights_K: Tensor | None = None,
+    unknown_BK: Tensor | None = None,
+) -> Tensor:
+    """Sigmoid cross-entropy summed over classes and patches; of several predictions, the mean of theirs.
+
+    Args:
+        predicted: (B, K) logits, or several of these.
+        targets_BK: 0 to 1.
+        weights_K: of positives, as `class_weights` gives them.
+        unknown_BK: True where a target is not known: nothing is to be learned from it.
+
+    >>> cross_entropy(torch.zeros(1, 2), torch.ones(1, 2), unknown_BK=torch.tensor([[False, True]])).item()
+    0.6931471824645996
+    """
+    several = predicted if isinstance(predicted, (list, tuple)) else [predicted]
+    known_BK = None if unknown_BK is None else (~unknown_BK).float()
+    losses = [
+        functional.binary_cross_entropy_with_logits(
+            logits.float(), targets_BK, weight=known_BK, pos_weight=weights_K, reduction="sum"
+        )
+        for logits in several
+    ]
+    return losses[0] if len(losses) == 1 else torch.stack(losses).mean()
