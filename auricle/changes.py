@@ -11,7 +11,7 @@ Shape letters: B clips, N samples.
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -205,6 +205,31 @@ def apply_changes(
         there = torch.tensor(rows, device=device)
         out_BN[there] = add_noise(out_BN[there], noise_BN, [change.snr for change in some], rate=rate)
     return out_BN
+
+
+def change_sound(
+    sound: np.ndarray, change: Change, *, rate: int, background: np.ndarray | None = None
+) -> np.ndarray:
+    """(N,) float32: one sound as `apply_changes` changes it.
+
+    Args:
+        sound: (N,) full scale at 1.
+        change: what to do.
+        rate: Hz.
+        background: (N,) in place of a recording from a pack.
+
+    Raises:
+        ValueError: as `apply_changes`.
+
+    >>> change_sound(np.full(2, 0.5, np.float32), Change(gain=20.0), rate=16000).tolist()
+    [5.0, 5.0]
+    """
+    waveform = torch.from_numpy(np.asarray(sound, np.float32))[None]
+    if background is None:
+        return apply_changes(waveform, [change], rate=rate)[0].numpy()
+    out = apply_changes(waveform, [replace(change, noise="")], rate=rate)
+    noise = torch.from_numpy(np.asarray(background, np.float32))[None]
+    return add_noise(out, noise, [change.snr], rate=rate)[0].numpy()
 
 
 def _rounded(number: float) -> float:

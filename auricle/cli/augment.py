@@ -71,6 +71,7 @@ def augment(
         if value is not None and not abs(value) <= most:
             raise typer.BadParameter(f"{value:g}; expected from -{most:g} to {most:g}", param_hint=name)
     from auricle.audio import probe, read
+    from auricle.changes import change_sound
 
     own = probe(recording).rate
     sound = read(recording, rate or own, start=start, end=end, warn=print_warning)
@@ -80,7 +81,7 @@ def augment(
             "choose a part with --start and --end"
         )
     change, background = _chosen(len(sound), rate or own, pitch, gain, noise, snr, at, seed, random)
-    changed = _changed(sound, change, background, rate or own)
+    changed = change_sound(sound, change, rate=rate or own, background=background)
     out.write_bytes(_wav(changed, rate or own))
     peak = float(abs(changed).max())
     seconds = len(sound) / (rate or own)
@@ -140,23 +141,6 @@ def _chosen(
         raise typer.BadParameter(f"{at:g}; the noise ends at {len(sound) / rate:g} s", param_hint="--at")
     change = replace(change, noise="recording", place=place)
     return change, stretch(sound, place, samples, fade=fade)
-
-
-def _changed(
-    sound: "np.ndarray", change: "Change", background: "np.ndarray | None", rate: int
-) -> "np.ndarray":
-    from dataclasses import replace
-
-    import torch
-
-    from auricle.changes import apply_changes
-    from auricle.noise import add_noise
-
-    waveform = torch.from_numpy(sound)[None]
-    if background is None:
-        return apply_changes(waveform, [change], rate=rate)[0].numpy()
-    out = apply_changes(waveform, [replace(change, noise="")], rate=rate)
-    return add_noise(out, torch.from_numpy(background)[None], [change.snr], rate=rate)[0].numpy()
 
 
 def _options(change: "Change", noise: str | None, rate: int) -> list[str]:
