@@ -56,8 +56,7 @@ def sizes(model: Path) -> dict[str, int]:
     """Weights and multiplies of one window, counted on the network of an artifact."""
     architecture = load_artifact(model).architecture
     net = build_without_memory(architecture["name"], **architecture["arguments"])
-    shape = tuple(int(size) for size in net.input_shape)
-    return {"weights": count_weights(net), "multiplies": count_multiplies(net, shape)}
+    return {"weights": count_weights(net), "multiplies": count_multiplies(net, net.input_shape)}
 
 
 def build_without_memory(name: str, **arguments: Any) -> Any:
