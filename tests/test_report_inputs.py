@@ -71,7 +71,10 @@ def test_the_verb_draws_ten_seconds_or_what_there_is(
         (["-", "--out", "x.png"], "standard input: a pipe cannot be read twice"),
         (["street.wav", "--out", "no/x.png"], "no/x.png: the folder no does not exist"),
         (["nothing.wav", "--out", "x.png"], "nothing.wav: does not exist"),
-        (["street.wav", "--start", "3", "--out", "x.png"], "street.wav: the range starts at 3.0 s, past the end"),
+        (
+            ["street.wav", "--start", "3", "--out", "x.png"],
+            "street.wav: the range starts at 3.0 s, past the end",
+        ),
     ],
 )
 def test_what_cannot_be_drawn_is_said_in_one_line(
