@@ -61,6 +61,8 @@ def train(
     bit for bit, as one never stopped. With --family, the models of a hierarchy of labels are trained, and
     saved as one; docs/urban.md has more.
     """
+    if family not in ("", "coarse", "all"):
+        raise typer.BadParameter(f"{family!r}; expected coarse or all", param_hint="--family")
     if other and not family:
         raise typer.BadParameter("is of a family; add --family coarse", param_hint="--other")
     if family and init_from:

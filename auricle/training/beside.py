@@ -77,9 +77,14 @@ def open_beside(config: TrainConfig, pack: Pack, device: torch.device, find_embe
         find_embedder: `auricle.training.outcome.find_embedder`.
 
     Raises:
-        ValueError: neither is named, or they do not fit; the message says which.
+        ValueError: neither is named, they do not fit, or the model takes none; the message says which.
     """
     if not takes_both(config):
+        if config.embedder and not config.embeddings:
+            raise ValueError(
+                f"embedder is {config.embedder!r}, but model {config.model!r} takes no embeddings; leave it "
+                "out"
+            )
         return None
     if not config.embeddings and not config.embedder:
         changed = [name for name in WAVEFORM_CHANGES if getattr(config, name) not in (0, "none", ())]

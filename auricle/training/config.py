@@ -52,6 +52,8 @@ WAVEFORM_CHANGES = (
     "pitch_semitones",
     "noise",
 )
+STAGNATION = {"patience": 10, "cut": 0.1, "lowest_rate": 1e-6, "gentler": 0.1}  # as they come
+NOISE = {"noise_share": 0.5, "noise_snr": (10.0, 30.0)}
 LENGTHS = {"steps": "epochs", "epochs": "steps"}  # setting one of a pair unsets the other
 LENGTHS |= {"finetune_steps": "finetune_epochs", "finetune_epochs": "finetune_steps"}
 LENGTHS |= {"validate_every": "validate_epochs"}
@@ -112,7 +114,7 @@ class TrainConfig:
     drop_at: float = 13 / 17  # share of the steps (Hershey et al. 2017, section 4.1)
     patience: int = 10  # schedule="stagnation": validations without a better figure, then the rate ...
     cut: float = 0.1  # ... is multiplied by this ...
-    lowest_rate: float = 1e-6  # ... until it would come down to this: then it begins again, ...
+    lowest_rate: float = 1e-6  # ... down to this; after as many more at this rate it begins again, ...
     gentler: float = 0.1  # ... and this is added to `cut`
     clip_norm: float | None = 5.0  # of the gradient; None leaves it as it is
     average: float = 0.999  # decay of the running average of the weights, which is what is kept; 0 for none
@@ -132,6 +134,7 @@ class TrainConfig:
     noise_share: float = 0.5  # of the clips get one
     noise_snr: tuple[float, float] = (10.0, 30.0)  # dB that it lies below the clip
     noise_pack: str = ""  # where noise="recording" comes from; "": the clips that are trained on
+    noise_splits: tuple[str, ...] = ()  # of that pack; (): those that are named train
     mask_frames: int = 0
     mask_bands: int = 0
 
@@ -175,8 +178,12 @@ class TrainConfig:
             )
         self._check_mixing()
         self._check_noise()
-        if not self.monitors:
-            raise ValueError("monitors is empty; name the figures by which the best model is known, say map")
+        self._check_stagnation()
+        if not self.monitors or len(set(self.monitors)) < len(self.monitors):
+            raise ValueError(
+                f"monitors is {', '.join(self.monitors) or 'empty'}; expected figures of validation, each "
+                "once, say map"
+            )
         if self.embeddings:
             self._refuse_waveform_changes()
         elif self.window < self.features.window:
@@ -231,13 +238,36 @@ class TrainConfig:
                     "set finetune_steps or finetune_epochs, how long it is"
                 )
 
+    def _check_stagnation(self) -> None:
+        """Rates that can be; and nothing set that another schedule would not use."""
+        if self.schedule == "stagnation":
+            if not self.lowest_rate < self.learning_rate:
+                raise ValueError(
+                    f"lowest_rate is {self.lowest_rate:g}; expected less than learning_rate, "
+                    f"{self.learning_rate:g}, which is cut down to it"
+                )
+            return
+        for name, usual in STAGNATION.items():
+            if (value := getattr(self, name)) != usual:
+                raise ValueError(
+                    f"{name} is {value:g}, but it is of schedule=stagnation and schedule is {self.schedule!r}"
+                )
+
     def _check_noise(self) -> None:
         """Backgrounds that can be; and nothing set that this training would not use."""
+        if not self.noise:
+            for name, usual in NOISE.items():
+                if (value := getattr(self, name)) != usual:
+                    raise ValueError(f"{name} is {value}, but noise has no kind; set noise, say noise=pink")
         if unknown := [name for name in self.noise if name not in NOISES]:
             raise ValueError(f"noise is {unknown[0]!r}; known: {', '.join(NOISES)}")
         if self.noise_pack and "recording" not in self.noise:
             raise ValueError(
                 f"noise_pack is {self.noise_pack!r}, but noise has no 'recording'; set noise=recording"
+            )
+        if self.noise_splits and not self.noise_pack:
+            raise ValueError(
+                f"noise_splits is {', '.join(self.noise_splits)}, but noise_pack, whose they are, is not set"
             )
         try:
             _ = self.changes
@@ -314,7 +344,7 @@ def _fit(name: str, value: Any) -> Any:
             raise ValueError("expected true or false")
         if name == "where":
             return {key: _names(names) for key, names in value.items()}
-        if name in ("train_splits", "validation_splits", "noise", "monitors"):
+        if name in ("train_splits", "validation_splits", "noise", "noise_splits", "monitors"):
             return _names(value)
         if name in ("mix_range", "noise_snr"):
             return _two_numbers(value)

@@ -8,6 +8,7 @@ from auricle.augment import source_samples
 from auricle.sampling import PatchSampler, hash_uint64
 from auricle.shards import Pack
 from auricle.shards.subsets import fraction_of_groups, without_groups
+from auricle.training.beside import takes_both
 from auricle.training.config import TrainConfig
 
 
@@ -30,7 +31,7 @@ def choose_clips(pack: Pack, config: TrainConfig) -> tuple[np.ndarray, np.ndarra
         train_clips = without_groups(pack, train_clips, np.flatnonzero(held))
     if config.unlabelled == "drop":
         train_clips = train_clips[labelled(pack, train_clips, config.label_set)]
-    if config.embeddings:
+    if config.embeddings and not takes_both(config):
         train_clips = train_clips[np.diff(pack.embeddings(config.embeddings).indptr)[train_clips] > 0]
     if config.train_fraction < 1 and len(train_clips):
         train_clips = train_clips[fraction_of_groups(pack.recordings[train_clips], config.train_fraction)]

@@ -56,9 +56,9 @@ def train(
 
     Args:
         config: everything that decides the result.
-        out: the run's folder: config.json, log.jsonl, tensorboard/, checkpoint.pt, and the models best/ (by
-            validation mAP, where there is a validation split) and last/; of a two-step training also stage1/,
-            what step one leaves.
+        out: the run's folder: config.json, log.jsonl, tensorboard/, checkpoint.pt, and the models last/ and,
+            where there is validation, best/ (by the first of `config.monitors`, mAP as it comes) and
+            best-NAME/ (by each other); of a two-step training also stage1/, what step one leaves.
         resume: go on from the run's last checkpoint; a finished run is left as it is.
         quiet: print nothing.
         on_validation: called after each validation with the step, how many there are (of both stages), and
@@ -164,8 +164,8 @@ def run_steps(
                 log.write(step=state.step, event="stage", stage=stage.number, steps=stage.steps, **now)
             for step in range(state.step, stage.end):
                 rate = learning_rate(stage.config, step - stage.first, stage.steps)
-                if state.stagnation is not None:
-                    rate = state.stagnation.rate
+                if state.stagnation is not None:  # which has no shape of its own but the warm-up's
+                    rate = state.stagnation.rate * (rate / stage.config.learning_rate)
                 figures = update(state, batches.next(), rate, live, stage.config, task)
                 logging, validating, saving = (
                     is_due(state.step, every, stage.end)

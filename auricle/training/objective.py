@@ -14,8 +14,8 @@ from auricle.shards import Pack
 def class_weights(pack: Pack, clips: np.ndarray, label_set: str, exponent: float) -> np.ndarray | None:
     """(K,) float32: how much more a positive counts than a negative, (negatives / positives) ** exponent.
 
-    Counted over the clips that are trained on; what is unknown of a clip is neither. A class without
-    positives, or without negatives, has weight 1.
+    Counted over the clips that are trained on; what is unknown of a clip is neither. A soft target counts as
+    the share of a positive that it is. A class without positives, or without negatives, has weight 1.
 
     Args:
         pack: whose labels.
@@ -33,13 +33,27 @@ def class_weights(pack: Pack, clips: np.ndarray, label_set: str, exponent: float
     """
     if not exponent:
         return None
-    positives_K = pack.label_counts(label_set, clips).astype(np.float64)
-    unknown_K = unknown_counts(pack, clips, label_set)
-    negatives_K = len(clips) - positives_K - unknown_K
+    positives_K = positive_counts(pack, clips, label_set)
+    negatives_K = len(clips) - positives_K - unknown_counts(pack, clips, label_set)
     weights_K = np.ones(len(positives_K), np.float32)
     both = (positives_K > 0) & (negatives_K > 0)
     weights_K[both] = (negatives_K[both] / positives_K[both]) ** exponent
     return weights_K
+
+
+def positive_counts(pack: Pack, clips: np.ndarray, label_set: str) -> np.ndarray:
+    """(K,) float64: how many of some clips are known to have each label; of soft targets, their sum.
+
+    >>> positive_counts(Pack("out/pack"), np.arange(10), "labels")  # doctest: +SKIP
+    array([4., 1.])
+    """
+    unknown_rows, unknown_columns = unknown_pairs(pack, clips, label_set)
+    if not len(unknown_rows) and not pack.manifest["label_sets"][label_set]["soft"]:
+        return pack.label_counts(label_set, clips).astype(np.float64)  # sparing of memory
+    num_classes = len(pack.label_names(label_set))
+    rows, columns, values = pack.target_pairs(clips, label_set, soft=True)
+    known = ~np.isin(rows * num_classes + columns, unknown_rows * num_classes + unknown_columns)
+    return np.bincount(columns[known], values[known], minlength=num_classes)
 
 
 def unknown_counts(pack: Pack, clips: np.ndarray, label_set: str) -> np.ndarray:

@@ -2,17 +2,16 @@
 
 Source: Chen, Xu, Zhang and Guestrin, "Training Deep Nets with Sublinear Memory Cost", 2016,
 https://arxiv.org/abs/1604.06174, by torch.utils.checkpoint.  The result is the same: the second time,
-dropout drops the same units, and batch norm leaves its running statistics alone.
+dropout drops the same units, and layers find their buffers as they were the first time, and leave them alone.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from types import MethodType
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils.checkpoint import checkpoint
 
 POOLS = (nn.MaxPool1d, nn.MaxPool2d, nn.AvgPool1d, nn.AvgPool2d)
@@ -63,13 +62,13 @@ def _composed(module: nn.Module) -> bool:
 
 def _twice(self: nn.Module, *inputs: Any) -> Any:
     """A block's forward."""
-    return _checkpointed(self, type(self).forward, self, *inputs)
+    return _checkpointed([self], type(self).forward, self, *inputs)
 
 
 def _pieces_twice(self: nn.Sequential, x: Tensor) -> Tensor:
     """The forward of a sequence of plain layers, piece by piece."""
     for piece in _pieces(self):
-        x = _checkpointed(self, _run, piece, x)
+        x = _checkpointed(piece, _run, piece, x)
     return x
 
 
@@ -89,32 +88,38 @@ def _pieces(layers: nn.Sequential) -> list[list[nn.Module]]:
     return pieces
 
 
-def _checkpointed(block: nn.Module, function: Any, *inputs: Any) -> Any:
+def _checkpointed(layers: Iterable[nn.Module], function: Any, *inputs: Any) -> Any:
     if not torch.is_grad_enabled():
         return function(*inputs)
 
     def contexts() -> tuple[AbstractContextManager[None], AbstractContextManager[None]]:
-        return nullcontext(), statistics_kept(block)
+        return nullcontext(), buffers_kept(layers)
 
     return checkpoint(function, *inputs, use_reentrant=False, context_fn=contexts)
 
 
-@contextmanager
-def statistics_kept(net: nn.Module) -> Iterator[None]:
-    """Within, batch norm gathers its running statistics in copies that are thrown away.
+def buffers_kept(layers: Iterable[nn.Module]) -> AbstractContextManager[None]:
+    """Within, buffers (running statistics, say) are as they are at this call; what becomes of them is lost.
 
     >>> norm = nn.BatchNorm1d(2)
-    >>> with statistics_kept(norm):
+    >>> with buffers_kept([norm]):
     ...     _ = norm(torch.ones(3, 2))
     >>> norm.running_mean.tolist(), norm.num_batches_tracked.item()
     ([0.0, 0.0], 0)
     """
-    norms = [module for module in net.modules() if isinstance(module, _BatchNorm)]
-    kept = [dict(norm._buffers) for norm in norms]
-    for norm in norms:  # not by switching them off: autograd counts on the same tensors the second time
-        norm._buffers.update({name: None if b is None else b.clone() for name, b in norm._buffers.items()})
+    modules = [module for layer in layers for module in layer.modules() if module._buffers]
+    # Copies, since autograd counts on the same tensors the second time: nothing may be switched off.
+    before = [{name: None if b is None else b.clone() for name, b in m._buffers.items()} for m in modules]
+    return _swapped(modules, before)
+
+
+@contextmanager
+def _swapped(modules: list[nn.Module], buffers: list[dict[str, Tensor | None]]) -> Iterator[None]:
+    kept = [dict(module._buffers) for module in modules]
+    for module, others in zip(modules, buffers, strict=True):
+        module._buffers.update(others)
     try:
         yield
     finally:
-        for norm, buffers in zip(norms, kept, strict=True):
-            norm._buffers.update(buffers)
+        for module, own in zip(modules, kept, strict=True):
+            module._buffers.update(own)

@@ -1,9 +1,13 @@
 """A learning rate that is cut when the figures stand still, and starts again, gentler, from the bottom.
 
 Source: Tompkins and Nichols, "DCASE 2019 Challenge Task 5: CNN+VGGish", 2019, section 5, after the warm
-restarts of Loshchilov and Hutter; the numbers are those of their released code. The paper says that the rate
-is reduced when coarse *or* fine scores have not improved; here one that improves is enough to go on, since a
-checkpoint of its own is kept for each.
+restarts of Loshchilov and Hutter; the numbers are those of their released code. There, too, the lowest rate
+is trained at, until nothing has improved for as long as at any other: only then does the rate begin again.
+
+Differs: no rate is below the lowest (gentler cuts would go past it; the release lets them); Adam's running
+means are kept where the release begins a new Adam at each cut; a figure is compared with its own best. The
+paper says that the rate is reduced when coarse *or* fine scores have not improved; as in the release, one
+that improves is enough to go on.
 """
 
 import math
@@ -55,7 +59,7 @@ def after_validation(state: Stagnation, figures: Mapping[str, float], config: Tr
     """Take in the figures of a validation; cut the rate, or begin again, where it is time to.
 
     A figure that is not a number has not improved. A factor of 1 or more would cut nothing: the rate then
-    stays as it is until training ends.
+    stays as it is until training ends. The lowest rate is used, and followed by the first.
 
     Args:
         state: is changed.
@@ -70,8 +74,11 @@ def after_validation(state: Stagnation, figures: Mapping[str, float], config: Tr
     ...     data=Path("p"), steps=1, schedule="stagnation", learning_rate=0.01, patience=1, lowest_rate=1e-3
     ... )
     >>> state = begin_stagnation(config)
-    >>> [after_validation(state, {"map": 0.5}, config) for _ in range(2)]
-    ['', 'no better for 1 validation: the rate begins again at 0.01, cuts are by 0.2 now']
+    >>> for _ in range(3):
+    ...     print(after_validation(state, {"map": 0.5}, config))
+    <BLANKLINE>
+    no better for 1 validation: the rate is cut to 0.001
+    no better for 1 validation: the rate begins again at 0.01, cuts are by 0.2 now
     """
     improved = False
     for name, value in figures.items():
@@ -82,13 +89,12 @@ def after_validation(state: Stagnation, figures: Mapping[str, float], config: Tr
     if state.waited < config.patience:
         return ""
     state.waited = 0
-    why = f"no better for {config.patience} validation{'s' * (config.patience > 1)}"
     if state.factor >= 1:
         return ""
-    cut = state.rate * state.factor
-    if cut > config.lowest_rate * (1 + 1e-9):  # 0.01 x 0.1 x 0.1 ... is a little more than 1e-6
-        state.rate = cut
-        return f"{why}: the rate is cut to {cut:.3g}"
+    why = f"no better for {config.patience} validation{'s' * (config.patience > 1)}"
+    if state.rate > config.lowest_rate * (1 + 1e-9):  # 0.01 x 0.1 x 0.1 ... is a little more than 1e-6
+        state.rate = max(state.rate * state.factor, config.lowest_rate)
+        return f"{why}: the rate is cut to {state.rate:.3g}"
     state.rate = config.learning_rate
     state.factor = round(state.factor + config.gentler, 12)
     state.restarts += 1

@@ -40,7 +40,10 @@ def update(
     num_classes = len(live.artifact.labels)
     inputs: tuple[Tensor, ...] = (batch.inputs,)
     targets = batch.targets(num_classes)
-    unknown = batch.unknown(num_classes) if config.unknown == "mask" else torch.zeros_like(targets)[:, :0]
+    unknown = torch.zeros_like(targets, dtype=torch.bool)[:, :0]
+    if config.unknown == "mask":
+        unknown = batch.unknown(num_classes)
+        targets.masked_fill_(unknown, 0.0)
     if live.embeddings is None:
         inputs, targets, unknown = prepare(batch, targets, unknown, generator, step, live, config, task)
 

@@ -92,4 +92,5 @@ def open_recordings(
     others = np.setdiff1d(np.arange(len(pack)), train_clips)
     judged = {str(name) for name in pack.recordings[np.union1d(others, validation_clips)]}
     noises = Pack(config.noise_pack)
-    return Recordings(noises, noise_clips(noises, apart_from=judged), rate=config.features.rate)
+    clips = noise_clips(noises, config.noise_splits or None, apart_from=judged)
+    return Recordings(noises, clips, rate=config.features.rate)

@@ -13,7 +13,7 @@ from auricle.datasets.taxonomy import Taxonomy, is_unknown
 from auricle.evaluation.scoring import pool, stream_scores
 from auricle.metrics.blocks import rank_blocks
 from auricle.metrics.ranking import summarise
-from auricle.metrics.urban import coarse_metrics, fine_metrics
+from auricle.metrics.urban import Branch, coarse_metrics, fine_metrics
 from auricle.runners.windows import logit, window_starts
 from auricle.shards import Pack
 from auricle.training.batches import embedding_windows
@@ -22,6 +22,7 @@ from auricle.training.config import TrainConfig
 from auricle.training.data import chosen_label_clips
 from auricle.training.outcome import LiveRunner
 
+OF_LEVEL = ("micro_auprc", "micro_f1", "macro_auprc")
 MANY_PAIRS = 20_000_000  # of clip and class: 80 MB of scores as float32
 
 
@@ -49,9 +50,14 @@ def figure_names(pack: Pack, label_set: str) -> list[str]:
     >>> figure_names(Pack("out/pack"), "labels")[:2]  # doctest: +SKIP
     ['map', 'auc']
     """
-    one = np.zeros((1, len(pack.label_names(label_set))), np.float32)
-    every = summarise(np.eye(2, dtype=bool), np.eye(2))
-    return [*every, *urban_figures(one, pack, np.zeros(1, np.int64), label_set)]
+    every = [*summarise(np.eye(2, dtype=bool), np.eye(2))]
+    if (found := pack.taxonomy(label_set)) is None:
+        return every
+    taxonomy, names = Taxonomy.from_dict(found), set(pack.label_names(label_set))
+    pairs = zip(taxonomy.coarse, taxonomy.fine, strict=True)
+    having = {"fine": bool(names & set(taxonomy.fine_labels))}
+    having["coarse"] = all(names & {label, *below} for label, below in pairs)
+    return every + [f"{name}_{level}" for level, has in having.items() if has for name in OF_LEVEL]
 
 
 def urban_figures(
@@ -59,48 +65,70 @@ def urban_figures(
 ) -> dict[str, float]:
     """`micro_auprc_fine`, `micro_auprc_coarse` and the like, of a label set with a taxonomy; else nothing.
 
-    A coarse class without an output has the highest score of its fine ones. Of a set that has the labels of
-    some coarse classes only, as that of one of a hierarchy's models, it is figures of these.
+    By the rules of `auricle.evaluation.urban`: what is true is read of the whole set that a view is of; a
+    coarse class without an output has the highest score of its fine ones, a fine label without one 0; clips
+    of which nothing is known are left out. But of a set that has the labels of some coarse classes only, as
+    that of one of a hierarchy's models, the figures are of these.
 
     Args:
         scores_MK: of the label set's labels.
         pack: validated on.
         clips: (M,).
-        label_set: its truth is what they are held against.
+        label_set: what they are held against, or a view of it.
         logits: scores are logits.
     """
     found = pack.taxonomy(label_set)
     if found is None:
         return {}
     taxonomy, names = Taxonomy.from_dict(found), pack.label_names(label_set)
-    place = {label: column for column, label in enumerate(names)}
-    truth_MK = pack.targets(clips, label_set) > 0
-    scores_MK = expit(scores_MK.astype(np.float32)) if logits else scores_MK
+    whole = whole_set(pack, label_set)
+    told = ~pack.unknown(clips, whole).all(axis=1)
+    truth_MK, scores_MK = pack.targets(clips[told], whole) > 0, scores_MK[told].astype(np.float32)
+    if not told.any():
+        return {}
+    truth = dict(zip(pack.label_names(whole), truth_MK.T, strict=True))
+    score = dict(zip(names, (expit(scores_MK) if logits else scores_MK).T, strict=True))
+    nothing_M = np.zeros(len(truth_MK))
+    pairs = list(zip(taxonomy.coarse, taxonomy.fine, strict=True))
     figures: dict[str, float] = {}
-    fine = [[place[label] for label in below if label in place] for below in taxonomy.fine]
-    if any(fine):
-        order = [column for columns in fine for column in columns]
-        branches, start = [], 0
-        for columns in filter(None, fine):
-            end = start + len(columns)
-            last = names[columns[-1]]
-            unknown = end - 1 if is_unknown(last) and len(columns) > 1 else None
-            branches.append((tuple(range(start, end if unknown is None else unknown)), unknown))
-            start = end
-        of_fine = fine_metrics(truth_MK[:, order], scores_MK[:, order], branches)
-        figures |= _named(of_fine, "fine")
-    coarse = [(label, columns) for label, columns in zip(taxonomy.coarse, fine, strict=True)]
-    able = [(place.get(label), columns) for label, columns in coarse if label in place or columns]
-    if len(able) == len(taxonomy.coarse):
-        own = [[column] if column is not None else columns for column, columns in able]
-        score_MC = np.stack([scores_MK[:, columns].max(axis=1) for columns in own], axis=1)
-        truth_MC = np.stack([truth_MK[:, columns].any(axis=1) for columns in own], axis=1)
-        figures |= _named(coarse_metrics(truth_MC, score_MC), "coarse")
+    branches: list[Branch] = []
+    of_fine: list[str] = []
+    for _, below in pairs:
+        if not any(label in score for label in below):
+            continue
+        start, end = len(of_fine), len(of_fine) + len(below)
+        unknown = end - 1 if is_unknown(below[-1]) else None
+        branches.append((tuple(range(start, end if unknown is None else unknown)), unknown))
+        of_fine += below
+    if of_fine:
+        table = [np.stack([one.get(label, nothing_M) for label in of_fine], axis=1) for one in (truth, score)]
+        figures |= _named(fine_metrics(table[0] > 0, table[1], branches), "fine")
+    own = [[label] if label in score else [name for name in below if name in score] for label, below in pairs]
+    if all(own):
+        score_MC = np.stack([np.max([score[name] for name in columns], axis=0) for columns in own], axis=1)
+        truth_MC = [
+            truth[label]
+            if label in truth
+            else np.any([truth[name] for name in below if name in truth], axis=0)
+            for label, below in pairs
+        ]
+        figures |= _named(coarse_metrics(np.stack(truth_MC, axis=1), score_MC), "coarse")
     return figures
 
 
+def whole_set(pack: Pack, label_set: str) -> str:
+    """The label set that a view is of, at the end of all views; any other set is its own.
+
+    >>> whole_set(Pack("out/pack"), "agreement50-coarse")  # doctest: +SKIP
+    'agreement50'
+    """
+    while (above := pack.manifest["label_sets"][label_set].get("view_of", "")) in pack.label_sets:
+        label_set = above
+    return label_set
+
+
 def _named(figures: dict[str, Any], level: str) -> dict[str, float]:
-    return {f"{name}_{level}": float(figures[name]) for name in ("micro_auprc", "micro_f1", "macro_auprc")}
+    return {f"{name}_{level}": float(figures[name]) for name in OF_LEVEL}
 
 
 def stream(live: LiveRunner, pack: Pack, clips: np.ndarray) -> Iterator[np.ndarray]:
