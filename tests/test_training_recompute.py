@@ -12,7 +12,7 @@ from torch import nn
 
 from auricle.models import MODELS, build
 from auricle.training import TrainConfig, train
-from auricle.training.recompute import POOLS, blocks_of, recompute_blocks, statistics_kept
+from auricle.training.recompute import POOLS, blocks_of, buffers_kept, recompute_blocks
 from auricle.training.state import State, make_state
 from auricle.training.step import summed_loss
 
@@ -150,10 +150,56 @@ def test_what_changes_its_input_in_place_is_left_as_it_is() -> None:
     assert recompute_blocks(net) == 0
 
 
+class Fading(nn.Module):
+    """Squashes by a buffer that every pass halves."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("scale", torch.ones(1))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        self.scale = self.scale / 2
+        return torch.tanh(x * self.scale)
+
+
+class Around(nn.Module):
+    """A block around layers."""
+
+    def __init__(self, *layers: nn.Module) -> None:
+        super().__init__()
+        self.inside = nn.Sequential(*layers)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.inside(x)
+
+
+@pytest.mark.parametrize("around", [True, False], ids=["block", "plain layers"])
+@pytest.mark.parametrize(
+    "layer",
+    [nn.InstanceNorm1d(4, track_running_stats=True), nn.BatchNorm1d(4), Fading()],
+    ids=lambda layer: type(layer).__name__,
+)
+def test_whatever_keeps_buffers_ends_with_the_same(layer: nn.Module, around: bool) -> None:
+    """Also where what comes out depends on them."""
+    torch.manual_seed(0)
+    layers = [nn.Conv1d(1, 4, 3), copy.deepcopy(layer), nn.MaxPool1d(2), nn.Conv1d(4, 4, 3), nn.Tanh()]
+    plain = nn.Sequential(Around(*layers)) if around else nn.Sequential(*layers)
+    twice = copy.deepcopy(plain)
+    assert recompute_blocks(twice) == (1 if around else 2)
+    for step in range(3):
+        x = torch.randn(2, 1, 20, generator=torch.Generator().manual_seed(step))
+        for net in (plain, twice):
+            net(x).square().sum().backward()
+    for key, value in plain.state_dict().items():
+        assert torch.equal(value, twice.state_dict()[key]), key
+    for one, other in zip(plain.parameters(), twice.parameters(), strict=True):
+        assert one.grad is not None and other.grad is not None and torch.equal(one.grad, other.grad)
+
+
 def test_statistics_are_gathered_again_after_an_error() -> None:
     norm = nn.BatchNorm1d(2)
     mean = norm.running_mean
-    with pytest.raises(RuntimeError), statistics_kept(norm):
+    with pytest.raises(RuntimeError), buffers_kept([norm]):
         norm(torch.rand(4, 2))
         raise RuntimeError
     assert norm.running_mean is mean and mean.tolist() == [0, 0]
