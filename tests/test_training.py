@@ -2,19 +2,24 @@
 
 import dataclasses
 import os
+import re
 import shutil
 import signal
 import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+import soundfile
 import torch
 from tones import RATE, config_for, log_of, make_corpus, same_weights
 
 from auricle.artifact import load_artifact
+from auricle.augment import mix
+from auricle.engine import pack
 from auricle.features import FeatureConfig
 from auricle.runners import check, load_runner
 from auricle.shards import Pack, add_labels
@@ -22,7 +27,7 @@ from auricle.shards.layout import locked
 from auricle.training import TrainConfig, configure, train
 from auricle.training.batches import Batches
 from auricle.training.checkpoints import load_checkpoint
-from auricle.training.data import choose_clips, make_sampler
+from auricle.training.data import choose_clips, make_sampler, partners_in_words
 from auricle.training.devices import pick_device, pick_dtype, set_up
 from auricle.training.loop import learning_rate
 
@@ -173,6 +178,47 @@ def test_a_damaged_run_is_named(corpus: Path, finished: Path, tmp_path: Path, na
         train(config_for(corpus), run, resume=True, quiet=True)
 
 
+@pytest.mark.parametrize("left", [("best", "last"), ("best",), ("best", "log.jsonl"), ("last", "log.jsonl")])
+def test_models_whose_checkpoint_is_gone_are_not_overwritten(
+    corpus: Path, finished: Path, tmp_path: Path, left: tuple[str, ...]
+) -> None:
+    """Whatever else is gone: a run that left these had a checkpoint."""
+    run = tmp_path / "run"
+    shutil.copytree(finished, run)
+    for name in {"best", "last", "log.jsonl", "checkpoint.pt"} - set(left):
+        shutil.rmtree(run / name) if (run / name).is_dir() else (run / name).unlink()
+    files = [path for path in run.rglob("*") if path.is_file()]
+    before = {path: path.read_bytes() for path in files if path.name != ".lock"}
+    with pytest.raises(ValueError, match="put it back, or name another folder, with --init-from") as told:
+        train(config_for(corpus), run, resume=True, quiet=True)
+    models = ", ".join(name for name in ("best", "last") if name in left)
+    assert f"checkpoint.pt is gone, and to begin again would overwrite {models}; " in str(told.value)
+    assert str(run / ("last" if "last" in left else "best")) in str(told.value)
+    assert "\n" not in str(told.value) and {path: path.read_bytes() for path in before} == before
+
+
+def test_a_run_that_was_killed_before_its_first_checkpoint_begins_again_with_its_model_of_then(
+    corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import auricle.training.loop as loop
+
+    config = config_for(corpus, steps=8, validate_every=2, checkpoint_every=6, log_every=1)
+
+    def until_five(config: TrainConfig, step: int, *rest: Any) -> float:
+        if step == 5:
+            raise Killed
+        return learning_rate(config, step, *rest)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(loop, "learning_rate", until_five)
+        with pytest.raises(Killed):
+            train(config, tmp_path / "run", quiet=True)
+    assert (tmp_path / "run" / "best").is_dir() and not (tmp_path / "run" / "checkpoint.pt").exists()
+    train(config, tmp_path / "run", resume=True, quiet=True)
+    train(config, tmp_path / "whole", quiet=True)
+    assert same_weights(tmp_path / "run", tmp_path / "whole")
+
+
 def test_a_second_run_in_the_folder_is_refused(corpus: Path, finished: Path) -> None:
     with pytest.raises(ValueError, match="holds a run; --resume goes on with it"):
         train(config_for(corpus), finished, quiet=True)
@@ -194,6 +240,35 @@ def test_a_pack_of_another_rate_is_refused(corpus: Path, tmp_path: Path) -> None
         train(config_for(corpus, features=FeatureConfig()), tmp_path / "run", quiet=True)
 
 
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        (
+            {"model": "raw_waveform", "window": 1000},
+            r"window is 1000 samples, 0.125 s, and model 'raw_waveform' does not take what that "
+            r"gives: input_shape is \(1000,\); expected \(N,\), N at least 2048; set a longer window, and "
+            "hop with it",
+        ),
+        (
+            {"model": "vgg", "window": 1000},
+            r"window is 1000 samples, 0.125 s, and .* \(1, 10, 24\); expected .* at least 32 frames and 32 "
+            "bands; set a longer window, and hop with it, or more features.bands",
+        ),
+        (
+            {"model": "raw_waveform", "window": 4000, "model_arguments": {"input_shape": [1000]}},
+            r"^input_shape is \(1000,\); expected \(N,\), N at least 2048",  # as it was given
+        ),
+    ],
+)
+def test_a_window_that_is_too_short_for_the_model_is_named(
+    corpus: Path, tmp_path: Path, changes: dict[str, Any], said: str
+) -> None:
+    usual: dict[str, Any] = {"model_arguments": {}, "mask_frames": 0, "mask_bands": 0}
+    with pytest.raises(ValueError, match=f"{said}$"):
+        train(config_for(corpus, **usual | changes), tmp_path / "run", quiet=True)
+    assert not (tmp_path / "run").exists()
+
+
 def test_a_loss_that_is_no_number_stops_the_run(corpus: Path, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="lower learning_rate"):
         train(config_for(corpus, learning_rate=1e30, warmup_steps=0), tmp_path / "run", quiet=True)
@@ -212,6 +287,70 @@ def test_where_chooses_and_says_when_nothing_is_left(corpus: Path) -> None:
         choose_clips(Pack(corpus), config_for(corpus, where={"licence": ("CC0",)}))
     with pytest.raises(ValueError, match="no clip left to train on"):
         choose_clips(Pack(corpus), config_for(corpus, train_splits=("test",)))
+
+
+@pytest.mark.parametrize("balance", ["clips", "patches", "classes"])
+@pytest.mark.parametrize("speed_spread", [0.0, 0.1])
+def test_digital_silence_at_the_end_is_not_drawn_from(
+    tmp_path: Path, balance: str, speed_spread: float
+) -> None:
+    """Clips that are silent from the middle on, from the first sample on, and not at all."""
+    rows, sounds = ["path,labels"], np.random.default_rng(0).uniform(0.1, 0.5, (6, RATE))
+    for number, heard in enumerate((4000, 4000, 4000, 500, 0, RATE)):
+        sounds[number, heard:] = 0
+        soundfile.write(tmp_path / f"{number}.wav", sounds[number], RATE)
+        rows.append(f"{number}.wav,{'odd' if number % 2 else 'even'}")
+    (tmp_path / "manifest.csv").write_text("\n".join(rows) + "\n")
+    pack(tmp_path / "manifest.csv", tmp_path / "pack", rate=RATE, jobs=1, quiet=True)
+    data = Pack(tmp_path / "pack")
+    config = config_for(data.path, window=1000, hop=500, balance=balance, speed_spread=speed_spread)
+    clips = np.arange(1, 6)
+    sampler = make_sampler(data, clips, config)
+    assert sampler.patch == (1000 if speed_spread == 0 else 1102)
+    drawn = [sampler.draw(step) for step in range(100)]
+    chosen, offsets = (np.concatenate(part) for part in zip(*drawn, strict=True))
+    ends = np.maximum(data.audible[clips], sampler.patch)[chosen]
+    assert (offsets + sampler.patch <= ends).all()
+    assert offsets[chosen == 4].max() > 6000, "what is heard to the end is drawn to the end"
+    assert offsets[chosen < 2].max() > (1500 if balance == "patches" else 2500)
+
+
+def notes_of(config: TrainConfig, run: Path, capsys: pytest.CaptureFixture[str]) -> list[str]:
+    train(config, run)
+    return [line for line in capsys.readouterr().err.splitlines() if "mixed with itself" in line]
+
+
+def test_that_clips_are_mixed_with_themselves_is_said_where_they_are_fewer_than_a_batch(
+    corpus: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Six clips for a batch of twelve, each twice in it: of the 11 other places 1 is the clip itself."""
+    few = config_for(corpus, steps=2, train_fraction=1 / 3, batch=12)
+    (said,) = notes_of(few, tmp_path / "few", capsys)
+    assert said == (
+        "there are fewer clips to train on (6) than in a batch (12): about 9% of the time a clip is mixed with "
+        "itself; train on more, or set batch=6 or mixing=none"
+    )
+    for name, changes in {"as many": {"batch": 6}, "unmixed": {"mixing": "none"}}.items():
+        assert not notes_of(dataclasses.replace(few, **changes), tmp_path / name, capsys), name  # type: ignore[arg-type]
+    later: dict[str, Any] = {"mixing": "none", "finetune_mixing": "mixup", "finetune_steps": 1}
+    assert len(notes_of(dataclasses.replace(few, **later), tmp_path / "later", capsys)) == 1
+
+
+@pytest.mark.parametrize("balance", ["clips", "patches", "classes"])
+def test_how_often_a_clip_is_mixed_with_itself_is_as_counted_over_pairs(corpus: Path, balance: str) -> None:
+    """By the partners that mixing draws, of a recording that is left alone and of more."""
+    data = Pack(corpus)
+    for clips in ([0, 1], [0, 1, 2, 3, 4]):
+        config = config_for(corpus, balance=balance, batch=16)
+        sampler = make_sampler(data, np.array(clips), config)
+        drawn = torch.from_numpy(sampler.draw(0)[0])
+        generator, itself = torch.Generator().manual_seed(0), 0
+        for _ in range(300):
+            _, both = mix(torch.zeros(16, 1), torch.eye(16), generator, how="mix_training")
+            partner = (both - torch.eye(16)).argmax(1)
+            itself += int((drawn == drawn[partner]).sum())
+        found = re.search(r"about (\d+)%", partners_in_words(sampler, config))
+        assert found is not None and float(found[1]) == pytest.approx(itself / 48, abs=2.5)
 
 
 def test_the_loader_thread_gives_what_reading_gives(corpus: Path) -> None:

@@ -210,6 +210,33 @@ def test_step_two_begins_from_what_step_one_leaves(
     assert (seen["optimizer"], seen["loss"], seen["began"], seen["mixing"]) == (0, 0.0, FIRST, "none")
 
 
+def test_the_average_of_step_two_follows_as_from_the_start(
+    corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By hand: what step one leaves, then each net with a weight of 9 in 10 + steps of step two."""
+    import auricle.training.loop as loop
+
+    nets: list[dict[str, np.ndarray]] = []
+    plain = loop.update
+
+    def watched(state: Any, *rest: Any) -> Any:
+        figures = plain(state, *rest)
+        nets.append({name: value.double().numpy().copy() for name, value in state.net.state_dict().items()})
+        return figures
+
+    monkeypatch.setattr(loop, "update", watched)
+    train(two_steps(corpus, average=0.999), tmp_path / "run", quiet=True)
+    start, last = (load_artifact(tmp_path / "run" / name).read_weights() for name in ("stage1", "last"))
+    for name, left in start.items():
+        if nets[0][name].ndim == 0:  # batches counted, not averaged
+            continue
+        average = left.astype(np.float64)
+        for taken, net in enumerate(nets[FIRST:]):
+            average += (net[name] - average) * 9 / (10 + taken)
+        np.testing.assert_allclose(last[name], average, rtol=1e-5, atol=1e-7, err_msg=name)
+    assert len(nets) == ALL
+
+
 def test_validation_is_reported_over_the_steps_of_both(corpus: Path, tmp_path: Path) -> None:
     told: list[tuple[int, int]] = []
     train(

@@ -55,7 +55,8 @@ def open_run(run: Path, config: TrainConfig, pack: Pack, *, resume: bool) -> Non
     """Describe a new run in its folder, or see that the one to resume is of the same configuration and data.
 
     A run that left neither a checkpoint nor a model has nothing to lose (its first batch did not fit into
-    memory, say): it begins again, of whatever configuration.
+    memory, say): it begins again, of whatever configuration. One that was stopped before its first checkpoint
+    was due begins again, too, if it is of the same one.
 
     Args:
         run: an existing folder.
@@ -65,7 +66,7 @@ def open_run(run: Path, config: TrainConfig, pack: Pack, *, resume: bool) -> Non
 
     Raises:
         ValueError: the folder holds a run and `resume` is not asked for; or the run is of another
-            configuration or another pack; or the folder holds something else.
+            configuration or another pack, or its checkpoint is gone; or the folder holds something else.
     """
     kept = run / CONFIG
     wanted = json.loads(json.dumps(config.as_dict() | content_of(pack, config.label_set)))
@@ -91,6 +92,28 @@ def open_run(run: Path, config: TrainConfig, pack: Pack, *, resume: bool) -> Non
     if differing:
         changes = "; ".join(f"{name} was {found.get(name)}, is {wanted.get(name)}" for name in differing)
         raise ValueError(f"{run}: the run to resume has another configuration: {changes}")
+    models = sorted(path.parent.name for path in run.glob("*/model.json"))
+    if models and CHECKPOINT not in left and had_checkpoint(run, found["checkpoint_every"]):
+        latest = run / ("last" if "last" in models else models[-1])
+        raise ValueError(
+            f"{run}: {CHECKPOINT} is gone, and to begin again would overwrite {', '.join(models)}; put it "
+            f"back, or name another folder, with --init-from {latest} to begin with what was learned"
+        )
+
+
+def had_checkpoint(run: Path, every: int) -> bool:
+    r"""Whether a run got beyond its first checkpoint: by models that are kept after one, else by its log.
+
+    >>> import tempfile
+    >>> run = Path(tempfile.mkdtemp())
+    >>> _ = (run / LOG).write_text('{"step": 4}\n{"step": 8}\n{"st')
+    >>> had_checkpoint(run, every=5), had_checkpoint(run, every=10)
+    (True, False)
+    """
+    if (run / "last").is_dir() or (run / "stage1").is_dir() or not (run / LOG).is_file():
+        return True
+    whole = (run / LOG).read_text(encoding="utf-8").rpartition("\n")[0]  # a kill may cut the last line
+    return any(json.loads(line)["step"] > every for line in whole.splitlines())
 
 
 def describe(run: Path, wanted: dict[str, Any]) -> None:

@@ -105,6 +105,28 @@ def padding_in_words(pack: Pack, clips: np.ndarray, config: TrainConfig) -> str:
     )
 
 
+def partners_in_words(sampler: PatchSampler, config: TrainConfig) -> str:
+    """What to say where clips are mixed that are fewer than a batch; "" elsewhere.
+
+    By the sampler's first batch: how many of its pairs are a clip and the same clip.
+
+    >>> from pathlib import Path
+    >>> config = TrainConfig(data=Path("pack"), steps=1, batch=8, mixing="mixup")
+    >>> partners_in_words(PatchSampler(np.array([50, 60]), patch=50, batch=8, seed=0), config)
+    'there are fewer clips to train on (2) than in a batch (8): about 43% of the time ...'
+    """
+    clips = len(sampler.lengths)
+    if config.mixing == config.finetune_mixing == "none" or clips >= config.batch:
+        return ""
+    times = np.bincount(sampler.draw(0)[0])
+    same = (times * (times - 1)).sum() / (config.batch * (config.batch - 1))
+    smaller = f"batch={clips} or " if clips > 1 else ""
+    return (
+        f"there are fewer clips to train on ({clips}) than in a batch ({config.batch}): about {same:.0%} of the "
+        f"time a clip is mixed with itself; train on more, or set {smaller}mixing=none"
+    )
+
+
 def labelled(pack: Pack, clips: np.ndarray, label_set: str) -> np.ndarray:
     """(M,) bool: the clips that have a label of the set."""
     indptr, _ = pack.clip_labels(label_set)

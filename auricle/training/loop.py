@@ -21,7 +21,7 @@ from auricle.training.batches import Batches
 from auricle.training.beside import check_stored, open_beside
 from auricle.training.checkpoints import load_checkpoint, open_run, save_checkpoint
 from auricle.training.config import TrainConfig
-from auricle.training.data import choose_clips, make_sampler, padding_in_words
+from auricle.training.data import choose_clips, make_sampler, padding_in_words, partners_in_words
 from auricle.training.devices import full_memory_told, pick_device, pick_dtype, set_up
 from auricle.training.log import RunLog
 from auricle.training.outcome import LiveRunner, find_embedder, save_model
@@ -151,8 +151,10 @@ def run_steps(
         if state.start and not state.step:
             progress.note(in_words(state.start))
             log.write(step=0, event="init", **state.start)
-        if not state.step and (warning := padding_in_words(pack, task.train_clips, config)):
-            progress.note(warning)
+        if not state.step:
+            warnings = padding_in_words(pack, task.train_clips, config), partners_in_words(sampler, config)
+            for warning in filter(None, warnings):
+                progress.note(warning)
         loss = 0.0
         for stage in stages:
             if stage.number > 1 and state.step == stage.first:

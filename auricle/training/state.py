@@ -3,7 +3,8 @@
 import copy
 import inspect
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -48,7 +49,8 @@ def make_state(
         raise ValueError(f"compile=true is for GPUs, but the device is {device}; leave it out")
     torch.manual_seed(config.seed)
     arguments = net_arguments(config, embeddings, beside)
-    net = build(config.model, num_classes=num_classes, **arguments)
+    with shape_told(config, arguments):
+        net = build(config.model, num_classes=num_classes, **arguments)
     net = net.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     average = copy.deepcopy(net).requires_grad_(False).eval() if config.average else net
     if config.checkpoint_activations:  # of the net alone: its average never wants a gradient
@@ -63,6 +65,32 @@ def make_state(
         arguments=arguments,
         stagnation=begin_stagnation(config) if config.schedule == "stagnation" else None,
     )
+
+
+@contextmanager
+def shape_told(config: TrainConfig, arguments: dict[str, Any]) -> Iterator[None]:
+    """A net's error about `input_shape` names what nobody has set: this names the setting it follows from.
+
+    >>> from pathlib import Path
+    >>> config = TrainConfig(data=Path("pack"), steps=1, model="raw_waveform", window=1000)
+    >>> with shape_told(config, net_arguments(config)):
+    ...     raise ValueError("input_shape is (1000,); expected (N,), N at least 2048")
+    Traceback (most recent call last):
+    ValueError: window is 1000 samples, 0.0625 s, and model 'raw_waveform' does not take what that gives:
+    input_shape is (1000,); expected (N,), N at least 2048; set a longer window, and hop with it
+    """
+    try:
+        yield
+    except ValueError as error:
+        given = "input_shape" in config.model_arguments or "input_shape" not in arguments
+        if given or config.embeddings or "input_shape" not in str(error):
+            raise
+        bands = "" if len(arguments["input_shape"]) == 1 else ", or more features.bands"
+        raise ValueError(
+            f"window is {config.window} samples, {config.window / config.features.rate:.3g} s, and model "
+            f"{config.model!r} does not take what that gives: {error}; set a longer window, and hop with it"
+            f"{bands}"
+        ) from error
 
 
 def make_optimizer(net: nn.Module, config: TrainConfig) -> torch.optim.Optimizer:
