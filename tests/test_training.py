@@ -327,8 +327,8 @@ def test_that_clips_are_mixed_with_themselves_is_said_where_they_are_fewer_than_
     few = config_for(corpus, steps=2, train_fraction=1 / 3, batch=12)
     (said,) = notes_of(few, tmp_path / "few", capsys)
     assert said == (
-        "there are fewer clips to train on (6) than in a batch (12): about 9% of the time a clip is mixed with "
-        "itself; train on more, or set batch=6 or mixing=none"
+        "there are fewer clips to train on (6) than in a batch (12): about 9% of the time a clip is mixed "
+        "with itself; train on more, or set batch=6 or mixing=none"
     )
     for name, changes in {"as many": {"batch": 6}, "unmixed": {"mixing": "none"}}.items():
         assert not notes_of(dataclasses.replace(few, **changes), tmp_path / name, capsys), name  # type: ignore[arg-type]

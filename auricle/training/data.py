@@ -122,8 +122,8 @@ def partners_in_words(sampler: PatchSampler, config: TrainConfig) -> str:
     same = (times * (times - 1)).sum() / (config.batch * (config.batch - 1))
     smaller = f"batch={clips} or " if clips > 1 else ""
     return (
-        f"there are fewer clips to train on ({clips}) than in a batch ({config.batch}): about {same:.0%} of the "
-        f"time a clip is mixed with itself; train on more, or set {smaller}mixing=none"
+        f"there are fewer clips to train on ({clips}) than in a batch ({config.batch}): about {same:.0%} of "
+        f"the time a clip is mixed with itself; train on more, or set {smaller}mixing=none"
     )
 
 
