@@ -189,7 +189,7 @@ def test_backgrounds_of_another_rate_are_refused_before_a_run_begins(corpus: Pat
             "noise_pack is 'street', but noise has no 'recording'",
         ),
         (ALONE | {"noise_splits": ("fold1",)}, "noise_splits is fold1, but noise_pack"),
-        ({"noise": ("pink",), "embeddings": "yamnet"}, r"noise is \('pink',\), .*set noise to \[\]"),
+        ({"noise": ("pink",), "embeddings": "yamnet"}, r"noise is \('pink',\), .*set noise to \[\],"),
         ({"pitch_semitones": 1.0, "embeddings": "yamnet"}, "pitch_semitones is 1.0, which changes waveforms"),
     ],
 )

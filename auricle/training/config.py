@@ -277,14 +277,19 @@ class TrainConfig:
             raise ValueError(f"{names.get(name, name)}:{why}") from None
 
     def _refuse_waveform_changes(self) -> None:
-        for name in WAVEFORM_CHANGES:
-            if (value := getattr(self, name)) not in (0, "none", ()):
-                raise ValueError(
-                    f"{name} is {value}, which changes waveforms, but stored embeddings "
-                    f"({self.embeddings!r}) are of waveforms as they were; set {name} to "
-                    f"{'none' if isinstance(value, str) else '[]' if isinstance(value, tuple) else 0}, or "
-                    "train on the waveforms (a network of both: embeddings= and embedder=MODEL)"
-                )
+        none = {int: "0", float: "0", str: "none", tuple: "[]"}
+        found = {
+            name: value for name in WAVEFORM_CHANGES if (value := getattr(self, name)) not in (0, "none", ())
+        }
+        if not found:
+            return
+        name = next(iter(found))
+        remedy = ", ".join(f"{name} to {none[type(value)]}" for name, value in found.items())
+        raise ValueError(
+            f"{name} is {found[name]}, which changes waveforms, but stored embeddings ({self.embeddings!r}) "
+            f"are of waveforms as they were; set {remedy}, or train on the waveforms (a network of both: "
+            "embeddings= and embedder=MODEL)"
+        )
 
     def as_dict(self) -> dict[str, Any]:
         """As JSON can hold it."""

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
+from auricle.artifact import load_artifact
 from auricle.datasets.taxonomy import Taxonomy
 from auricle.family import save_family
 from auricle.shards import Pack
@@ -72,8 +73,8 @@ def train_family(
         The family's folder, OUT/best.
 
     Raises:
-        ValueError: the label set has no taxonomy, no class has several fine labels, or the configuration
-            names a subset of its own; and what `train` refuses.
+        ValueError: the label set has no taxonomy, no class has several fine labels, no clip to train on has
+            one of these classes, or the configuration names a subset of its own; and what `train` refuses.
 
     >>> train_family(config, "runs/family")  # doctest: +SKIP
     PosixPath('runs/family/best')
@@ -87,7 +88,8 @@ def train_family(
         )
     run, pack = Path(out), Pack(config.data)
     taxonomy = taxonomy_of(pack, config.label_set)
-    members = plan_members(pack, taxonomy, config.label_set, top=top, other=other)
+    clips, _ = choose_clips(pack, config)
+    members = plan_members(pack, taxonomy, config.label_set, clips, top=top, other=other)
     trained: dict[str, Path] = {}
     for number, member in enumerate(members, 1):
         if not quiet:
@@ -104,7 +106,7 @@ def train_family(
         unasked="zero" if top == "coarse" else "top",
         name=config.name,
         licence=config.licence,
-        training={"data": pack.fingerprint, "members": len(members), "other": other},
+        training=load_artifact(trained[members[0].name]).training | {"members": len(members), "other": other},
     )
     return run / "best"
 
@@ -132,10 +134,13 @@ def taxonomy_of(pack: Pack, label_set: str) -> Taxonomy:
     return taxonomy
 
 
-def plan_members(pack: Pack, taxonomy: Taxonomy, label_set: str, *, top: str, other: bool) -> list[Member]:
+def plan_members(
+    pack: Pack, taxonomy: Taxonomy, label_set: str, clips: np.ndarray, *, top: str, other: bool
+) -> list[Member]:
     """The models of a family, the one on top first; the labels and clips they need are added to the pack.
 
-    What is there already is written again: the labels that it is of may have been replaced.
+    What is there already is written again: the labels that it is of may have been replaced. `clips` are those
+    to train on.
     """
     names = pack.label_names(label_set)
     members = [Member(name="all", label_set=label_set)]
@@ -156,8 +161,11 @@ def plan_members(pack: Pack, taxonomy: Taxonomy, label_set: str, *, top: str, ot
         subset = "" if other else f"{label_set}-{place}"
         if subset:
             having = clips_with(pack, coarse, label_set)
-            if not len(having):
-                raise ValueError(f"{pack.path}: no clip has {coarse!r} in label set {label_set!r}")
+            if not np.isin(having, clips).any():
+                raise ValueError(
+                    f"{pack.path}: no clip to train on has {coarse!r} in label set {label_set!r}, so "
+                    "nothing tells its fine classes apart; train with --other, or on another label set"
+                )
             about = {"label": coarse, "label_set": label_set}
             add_subset(pack.path, subset, having, about, replace=True)
         members.append(Member(name=place, label_set=view, subset=subset, gate=coarse))
