@@ -12,12 +12,19 @@ from auricle.cli.options import Threads
 from auricle.cli.output import assignments
 
 LISTED = "separated by commas"
+URBAN_EPOCHS, URBAN_BATCH = 30.0, 32
+RANKED = (
+    "architectures", "label-set", "training-size", "embeddings", "mix-training", "raw-waveform",
+)  # fmt: skip
 OF_EXPERIMENTS = {  # options that only some experiments have
     "labels": ("label-set",),
     "unlabelled": ("label-set",),
     "fractions": ("training-size", "mix-training"),
     "mix_ranges": ("mix-training",),
-    "embeddings": ("embeddings", "raw-waveform"),
+    "embeddings": ("embeddings", "raw-waveform", "urban"),
+    "rows": ("urban",),
+    "epochs": ("urban",),
+    **dict.fromkeys(("models", "rates", "judge_training"), RANKED),
     **dict.fromkeys(("embedder", "embedder_steps", "embedder_labels", "heads"), ("embeddings",)),
     **dict.fromkeys(("finetune_steps", "mixtures"), ("mix-training", "raw-waveform")),
 }
@@ -28,8 +35,8 @@ def compare(
     experiment: Annotated[
         str,
         typer.Argument(
-            help="architectures, label-set, training-size, embeddings, mix-training or raw-waveform; see "
-            "docs/experiments.md."
+            help="architectures, label-set, training-size, embeddings, mix-training, raw-waveform or urban; "
+            "see docs/experiments.md."
         ),
     ],
     data: Annotated[Path, typer.Option(metavar="PACK", help="The pack to train on and to judge by.")],
@@ -49,7 +56,20 @@ def compare(
             help="mix-training, raw-waveform: mini-batches of step two; a fifth of --steps at first.",
         ),
     ] = None,
-    batch: Annotated[int, typer.Option(min=1, metavar="N", help="Patches of a mini-batch.")] = 128,
+    epochs: Annotated[
+        float | None,
+        typer.Option(
+            min=0.001,
+            metavar="X",
+            help="urban: of each training's own clips, instead of --steps; 30 at first.",
+        ),
+    ] = None,
+    rows: Annotated[
+        str, typer.Option(metavar="A,B", help="urban: only these rows; all that the pack can serve at first.")
+    ] = "",
+    batch: Annotated[
+        int, typer.Option(min=1, metavar="N", help="Patches of a mini-batch; 32 for urban.")
+    ] = 128,
     width: Annotated[
         float, typer.Option(min=0.001, metavar="X", help="Times the channels and units of every network.")
     ] = 1.0,
@@ -116,8 +136,8 @@ def compare(
         str,
         typer.Option(
             metavar="A,B=MODEL",
-            help="embeddings, raw-waveform: sets of the pack, and what made them; own, for embeddings: of a "
-            "network trained here first.",
+            help="embeddings, raw-waveform, urban: sets of the pack, and what made them; own, for "
+            "embeddings: of a network trained here first.",
         ),
     ] = "",
     embedder: Annotated[
@@ -156,11 +176,16 @@ def compare(
     the table.
     """
     for name, of in OF_EXPERIMENTS.items():
-        source = context.get_parameter_source(name)
-        if experiment not in of and source is not None and source.name == "COMMANDLINE":
+        if experiment not in of and _given(context, name):
             hint = f"--{name.replace('_', '-')}"
             text = f"is for {' and '.join(of)}, not for {experiment}; leave it out"
             raise typer.BadParameter(text, param_hint=hint)
+    if experiment == "urban":
+        given = {name: _given(context, name) for name in ("steps", "epochs", "batch")}
+        if given["steps"] and given["epochs"]:
+            raise typer.BadParameter("give one of --epochs and --steps", param_hint="--epochs")
+        epochs = epochs or (None if given["steps"] else URBAN_EPOCHS)
+        batch = batch if given["batch"] else URBAN_BATCH
     settings, model_settings = _by_model(assignments(set_ or [], "--set"))
     per_model = {
         name: _number(text, "--learning-rate")
@@ -182,7 +207,9 @@ def compare(
         validation_splits=splits[1],
         test_splits=splits[2],
         models=_names(models),
+        rows=_names(rows),
         steps=steps,
+        epochs=epochs,
         batch=batch,
         width=width,
         seeds=tuple(_numbers(seeds, "--seeds", int)),
@@ -305,6 +332,12 @@ def sweep(
     )
     run_sweep(options)
     print(out / "table.md")
+
+
+def _given(context: typer.Context, name: str) -> bool:
+    """Whether an option was given, rather than left at what it is at first."""
+    source = context.get_parameter_source(name)
+    return source is not None and source.name == "COMMANDLINE"
 
 
 def _by_model(given: dict[str, str]) -> tuple[dict[str, str], dict[str, dict[str, str]]]:

@@ -5,6 +5,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from auricle.experiments.options import RANKING
 from auricle.experiments.page import PAGE
 
 # Key -> which of a run's evaluations ("" is that on the test clips), which of its figures, column's head.
@@ -13,13 +14,18 @@ FIGURES = {
     "d_prime": ("", "d_prime", "d'"),
     "map": ("", "map", "mAP"),
     "accuracy": ("", "accuracy", "1-best accuracy"),
+    "micro_auprc_fine": ("", "micro_auprc_fine", "fine micro AUPRC"),
+    "micro_f1_fine": ("", "micro_f1_fine", "fine micro F1"),
+    "macro_auprc_fine": ("", "macro_auprc_fine", "fine macro AUPRC"),
+    "micro_auprc_coarse": ("", "micro_auprc_coarse", "coarse micro AUPRC"),
+    "micro_f1_coarse": ("", "micro_f1_coarse", "coarse micro F1"),
+    "macro_auprc_coarse": ("", "macro_auprc_coarse", "coarse macro AUPRC"),
     "fit_map": ("fit", "map", "mAP on training clips"),
     "before_map": ("before", "map", "mAP before fine-tuning"),
     "mixtures_auc": ("mixtures", "auc", "mixtures AUC"),
     "mixtures_d_prime": ("mixtures", "d_prime", "mixtures d'"),
     "mixtures_map": ("mixtures", "map", "mixtures mAP"),
 }
-PAPER_FIGURES = ("auc", "d_prime", "map", "accuracy")
 PAPER_DETAILS = ("labels", "steps", "hours", "batch", "pre-trained")
 VARIED = ("fraction", "labels", "bottleneck", "input", "output")  # what a row is of, the paper's like ours
 NAMING = (*VARIED, "batch", "pre-trained")  # these stand beside a row's name, before the figures
@@ -39,12 +45,11 @@ def cells(results: Mapping[str, Any]) -> tuple[list[str], list[list[Cell]]]:
     naming = [name for name in own if name in NAMING]
     details = [name for name in own if name not in NAMING]
     published = [row["paper"] for row in [*rows, *results["paper_only"]]]
+    figures = list(results.get("figures", RANKING))
     theirs, more = (
-        [key for key in keys if any(key in paper for paper in published)]
-        for keys in (PAPER_FIGURES, PAPER_DETAILS)
+        [key for key in keys if any(key in paper for paper in published)] for keys in (figures, PAPER_DETAILS)
     )
-    figures = [key for key, (entry, _, _) in FIGURES.items() if not entry]
-    further = [key for key in FIGURES if key not in figures and any(key in row["figures"] for row in rows)]
+    further = [key for key in FIGURES if FIGURES[key][0] and any(key in row["figures"] for row in rows)]
     digits = results.get("paper_digits", {})
     heads = ["", *(HEADS.get(name, name) for name in naming), *(FIGURES[key][2] for key in figures)]
     heads += [f"paper: {FIGURES[name][2]}" for name in theirs] + [FIGURES[key][2] for key in further]

@@ -1,4 +1,4 @@
-"""Whether rows bear out what a paper says: differences of mAP, with intervals over recordings and seeds.
+"""Whether rows bear out what a paper says: differences of a figure, with intervals over recordings and seeds.
 
 Rows are judged on the same clips, so a difference of two, or of two differences, is drawn as one: each draw
 takes as many recordings as there are, with replacement, and all rows are scored on it. Only seeds count that
@@ -9,21 +9,21 @@ in it.
 """
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
 
-from auricle.experiments.options import Claim, GainClaim
+from auricle.experiments.cells import FIGURES as NAMED
+from auricle.experiments.options import RANKING, Claim, GainClaim
 from auricle.metrics.ranking import summarise
 
 HOLDS, FAILS, OPEN, UNTESTED = "holds", "does not hold", "within the interval", "not tested"
 DRAWS = 200  # of a difference
 SEED_OF_SEEDS = 1  # another one than that of the recordings, or both would be drawn alike
 LEVEL = 0.95
-FIGURES = ("map", "auc", "d_prime", "accuracy")
 BySeed = Mapping[int, np.ndarray]  # seed of training -> (1 + draws,)
 
 
@@ -84,7 +84,7 @@ def draw_figures(scored: Scored, draws: int = DRAWS, seed: int = 0) -> dict[str,
         seed: of the draws; they are the same whatever was scored.
 
     Returns:
-        FIGURES, as `auricle.metrics.ranking.summarise` gives them.
+        RANKING, as `auricle.metrics.ranking.summarise` gives them.
 
     >>> rows = np.eye(2, dtype=bool)
     >>> perfect = Scored(rows, rows.astype(float), np.array(["a", "b"]), np.array(["1", "2"]))
@@ -100,7 +100,7 @@ def draw_figures(scored: Scored, draws: int = DRAWS, seed: int = 0) -> dict[str,
         drawn = generator.integers(len(names), size=len(names))
         clips = np.concatenate([order[bounds[g] : bounds[g + 1]] for g in drawn])
         found.append(summarise(scored.targets_NK[clips], scored.scores_NK[clips]))
-    return {name: np.array([figures[name] for figures in found], float) for name in FIGURES}
+    return {name: np.array([figures[name] for figures in found], float) for name in RANKING}
 
 
 @lru_cache(maxsize=4096)  # a table is written after each run, from the same evaluations and one more
@@ -113,13 +113,16 @@ def _drawn(
 
 
 def draw_rows(
-    evaluations: Mapping[str, Mapping[int, Path]], labels: Sequence[str]
+    evaluations: Mapping[str, Mapping[int, Path]],
+    labels: Sequence[str],
+    read: Callable[[Path], tuple[np.ndarray, dict[str, np.ndarray]]] | None = None,
 ) -> dict[str, dict[int, dict[str, np.ndarray]]]:
     """Row -> seed -> figure -> (1 + DRAWS,); the same draws of recordings for all rows and seeds.
 
     Args:
         evaluations: row -> seed -> folder of its evaluation.
         labels: that all rows are judged on.
+        read: folder -> ids and draws, of evaluations by another protocol than ranking.
 
     Raises:
         ValueError: two rows were not judged on the same clips, or not on these labels.
@@ -131,7 +134,11 @@ def draw_rows(
     clips: np.ndarray | None = None
     for row, folders in evaluations.items():
         for seed, folder in folders.items():
-            ids, figures = _drawn(folder, tuple(labels), (folder / "scores.parquet").stat().st_mtime_ns)
+            if read is not None:
+                ids, figures = read(folder)
+            else:
+                written = (folder / "scores.parquet").stat().st_mtime_ns
+                ids, figures = _drawn(folder, tuple(labels), written)
             if clips is not None and not np.array_equal(clips, ids):
                 raise ValueError(f"{folder}: was judged on other clips than the rows beside it; delete it")
             clips = ids
@@ -140,7 +147,7 @@ def draw_rows(
 
 
 def contrasts(claim: Claim | GainClaim) -> list[tuple[str, dict[str, int]]]:
-    """What a claim says is above zero: each as a name, and how often each row's mAP counts in it.
+    """What a claim says is above zero: each as a name, and how often each row's figure counts in it.
 
     >>> contrasts(Claim(text="More is better.", pairs=(("many", "few"),)))
     [('many against few', {'many': 1, 'few': -1})]
@@ -171,7 +178,7 @@ def judge(claim: Claim | GainClaim, drawn: Mapping[str, BySeed]) -> Verdict:
 
     Args:
         claim: differences, or differences of differences, that are said to be above zero.
-        drawn: row -> seed -> (1 + draws,) mAP; all over the same draws.
+        drawn: row -> seed -> (1 + draws,) of the claim's figure; all over the same draws.
 
     >>> few, many = np.array([0.5, 0.4, 0.6]), np.array([0.7, 0.6, 0.8])
     >>> claim = Claim(text="More is better.", pairs=(("many", "few"),))
@@ -182,7 +189,7 @@ def judge(claim: Claim | GainClaim, drawn: Mapping[str, BySeed]) -> Verdict:
     """
     details, found = [], []
     for name, weights in contrasts(claim):
-        said, verdict = _judge_one(weights, drawn)
+        said, verdict = _judge_one(weights, drawn, NAMED[claim.figure][2])
         details.append(f"{name}: {said}")
         found.append(verdict)
     verdict = UNTESTED
@@ -191,7 +198,7 @@ def judge(claim: Claim | GainClaim, drawn: Mapping[str, BySeed]) -> Verdict:
     return Verdict(text=claim.text, verdict=verdict, details=tuple(details))
 
 
-def _judge_one(weights: Mapping[str, int], drawn: Mapping[str, BySeed]) -> tuple[str, str]:
+def _judge_one(weights: Mapping[str, int], drawn: Mapping[str, BySeed], figure: str) -> tuple[str, str]:
     """What there is to say of one difference, and its verdict."""
     if missing := [row for row in weights if not drawn.get(row)]:
         return f"{', '.join(missing)} not there", UNTESTED
@@ -204,10 +211,10 @@ def _judge_one(weights: Mapping[str, int], drawn: Mapping[str, BySeed]) -> tuple
     )
     values = over_seeds(differences)
     if np.isnan(values[0]):
-        return "a mAP is not defined", UNTESTED
+        return f"a {figure} is not defined", UNTESTED
     low, high = interval(values)
     verdict = HOLDS if low > 0 else FAILS if high < 0 else OPEN
-    parts = [f"mAP {values[0]:+.4f} ({low:+.4f} to {high:+.4f})"]
+    parts = [f"{figure} {values[0]:+.4f} ({low:+.4f} to {high:+.4f})"]
     left_out = any(len(drawn[row]) > len(seeds) for row in weights)
     if len(seeds) > 1:
         alike = int((np.sign(differences[:, 0]) == np.sign(values[0])).sum())

@@ -18,6 +18,7 @@ from auricle.experiments.raw_waveform import raw_waveform
 from auricle.experiments.runs import wanted
 from auricle.experiments.table import write_tables
 from auricle.experiments.training_size import training_size
+from auricle.experiments.urban import urban
 from auricle.progress import format_seconds
 from auricle.shards import Pack
 from auricle.shards.layout import locked, write_json
@@ -30,10 +31,12 @@ EXPERIMENTS: dict[str, Callable[[Options], Experiment]] = {
     "embeddings": embeddings,
     "mix-training": mix_training,
     "raw-waveform": raw_waveform,
+    "urban": urban,
 }
 # Of one folder; a row made with another value would not compare. Rates may differ from row to row.
 COMMON = (
-    "train_splits", "validation_splits", "test_splits", "steps", "batch", "width", "settings", "label_set",
+    "train_splits", "validation_splits", "test_splits", "steps", "epochs", "batch", "width", "settings",
+    "label_set",
     "unlabelled", "draws", "embedder", "embedder_steps",
     "embedder_labels", "finetune_steps",
 )  # fmt: skip
@@ -85,7 +88,7 @@ def compare(
     todo = [run for run in plan.runs if finished_row(run, out) is None]
     judged = [run for run in plan.runs if run not in todo and complete_row(run, options, mixtures) is None]
     if todo and (plan_only or not quiet):
-        measured = estimate(todo, mixtures=mixtures, judge_training=options.judge_training)
+        measured = estimate(todo, out=options.out, mixtures=mixtures, judge_training=options.judge_training)
         show_plan(measured, len(plan.runs) - len(todo))
     if judged and (plan_only or not quiet):
         print(f"{len(judged)} finished runs to judge further, without training", file=sys.stderr)

@@ -11,10 +11,11 @@ from auricle.evaluation import evaluate
 from auricle.experiments.mixtures import LABELS
 from auricle.experiments.options import Options, Run
 from auricle.experiments.provenance import commit, device_name
-from auricle.experiments.runs import fingerprint, from_log, sizes
+from auricle.experiments.runs import fingerprint
+from auricle.experiments.trainings import folder_of, logged, measured_sizes, train_run
+from auricle.experiments.urban_judging import judge_urban
 from auricle.shards import Pack
 from auricle.shards.layout import write_json
-from auricle.training import train
 from auricle.training.checkpoints import content_of
 from auricle.training.data import choose_clips
 from auricle.training.devices import pick_device
@@ -55,8 +56,8 @@ def do(run: Run, options: Options, mixtures: Pack | None = None, *, quiet: bool 
 
 def train_and_judge(run: Run, options: Options, *, quiet: bool) -> dict[str, Any]:
     """The row of a run, but for what mixtures say of it."""
-    folder = options.out / "runs" / run.name
-    train(run.config, folder, resume=True, quiet=quiet)
+    folder = folder_of(run, options.out)
+    train_run(run, options.out, quiet=quiet)
     pack, model = Pack(run.config.data), folder / "last"  # papers compare after so many steps; none is chosen
     if run.makes_embeddings and run.makes_embeddings not in pack.embedding_sets:
         device = pick_device(options.device).type
@@ -73,16 +74,19 @@ def train_and_judge(run: Run, options: Options, *, quiet: bool) -> dict[str, Any
         "model": run.config.model,
         "width": run.config.model_arguments.get("width", 1.0),
         "learning_rate": run.config.learning_rate,
-        "steps": run.config.steps,
+        **logged(run, options.out),
+        **({"steps": run.config.steps} if run.config.steps and not run.family else {}),
+        "epochs": run.config.epochs,
         "finetune_steps": run.config.finetune_steps,
         "settings": dict(options.model_settings.get(run.config.model, {})),
         "device": device_name(options.device),
         "threads": options.threads,
         "commit": commit(),
-        **from_log(folder),
-        **sizes(model),
-        **judge_model(run, options, "last", pack, run.evaluation, "evaluation", quiet=quiet),
+        **measured_sizes(run, options.out),
     }
+    if run.checkpoints:
+        return row | judge_urban(run, options, quiet=quiet)
+    row |= judge_model(run, options, "last", pack, run.evaluation, "evaluation", quiet=quiet)
     if run.config.finetune_steps:
         row["before"] = judge_model(run, options, STEP_ONE, pack, run.evaluation, "before", quiet=quiet)
     return row

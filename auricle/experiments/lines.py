@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from auricle.experiments.cells import FIGURES
+from auricle.experiments.options import RANKING
 
 RESULTS = ("recipe", "data", "fold", "metric", "ours", "paper", "commit", "hours", "device")
 
@@ -46,7 +47,7 @@ def lines_of(results: Mapping[str, Any], experiment: str) -> Iterator[list[str]]
         if results.get("mixtures") and "mixtures" in run:
             judged["mixtures"] = (results["mixtures"], run["mixtures"]["figures"])
         for entry, metric, _ in FIGURES.values():
-            if entry not in judged:
+            if entry not in judged or metric not in results.get("figures", RANKING):
                 continue
             name, figures = judged[entry]
             value = figures.get(metric)

@@ -12,7 +12,7 @@ from auricle.recipes.hershey import hershey
 from auricle.shards import Pack
 from auricle.training import TrainConfig, configure
 
-VALIDATION = ("validation", "valid", "val")  # names of splits that are for this
+VALIDATION = ("validation", "validate", "valid", "val")  # names of splits that are for this
 # Coarse choices for runs of some thousand steps, see docs/experiments.md; the paper's 3e-5 of the fully
 # connected net is for five million.
 LEARNING_RATES = {
@@ -24,6 +24,7 @@ LEARNING_RATES = {
     "raw_waveform": 3e-4,  # the paper's (Chen et al. 2019, section 4.2)
 }
 LEARNING_RATE = 1e-3  # of every other model
+RANKING = ("auc", "d_prime", "map", "accuracy")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,7 +41,9 @@ class Options:
     test_splits: tuple[str, ...]
     validation_splits: tuple[str, ...] = ()
     models: tuple[str, ...] = ()  # () is the experiment's own choice
+    rows: tuple[str, ...] = ()  # urban: names of rows; () is all that the pack can serve
     steps: int = 1000
+    epochs: float | None = None  # urban: instead of steps, of the clips that each training has
     batch: int = 128
     width: float = 1.0
     seeds: tuple[int, ...] = (0,)
@@ -80,6 +83,10 @@ class Run:
         paper: the figures of the row of the paper beside it.
         makes_embeddings: name of an embedding set that the trained model adds to the pack.
         shown: whether the table has a row of it.
+        family: arguments of `auricle.training.train_family`; None where one model is trained.
+        of: name of the run whose training this one judges otherwise; "" for one of its own.
+        checkpoints: level of labels -> the folder of the run whose model is judged at it, by the protocol of
+            urban sound tagging; without any, `last` is judged by ranking.
     """
 
     name: str
@@ -90,14 +97,18 @@ class Run:
     paper: Mapping[str, Any] = field(default_factory=dict)
     makes_embeddings: str = ""
     shown: bool = True
+    family: Mapping[str, Any] | None = None
+    of: str = ""
+    checkpoints: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Claim:
-    """A sentence of a paper: for each pair of rows, that the first has the higher mAP."""
+    """A sentence of a paper: for each pair of rows, that the first has the higher figure."""
 
     text: str
     pairs: tuple[tuple[str, str], ...]
+    figure: str = "map"
 
     @property
     def rows(self) -> set[str]:
@@ -107,13 +118,14 @@ class Claim:
 
 @dataclass(frozen=True, kw_only=True)
 class GainClaim:
-    """A sentence of a paper on gains: for each entry, that the first pair of rows differs by more mAP.
+    """A sentence of a paper on gains: for each entry, that the first pair of rows differs by more.
 
     A pair is (better, base), as in `Claim`: ((mixed on few, plain on few), (mixed on many, plain on many)).
     """
 
     text: str
     gains: tuple[tuple[tuple[str, str], tuple[str, str]], ...]
+    figure: str = "map"
 
     @property
     def rows(self) -> set[str]:
@@ -134,6 +146,7 @@ class Experiment:
         paper_only: rows of the paper that no run stands beside.
         notes: sentences for the caption.
         paper_digits: figure -> decimals that the paper gives, where not three.
+        figures: by which rows are judged on the test clips.
     """
 
     title: str
@@ -144,6 +157,7 @@ class Experiment:
     paper_only: tuple[tuple[str, Mapping[str, Any]], ...] = ()
     notes: tuple[str, ...] = ()
     paper_digits: Mapping[str, int] = field(default_factory=dict)
+    figures: tuple[str, ...] = RANKING
 
 
 def choose_splits(

@@ -48,6 +48,8 @@ def choose_rates(
     """
     if not options.validation_splits:
         raise ValueError("--rates chooses by validation mAP: name splits for it with --validation-splits")
+    if experiment == "urban":
+        raise ValueError("--rates chooses by mAP, which urban has not; name rates with --learning-rate")
     if not rates or not all(0 < rate < math.inf for rate in rates):
         raise ValueError(f"expected learning rates above 0 to choose among, got {list(rates)}")
     configs: dict[str, TrainConfig] = {}

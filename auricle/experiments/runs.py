@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +27,10 @@ def fingerprint(run: Run) -> str:
     evaluated = content_of(pack, run.evaluation.get("label_set", "labels"))
     usual = json.loads(json.dumps(TrainConfig(data=run.config.data, steps=1).as_dict()))
     own = {name: value for name, value in wanted(run, pack).items() if value != usual.get(name, ...)}
-    parts = [own, run.evaluation, evaluated]
+    parts: list[Any] = [own, run.evaluation, evaluated]
+    more = {"family": run.family, "of": run.of, "checkpoints": dict(run.checkpoints)}
+    if any(more.values()):
+        parts.append(more)
     return hashlib.blake2b(
         json.dumps(parts, sort_keys=True, default=str).encode(), digest_size=16
     ).hexdigest()
@@ -34,17 +38,26 @@ def fingerprint(run: Run) -> str:
 
 def wanted(run: Run, pack: Pack) -> dict[str, Any]:
     """What RUN/config.json of a run must hold, without what depends on the machine."""
-    config = run.config.as_dict() | content_of(pack, run.config.label_set)
+    return without_machine(run.config.as_dict() | content_of(pack, run.config.label_set))
+
+
+def without_machine(config: Mapping[str, Any]) -> dict[str, Any]:
+    """A configuration as JSON has it, without what depends on the machine.
+
+    >>> without_machine({"seed": 0, "data": "packs/here", "mix_range": (0, 1)})
+    {'seed': 0, 'mix_range': [0, 1]}
+    """
     return json.loads(json.dumps({key: value for key, value in config.items() if key not in MACHINE_FIELDS}))
 
 
 def from_log(folder: Path) -> dict[str, Any]:
-    """Hours of training and the number of clips, from the run's log."""
+    """Hours and steps of training and the number of clips, from the run's log."""
     lines = (folder / "log.jsonl").read_text(encoding="utf-8").splitlines()
     entries = [json.loads(line) for line in lines]
     start = next(entry for entry in entries if entry.get("event") == "start")
     last = next((entry for entry in reversed(entries) if "loss" in entry), start)
     return {
+        "steps": start["steps"],
         "hours": entries[-1]["seconds"] / 3600,
         "train_clips": start["train_clips"],
         "dtype": start["dtype"],

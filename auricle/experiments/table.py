@@ -12,7 +12,8 @@ import numpy as np
 from auricle.experiments.cells import FIGURES, as_html, as_markdown
 from auricle.experiments.claims import draw_rows, interval, judge
 from auricle.experiments.mixtures import in_words, shared_labels
-from auricle.experiments.options import Experiment, Options
+from auricle.experiments.options import RANKING, Experiment, Options
+from auricle.experiments.urban_judging import urban_reader
 from auricle.shards import Pack
 from auricle.shards.layout import write_json
 
@@ -43,11 +44,12 @@ def write_tables(
     if mixtures is not None:
         labels["mixtures"] = shared_labels(labels[""], mixtures)
     claimed = {row for claim in plan.claims for row in claim.rows}
+    read = urban_reader(plan, pack)
     drawn = {
-        entry: draw_rows(evaluations(runs, entry, out, () if entry == "before" else claimed), names)
+        entry: draw_rows(evaluations(runs, entry, out, () if entry == "before" else claimed), names, read)
         for entry, names in labels.items()
     }
-    rows = gather(runs, {entry: drawn[entry] if options.draws else {} for entry in drawn})
+    rows = gather(runs, {entry: drawn[entry] if options.draws else {} for entry in drawn}, plan.figures)
     unfinished = len({run.name for run in plan.runs} - {run["name"] for run in runs})
     results = {
         "title": plan.title,
@@ -56,6 +58,7 @@ def write_tables(
         "mixed": (pack.manifest.get("mixed_from") or {}).get("heading", ""),
         "mixtures": "" if mixtures is None else mixtures.manifest["mixed_from"]["heading"],
         "columns": list(plan.columns),
+        "figures": list(plan.figures),
         "paper_digits": dict(plan.paper_digits),
         "caption": caption(plan, rows, pack, options, mixtures, command, unfinished),
         "rows": rows,
@@ -104,8 +107,11 @@ def groups_of(runs: Sequence[Mapping[str, Any]], entry: str) -> int:
 
 def verdicts(plan: Experiment, drawn: Drawn) -> list[dict[str, Any]]:
     """What the rows say of each claim, as results.json has it."""
-    maps = {row: {seed: figures["map"] for seed, figures in seeds.items()} for row, seeds in drawn.items()}
-    judged = [judge(claim, maps) for claim in plan.claims]
+
+    def of(figure: str) -> dict[str, dict[int, np.ndarray]]:
+        return {row: {seed: each[figure] for seed, each in seeds.items()} for row, seeds in drawn.items()}
+
+    judged = [judge(claim, of(claim.figure)) for claim in plan.claims]
     return [
         {"claim": verdict.text, "verdict": verdict.verdict, "details": list(verdict.details)}
         for verdict in judged
@@ -113,13 +119,16 @@ def verdicts(plan: Experiment, drawn: Drawn) -> list[dict[str, Any]]:
 
 
 def gather(
-    runs: Sequence[Mapping[str, Any]], drawn: Mapping[str, Drawn] | None = None
+    runs: Sequence[Mapping[str, Any]],
+    drawn: Mapping[str, Drawn] | None = None,
+    shown: Sequence[str] = RANKING,
 ) -> list[dict[str, Any]]:
     """One row from the runs of each row name: figures averaged over seeds, with intervals and ranges.
 
     Args:
         runs: as row.json holds them.
         drawn: kind of evaluation -> what `draw_rows` gives; for the intervals of rows with several seeds.
+        shown: the figures on the test clips.
 
     >>> run = {"row": "a", "shown": True, "seed": 0, "columns": {}, "paper": {}, "evaluation": "e"}
     >>> run |= {"commit": "c", "hours": 1.0, "figures": {"map": 0.25}}
@@ -135,7 +144,7 @@ def gather(
         figures, ranges, intervals = {}, {}, {}
         for key, (entry, figure, _) in FIGURES.items():
             judged = [each["figures"] for run in same if (each := entry_of(run, entry))]
-            if len(judged) < len(same):
+            if len(judged) < len(same) or (not entry and key not in shown):
                 continue
             values = [each.get(figure) for each in judged]
             defined = [value for value in values if value is not None]
