@@ -1,6 +1,8 @@
 """Learned filters: what is made at a frequency is found there, a bank is said to lie where it was laid."""
 
+import dataclasses
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -18,6 +20,7 @@ from auricle.report.filters import (
     in_words,
     measure_filters,
     random_banks,
+    scale_cells,
     scale_distances,
     summarise,
 )
@@ -259,13 +262,38 @@ def test_the_picture_shows_what_was_measured() -> None:
     assert "Nearest to the mel scale" in figure.get_supxlabel()
 
 
+def test_filters_before_training_stand_beside() -> None:
+    """Their own distances and centres, whatever they were to become; "-" where nobody knows them."""
+    taps = np.concatenate([gabors(spaced("linear", 14)), np.hanning(80)[None], np.zeros((1, 80))])
+    bank, first = mixed_bank(), measure_filters(shuffled(taps, 1), RATE)
+    summary = summarise(bank, 10, first)
+    for scale, distance in scale_distances(spaced("linear", 14)).items():
+        assert summary["scales"][scale]["before"] == pytest.approx(distance, abs=0.02)
+    assert summary["nearest"] == "mel" and summary["bandwidth_before"] == np.nanmedian(first.bandwidth)
+    cells = {row[0]: row[1:3] for row in scale_cells(summary)}
+    assert cells["linear"] == [f"{scale_distances(bank.centres)['linear']:.2f}", "0.00"]
+    words = in_words(summary)
+    assert " Before training: linear 0.00, " in words and f"before training {bank.bandwidth[3]:,.0f}" in words
+    unknown = summarise(bank, 10)
+    assert [row[2] for row in scale_cells(unknown)] == ["-"] * 4 and unknown["bandwidth_before"] is None
+    assert "efore training" not in in_words(unknown)
+
+    centres = draw_filters(bank, draws=10, first=first).axes[1]
+    (light,) = by_gid(centres, "before")
+    np.testing.assert_allclose(light.get_offsets(), np.c_[np.arange(2, 16), first.centres / 1000])
+    (points,) = by_gid(centres, "band")
+    assert light.get_zorder() < points.get_zorder()
+    assert not by_gid(draw_filters(bank, draws=10).axes[1], "before")
+    assert "<td>0.00</td>" in filters_html(bank, title="", draws=10, first=first)
+
+
 def test_the_page_holds_the_picture_and_a_row_for_each_filter() -> None:
     page = filters_html(mixed_bank(), title="<16> filters", draws=10)
     seen = self_contained(page)
     assert "&lt;16&gt; filters" in page
     images = [value for tag, name, value in seen.attributes if (tag, name) == ("img", "src")]
     assert len(images) == 1 and images[0].startswith("data:image/png;base64,")
-    cells = np.reshape(seen.cells[4 * 6 :], (-1, 6))
+    cells = np.reshape(seen.cells[4 * 7 :], (-1, 6))
     assert cells.tolist() == filter_cells(mixed_bank())
     assert len(cells) == 16 and seen.cells[0] == "mel"
 
@@ -312,6 +340,52 @@ def test_the_raw_waveform_network_has_its_filters_where_they_are_looked_for(tmp_
     assert taps.shape == (8, 1, 80)
     model = load_artifact(waveform_model(tmp_path / "model", taps))
     np.testing.assert_array_equal(first_layer(model), taps[:, 0])
+
+
+def test_the_verb_tells_the_first_weights_of_a_training_by_its_seed(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Those that training began with, seen at the rate 0; and none where it began with another model."""
+    pytest.importorskip("torch", reason="torch is not installed")
+    from tones import config_for, make_corpus
+
+    from auricle.training import train
+
+    arguments = {"bands": 64, "depth_2d": 18, "width": 0.05, "hidden": 8, "input_shape": [4000]}
+    plain: dict[str, Any] = {"speed_spread": 0.0, "gain_decibels": 0.0, "mask_frames": 0, "mask_bands": 0}
+    config = config_for(
+        make_corpus(tmp_path),
+        model="raw_waveform",
+        model_arguments=arguments,
+        seed=3,
+        steps=1,
+        warmup_steps=0,
+        learning_rate=1e-30,
+        average=0.0,
+        **plain,
+    )
+    train(config, tmp_path / "run", quiet=True)
+    learned = measure_filters(first_layer(load_artifact(tmp_path / "run/last")), RATE // 2)
+    warm = dataclasses.replace(config, init_from=str(tmp_path / "run/last"))
+    train(warm, tmp_path / "warm", quiet=True)
+    status, printed, err = run(capsys, "filters", tmp_path / "run/last", "--out", tmp_path / "x.html")
+    assert (status, err) == (0, "")
+    told = {line.split()[0]: line.split()[1:3] for line in printed.splitlines()[1:5]}
+    distances = scale_distances(learned.centres)
+    assert told == {scale: [f"{distance:.2f}"] * 2 for scale, distance in distances.items()}
+    _, printed, _ = run(capsys, "filters", tmp_path / "warm/last", "--out", tmp_path / "x.html")
+    assert [line.split()[2] for line in printed.splitlines()[1:5]] == ["-"] * 4
+
+
+def test_without_torch_the_verb_leaves_out_what_was_before_training(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import auricle.cli.networks as module
+
+    monkeypatch.setattr(module, "find_spec", lambda name: None)
+    model = waveform_model(tmp_path / "model", gabors(spaced("mel", 16))[:, None])
+    status, printed, err = run(capsys, "filters", model, "--out", tmp_path / "x.png")
+    assert (status, err) == (0, "") and [line.split()[2] for line in printed.splitlines()[1:5]] == ["-"] * 4
 
 
 @pytest.mark.parametrize("suffix, begins", [("png", b"\x89PNG"), ("svg", b"<?xml"), ("html", b"<!doctype")])

@@ -4,6 +4,7 @@ import dataclasses
 import json
 import re
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated
 
@@ -168,7 +169,8 @@ def filters(
 
     Each filter's response, its centre frequency beside the mel, Bark, ERB and linear scales, its bandwidth,
     and some as waveforms. Prints how far the filters are from each scale, in ranks, beside what banks of
-    untrained random filters give. The page has a table of the filters too.
+    untrained random filters give, and beside this network's own before training, where its seed tells them
+    (and the extra train is installed). The page has a table of the filters too.
     """
     from auricle.cli.timeline import PAGES, PICTURES
 
@@ -184,13 +186,19 @@ def filters(
 
     artifact = load_artifact(model)
     measured = bank.measure_filters(bank.first_layer(artifact), artifact.rate)
+    first = None
+    if find_spec("torch") is not None:
+        from auricle.training.first_weights import first_weights
+
+        if (weights := first_weights(artifact.architecture, artifact.training)) is not None:
+            first = bank.measure_filters(bank.first_layer(artifact, weights), artifact.rate)
     count, taps = measured.taps.shape
     title = f"{artifact.name}: {count} filters of {taps} taps at {artifact.rate:,} Hz"
     if out.suffix.lower() in PAGES:
-        out.write_text(filters_html(measured, title=title), encoding="utf-8")
+        out.write_text(filters_html(measured, title=title, first=first), encoding="utf-8")
     else:
-        save(draw_filters(measured, title=title), out)
-    summary = bank.summarise(measured)
+        save(draw_filters(measured, title=title, first=first), out)
+    summary = bank.summarise(measured, first=first)
     heads = [bank.SCALE_HEADS[0], *(f"{head}>" for head in bank.SCALE_HEADS[1:])]
     print_table(sys.stdout, heads, bank.scale_cells(summary))
     print(f"\n{bank.in_words(summary)}")

@@ -16,7 +16,7 @@ auditory filter shapes from notched-noise data", Hearing Research 47, 1990.
 Shape letters: F filters, N taps, S bins of the spectrum.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -76,8 +76,12 @@ class Filters:
         return int((self.kind == kind).sum())
 
 
-def first_layer(artifact: Artifact) -> np.ndarray:
+def first_layer(artifact: Artifact, weights: Mapping[str, np.ndarray] | None = None) -> np.ndarray:
     """(F, N) filters of a model's first layer on waveforms.
+
+    Args:
+        artifact: the model.
+        weights: others to look into, say the model's before training.
 
     Raises:
         ValueError: the model has no such layer, or its weights cannot be looked into.
@@ -99,7 +103,7 @@ def first_layer(artifact: Artifact) -> np.ndarray:
             f"{artifact.path}: is a graph ({artifact.backend}), whose layers have no names to go by; "
             "give the folder of the model that it was exported from"
         )
-    weight = artifact.read_weights().get(WEIGHT)
+    weight = (artifact.read_weights() if weights is None else weights).get(WEIGHT)
     if weight is None:
         raise ValueError(f"{artifact.path}: has no weight {WEIGHT}; {expected}")
     if weight.ndim != 3 or weight.shape[1] != 1:
@@ -226,14 +230,20 @@ def random_banks(filters: int, taps: int, rate: int, draws: int = DRAWS) -> dict
     return {name: np.sort(values) for name, values in found.items()}
 
 
-def summarise(filters: Filters, draws: int = DRAWS) -> dict[str, Any]:
+def summarise(filters: Filters, draws: int = DRAWS, first: Filters | None = None) -> dict[str, Any]:
     """Which scale the filters are nearest to, beside what untrained filters give.
+
+    Args:
+        filters: as they were learned.
+        draws: banks of random filters to compare with.
+        first: the same as they were before training, where that is known.
 
     Returns:
         `filters`, `taps`, `rate`, `kinds` (kind -> count); `nearest`, a scale, None with fewer than three
-        band-pass filters; `scales`: scale -> `distance` in ranks, and of banks of random filters as many
-        (that are band-pass) their `random_median`, `random_low`, `random_high` (5 and 95%) and `as_near`, the
-        share of them that is at least as near; `bandwidth` and `random_bandwidth`, medians in Hz.
+        band-pass filters; `scales`: scale -> `distance` in ranks, `before` training (None where that is not
+        known), and of banks of random filters as many (that are band-pass) their `random_median`,
+        `random_low`, `random_high` (5 and 95%) and `as_near`, the share of them that is at least as near;
+        `bandwidth`, `bandwidth_before` and `random_bandwidth`, medians in Hz.
 
     >>> time = np.arange(80) / 16000
     >>> bank = np.hanning(80) * np.cos(2 * np.pi * np.arange(500, 7500, 500)[:, None] * time)
@@ -242,13 +252,20 @@ def summarise(filters: Filters, draws: int = DRAWS) -> dict[str, Any]:
     """
     centres, (count, taps) = filters.centres, filters.taps.shape
     distances = scale_distances(centres)
+    before = dict.fromkeys(SCALES, np.nan) if first is None else scale_distances(first.centres)
     known = not np.isnan(distances["mel"])
     random = random_banks(max(len(centres), 1), taps, filters.rate, draws)
     scales: dict[str, dict[str, float | None]] = {}
     for scale, distance in distances.items():
         drawn = random[scale][~np.isnan(random[scale])]
         low, median, high = np.percentile(drawn, (5, 50, 95)) if known and len(drawn) else (np.nan,) * 3
-        row = {"distance": distance, "random_median": median, "random_low": low, "random_high": high}
+        row = {
+            "distance": distance,
+            "before": before[scale],
+            "random_median": median,
+            "random_low": low,
+            "random_high": high,
+        }
         row["as_near"] = float(np.mean(drawn <= distance)) if known and len(drawn) else np.nan
         scales[scale] = {name: None if np.isnan(value) else float(value) for name, value in row.items()}
     return {
@@ -259,11 +276,20 @@ def summarise(filters: Filters, draws: int = DRAWS) -> dict[str, Any]:
         "nearest": min(distances, key=distances.__getitem__) if known else None,
         "scales": scales,
         "bandwidth": float(np.nanmedian(filters.bandwidth)),
+        "bandwidth_before": None if first is None else float(np.nanmedian(first.bandwidth)),
         "random_bandwidth": float(np.median(random["bandwidth"])),
     }
 
 
-SCALE_HEADS = ("scale", "distance", "random median", "random 5%", "random 95%", "random as near")
+SCALE_HEADS = (
+    "scale",
+    "distance",
+    "before training",
+    "random median",
+    "random 5%",
+    "random 95%",
+    "random as near",
+)
 
 
 def scale_cells(summary: dict[str, Any]) -> list[list[str]]:
@@ -279,7 +305,7 @@ def scale_cells(summary: dict[str, Any]) -> list[list[str]]:
             scale,
             *(
                 "-" if row[name] is None else f"{row[name]:.2f}"
-                for name in ("distance", "random_median", "random_low", "random_high")
+                for name in ("distance", "before", "random_median", "random_low", "random_high")
             ),
             "-" if row["as_near"] is None else f"{row['as_near']:.1%}",
         ]
@@ -305,18 +331,24 @@ def in_words(summary: dict[str, Any]) -> str:
         if kinds[kind]
     ]
     apart = f" Left out: {', '.join(left)}." if left else ""
-    wide = f" Median bandwidth {summary['bandwidth']:,.0f} Hz, of random {summary['random_bandwidth']:,.0f}."
+    earlier = summary["bandwidth_before"]
+    was = "" if earlier is None else f"before training {earlier:,.0f}, "
+    of_random = f"{was}of random {summary['random_bandwidth']:,.0f}"
+    wide = f" Median bandwidth {summary['bandwidth']:,.0f} Hz, {of_random}."
     if nearest is None:
         return f"{kinds['band']} band-pass filters: too few to compare with a scale.{wide}{apart}"
     rows = summary["scales"]
-    others = ", ".join(
-        f"{scale} {row['distance']:.2f}"
-        for scale, row in sorted(rows.items(), key=lambda pair: pair[1]["distance"])
-        if scale != nearest
-    )
+    others = _distances(rows, "distance", besides=nearest)
+    known = rows[nearest]["before"] is not None
+    before = f" Before training: {_distances(rows, 'before')}." if known else ""
     random = ", ".join(f"{rows[scale]['random_median']:.2f} from {scale}" for scale in ("mel", "linear"))
     share = f"{rows[nearest]['as_near']:.1%} of such banks are as near to {nearest}"
     return (
         f"Nearest to the {nearest} scale: {rows[nearest]['distance']:.2f} ranks of {kinds['band']} off "
-        f"({others}). Untrained random filters: {random}; {share}.{wide}{apart}"
+        f"({others}).{before} Untrained random filters: {random}; {share}.{wide}{apart}"
     )
+
+
+def _distances(rows: dict[str, Any], name: str, besides: str = "") -> str:
+    ranked = sorted(rows.items(), key=lambda pair: pair[1][name])
+    return ", ".join(f"{scale} {row[name]:.2f}" for scale, row in ranked if scale != besides)

@@ -25,7 +25,14 @@ SHOWN = 6  # filters drawn as waveforms
 HEADS = ("rank", "filter", "kind", "centre Hz", "bandwidth Hz", "peak dB")
 
 
-def draw_filters(filters: Filters, *, title: str = "", caption: bool = True, draws: int = DRAWS) -> Figure:
+def draw_filters(
+    filters: Filters,
+    *,
+    title: str = "",
+    caption: bool = True,
+    draws: int = DRAWS,
+    first: Filters | None = None,
+) -> Figure:
     """Responses by rank, centre frequency by rank beside the scales, bandwidth by centre, some waveforms.
 
     Args:
@@ -33,18 +40,19 @@ def draw_filters(filters: Filters, *, title: str = "", caption: bool = True, dra
         title: of the figure.
         caption: whether the finding stands under it, in words.
         draws: banks of random filters to compare with.
+        first: the filters before training, where they are known: their centres are drawn lightly.
 
     >>> from auricle.report.filters import measure_filters
     >>> noise = np.random.default_rng(0).standard_normal((16, 80))
     >>> [axes.get_xlabel() for axes in draw_filters(measure_filters(noise, 16000)).axes[:2]]
     ['filter, by centre frequency', 'filter, by centre frequency']
     """
-    summary = summarise(filters, draws)
+    summary = summarise(filters, draws, first)
     with drawing():
         figure = Figure(figsize=(10.5, 8.2), layout="constrained")
         panels = figure.subplots(2, 2)
         _draw_responses(figure, panels[0, 0], filters)
-        _draw_centres(panels[0, 1], filters, summary)
+        _draw_centres(panels[0, 1], filters, summary, first)
         _draw_bandwidths(panels[1, 0], filters, summary)
         _draw_waveforms(panels[1, 1], filters)
         panels[0, 1].sharey(panels[0, 0])
@@ -74,7 +82,7 @@ def _draw_responses(figure: Figure, axes: Any, filters: Filters) -> None:
     _ranks(axes, count)
 
 
-def _draw_centres(axes: Any, filters: Filters, summary: dict[str, Any]) -> None:
+def _draw_centres(axes: Any, filters: Filters, summary: dict[str, Any], first: Filters | None) -> None:
     count, centres, before = len(filters.place), filters.centres, filters.count("low")
     if summary["nearest"] is not None:
         reach = np.linspace(centres[0], centres[-1], 400)
@@ -90,6 +98,11 @@ def _draw_centres(axes: Any, filters: Filters, summary: dict[str, Any]) -> None:
                 gid=scale,
             )
     ranks = np.arange(1, count + 1)
+    size = float(np.clip(1600 / count, 6, 26))
+    if first is not None:
+        bands = np.flatnonzero(first.kind == "band")
+        light: dict[str, Any] = {"color": "#bdbdbd", "label": "before training", "gid": "before"}
+        axes.scatter(bands + 1, first.centres / 1000, s=size / 2, zorder=2, **light)
     for kinds, face, label in (
         (("band",), "black", "filters"),
         (("low", "high"), "none", "without a centre"),
@@ -99,7 +112,7 @@ def _draw_centres(axes: Any, filters: Filters, summary: dict[str, Any]) -> None:
             axes.scatter(
                 ranks[these],
                 filters.centre[these] / 1000,
-                s=float(np.clip(1600 / count, 6, 26)),
+                s=size,
                 facecolors=face,
                 edgecolors="black",
                 linewidths=0.8,
@@ -176,7 +189,7 @@ def filter_cells(filters: Filters) -> list[list[str]]:
     return rows
 
 
-def filters_html(filters: Filters, *, title: str, draws: int = DRAWS) -> str:
+def filters_html(filters: Filters, *, title: str, draws: int = DRAWS, first: Filters | None = None) -> str:
     """The picture and its numbers as a page that needs nothing but itself.
 
     >>> from auricle.report.filters import measure_filters
@@ -184,9 +197,9 @@ def filters_html(filters: Filters, *, title: str, draws: int = DRAWS) -> str:
     >>> filters_html(measure_filters(noise, 16000), title="Filters").count("<table")
     2
     """
-    summary = summarise(filters, draws)
+    summary = summarise(filters, draws, first)
     words = in_words(summary)
-    picture = data_uri(_png(draw_filters(filters, caption=False, draws=draws)), "image/png")
+    picture = data_uri(_png(draw_filters(filters, caption=False, draws=draws, first=first)), "image/png")
     body = [
         f'<p class="note">{text(words)}</p>',
         f'<figure><img src="{picture}" alt="{text(words)}" style="width: 100%"></figure>',
