@@ -326,10 +326,13 @@ def configure(config: TrainConfig, settings: Mapping[str, str]) -> TrainConfig:
             outer = changes.get(name, fields[name])
             if dataclasses.is_dataclass(outer):
                 outer = dataclasses.asdict(outer)  # type: ignore[arg-type]
+            if not isinstance(outer, dict):
+                raise ValueError(f"setting {name!r} does not take {outer!r}: expected a mapping")
             value = {**outer, inner: value}
-        changes[name] = _fit(name, value)
-        if name in LENGTHS and changes[name] is not None:
-            changes.setdefault(LENGTHS[name], None)
+        changes[name] = value
+    changes = {name: _fit(name, value) for name, value in changes.items()}  # together: a rate needs its bands
+    for name in [name for name in LENGTHS if changes.get(name) is not None]:
+        changes.setdefault(LENGTHS[name], None)
     return dataclasses.replace(config, **changes)
 
 
