@@ -17,6 +17,7 @@ from auricle.shards import Pack
 from auricle.shards.layout import LOCK
 from auricle.training import TrainConfig, train, train_family
 from auricle.training.checkpoints import CONFIG, content_of
+from auricle.training.data import choose_clips
 from auricle.training.family import config_of, plan_members, taxonomy_of
 
 MEMBERS = "members"
@@ -42,7 +43,8 @@ def trainings(run: Run) -> dict[str, TrainConfig]:
     if run.family is None:
         return {"": run.config}
     pack, label_set = Pack(run.config.data), run.config.label_set
-    members = plan_members(pack, taxonomy_of(pack, label_set), label_set, **run.family)
+    clips, _ = choose_clips(pack, run.config)
+    members = plan_members(pack, taxonomy_of(pack, label_set), label_set, clips, **run.family)
     return {f"{MEMBERS}/{member.name}": config_of(run.config, member) for member in members}
 
 

@@ -23,10 +23,11 @@ from auricle.experiments.embeddings import stored_shape
 from auricle.experiments.options import Experiment, Options, Run, base_config, with_seeds
 from auricle.experiments.urban_claims import FIGURE_OF, PAPER, row_names, urban_claims
 from auricle.experiments.urban_judging import URBAN_FIGURES
+from auricle.features import num_frames
 from auricle.recipes.tompkins import tompkins
 from auricle.shards import Pack
 from auricle.shards.labels import add_label_view
-from auricle.training import TrainConfig
+from auricle.training import TrainConfig, configure
 from auricle.training.family import taxonomy_of
 
 LABEL_SET = "agreement50"
@@ -34,7 +35,6 @@ FUSION, CNN, PLAIN, LOGISTIC = "urban_fusion", "urban_cnn", "vggish", "fully_con
 LOGISTIC_RATE = 1e-3  # of every other network the recipe's
 PLAIN_WIDTH = 0.25  # 57 million weights; the whole has 911 million
 BASELINE_TIMES = 5  # as long as the others: a logistic regression learns slowly, and costs little
-WINDOWS = 10  # embeddings that the network is given
 BOTH = {"fine": "best", "coarse": f"best-{FIGURE_OF['coarse']}"}
 CHANGES = ("pitch_semitones", "gain_decibels", "noise")
 ROWS = (
@@ -67,6 +67,7 @@ class Corpus:
         taxonomy: of its labels.
         embeddings: name of the stored set; "" for none.
         embedder: the model that made it.
+        windows: embeddings of a clip.
         size: of an embedding.
     """
 
@@ -75,6 +76,7 @@ class Corpus:
     taxonomy: Taxonomy
     embeddings: str = ""
     embedder: str = ""
+    windows: int = 0
     size: int = 0
 
     @property
@@ -153,16 +155,13 @@ def open_corpus(options: Options) -> Corpus:
         )
     name, _, embedder = given[0].partition("=")
     windows, size = stored_shape(pack, name)
-    if windows < WINDOWS:
-        raise ValueError(
-            f"{pack.path}: clips have {windows} embeddings in set {name!r}; the network takes {WINDOWS}"
-        )
     return Corpus(
         pack=pack,
         label_set=label_set,
         taxonomy=taxonomy,
         embeddings=name,
         embedder=embedder or embedder_of(pack, name),
+        windows=windows,
         size=size,
     )
 
@@ -292,16 +291,24 @@ def urban_config(
     if model in (FUSION, LOGISTIC):
         given |= {"embeddings": "" if kept else corpus.embeddings, "embedder": corpus.embedder}
     if model == FUSION:
-        given["embedding_windows"] = WINDOWS
-        arguments["input_shape"] = [[1, 862, 128], [WINDOWS, corpus.size]]
+        given["embedding_windows"] = corpus.windows
+        arguments["input_shape"] = [heard_shape(options, model), [corpus.windows, corpus.size]]
     elif model == LOGISTIC:
         given["embedding_windows"] = 1
         arguments |= {"layers": 0, "input_kind": "embedding", "input_shape": [1, corpus.size]}
     elif model == PLAIN:
         given["embedding_windows"] = 1
-        arguments["input_shape"] = [1, 862, 128]
+        arguments["input_shape"] = heard_shape(options, model)
         options = dataclasses.replace(options, width=PLAIN_WIDTH * options.width)
     return base_config(options, model, tompkins, **{**given, "model_arguments": arguments, **changes})
+
+
+def heard_shape(options: Options, model: str) -> list[int]:
+    """(1, frames, bands) of a window, as the recipe and the settings cut it."""
+    own = {**options.settings, **options.model_settings.get(model, {})}
+    cut = {key: text for key, text in own.items() if key == "window" or key.partition(".")[0] == "features"}
+    config = configure(tompkins(options.data), cut)
+    return [1, num_frames(config.window, config.features), config.features.bands]
 
 
 def length(options: Options, times: int) -> dict[str, Any]:
@@ -332,7 +339,7 @@ def notes(options: Options, corpus: Corpus, rows: Sequence[str]) -> tuple[str, .
     if corpus.embeddings:
         made_by = corpus.pack.embeddings(corpus.embeddings).about["model"]
         said.append(
-            f"Embeddings, in VGGish's place: {WINDOWS} x {corpus.size} of {made_by}, set "
+            f"Embeddings, in VGGish's place: {corpus.windows} x {corpus.size} of {made_by}, set "
             f"{corpus.embeddings!r} of the pack; the paper's are 10 x 128 of VGGish."
         )
         said.append("Without changes of sound, but where a row's name says so: embeddings are stored.")
