@@ -151,18 +151,19 @@ def contrasts(claim: Claim | GainClaim) -> list[tuple[str, dict[str, int]]]:
 
     >>> contrasts(Claim(text="More is better.", pairs=(("many", "few"),)))
     [('many against few', {'many': 1, 'few': -1})]
-    >>> contrasts(GainClaim(text="", gains=((("a", "b"), ("c", "d")),)))[0][1]
-    {'a': 1, 'b': -1, 'c': -1, 'd': 1}
+    >>> of_gains = contrasts(GainClaim(text="", gains=((("a", "b"), ("c", "d")),)))
+    >>> [weights for _, weights in of_gains]
+    [{'a': 1, 'b': -1}, {'a': 1, 'b': -1, 'c': -1, 'd': 1}]
     """
     if isinstance(claim, Claim):
         return [(f"{one} against {two}", _weights((one, 1), (two, -1))) for one, two in claim.pairs]
-    return [
-        (
-            f'gain of "{more[0]}" over "{more[1]}" against gain of "{less[0]}" over "{less[1]}"',
-            _weights((more[0], 1), (more[1], -1), (less[0], -1), (less[1], 1)),
-        )
-        for more, less in claim.gains
-    ]
+    found = []
+    for more, less in claim.gains:
+        gain, other = (f'gain of "{better}" over "{base}"' for better, base in (more, less))
+        found.append((gain, _weights((more[0], 1), (more[1], -1))))
+        both = _weights((more[0], 1), (more[1], -1), (less[0], -1), (less[1], 1))
+        found.append((f"{gain} against {other}", both))
+    return found
 
 
 def _weights(*terms: tuple[str, int]) -> dict[str, int]:
@@ -206,10 +207,11 @@ def _judge_one(weights: Mapping[str, int], drawn: Mapping[str, BySeed], figure: 
     if not seeds:
         there = "; ".join(f"{row}: {_listed(drawn[row])}" for row in weights)
         return f"no seed in common ({there})", UNTESTED
-    differences = np.array(
-        [np.sum([weight * drawn[row][seed] for row, weight in weights.items()], axis=0) for seed in seeds]
-    )
-    values = over_seeds(differences)
+    with np.errstate(invalid="ignore"):  # d' of a perfect ranking is infinite, and two of them no difference
+        differences = np.array(
+            [np.sum([weight * drawn[row][seed] for row, weight in weights.items()], axis=0) for seed in seeds]
+        )
+        values = over_seeds(differences)
     if np.isnan(values[0]):
         return f"a {figure} is not defined", UNTESTED
     low, high = interval(values)
@@ -219,8 +221,8 @@ def _judge_one(weights: Mapping[str, int], drawn: Mapping[str, BySeed], figure: 
     if len(seeds) > 1:
         alike = int((np.sign(differences[:, 0]) == np.sign(values[0])).sum())
         parts.append(f"{alike} of {len(seeds)} seeds" + (f" ({_listed(seeds)})" if left_out else ""))
-    elif left_out:
-        parts.append(f"seed {seeds[0]} alone")
+    else:
+        parts.append(f"seed {seeds[0]} alone" if left_out else "one seed")
     return ", ".join([*parts, verdict]), verdict
 
 

@@ -104,11 +104,15 @@ class Run:
 
 @dataclass(frozen=True, kw_only=True)
 class Claim:
-    """A sentence of a paper: for each pair of rows, that the first has the higher figure."""
+    """A sentence of a paper: for each pair of rows, that the first has the higher figure.
+
+    What further figures (`beside`) say is told, and decides nothing.
+    """
 
     text: str
     pairs: tuple[tuple[str, str], ...]
     figure: str = "map"
+    beside: tuple[str, ...] = ()
 
     @property
     def rows(self) -> set[str]:
@@ -118,14 +122,16 @@ class Claim:
 
 @dataclass(frozen=True, kw_only=True)
 class GainClaim:
-    """A sentence of a paper on gains: for each entry, that the first pair of rows differs by more.
+    """A sentence of a paper on gains: for each entry, that the first pair differs by more, and upwards.
 
     A pair is (better, base), as in `Claim`: ((mixed on few, plain on few), (mixed on many, plain on many)).
+    What loses less does not gain more: the first pair's own difference has to be above zero, too.
     """
 
     text: str
     gains: tuple[tuple[tuple[str, str], tuple[str, str]], ...]
     figure: str = "map"
+    beside: tuple[str, ...] = ()
 
     @property
     def rows(self) -> set[str]:

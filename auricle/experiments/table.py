@@ -4,6 +4,7 @@ import datetime
 import json
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -111,11 +112,13 @@ def verdicts(plan: Experiment, drawn: Drawn) -> list[dict[str, Any]]:
     def of(figure: str) -> dict[str, dict[int, np.ndarray]]:
         return {row: {seed: each[figure] for seed, each in seeds.items()} for row, seeds in drawn.items()}
 
-    judged = [judge(claim, of(claim.figure)) for claim in plan.claims]
-    return [
-        {"claim": verdict.text, "verdict": verdict.verdict, "details": list(verdict.details)}
-        for verdict in judged
-    ]
+    found = []
+    for claim in plan.claims:
+        verdict = judge(claim, of(claim.figure))
+        further = [judge(replace(claim, figure=figure), of(figure)) for figure in claim.beside]
+        details = [detail for each in (verdict, *further) for detail in each.details]
+        found.append({"claim": verdict.text, "verdict": verdict.verdict, "details": details})
+    return found
 
 
 def gather(

@@ -25,7 +25,8 @@ FINETUNE_RATE = 0.1
 # Settings that have an option of their own, or that rows differ in: for all of them they would be a lie.
 FIXED = (
     "model", "seed", "steps", "epochs", "batch", "finetune_steps", "finetune_epochs", "mixing",
-    "finetune_mixing", "train_fraction", "train_splits", "validation_splits", "label_set",
+    "finetune_mixing", "finetune_rate", "train_fraction", "validation_fraction",
+    "train_splits", "validation_splits", "label_set",
 )  # fmt: skip
 WINDOW_FIELDS = ("window", "hop")
 
