@@ -273,6 +273,44 @@ case(
 case("a model that takes embeddings, and none named", TRAIN_ON, packed(rate=16000))
 case("an embedding set that is not there", [*TRAIN_ON, "--set", "embeddings=yamnet"], packed(rate=16000))
 case("--init-from a model without weights", [*TRAIN, "--init-from", "model"], packed(rate=16000), model)
+case(
+    "a figure to keep the best model by that validation does not give",
+    [*TRAIN, "--set", "monitors=micro_auprc_fine"],
+    packed(rate=16000),
+)
+STAGNATION = [*TRAIN, "--set", "schedule=stagnation"]
+case("a rate that follows validation, and no clip to validate on", STAGNATION, packed(rate=16000))
+case("a rate that is to be cut down to more than it is", [*STAGNATION, "--set", "lowest_rate=0.5"], packed())
+case("a setting of another schedule", [*TRAIN, "--set", "patience=3"], packed())
+case("a background that there is not", [*TRAIN, "--set", "noise=rain"], packed())
+case("how loud a background is, without one", [*TRAIN, "--set", "noise_share=1.0"], packed())
+
+
+def street() -> None:
+    table("path,labels,split", "a.wav,wind,fold1", name="street.csv")()
+    pack_corpus("street.csv", "street", rate=16000, jobs=1, quiet=True)
+
+
+case(
+    "recordings as backgrounds from a pack whose splits say nothing",
+    [*TRAIN, "--set", "noise=recording", "--set", "noise_pack=street"],
+    packed(rate=16000),
+    street,
+)
+case("changes of sound with stored embeddings", [*TRAIN, "--set", "embeddings=yamnet"], packed())
+case(
+    "a network of two inputs, and nothing that makes embeddings",
+    [*TRAIN, "--set", "model=urban_fusion"],
+    packed(rate=16000),
+)
+case(
+    "an embedder for a model that takes none",
+    [*TRAIN, "--set", "embedder=model"],
+    packed(rate=16000),
+    model,
+)
+case("a family of models without a taxonomy", [*TRAIN, "--family", "coarse"], packed(rate=16000))
+case("a family of another kind", [*TRAIN, "--family", "fine"], packed())
 case("an unknown experiment", ["compare", "architecture", "--data", "pack", "--out", "x"], packed())
 
 case(
