@@ -21,7 +21,7 @@ from auricle.embedding import embed_pack
 from auricle.engine import pack
 from auricle.evaluation.urban import evaluate_submission, evaluate_urban
 from auricle.experiments import Options, choose_rates, choose_splits, compare
-from auricle.experiments.claims import HOLDS, UNTESTED
+from auricle.experiments.claims import UNTESTED
 from auricle.experiments.estimate import estimate
 from auricle.experiments.trainings import finished_twin, trainings
 from auricle.experiments.urban import ASKED_FOR, ROWS, urban
@@ -230,7 +230,6 @@ def test_claims_are_judged_by_the_figure_of_their_level(finished: Path) -> None:
     assert f"fine micro AUPRC {ahead:+.4f}" in fine
     roots = verdicts["The tenth root of class weights beats none and full ones (fine level)"]
     assert roots["verdict"] == UNTESTED
-    assert HOLDS != UNTESTED
 
 
 def test_a_finished_table_is_not_made_again_and_more_rows_may_come(corpus: Path, finished: Path) -> None:
@@ -310,7 +309,7 @@ def test_the_command_has_epochs_of_its_own(corpus: Path, tmp_path: Path) -> None
 
 def test_a_submission_of_a_row_gives_the_same_figures(finished: Path, corpus: Path, tmp_path: Path) -> None:
     """Of the CSV that each row leaves, by the protocol on files."""
-    run = next(run for run in results_of(finished)["runs"] if run["row"] == NAMES["cnn"])
+    run = json.loads((finished / "runs" / "cnn-alone-seed0" / "row.json").read_text())
     names = [str(name) for name in Pack(corpus).ids]
     clips = Pack(corpus).select(["test"])
     truth = Pack(corpus).targets(clips, "verified") > 0
