@@ -261,9 +261,7 @@ def test_the_same_call_gives_the_same_files(singles: Path, made: Path) -> None:
 def test_a_taxonomy_of_other_labels_and_a_split_that_is_not_made_are_named(
     singles: Path, tmp_path: Path
 ) -> None:
-    with pytest.raises(
-        ValueError, match="3 of 6 labels are none of its fine classes: bell, bird, car"
-    ):
+    with pytest.raises(ValueError, match="3 of 6 labels are none of its fine classes: bell, bird, car"):
         make_urban_scenes(singles, tmp_path / "out", SPLITS, scenes=SCENES, jobs=1, quiet=True)
     with pytest.raises(ValueError, match="split 'validate' is to be verified, but is not made"):
         make_urban_scenes(singles, tmp_path / "out", SPLITS, taxonomy=TREE, jobs=1, quiet=True)
