@@ -229,6 +229,19 @@ def test_a_family_that_was_killed_ends_the_same_and_finished_members_are_left(
     assert train_family(config, out, resume=True, quiet=True) == out / "best"
 
 
+def test_checks_of_large_logits_allow_for_their_digits(corpus: Path, tmp_path: Path) -> None:
+    """A net's first steps may leave logits of hundreds, of which float32 rounds away more than 1e-4."""
+    config = config_for(corpus, steps=2, learning_rate=2.0)
+    best = train_family(config, tmp_path / "run", quiet=True)
+    family = load_artifact(best)
+    largest = max(
+        float(np.abs(load_artifact(tmp_path / "run" / "members" / name / "best").read_check()[1]).max())
+        for name in ("coarse", "1_engine", "2_alert")
+    )
+    assert 100 < largest < 1e5 and family.tolerance == pytest.approx(min(1, 1e-5 * largest), rel=0.5)
+    assert check(load_runner(family, threads=1))["ok"]
+
+
 def test_the_command_line_trains_a_family(
     corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

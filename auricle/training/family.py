@@ -106,6 +106,7 @@ def train_family(
         unasked="zero" if top == "coarse" else "top",
         name=config.name,
         licence=config.licence,
+        tolerance=max(load_artifact(path).tolerance for path in trained.values()),
         training=load_artifact(trained[members[0].name]).training | {"members": len(members), "other": other},
     )
     return run / "best"

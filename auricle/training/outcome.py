@@ -220,6 +220,7 @@ def save_model(
         path,
         weights={name: value.contiguous().numpy().copy() for name, value in net.state_dict().items()},
         check=(waveform, logits),
+        tolerance=tolerance_for(logits),
         name=config.name,
         architecture={
             "name": config.model,
@@ -236,6 +237,17 @@ def save_model(
         metrics={"validation": state.metrics} if state.metrics else {},
         embedder=None if embedder is None else embedder.path,
     )
+
+
+def tolerance_for(logits_BK: np.ndarray) -> float:
+    """How far a check's logits may differ elsewhere: 1e-4, of logits beyond 10 as much more as these are.
+
+    float32 has seven digits, and a net in its first steps, on decibels, may give logits of hundreds.
+
+    >>> tolerance_for(np.array([-5.0, 3.0])), tolerance_for(np.array([200.0]))
+    (0.0001, 0.002)
+    """
+    return min(1.0, max(Artifact.tolerance, float(f"{1e-5 * np.abs(logits_BK).max():.1g}")))
 
 
 def as_published(config: TrainConfig) -> dict[str, Any]:
