@@ -70,7 +70,7 @@ def agreement(annotations: Annotations, voters: Voters = "crowd") -> dict[str, A
         ValueError: there are no such votes.
 
     >>> agreement(annotations)["alpha"]["coarse"]  # doctest: +SKIP
-    0.52
+    0.39
     """
     rows = annotations.rows_of(voters)
     if not rows.any():
