@@ -20,8 +20,7 @@ from auricle.evaluation.truth import LEVELS, branches_of, level_labels, packed_t
 from auricle.evaluation.urban import evaluate_urban, in_order, write_figures
 from auricle.experiments.options import Experiment, Options, Run
 from auricle.experiments.trainings import folder_of
-from auricle.metrics.bootstrap import group_weights
-from auricle.metrics.urban import auprc, columns_alone, count, f1, summed
+from auricle.metrics.urban import urban_draws
 from auricle.shards import Pack
 from auricle.training.devices import pick_device
 
@@ -104,22 +103,19 @@ def _drawn(
     said = in_order(read_submission(folder / "submission.csv", truth.taxonomy), truth)
     place = {label: column for column, label in enumerate(truth.taxonomy.labels)}
     score_of = {label: said.scores[:, column] for column, label in enumerate(said.labels)}
-    weights_DN = group_weights(truth.groups, DRAWS, seed=0)  # the same draws whatever was scored
     figures: dict[str, np.ndarray] = {}
     for level in LEVELS:
         labels = level_labels(truth.taxonomy, level)
         if not any(label in score_of for label in labels):
-            figures |= {f"{name}_{level}": np.full(len(weights_DN), np.nan) for name in NAMES}
+            figures |= {f"{name}_{level}": np.full(1 + DRAWS, np.nan) for name in NAMES}
             continue
         nothing = np.zeros(len(truth.clips))
         scores_NL = np.stack([score_of.get(label, nothing) for label in labels], axis=1)
         positive_NL = truth.positive[:, [place[label] for label in labels]]
-        branches = branches_of(truth.taxonomy) if level == "fine" else columns_alone(len(labels))
-        points = [count(positive_NL, scores_NL, branch, weights_DN) for branch in branches]
-        micro = summed(points)
-        macro_D = np.mean([auprc(each) for each in points], axis=0)
-        drawn = {"micro_auprc": auprc(micro), "micro_f1": f1(micro), "macro_auprc": macro_D}
-        figures |= {f"{name}_{level}": values_D for name, values_D in drawn.items()}
+        branches = branches_of(truth.taxonomy) if level == "fine" else None
+        # The same draws whatever was scored.
+        drawn = urban_draws(positive_NL, scores_NL, branches, truth.groups, draws=DRAWS, seed=0)
+        figures |= {f"{name}_{level}": drawn[name] for name in NAMES}
     return np.array(truth.clips), figures
 
 

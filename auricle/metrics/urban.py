@@ -335,14 +335,49 @@ def urban_intervals(
 
     Source: Efron and Tibshirani (1993), chapter 13; moved as `auricle.metrics.bootstrap` says.
     """
+    if draws < 1 or not 0 < level < 1:
+        raise ValueError(f"draws is {draws} and level {level}: expected 1 or more, and a share like 0.95")
+    values = urban_draws(truth_NF, scores_NF, branches, groups, draws=draws, seed=seed)
+    class_CD = values.pop("class_auprc")
+    found: dict[str, Any] = {name: moved_interval(row, level, bounded=True) for name, row in values.items()}
+    return found | {"class_auprc": [moved_interval(row, level, bounded=True) for row in class_CD]}
+
+
+def urban_draws(
+    truth_NF: np.ndarray,
+    scores_NF: np.ndarray,
+    branches: Sequence[Branch] | None,
+    groups: np.ndarray,
+    *,
+    draws: int,
+    seed: int,
+) -> dict[str, np.ndarray]:
+    """The figures as they are, and then of each draw of groups: what `urban_intervals` is taken from.
+
+    Args:
+        truth_NF: (N, F) of 0 and 1, or bool.
+        scores_NF: (N, F) in [0, 1].
+        branches: as `fine_metrics` takes them; None counts plainly, as `coarse_metrics`.
+        groups: (N,) the group of each clip, of any type that sorts.
+        draws: how often to draw.
+        seed: of the draws.
+
+    Returns:
+        The names of `fine_metrics` -> (1 + draws,); `class_auprc` is (C, 1 + draws).
+
+    Raises:
+        ValueError: as in `fine_metrics`, or the groups do not match the clips.
+
+    >>> truth, scores = np.array([[1], [0], [1]]), np.array([[0.9], [0.6], [0.3]])
+    >>> urban_draws(truth, scores, None, np.array([0, 0, 0]), draws=1, seed=0)["micro_f1"].tolist()
+    [0.5, 0.5]
+    """
     truth, scores = checked(truth_NF, scores_NF)
     branches = columns_alone(truth.shape[1]) if branches is None else branches
     check_branches(branches, truth.shape[1])
     groups = np.asarray(groups)
     if groups.shape != (len(scores),):
         raise ValueError(f"groups have shape {groups.shape}: expected ({len(scores)},), one for each clip")
-    if draws < 1 or not 0 < level < 1:
-        raise ValueError(f"draws is {draws} and level {level}: expected 1 or more, and a share like 0.95")
     weights_DN = group_weights(groups, draws, seed)
     rows = max(1, BLOCK // truth.size)
     parts = []
@@ -351,6 +386,5 @@ def urban_intervals(
         micro = summed(drawn)
         parts.append((auprc(micro), f1(micro), np.stack([auprc(each) for each in drawn])))
     areas_D, f1_D, class_CD = (np.concatenate(part, axis=-1) for part in zip(*parts, strict=True))
-    values = {"micro_auprc": areas_D, "micro_f1": f1_D, "macro_auprc": class_CD.mean(axis=0)}
-    found: dict[str, Any] = {name: moved_interval(row, level, bounded=True) for name, row in values.items()}
-    return found | {"class_auprc": [moved_interval(row, level, bounded=True) for row in class_CD]}
+    macro_D = class_CD.mean(axis=0)
+    return {"micro_auprc": areas_D, "micro_f1": f1_D, "macro_auprc": macro_D, "class_auprc": class_CD}
