@@ -284,13 +284,17 @@ class Pack:
 
     def unknown(self, clips: np.ndarray, label_set: str = "labels") -> np.ndarray:
         """(B, K) bool: labels of which it is not known whether they hold; False everywhere in most sets."""
-        self._check_label_set(label_set)
-        entry = self.manifest["label_sets"][label_set]
-        out = np.zeros((len(clips), entry["labels"]), dtype=bool)
-        if f"index/{label_set}.unknown_indptr.npy" in entry["files"]:
-            rows, _, columns = self._pairs(clips, label_set, "unknown_indptr", "unknown_indices")
-            out[rows, columns] = True
+        rows, columns = self.unknown_pairs(clips, label_set)
+        out = np.zeros((len(clips), self.manifest["label_sets"][label_set]["labels"]), dtype=bool)
+        out[rows, columns] = True
         return out
+
+    def unknown_pairs(self, clips: np.ndarray, label_set: str = "labels") -> tuple[np.ndarray, np.ndarray]:
+        """The same as `unknown`, sparse: rows (P,) int64 in [0, B), rising; columns (P,) int64 in [0, K)."""
+        if self.label_index(label_set, "unknown_indptr") is None:
+            return np.zeros(0, np.int64), np.zeros(0, np.int64)
+        rows, _, columns = self._pairs(clips, label_set, "unknown_indptr", "unknown_indices")
+        return rows, columns.astype(np.int64)
 
     def select(
         self,

@@ -18,7 +18,6 @@ from torch import Tensor
 
 from auricle.sampling import PatchSampler
 from auricle.shards import Pack
-from auricle.training.objective import unknown_pairs
 
 AHEAD = 4  # batches that wait ready
 
@@ -133,7 +132,7 @@ class Batches:
         else:
             inputs = embedding_windows(self._embeddings, clips, offsets, self._samples)
         pairs = self._pack.target_pairs(clips, self._label_set, soft=True)
-        unknown = unknown_pairs(self._pack, clips, self._label_set)
+        unknown = self._pack.unknown_pairs(clips, self._label_set)
         batch = Batch(*(torch.from_numpy(part) for part in (inputs, *pairs, *unknown, stored)))
         return Batch(*(part.pin_memory() for part in batch)) if self._pin else batch
 

@@ -47,7 +47,7 @@ def positive_counts(pack: Pack, clips: np.ndarray, label_set: str) -> np.ndarray
     >>> positive_counts(Pack("out/pack"), np.arange(10), "labels")  # doctest: +SKIP
     array([4., 1.])
     """
-    unknown_rows, unknown_columns = unknown_pairs(pack, clips, label_set)
+    unknown_rows, unknown_columns = pack.unknown_pairs(clips, label_set)
     if not len(unknown_rows) and not pack.manifest["label_sets"][label_set]["soft"]:
         return pack.label_counts(label_set, clips).astype(np.float64)  # sparing of memory
     num_classes = len(pack.label_names(label_set))
@@ -62,23 +62,8 @@ def unknown_counts(pack: Pack, clips: np.ndarray, label_set: str) -> np.ndarray:
     >>> unknown_counts(Pack("out/pack"), np.arange(10), "labels")  # doctest: +SKIP
     array([0, 3])
     """
-    _, columns = unknown_pairs(pack, clips, label_set)
+    _, columns = pack.unknown_pairs(clips, label_set)
     return np.bincount(columns, minlength=len(pack.label_names(label_set)))
-
-
-def unknown_pairs(pack: Pack, clips: np.ndarray, label_set: str) -> tuple[np.ndarray, np.ndarray]:
-    """(P,) row among some clips and (P,) column of each label that is unknown of a clip.
-
-    >>> unknown_pairs(Pack("out/pack"), np.array([3, 4]), "labels")  # doctest: +SKIP
-    (array([0]), array([12]))
-    """
-    indptr, indices = (pack.label_index(label_set, f"unknown_{part}") for part in ("indptr", "indices"))
-    if indptr is None or indices is None:
-        return np.zeros(0, np.int64), np.zeros(0, np.int64)
-    counts = indptr[clips + 1] - indptr[clips]
-    rows = np.repeat(np.arange(len(clips)), counts)
-    within = np.arange(len(rows)) - np.repeat(np.cumsum(counts) - counts, counts)
-    return rows, indices[indptr[clips][rows] + within].astype(np.int64)
 
 
 def cross_entropy(
