@@ -1,4 +1,4 @@
-"""Changes to a batch on its way to the network: mixing, gain, speed, masking.
+"""Changes to a batch on its way to the network: mixing, speed, masking.
 
 Each is a pure function of (batch, targets or nothing, generator): the same generator state gives the
 same change, on a CPU and on a GPU each.  Waveforms are (B, N) float32, targets (B, K), log-mels (B, 1, T, F).
@@ -19,15 +19,6 @@ def uniform(batch: int, low: float, high: float, generator: Generator) -> Tensor
     [[1.0], [1.0]]
     """
     return torch.rand(batch, 1, generator=generator, device=generator.device) * (high - low) + low
-
-
-def random_gain(waveform_BN: Tensor, generator: Generator, *, decibels: float) -> Tensor:
-    """Makes each clip louder or softer by up to `decibels` (dB).
-
-    >>> random_gain(torch.ones(1, 2), Generator(), decibels=0.0).tolist()
-    [[1.0, 1.0]]
-    """
-    return waveform_BN * 10 ** (uniform(len(waveform_BN), -decibels, decibels, generator) / 20)
 
 
 def random_speed(waveform_BN: Tensor, generator: Generator, *, samples: int, spread: float) -> Tensor:
@@ -129,6 +120,9 @@ def random_masks(
     logmel_B1TF: Tensor, generator: Generator, *, frames: int, bands: int, count: int = 2, fill: float = -2.5
 ) -> Tensor:
     """Covers `count` stretches of up to `frames` frames, and `count` of up to `bands` bands, with `fill`.
+
+    `fill` is on the scale of the log-mel: -2.5 lies among natural logarithms of magnitudes, and says next to
+    the loudest where levels are decibels.
 
     Source: SpecAugment (Park et al., Interspeech 2019), section 2, without the time warp.
 

@@ -99,7 +99,7 @@ class ChangeRanges:
 def draw_changes(
     count: int,
     generator: Generator,
-    ranges: ChangeRanges,
+    ranges: ChangeRanges | None,
     *,
     samples: int,
     recordings: Recordings | None = None,
@@ -109,17 +109,22 @@ def draw_changes(
     Args:
         count: B.
         generator: best one on the CPU, where the numbers are wanted; see `generator_of_step`.
-        ranges: from what to draw.
+        ranges: from what to draw; of a training, `config.changes`, which is None where it changes nothing.
         samples: N, of the clips.
         recordings: the backgrounds, where `ranges.noises` has "recording".
 
     Raises:
-        ValueError: recordings are to be drawn, and there are none.
+        ValueError: there are no ranges; or recordings are to be drawn, and there are none.
 
     >>> ranges = ChangeRanges(semitones=3.0, gain=4.0, noises=("pink",), noise_share=1.0)
     >>> draw_changes(1, Generator().manual_seed(0), ranges, samples=44100)
     [Change(semitones=2.82, gain=1.663, noise='pink', snr=28.415, seed=1385178750, recording=0, place=0)]
     """
+    if ranges is None:
+        raise ValueError(
+            "ranges is None: pitch_semitones and gain_decibels are 0 and noise has no kind, so no change is "
+            "drawn and clips are heard as they are in the pack; set one of them, or leave out this step"
+        )
     if RECORDING in ranges.noises and recordings is None and ranges.noise_share:
         raise ValueError("noises: 'recording' needs recordings to draw from; give them, or leave it out")
     drawn = torch.rand(count, NUMBERS, generator=generator, dtype=torch.float64, device=generator.device)
@@ -184,7 +189,9 @@ def apply_changes(
     device = waveform_BN.device
     out_BN = pitch_shift(waveform_BN, [change.semitones for change in changes], rate=rate)
     factors = torch.tensor([10 ** (change.gain / 20) for change in changes], dtype=torch.float32)
-    out_BN *= factors.to(device)[:, None]
+    if device.type == "cuda":
+        factors = factors.pin_memory()  # or the processor would wait here for all that was sent before
+    out_BN *= factors.to(device, non_blocking=True)[:, None]
     samples = out_BN.shape[1]
     of_kind = {
         RECORDING: [row for row, change in enumerate(changes) if change.noise == RECORDING],

@@ -1,6 +1,7 @@
 """Changes of pitch, volume and background in training: heard again from the seed, never of what is judged."""
 
 import dataclasses
+import re
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from tiny_urban import CLIP, RATE
 from tones import TinyPlain, same_weights
 
 import auricle.training.loop as loop
+from auricle.augment import mix
 from auricle.changes import Change, apply_changes, draw_changes, generator_of_step
 from auricle.engine import pack as pack_corpus
 from auricle.models import MODELS
@@ -24,7 +26,7 @@ from auricle.training.data import choose_clips, make_sampler
 from auricle.training.loop import learning_rate, read_ahead
 from auricle.training.outcome import LiveRunner
 from auricle.training.state import make_state
-from auricle.training.step import update
+from auricle.training.step import seed_step, update
 from auricle.training.task import Task, open_recordings
 
 CPU = torch.device("cpu")
@@ -47,14 +49,21 @@ def _tiny_net(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(MODELS, "tiny_plain", TinyPlain)
 
 
-def heard_at(corpus: Path, config: TrainConfig, step: int) -> torch.Tensor:
-    """(B, N): the waveforms that the front end gets at a step, as training itself makes them."""
+def heard_at(
+    corpus: Path, config: TrainConfig, step: int, logmels: list[torch.Tensor] | None = None
+) -> torch.Tensor:
+    """(B, N): the waveforms that the front end gets at a step, as training itself makes them.
+
+    `logmels` takes what the net gets of them.
+    """
     pack = Pack(corpus)
     clips, held = choose_clips(pack, config)
     state = make_state(config, len(pack.label_names(config.label_set)), CPU)
     live = LiveRunner(config, pack, state.average, CPU, torch.float32)
     seen: list[torch.Tensor] = []
     live.frontend.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
+    if logmels is not None:
+        state.net.register_forward_pre_hook(lambda _, inputs: logmels.append(inputs[0]))
     state.step = step
     batch = read_ahead(pack, clips, make_sampler(pack, clips, config), range(1), live, config).read(step)
     task = Task(recordings=open_recordings(config, pack, clips, held))
@@ -96,16 +105,81 @@ def test_another_step_and_another_seed_hear_something_else(corpus: Path) -> None
     assert all(kinds[a] != kinds[b] for a, b in ((0, 1), (0, 2)))
 
 
-def test_volume_alone_is_as_it_always_was(corpus: Path) -> None:
-    config = tiny_urban.config_for(corpus, gain_decibels=6.0)
-    assert config.changes is None
+ONE: dict[str, dict[str, Any]] = {
+    "pitch": {"pitch_semitones": 2.0},
+    "volume": {"gain_decibels": 6.0},
+    "noise": {"noise": ("white", "brown"), "noise_share": 0.9},
+    "all": {"pitch_semitones": 2.0, "gain_decibels": 6.0, "noise": ("pink",)},
+}
+
+
+def plain_at(corpus: Path, config: TrainConfig, step: int) -> torch.Tensor:
+    """(B, N): what a step draws, unchanged."""
+    pack = Pack(corpus)
+    clips, _ = choose_clips(pack, config)
+    drawn, _ = make_sampler(pack, clips, config).draw(step)
+    return torch.from_numpy(pack.patches(clips[drawn], drawn * 0, CLIP).astype(np.float32) / 32768)
+
+
+def lines_of_the_page(heading: str, monkeypatch: pytest.MonkeyPatch, config: TrainConfig) -> dict[str, Any]:
+    """What the Python below a heading of docs/urban.md leaves, with another configuration for its own."""
+    page = (Path(__file__).parents[1] / "docs" / "urban.md").read_text()
+    block = re.search(r"```python\n(.*?)```", page.partition(heading)[2], re.DOTALL)
+    assert block is not None and "draw_changes(" in block[1]
+    monkeypatch.setattr("auricle.recipes.configure", lambda recipe, data: config)
+    names: dict[str, Any] = {"waveform": torch.rand(8, 441_000, generator=torch.Generator().manual_seed(0))}
+    exec(block[1], names)
+    return names
+
+
+@pytest.mark.parametrize("kind", ONE)
+def test_the_lines_of_the_page_make_again_what_a_step_heard(
+    corpus: Path, kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = tiny_urban.config_for(corpus, **ONE[kind], seed=3)
+    found = lines_of_the_page("**What a step heard, again.**", monkeypatch, config)
+    assert torch.equal(found["heard"], heard_at(corpus, config, found["step"]))
+    assert not torch.equal(found["heard"], plain_at(corpus, config, found["step"]))
+    named = {"pitch": "semitones", "volume": "gain", "noise": "snr"}
+    for other, name in named.items():
+        assert any(getattr(change, name) for change in found["changes"]) == (kind in (other, "all"))
+
+
+def test_without_changes_the_lines_of_the_page_say_so(corpus: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(ValueError, match="no change is drawn and clips are heard as they are in the pack"):
+        lines_of_the_page("**What a step heard, again.**", monkeypatch, tiny_urban.config_for(corpus))
+
+
+def test_the_lines_of_the_page_on_draws_run(corpus: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    found = lines_of_the_page("**Again.**", monkeypatch, tiny_urban.config_for(corpus))
+    assert found["heard"].shape == (1, 441_000) and len(found["changes"]) == 32
+
+
+@pytest.mark.parametrize("mixing", ["none", "between_class"])
+def test_volume_alone_stays_within_its_decibels_and_comes_after_mixing(corpus: Path, mixing: str) -> None:
+    """Before, mixing at equal loudness would even it out."""
+    config = tiny_urban.config_for(corpus, gain_decibels=6.0, mixing=mixing, batch=16)
     heard = heard_at(corpus, config, 2)
-    clips, _ = choose_clips(Pack(corpus), config)
-    drawn, _ = make_sampler(Pack(corpus), clips, config).draw(2)
-    plain = torch.from_numpy(Pack(corpus).patches(clips[drawn], drawn * 0, CLIP).astype(np.float32) / 32768)
+    plain = plain_at(corpus, config, 2)
+    if mixing != "none":
+        generator = seed_step(config.seed, 2, CPU)
+        plain = mix(plain, torch.zeros(16, 1), generator, how=mixing, mix_range=config.mix_range)[0]
     factor = heard.square().mean(1).sqrt() / plain.square().mean(1).sqrt()
-    assert (20 * factor.log10()).abs().max() < 6 and factor.std() > 0.1
+    assert 4 < (20 * factor.log10()).abs().max() < 6 and factor.std() > 0.1
     torch.testing.assert_close(heard, plain * factor[:, None])
+
+
+@pytest.mark.parametrize("decibels", [0.0, 80.0])
+def test_masks_are_in_the_middle_of_what_a_log_mel_holds(corpus: Path, decibels: float) -> None:
+    """Of decibels half way between the loudest, 0, and the quietest that there may be."""
+    features = dataclasses.replace(tiny_urban.FEATURES, decibels=decibels)
+    config = tiny_urban.config_for(corpus, features=features, mask_frames=60)
+    seen: list[torch.Tensor] = []
+    heard_at(corpus, config, 1, seen)
+    covered = seen[0].amax(3) == seen[0].amin(3)  # whole frames of one value
+    values = seen[0].amax(3)[covered].unique()
+    assert covered.sum() > 20
+    assert values.tolist() == [-40.0 if decibels else -2.5]
 
 
 def backgrounds(corpus: Path, config: TrainConfig) -> set[str]:
@@ -179,6 +253,7 @@ def test_backgrounds_of_another_rate_are_refused_before_a_run_begins(corpus: Pat
     [
         ({"noise": ("rain",)}, "noise is 'rain'; known: white, pink, brown, recording"),
         ({"pitch_semitones": 13.0}, "pitch_semitones: expected 0 to 12, got 13.0"),
+        ({"gain_decibels": 70.0}, "gain_decibels: expected 0 to 60 dB, got 70.0"),
         ({"pitch_semitones": 1.0, "gain_decibels": 70.0}, "gain_decibels: expected 0 to 60 dB, got 70.0"),
         ({"noise": ("pink",), "noise_snr": (30.0, 10.0)}, "noise_snr: expected two numbers"),
         ({"noise": ("pink",), "noise_share": 1.5}, "noise_share: expected 0 to 1, got 1.5"),
@@ -212,10 +287,11 @@ def test_settings_are_read_from_text() -> None:
     assert recipe.noise == () and recipe.changes is not None and recipe.changes.noise_share == 0
 
 
+@pytest.mark.parametrize("changed", [CHANGED, ONE["volume"]], ids=["all", "volume"])
 def test_a_run_with_changes_that_was_killed_ends_the_same(
-    corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, changed: dict[str, Any]
 ) -> None:
-    config = tiny_urban.config_for(corpus, **CHANGED, steps=6)
+    config = tiny_urban.config_for(corpus, **changed, steps=6)
     train(config, tmp_path / "whole", quiet=True)
 
     def until(config: Any, step: int, steps: int) -> float:

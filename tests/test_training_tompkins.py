@@ -10,6 +10,7 @@ from test_scenes import corpus, make_pack
 from test_urban_scenes import TREE
 
 from auricle.artifact import load_artifact
+from auricle.changes import ChangeRanges
 from auricle.cli import main
 from auricle.datasets.taxonomy import write_taxonomy
 from auricle.features import num_frames
@@ -30,7 +31,7 @@ SMALL = {
     "validate_every": 1,
     "log_every": 1,
 }
-WITHOUT_CHANGES = {"pitch_semitones": 0, "gain_decibels": 0, "noise": "[]"}
+WITHOUT_CHANGES = {"pitch_semitones": "0", "gain_decibels": "0", "noise": "[]"}
 
 
 def test_the_recipe_has_the_published_numbers() -> None:
@@ -51,7 +52,8 @@ def test_the_recipe_has_the_published_numbers() -> None:
     assert (config.features.rate, config.features.bands, config.window) == (44100, 128, 441000)
     assert num_frames(config.window, config.features) == 862
     bare = configure("tompkins", data=Path("pack"), settings={"noise": "[]", "pitch_semitones": "0"})
-    assert bare.changes is None and bare.gain_decibels == 4.0
+    assert bare.changes == ChangeRanges(semitones=0.0, gain=4.0, noises=(), noise_share=0.0)
+    assert configure("tompkins", data=Path("pack"), settings=WITHOUT_CHANGES).changes is None
 
 
 def test_rate_and_bands_of_the_features_are_set_together_in_any_order() -> None:

@@ -191,11 +191,8 @@ class TrainConfig:
 
     @property
     def changes(self) -> ChangeRanges | None:
-        """From what changes of pitch, volume and background are drawn; None where there are none.
-
-        A change of volume alone is none of these: it is as it always was (`auricle.augment.random_gain`).
-        """
-        if not self.pitch_semitones and not self.noise:
+        """From what changes of pitch, volume and background are drawn; None where there are none."""
+        if not self.pitch_semitones and not self.gain_decibels and not self.noise:
             return None
         return ChangeRanges(
             semitones=self.pitch_semitones,

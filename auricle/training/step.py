@@ -11,8 +11,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from auricle.augment import mix, random_gain, random_masks, random_speed
+from auricle.augment import mix, random_masks, random_speed
 from auricle.changes import apply_changes, draw_changes, generator_of_step
+from auricle.features import FeatureConfig
 from auricle.sampling import hash_uint64
 from auricle.training.batches import Batch
 from auricle.training.config import TrainConfig
@@ -157,11 +158,28 @@ def prepare(
         unknown_BK = (unknown_BK > 0) & (targets_BK < 1)
     logmel = live.frontend(waveform_BN)
     if config.mask_frames or config.mask_bands:
-        logmel = random_masks(logmel, generator, frames=config.mask_frames, bands=config.mask_bands)
+        logmel = random_masks(
+            logmel,
+            generator,
+            frames=config.mask_frames,
+            bands=config.mask_bands,
+            fill=middle_level(config.features),
+        )
     if live.beside is None:
         return (logmel,), targets_BK, unknown_BK
     stored = batch.embeddings
     return (logmel, stored if stored.shape[1] else live.beside.embed(waveform_BN)), targets_BK, unknown_BK
+
+
+def middle_level(features: FeatureConfig) -> float:
+    """What masks cover a log-mel with: about the middle of what it holds.
+
+    Levels in dB lie from -`decibels` to 0. Natural logarithms begin at that of the offset, -4.6.
+
+    >>> middle_level(FeatureConfig()), middle_level(FeatureConfig(decibels=80.0))
+    (-2.5, -40.0)
+    """
+    return -features.decibels / 2 if features.decibels else -2.5
 
 
 def augment(
@@ -174,22 +192,32 @@ def augment(
 ) -> tuple[Tensor, Tensor]:
     """The waveform's changes: speed, then pitch, volume and background, then mixing.
 
-    Volume alone is drawn from the step's generator, after mixing; with pitch or background it is one of the
-    changes that can be written down (`auricle.changes`), before mixing.
+    Volume alone comes after mixing, which would else take it for a clip's own loudness and even it out.
     """
     waveform_BN = random_speed(waveform_BN, generator, samples=config.window, spread=config.speed_spread)
-    if (ranges := config.changes) is not None:
-        draws = generator_of_step(config.seed, step)
-        changes = draw_changes(
-            len(waveform_BN), draws, ranges, samples=waveform_BN.shape[1], recordings=task.recordings
-        )
-        waveform_BN = apply_changes(
-            waveform_BN, changes, rate=config.features.rate, recordings=task.recordings
-        )
+    volume_alone = not config.pitch_semitones and not config.noise
+    if not volume_alone:
+        waveform_BN = change(waveform_BN, step, config, task)
     waveform_BN, targets = mix(waveform_BN, targets, generator, how=config.mixing, mix_range=config.mix_range)
-    if config.gain_decibels and ranges is None:
-        waveform_BN = random_gain(waveform_BN, generator, decibels=config.gain_decibels)
+    if volume_alone:
+        waveform_BN = change(waveform_BN, step, config, task)
     return waveform_BN, targets
+
+
+def change(waveform_BN: Tensor, step: int, config: TrainConfig, task: Task) -> Tensor:
+    """Pitch, volume and background of a step, which follow from seed, step and row (`auricle.changes`).
+
+    >>> from pathlib import Path
+    >>> config = TrainConfig(data=Path("pack"), steps=1, gain_decibels=6.0)
+    >>> change(torch.ones(1, 2), 0, config, NO_TASK).ne(1).tolist()
+    [[True, True]]
+    """
+    if config.changes is None:
+        return waveform_BN
+    samples, recordings = waveform_BN.shape[1], task.recordings
+    draws = generator_of_step(config.seed, step)
+    changes = draw_changes(len(waveform_BN), draws, config.changes, samples=samples, recordings=recordings)
+    return apply_changes(waveform_BN, changes, rate=config.features.rate, recordings=recordings)
 
 
 def seed_step(seed: int, step: int, device: torch.device) -> torch.Generator:
