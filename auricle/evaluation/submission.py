@@ -1,12 +1,14 @@
 """Predictions as the urban sound tagging challenge takes them: a CSV with a row for each clip.
 
 The first column is `audio_filename`, the others are named as the labels and hold scores between 0 and 1. On
-reading, columns may stand in any order; those of a level that is not asked for may be left out.
+reading, columns may stand in any order; those of a level that is not asked for may be left out, or hold -1
+throughout, as the challenge's baseline writes the fine columns of its coarse predictions.
 """
 
 import csv
 import math
-from collections.abc import Sequence
+import warnings
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,9 +17,10 @@ import numpy as np
 from auricle.datasets.tables import read_text_table
 from auricle.datasets.taxonomy import Taxonomy
 from auricle.evaluation.files import Replacing
-from auricle.text import as_utf8
+from auricle.text import as_utf8, counted
 
 CLIP = "audio_filename"
+NO_SCORE = -1.0  # of a whole column: there are no scores of this label
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,17 +40,22 @@ class Submission:
     source: str
 
 
-def read_submission(path: str | Path, taxonomy: Taxonomy) -> Submission:
+def read_submission(
+    path: str | Path, taxonomy: Taxonomy, wanted: Collection[str] | None = None
+) -> Submission:
     r"""Read a file of predictions.
+
+    A column that is -1 in every row counts as missing; a warning names it.
 
     Args:
         path: the CSV.
         taxonomy: whose labels its columns are named as.
+        wanted: the labels whose columns are read, whatever the others hold; None reads all.
 
     Raises:
         ValueError: no such file, no column of clips or none of a label, a column that is no label or comes
-            twice, a clip that comes twice, a score that is no number between 0 and 1; file, row and column
-            are named.
+            twice, a clip that comes twice, a score that is no number between 0 and 1, no score at all; file,
+            row and column are named.
 
     >>> import tempfile
     >>> dogs = Taxonomy(("1_dog",), (("1-1_barking",),))
@@ -62,6 +70,8 @@ def read_submission(path: str | Path, taxonomy: Taxonomy) -> Submission:
         raise ValueError(f"{path}: {what}; expected predictions in CSV, a row for each clip")
     columns, rows = read_text_table(path)
     labels = _label_columns(path, columns, taxonomy)
+    if wanted is not None:
+        labels = tuple(label for label in labels if label in wanted)
     lines: dict[str, int] = {}
     scores = []
     for line, row in rows:
@@ -73,7 +83,18 @@ def read_submission(path: str | Path, taxonomy: Taxonomy) -> Submission:
         lines[clip] = line
         scores.append([_score(path, line, label, row[label]) for label in labels])
     table = np.array(scores, np.float64).reshape(len(lines), len(labels))
-    return Submission(clips=tuple(lines), labels=labels, scores=table, source=str(path))
+    filled = _filled(path, list(lines.values()), labels, table)
+    if missing := [label for label, there in zip(labels, filled.tolist(), strict=True) if not there]:
+        if wanted is None and len(missing) == len(labels):
+            raise ValueError(
+                f"{path}: -1 everywhere says that there are no scores; expected some from 0 to 1"
+            )
+        warnings.warn(
+            f"{path}: {counted(len(missing), 'column')} of -1 throughout, taken as missing: {some(missing)}",
+            stacklevel=2,
+        )
+        labels = tuple(label for label in labels if label not in missing)
+    return Submission(clips=tuple(lines), labels=labels, scores=table[:, filled], source=str(path))
 
 
 def write_submission(path: str | Path, submission: Submission) -> None:
@@ -124,12 +145,29 @@ def _label_columns(path: Path, columns: Sequence[str], taxonomy: Taxonomy) -> tu
     return labels
 
 
+def _filled(path: Path, lines: Sequence[int], labels: Sequence[str], scores_NL: np.ndarray) -> np.ndarray:
+    """(L,) bool: columns that have scores, where the others are -1 in every row.
+
+    Raises:
+        ValueError: a column is -1 in some rows only.
+    """
+    none = scores_NL == NO_SCORE
+    empty = none.all(axis=0) & bool(lines)
+    if (odd := none & ~empty).any():
+        row, column = np.argwhere(odd)[0].tolist()
+        raise ValueError(
+            f"{path}, row {lines[row]}, {labels[column]}: -1 is no score; expected a number from 0 to 1, or "
+            "-1 in every row of a column without scores"
+        )
+    return ~empty
+
+
 def _score(path: Path, line: int, label: str, text: str) -> float:
     try:
         score = math.nan if "_" in text else float(text)
     except ValueError:
         score = math.nan
-    if not 0 <= score <= 1:
+    if not 0 <= score <= 1 and score != NO_SCORE:
         hint = "; take the sigmoid of logits first" if math.isfinite(score) else ""
         raise ValueError(
             f"{path}, row {line}, {label}: {text!r} is no score; expected a number from 0 to 1{hint}"

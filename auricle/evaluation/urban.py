@@ -61,7 +61,8 @@ def evaluate_submission(
         annotations: CSV as `auricle.datasets.annotations.read_annotations` takes it.
         taxonomy: YAML as `auricle.datasets.taxonomy.read_taxonomy` takes it.
         splits: only clips of these splits; None takes all.
-        levels: of "fine" and "coarse"; None takes those of which the predictions have a column.
+        levels: of "fine" and "coarse", columns of others are not read; None takes those of which the
+            predictions have a column with scores.
         draws: bootstrap draws, of sensors, for the intervals; 0 leaves them out; None takes what is quick.
         seed: of the draws.
 
@@ -79,7 +80,8 @@ def evaluate_submission(
     0.88445445928942
     """
     read = read_taxonomy(taxonomy)
-    submission = read_submission(predictions, read)
+    wanted = None if levels is None else {label for level in levels for label in level_labels(read, level)}
+    submission = read_submission(predictions, read, wanted)
     truth = annotated_truth(read_annotations(annotations, read), splits, str(annotations))
     if levels is None:
         levels = [level for level in LEVELS if set(level_labels(read, level)) & set(submission.labels)]
