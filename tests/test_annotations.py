@@ -232,6 +232,23 @@ def test_soft_targets_are_shares_and_the_truth_where_there_is_one() -> None:
     assert chosen.unknown_by_clip() == {"a": ("2_dog",)}
 
 
+def test_what_x_makes_unknown_keeps_its_share_of_votes() -> None:
+    """So it is a target of that share unless what is unknown is masked."""
+    found = votes(
+        [
+            ("a", "1", [1, 0, 1, 0, 1, 0]),
+            ("a", "2", [0, 0, 1, 0, 1, 0]),
+            ("a", "3", [0, 0, 0, 0, 1, 0]),
+            ("b", "1", [1, 0, 1, 0, 1, 0]),
+            ("b", "2", [0, 0, 0, 0, 1, 0]),
+        ]
+    )
+    chosen = choose_labels(found, "soft")
+    shares = {"1-1_small": 1 / 3, "1-X_unclear": 2 / 3, "1_engine": 1.0}
+    assert chosen.by_clip()["a"] == pytest.approx(shares)
+    assert chosen.unknown_by_clip() == {"a": ("1-1_small", "1-2_large")}, "of b, half of them said X"
+
+
 def test_other_words_and_shares_are_refused() -> None:
     found = votes([("a", "1", [0, 0, 0, 0, 0, 0])])
     for agreement in (1.0, -0.1, float("nan"), "hard"):

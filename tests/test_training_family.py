@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -114,6 +115,24 @@ def test_of_soft_targets_other_is_what_is_left_of_the_class(corpus: Path) -> Non
     np.testing.assert_allclose(found[:, -1], 1 - whole[:, TREE.labels.index("1_engine")])
     np.testing.assert_array_equal(found[:, :-1], whole[:, :3])
     assert len(set(found[:, -1].tolist())) > 2
+
+
+def test_of_votes_a_model_learns_from_the_clips_of_which_more_than_half_heard_its_class(
+    corpus: Path, tmp_path: Path
+) -> None:
+    """And not from those of one vote in three; with `other`, that is true where at most half heard it."""
+    path = Path(shutil.copytree(corpus, tmp_path / "pack"))
+    heard = tiny_urban.add_votes(path, "votes")
+    config = config_for(path, label_set="votes")
+    for member in members_of(path, "votes")[1:]:
+        cast = heard[:TRAIN, TREE.labels.index(member.gate)]
+        clips, _ = choose_clips(Pack(path), config_of(config, member))
+        assert clips.tolist() == np.flatnonzero(cast >= 2).tolist()
+        assert 0 < len(clips) < (cast > 0).sum()
+    for member in members_of(path, "votes", other=True)[1:]:
+        cast = heard[:, TREE.labels.index(member.gate)]
+        true = Pack(path).targets(np.arange(tiny_urban.CLIPS), member.label_set)
+        assert true[:, -1].tolist() == (cast < 2).tolist()
 
 
 def test_where_the_class_is_unknown_so_is_other(corpus: Path) -> None:

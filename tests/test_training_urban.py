@@ -1,6 +1,7 @@
 """Training for labels of two levels: models kept by several figures, weights, masks, and what is judged."""
 
 import dataclasses
+import shutil
 import warnings
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ import torch
 from tiny_urban import TREE
 from tones import TinyPlain, log_of, same_weights
 from torch.nn import functional
+from urban_oracle import slow_metrics
 
 import auricle.training.loop as loop
 from auricle.artifact import load_artifact
@@ -29,7 +31,7 @@ from auricle.training.outcome import LiveRunner
 from auricle.training.state import make_state
 from auricle.training.step import update
 from auricle.training.task import Task, make_task
-from auricle.training.validation import figure_names, validate
+from auricle.training.validation import figure_names, urban_figures, validate
 
 CPU = torch.device("cpu")
 URBAN = ("micro_auprc_fine", "micro_auprc_coarse")
@@ -324,10 +326,29 @@ def test_of_one_branch_the_figures_are_of_this_branch(corpus: Path) -> None:
     scores = 1 / (
         1 + np.exp(-live.run(pack.patches(held, np.zeros(10, np.int64), tiny_urban.CLIP) / 32768)[0])
     )
-    from urban_oracle import slow_metrics
-
     by_hand = slow_metrics(pack.targets(held, "engines") > 0, scores, [((0, 1), 2)])
     assert figures["micro_auprc_fine"] == pytest.approx(by_hand["micro_auprc"], abs=1e-6)
+
+
+def test_of_votes_alone_true_is_what_more_than_half_of_them_heard(corpus: Path, tmp_path: Path) -> None:
+    """One vote of three is a target of a third, and no truth to validate by; also of a view."""
+    path = Path(shutil.copytree(corpus, tmp_path / "pack"))
+    heard = tiny_urban.add_votes(path, "votes")
+    add_label_view(path, "votes-fine", TREE.fine_labels, of="votes")
+    pack, config = Pack(path), tiny_urban.config_for(path, label_set="votes")
+    held = choose_clips(pack, config)[1]
+    scores = np.random.default_rng(6).random((len(held), len(TREE.labels)))
+    found = urban_figures(scores, pack, held, "votes")
+    for level, columns, branches in (
+        ("fine", slice(0, 7), [((0, 1), 2), ((3, 4), 5), ((6,), None)]),
+        ("coarse", slice(7, 10), [((k,), None) for k in range(3)]),
+    ):
+        said, cast = scores[:, columns], heard[held][:, columns]
+        by_hand = slow_metrics(cast >= 2, said, branches)["micro_auprc"]
+        assert found[f"micro_auprc_{level}"] == pytest.approx(by_hand, abs=1e-6)
+        assert abs(slow_metrics(cast > 0, said, branches)["micro_auprc"] - by_hand) > 0.05
+    of_view = urban_figures(scores[:, :7], pack, held, "votes-fine")
+    assert of_view["micro_auprc_fine"] == found["micro_auprc_fine"]
 
 
 def test_clips_without_a_truth_are_left_out_of_the_challenges_figures(corpus: Path) -> None:

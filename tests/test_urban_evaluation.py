@@ -13,13 +13,14 @@ import soundfile
 from urban_oracle import slow_metrics
 
 from auricle.cli import main
-from auricle.datasets.annotations import read_annotations, verified_labels
+from auricle.datasets.annotations import choose_labels, read_annotations, verified_labels
 from auricle.datasets.taxonomy import Taxonomy, read_taxonomy
 from auricle.engine import pack as pack_corpus
 from auricle.evaluation.submission import Submission, read_submission, write_submission
 from auricle.evaluation.truth import branches_of, packed_truth
 from auricle.evaluation.urban import evaluate_submission, evaluate_urban, of_model
 from auricle.shards import Pack, add_labels
+from auricle.shards.annotated import add_chosen_labels
 
 TAXONOMY = """\
 fine:
@@ -237,6 +238,54 @@ def test_a_file_of_one_level_is_judged_at_that_level(
     assert json.loads(out)["micro_auprc"] == 0.0
 
 
+def fill(rows: list[list[object]], labels: Iterable[str], value: object) -> list[list[object]]:
+    places = [rows[0].index(label) for label in labels]
+    return [rows[0], *([value if k in places else cell for k, cell in enumerate(row)] for row in rows[1:])]
+
+
+@pytest.mark.filterwarnings("default")  # as on the command line
+@pytest.mark.parametrize("value", [-1, "-1.0"])
+def test_coarse_predictions_as_the_challenges_baseline_writes_them_are_judged(
+    files: dict[str, Path], value: object, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """With -1 in all fine columns: not read at the coarse level, told where no level is asked for."""
+    write_rows(files["predictions"], fill(prediction_rows(), FINE, value))
+    status, out, err = judge(capsys, files, "--level", "coarse", "--format", "json")
+    assert status == 0 and not err
+    assert_figures(json.loads(out), expected_figures("coarse"))
+    status, out, err = judge(capsys, files, "--format", "json")
+    found = json.loads(out)
+    assert status == 0 and "fine" not in found
+    assert_figures(found["coarse"], expected_figures("coarse"))
+    assert err.count("\n") == 1 and "pred.csv: 7 columns of -1 throughout, taken as missing: 1-1_small" in err
+    status, out, err = judge(capsys, files, "--level", "fine", "--format", "json")
+    assert status == 0 and "taken as missing" in err and "no column of the fine level" in err
+    assert json.loads(out)["micro_auprc"] == 0.0
+
+
+@pytest.mark.filterwarnings("default")  # as on the command line
+def test_a_column_of_minus_one_throughout_counts_as_missing(
+    files: dict[str, Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_rows(files["predictions"], fill(prediction_rows(), ["2-1_siren"], -1))
+    status, out, err = judge(capsys, files, "--level", "fine", "--format", "json")
+    assert status == 0 and "1 column of -1 throughout, taken as missing: 2-1_siren" in err
+    scores = scores_of()[VALIDATE][:, :7]
+    scores[:, 3] = 0
+    assert_figures(json.loads(out), slow_metrics(truth_of()[0][VALIDATE], scores, BRANCHES))
+    assert json.loads(out)["missing_columns"] == ["2-1_siren"]
+
+
+def test_columns_of_a_level_that_is_not_asked_for_are_not_read(files: dict[str, Path]) -> None:
+    write_rows(files["predictions"], fill(prediction_rows(), COARSE, "loud"))
+    found = evaluate_submission(**files, splits=["validate"], levels=["fine"], draws=0)
+    assert_figures(found["fine"], expected_figures("fine"))
+    with pytest.raises(ValueError, match="row 2, 1_engine: 'loud' is no score"):
+        evaluate_submission(**files, splits=["validate"], draws=0)
+    with pytest.raises(ValueError, match="no level 'middle'; there are: fine, coarse"):
+        evaluate_submission(**files, splits=["validate"], levels=["middle"], draws=0)
+
+
 def test_a_class_that_no_clip_has_is_told(files: dict[str, Path], capsys: pytest.CaptureFixture[str]) -> None:
     rows = read_rows(files["annotations"])
     for row in rows[1:]:
@@ -277,6 +326,12 @@ def change(rows: list[list[object]], row: int, column: int, value: object) -> li
         (change(prediction_rows(), 2, 3, 1.5), "'1.5' is no score; expected a number from 0 to 1; take the"),
         (change(prediction_rows(), 2, 3, -0.1), "'-0.1' is no score"),
         (change(prediction_rows(), 2, 3, "inf"), "'inf' is no score"),
+        (
+            change(prediction_rows(), 2, 3, -1),
+            "row 3, 1-X_engine-of-uncertain-size: -1 is no score; expected a number from 0 to 1, or",
+        ),
+        (fill(prediction_rows(), FINE, -2), "row 2, 1-1_small-engine: '-2' is no score"),
+        (fill(prediction_rows(), (*FINE, *COARSE), -1), "-1 everywhere says that there are no scores"),
         (change(prediction_rows(), 3, 0, "00.wav"), "row 4: clip '00.wav' is in row 2 already"),
         (change(prediction_rows(), 3, 0, ""), "row 4: audio_filename is empty"),
         (change(prediction_rows(), 0, 0, "file"), "no column 'audio_filename'"),
@@ -468,6 +523,35 @@ def test_a_model_of_coarse_labels_is_judged_at_that_level_alone(pack: Pack) -> N
         evaluate_urban(runner, pack, levels=["fine"], quiet=True)
 
 
+@pytest.mark.parametrize("agreement", ["soft", 0.5])
+def test_of_votes_alone_true_is_what_more_than_half_of_them_heard(
+    pack: Pack, files: dict[str, Path], agreement: Any
+) -> None:
+    """One vote of three makes no truth of a soft label set."""
+    heard = np.random.default_rng(4).random((CLIPS, 3, 10)) < 0.4
+    rows = [
+        ["train", sensor_of(clip), f"{clip:02d}.wav", who, *votes.astype(int)]
+        for clip, cast in enumerate(heard)
+        for who, votes in enumerate(cast, 1)
+    ]
+    head = ["split", "sensor_id", "audio_filename", "annotator_id", *FINE, *COARSE]
+    votes = read_annotations(
+        write_rows(files["annotations"], [head, *rows]), read_taxonomy(files["taxonomy"])
+    )
+    add_chosen_labels(pack.path, "votes", choose_labels(votes, agreement))
+    runner = Fixed((*FINE, *COARSE), scores_of())
+    found = evaluate_urban(runner, Pack(pack.path), label_set="votes", draws=0, quiet=True)
+    for level, columns, branches in (
+        ("fine", slice(0, 7), BRANCHES),
+        ("coarse", slice(7, 10), [((k,), None) for k in range(3)]),
+    ):
+        scores, cast = scores_of()[:, columns], heard[:, :, columns].sum(axis=1)
+        assert_figures(found[level], slow_metrics(cast >= 2, scores, branches), 1e-6)
+        assert (
+            abs(found[level]["micro_auprc"] - slow_metrics(cast > 0, scores, branches)["micro_auprc"]) > 0.05
+        )
+
+
 def test_what_a_pack_or_model_lacks_is_named(pack: Pack) -> None:
     runner = Fixed(("owl",), scores_of()[:, :1])
     with pytest.raises(ValueError, match=r"none of its labels \(owl\) is one of the taxonomy's"):
@@ -542,6 +626,29 @@ def test_the_challenges_own_values_come_from_the_command_line(
     assert by_number == pytest.approx(ours["class_auprc"], abs=1e-9)
     status, out, _ = judge(capsys, files, "--level", level)
     assert f"{ours['micro_auprc']:.4f}" in out and "443 clips of 8 sensors" in out
+
+
+@pytest.mark.filterwarnings("default")  # as on the command line
+def test_the_challenges_coarse_predictions_may_have_fine_columns_of_minus_one(
+    shared_data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = shared_data / "sonyc_ust"
+    results = json.loads((folder / "expected_metrics.json").read_text())["results"]
+    fine = read_taxonomy(folder / "dcase-ust-taxonomy.yaml").fine_labels
+    head, *rows = read_rows(folder / "prmbiy_coarse_pred_validation.csv")
+    padded = [[*head, *fine], *([*row, *["-1"] * len(fine)] for row in rows)]
+    files = {
+        "predictions": write_rows(tmp_path / "pred.csv", padded),
+        "annotations": folder / "annotations-dev.csv",
+        "taxonomy": folder / "dcase-ust-taxonomy.yaml",
+    }
+    status, out, err = judge(capsys, files, "--level", "coarse", "--format", "json")
+    assert status == 0 and not err
+    expected = results["prmbiy/coarse"]["falling_threshold"]["micro_auprc"]
+    assert json.loads(out)["micro_auprc"] == pytest.approx(expected, abs=1e-9)
+    status, out, err = judge(capsys, files)
+    assert status == 0 and "29 columns of -1 throughout, taken as missing" in err
+    assert f"{expected:.4f}" in out and "fine" not in out
 
 
 def test_branches_are_the_taxonomys() -> None:

@@ -10,10 +10,12 @@ import soundfile
 import torch
 from torch import Tensor, nn
 
+from auricle.datasets.annotations import Annotations, choose_labels
 from auricle.datasets.taxonomy import Taxonomy
 from auricle.engine import pack
 from auricle.features import FeatureConfig
 from auricle.shards import Pack, add_labels
+from auricle.shards.annotated import add_chosen_labels
 from auricle.training import TrainConfig
 
 RATE, CLIP = 16000, 16000  # Hz, and samples of a clip
@@ -85,6 +87,24 @@ def write_label_sets(path: Path) -> None:
     judged = {name: said[k][0] for k, name in enumerate(ids) if k >= TRAIN}
     hidden = {name: TREE.labels if k < TRAIN else said[k][1] for k, name in enumerate(ids)}
     add_labels(path, "verified", judged, unknown=hidden, **given)
+
+
+def add_votes(path: Path, name: str) -> np.ndarray:
+    """A soft label set of three annotators, of nobody who verified; (CLIPS, K) how many heard each label."""
+    cast = (np.random.default_rng(2).random((CLIPS, 3, len(TREE.labels))) < 0.4).astype(np.int8)
+    clips = tuple(str(clip) for clip in Pack(path).ids)
+    votes = Annotations(
+        taxonomy=TREE,
+        clips=clips,
+        splits=("",) * CLIPS,
+        sensors=("",) * CLIPS,
+        annotators=("1", "2", "3"),
+        clip=np.repeat(np.arange(CLIPS), 3),
+        annotator=np.tile(np.arange(3), CLIPS),
+        votes=cast.reshape(-1, len(TREE.labels)),
+    )
+    add_chosen_labels(path, name, choose_labels(votes, "soft"))
+    return cast.sum(axis=1)
 
 
 def config_for(data: Path, **changes: Any) -> TrainConfig:

@@ -80,7 +80,8 @@ class ChosenLabels:
         clips: names of the N clips.
         positive: (N, K) bool; columns as `taxonomy.labels`.
         unknown: (N, K) bool: of these it is not known whether they hold; never positive ones.
-        share: (N, K) float32, soft targets in [0, 1], 0 where unknown; None where labels are plain.
+        share: (N, K) float32, soft targets in [0, 1]: 0 where nobody voted, and the votes' share also where X
+            makes a label unknown; None where labels are plain.
         verified: (N,) bool: where the verified truth was taken.
     """
 
@@ -234,7 +235,8 @@ def choose_labels(
 
     Args:
         annotations: as read.
-        agreement: a share from 0 to below 1, or "soft": the share of votes itself is the target.
+        agreement: a share from 0 to below 1, or "soft": the share of votes itself is the target, and positive
+            (X, too) is what has more than half of them.
         verified: take the verified truth instead, where a clip has it.
         voters: the crowd, or "all" but the verified truth.
 

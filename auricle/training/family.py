@@ -178,7 +178,7 @@ def plan_members(
 
 
 def clips_with(pack: Pack, label: str, label_set: str) -> np.ndarray:
-    """(M,) positions of the clips that have a label."""
+    """(M,) positions of the clips that have a label; of a soft set, those whose score is above 0.5."""
     indptr, clips = pack.label_clips(label_set)
     place = pack.label_names(label_set).index(label)
     return np.asarray(clips[indptr[place] : indptr[place + 1]], np.int64)
