@@ -3,6 +3,7 @@
 import copy
 import doctest
 import json
+import math
 import sys
 import time
 from pathlib import Path
@@ -17,7 +18,7 @@ from torch import nn
 from auricle.cli import main
 from auricle.models import MODELS, VARIANTS, build, describe_models, logits_and_embedding
 from auricle.models.attention import AttentionPool, as_logit
-from auricle.models.parts import scaled
+from auricle.models.parts import MapDropout, scaled
 from auricle.models.size import count_multiplies, count_weights, source_of
 
 # Model, arguments, labels -> all trainable weights; of these kernels and matrices; multiplies of one input;
@@ -477,3 +478,36 @@ def test_the_table_of_the_command_line_names_models_options_and_papers(
     assert "1,969,649,664  logmel 1 x 96 x 64" in rows["resnet50"]
     assert rows["resnet50"].endswith("Hershey et al., ICASSP 2017, section 3.3.5")
     assert "74,627,407" in rows["vgg first_pool=2,1"]
+
+
+@pytest.mark.parametrize("share", [0.5, 0.2, 0.001])
+@pytest.mark.parametrize("order", [torch.contiguous_format, torch.channels_last])
+def test_map_dropout_drops_its_share_anywhere_and_scales_the_rest(
+    share: float, order: torch.memory_format
+) -> None:
+    dropout = MapDropout(share).train()
+    maps = torch.rand(8, 16, 64, 63).add_(1).contiguous(memory_format=order).requires_grad_()
+    torch.manual_seed(1)
+    heard = dropout(maps)
+    kept = heard != 0
+    assert torch.allclose(heard[kept], maps[kept] / (1 - share))
+    for dims in ((1, 2, 3), (0, 2, 3), (0, 1, 3), (0, 1, 2)):  # no clip, channel, band or frame is preferred
+        dropped = 1 - kept.double().mean(dims)
+        assert (dropped - share).abs().max() < 6 * math.sqrt(share / (kept.numel() / len(dropped)))
+    heard.sum().backward()
+    assert torch.allclose(maps.grad, kept / (1 - share))
+    torch.manual_seed(1)
+    assert torch.equal(dropout(maps), heard) and not torch.equal(dropout(maps), heard)
+    assert torch.equal(dropout.eval()(maps), maps)
+
+
+def test_map_dropout_takes_maps_that_lie_anyhow() -> None:
+    torch.manual_seed(2)
+    for maps in (
+        torch.ones(3),
+        torch.ones(40, 30).T,
+        torch.ones(0, 2, 3, 4),
+        torch.ones(4, 6, 8, 10)[:, ::2],
+    ):
+        heard = MapDropout(0.5).train()(maps)
+        assert heard.shape == maps.shape and set(heard.unique().tolist()) <= {0.0, 2.0}

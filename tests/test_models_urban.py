@@ -84,8 +84,8 @@ def test_multiplies_of_a_pair_agree_with_a_count_by_hand() -> None:
 
 def test_blocks_stand_in_the_order_of_the_release() -> None:
     kinds = [type(layer).__name__ for layer in on_meta("urban_cnn", num_classes=3).features]
-    block = ["Conv2d", "BatchNorm2d", "ReLU", "Dropout"]
-    pooled = ["Conv2d", "BatchNorm2d", "ReLU", "MaxPool2d", "Dropout"]
+    block = ["Conv2d", "BatchNorm2d", "ReLU", "MapDropout"]
+    pooled = ["Conv2d", "BatchNorm2d", "ReLU", "MaxPool2d", "MapDropout"]
     assert kinds == block * 2 + pooled + block * 3
     net = build("urban_fusion", num_classes=3)
     assert {layer.p for layer in net.features if isinstance(layer, nn.Dropout)} == {0.5}

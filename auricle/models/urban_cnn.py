@@ -17,7 +17,7 @@ from collections.abc import Sequence
 
 from torch import Tensor, nn
 
-from auricle.models.parts import check_patches, initialise, output_layers, patch_shape, scaled
+from auricle.models.parts import MapDropout, check_patches, initialise, output_layers, patch_shape, scaled
 
 CLIP = (1, 862, 128)  # C, T, F: 10 s of librosa's defaults at 44.1 kHz
 BLOCKS = (  # channels; kernel, stride and padding in bands and frames
@@ -102,7 +102,7 @@ def conv_blocks(*, dropout: float, width: float) -> tuple[nn.Sequential, int]:
         layers.append(nn.ReLU(inplace=True))
         if number == POOLED:
             layers.append(nn.MaxPool2d(POOL))
-        layers.append(nn.Dropout(dropout))
+        layers.append(MapDropout(dropout))
         size = wide
     return nn.Sequential(*layers), size
 
