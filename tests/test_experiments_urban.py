@@ -1,6 +1,7 @@
 """Tables of urban sounds: rows of one training, families, baselines; claims by another figure than mAP."""
 
 import dataclasses
+import itertools
 import json
 from pathlib import Path
 from typing import Any
@@ -174,7 +175,12 @@ def test_every_row_has_its_figures_and_the_papers_stand_beside(finished: Path) -
             assert (row["figures"][figure] is None) == (alone and figure.endswith("fine")), (name, figure)
     text = (finished / "table.md").read_text()
     assert "fine micro AUPRC" in text and "mAP" not in text and "| 0.646 |" in text
-    for part in ("Embeddings, in VGGish's place: 4 x 4", "1 epochs", "judged on test, monitored on validate"):
+    for part in (
+        "Embeddings, in VGGish's place: 4 x 4",
+        "1 epochs of 20 clips",
+        "Baselines learn agreement25",
+        "judged on test, monitored on validate",
+    ):
         assert part in text, part
 
 
@@ -329,3 +335,36 @@ def test_a_submission_of_a_row_gives_the_same_figures(finished: Path, corpus: Pa
         assert figures[level]["micro_auprc"] == pytest.approx(
             run["figures"][f"micro_auprc_{level}"], abs=1e-12
         )
+
+
+def test_all_rows_have_as_many_mini_batches_and_validations(corpus: Path, tmp_path: Path) -> None:
+    plan = urban(options_for(corpus, tmp_path, rows=(), epochs=3.0))
+    lengths = {
+        (config.steps, config.validate_every, config.epochs, config.validate_epochs, config.patience)
+        for run in plan.runs
+        for config in trainings(run).values()
+        if config.model != "fully_connected"
+    }
+    assert lengths == {(12, 4, None, None, 2)}  # 20 clips in batches of 5
+    learned = {run.config.label_set for run in plan.runs if run.config.model == "fully_connected"}
+    assert learned == {"agreement25-complete", "agreement25-coarse"}
+    own = urban(
+        options_for(corpus, tmp_path, rows=("cnn",), settings={**HEARD, "window": str(RATE), "patience": "7"})
+    )
+    assert own.runs[0].config.patience == 7
+
+
+def test_rows_tell_how_often_the_rate_was_cut_and_began_again(corpus: Path, tmp_path: Path) -> None:
+    settings = {
+        **options_for(corpus, tmp_path).settings,
+        "patience": "1",
+        "lowest_rate": "1e-3",
+        "log_every": "1",
+    }
+    options = options_for(corpus, tmp_path, rows=("cnn",), epochs=12.0, settings=settings)
+    options = dataclasses.replace(options, learning_rates={"urban_cnn": 2e-3})
+    row = compare("urban", options, quiet=True)[0]
+    entries = map(json.loads, (tmp_path / "runs" / "cnn-alone-seed0" / "log.jsonl").read_text().splitlines())
+    rates = [entry["learning_rate"] for entry in entries if "learning_rate" in entry]
+    assert row["cuts"] == sum(after < before for before, after in itertools.pairwise(rates)) > 0
+    assert row["restarts"] == sum(after > before for before, after in itertools.pairwise(rates)) > 0

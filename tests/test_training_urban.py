@@ -129,14 +129,16 @@ def test_a_checkpoint_that_holds_one_figure_is_gone_on_with(
 # --- weights of classes
 
 
-def counted_by_hand(pack: Pack, clips: np.ndarray, label_set: str, exponent: float) -> list[float]:
+def counted_by_hand(
+    pack: Pack, clips: np.ndarray, label_set: str, exponent: float, masked: bool = False
+) -> list[float]:
     """Clip by clip and label by label."""
     weights = []
     for column in range(len(pack.label_names(label_set))):
         positive = negative = 0.0
         for clip in clips:
             one = np.array([clip])
-            if pack.unknown(one, label_set)[0, column]:
+            if masked and pack.unknown(one, label_set)[0, column]:
                 continue
             target = float(pack.targets(one, label_set, soft=True)[0, column])
             positive, negative = positive + target, negative + 1 - target
@@ -146,15 +148,18 @@ def counted_by_hand(pack: Pack, clips: np.ndarray, label_set: str, exponent: flo
 
 @pytest.mark.parametrize("label_set", ["agreement50", "soft", "coarse", "labels"])
 @pytest.mark.parametrize("exponent", [0.1, 1.0])
-def test_weights_are_negatives_to_positives_to_a_power(corpus: Path, label_set: str, exponent: float) -> None:
+@pytest.mark.parametrize("masked", [False, True])
+def test_weights_are_negatives_to_positives_to_a_power(
+    corpus: Path, label_set: str, exponent: float, masked: bool
+) -> None:
     pack, clips = Pack(corpus), np.arange(3, 17)
-    found = class_weights(pack, clips, label_set, exponent)
+    found = class_weights(pack, clips, label_set, exponent, masked=masked)
     assert found is not None and found.dtype == np.float32
-    np.testing.assert_allclose(found, counted_by_hand(pack, clips, label_set, exponent), rtol=1e-6)
+    np.testing.assert_allclose(found, counted_by_hand(pack, clips, label_set, exponent, masked), rtol=1e-6)
     assert len(set(found.round(4).tolist())) > 1
 
 
-def test_classes_without_positives_or_without_negatives_weigh_one_and_what_is_unknown_is_not_counted(
+def test_classes_without_positives_or_without_negatives_weigh_one_and_what_is_masked_is_not_counted(
     tmp_path: Path, corpus: Path
 ) -> None:
     pack = Pack(corpus)
@@ -165,12 +170,13 @@ def test_classes_without_positives_or_without_negatives_weigh_one_and_what_is_un
     add_labels(corpus, "odd", labels, names=names, unknown=hidden, replace=True)
     clips = np.arange(8)
     assert class_weights(Pack(corpus), clips, "odd", 0.0) is None
-    found = class_weights(Pack(corpus), clips, "odd", 1.0)
-    assert found is not None
-    np.testing.assert_allclose(found, [1.0, 4 / 3, 1.0, 6.0])
-    halved = class_weights(Pack(corpus), clips, "odd", 0.5)
-    assert halved is not None
-    np.testing.assert_allclose(halved, [1.0, (4 / 3) ** 0.5, 1.0, 6.0**0.5], rtol=1e-6)
+    for masked, wanted in ((True, [1.0, 4 / 3, 1.0, 6.0]), (False, [1.0, 1.0, 1.0, 7.0])):
+        found = class_weights(Pack(corpus), clips, "odd", 1.0, masked=masked)
+        assert found is not None
+        np.testing.assert_allclose(found, wanted)
+        halved = class_weights(Pack(corpus), clips, "odd", 0.5, masked=masked)
+        assert halved is not None
+        np.testing.assert_allclose(halved, np.sqrt(wanted), rtol=1e-6)
 
 
 def test_the_loss_of_a_step_is_torchs_with_pos_weight(corpus: Path) -> None:
@@ -180,7 +186,8 @@ def test_the_loss_of_a_step_is_torchs_with_pos_weight(corpus: Path) -> None:
     state = make_state(config, len(TREE.labels), CPU)
     live = LiveRunner(config, pack, state.average, CPU, torch.float32)
     task = make_task(config, pack, (clips, held), len(clips), CPU)
-    assert task.weights_K is not None
+    masking = make_task(dataclasses.replace(config, unknown="mask"), pack, (clips, held), len(clips), CPU)
+    assert task.weights_K is not None and masking.weights_K is not None
     batch = batch_of(pack, clips, config, live)
     with torch.no_grad():
         logits = state.net(live.frontend(batch.inputs.float() / 32768))
@@ -189,9 +196,9 @@ def test_the_loss_of_a_step_is_torchs_with_pos_weight(corpus: Path) -> None:
     )
     update(state, batch, 0.01, live, config, task)
     assert state.loss.item() == pytest.approx(by_torch.item() / config.batch, rel=1e-5)
-    assert task.weights_K.tolist() == pytest.approx(
-        counted_by_hand(pack, clips, "agreement50", 1.0), rel=1e-5
-    )
+    for found, masked in ((task, False), (masking, True)):
+        by_hand = counted_by_hand(pack, clips, "agreement50", 1.0, masked)
+        assert found.weights_K.tolist() == pytest.approx(by_hand, rel=1e-5)
 
 
 def batch_of(pack: Pack, clips: np.ndarray, config: Any, live: LiveRunner, step: int = 0) -> Batch:

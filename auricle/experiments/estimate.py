@@ -17,6 +17,7 @@ from auricle.experiments.trainings import finished_twin, identity, trainings
 from auricle.shards import Pack
 from auricle.training import TrainConfig, train
 from auricle.training.beside import takes_both
+from auricle.training.config import STAGNATION
 from auricle.training.data import choose_clips, make_sampler
 from auricle.training.stages import plan_stages
 
@@ -28,6 +29,7 @@ SPEED_FIELDS = (  # what a step's duration depends on
     "pitch_semitones", "noise",
 )  # fmt: skip
 # Fields that say there is no fine-tuning; steps of both kinds take as long.
+WITHOUT_STAGNATION: dict[str, Any] = {**STAGNATION}
 WITHOUT_STEP_TWO: dict[str, Any] = {
     name: getattr(TrainConfig, name)
     for name in ("finetune_steps", "finetune_epochs", "finetune_rate", "finetune_mixing")
@@ -146,6 +148,7 @@ def measure_step(config: TrainConfig, scratch: Path | None = None) -> float:
         steps=WARM_STEPS + TIMED_STEPS,
         epochs=None,
         **WITHOUT_STEP_TWO,
+        **WITHOUT_STAGNATION,
         schedule="constant",  # one that follows validation has nothing to follow
         validate_epochs=None,
         monitors=("map",),

@@ -65,6 +65,15 @@ def from_log(folder: Path) -> dict[str, Any]:
     }
 
 
+def rate_changes(folder: Path) -> dict[str, int]:
+    """How often a schedule that follows figures cut the rate, and began again; of what was trained at."""
+    entries = [json.loads(line) for line in (folder / "log.jsonl").read_text(encoding="utf-8").splitlines()]
+    steps = next(entry["steps"] for entry in entries if entry.get("event") == "start")
+    changes = [entry for entry in entries if entry.get("event") == "rate" and entry["step"] < steps]
+    restarts = changes[-1]["restarts"] if changes else 0
+    return {"cuts": len(changes) - restarts, "restarts": restarts}
+
+
 def sizes(model: Path) -> dict[str, int]:
     """Weights and multiplies of one window, counted on the network of an artifact."""
     architecture = load_artifact(model).architecture

@@ -5,6 +5,7 @@ the top of another, and two kinds of family have the models of the coarse classe
 has finished the others take over.
 """
 
+import dataclasses
 import json
 import shutil
 from collections.abc import Mapping
@@ -12,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from auricle.experiments.options import Run
-from auricle.experiments.runs import from_log, sizes, without_machine
+from auricle.experiments.runs import from_log, rate_changes, sizes, without_machine
 from auricle.shards import Pack
 from auricle.shards.layout import LOCK
 from auricle.training import TrainConfig, train, train_family
@@ -94,12 +95,21 @@ def identity(config: TrainConfig) -> dict[str, Any]:
 
 
 def logged(run: Run, out: Path) -> dict[str, Any]:
-    """What the logs of a run's trainings say, as `from_log` gives it: hours and steps summed over models."""
+    """What the logs of a run's trainings say, as `from_log` gives it: hours and steps summed over models.
+
+    With a schedule that follows figures also how often the rate was cut and began again, summed as well.
+    """
     folder = folder_of(run, out)
+    found: list[dict[str, Any]] = []
+    for name in trainings(dataclasses.replace(run, of="")):
+        found.append(from_log(folder / name))
+        if run.config.schedule == "stagnation":
+            found[-1] |= rate_changes(folder / name)
     if run.family is None:
-        return from_log(folder)
-    found = [from_log(folder / name) for name in trainings(run)]
-    return {**found[0], "loss": None, **{key: sum(each[key] for each in found) for key in ("hours", "steps")}}
+        return found[0]
+    counted = [key for key in ("hours", "steps", "cuts", "restarts") if key in found[0]]
+    summed = {key: sum(each[key] for each in found) for key in counted}
+    return {**found[0], "loss": None, **summed}
 
 
 def measured_sizes(run: Run, out: Path) -> Mapping[str, int]:

@@ -32,6 +32,8 @@ class FullyConnected(nn.Module):
         input_shape: of one example: (1, T, F) log-mel or (T, D) embeddings.
         bottleneck: units of a linear layer before the output; None for none.
         width: multiplies the units.
+        standardised: each value of the input less its mean, by its standard deviation, both followed over
+            training (batch norm without weights).
 
     Shapes:
         forward: (B, *input_shape) -> (B, K) logits, no sigmoid.
@@ -59,6 +61,7 @@ class FullyConnected(nn.Module):
         input_shape: Sequence[int] = PATCH,
         bottleneck: int | None = None,
         width: float = 1.0,
+        standardised: bool = False,
     ):
         super().__init__()
         axes = {"logmel": 3, "embedding": 2}
@@ -72,7 +75,7 @@ class FullyConnected(nn.Module):
             raise ValueError(f"expected layers from 0 on and at least one unit, got {layers} and {units}")
         self.num_classes, self.input_kind = num_classes, input_kind
         size = math.prod(self.input_shape)
-        hidden: list[nn.Module] = []
+        hidden: list[nn.Module] = [nn.BatchNorm1d(size, affine=False)] * standardised
         for _ in range(layers):
             hidden += [nn.Linear(size, scaled(units, width)), nn.ReLU(inplace=True)]
             size = scaled(units, width)

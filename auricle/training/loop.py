@@ -189,7 +189,7 @@ def run_steps(
                     keep_best(state, run, config, pack, live)
                     if done := follow_figures(state, stage.config):
                         progress.note(done)
-                        log.write(step=state.step, event="rate", what=done)
+                        log.write(step=state.step, event="rate", what=done, **rate_now(state))
                 if saving:
                     save_checkpoint(run, as_saved(state))
                 if validating and on_validation is not None:  # after the checkpoint: it may end the run
@@ -212,6 +212,12 @@ def follow_figures(state: State, config: TrainConfig) -> str:
         return ""
     monitored = {name: state.metrics[name] for name in config.monitors}
     return after_validation(state.stagnation, monitored, config)
+
+
+def rate_now(state: State) -> dict[str, float]:
+    """The rate of a schedule that follows validation, and how often it has begun again, for the log."""
+    assert state.stagnation is not None
+    return {"rate": state.stagnation.rate, "restarts": state.stagnation.restarts}
 
 
 def read_ahead(

@@ -11,17 +11,21 @@ from torch.nn import functional
 from auricle.shards import Pack
 
 
-def class_weights(pack: Pack, clips: np.ndarray, label_set: str, exponent: float) -> np.ndarray | None:
+def class_weights(
+    pack: Pack, clips: np.ndarray, label_set: str, exponent: float, *, masked: bool = False
+) -> np.ndarray | None:
     """(K,) float32: how much more a positive counts than a negative, (negatives / positives) ** exponent.
 
-    Counted over the clips that are trained on; what is unknown of a clip is neither. A soft target counts as
-    the share of a positive that it is. A class without positives, or without negatives, has weight 1.
+    Counted over the clips that are trained on, as they are trained on: what is unknown of a clip is neither
+    where it is masked, else a negative. A soft target counts as the share of a positive that it is. A class
+    without positives, or without negatives, has weight 1.
 
     Args:
         pack: whose labels.
         clips: positions of the training clips.
         label_set: of the pack.
         exponent: 1 offsets the imbalance whole, 0.1 takes the tenth root of that; 0 weighs nothing.
+        masked: nothing is learned from what is unknown.
 
     Returns:
         None where nothing is weighed.
@@ -33,21 +37,25 @@ def class_weights(pack: Pack, clips: np.ndarray, label_set: str, exponent: float
     """
     if not exponent:
         return None
-    positives_K = positive_counts(pack, clips, label_set)
-    negatives_K = len(clips) - positives_K - unknown_counts(pack, clips, label_set)
+    positives_K = positive_counts(pack, clips, label_set, masked=masked)
+    negatives_K = len(clips) - positives_K
+    if masked:
+        negatives_K -= unknown_counts(pack, clips, label_set)
     weights_K = np.ones(len(positives_K), np.float32)
     both = (positives_K > 0) & (negatives_K > 0)
     weights_K[both] = (negatives_K[both] / positives_K[both]) ** exponent
     return weights_K
 
 
-def positive_counts(pack: Pack, clips: np.ndarray, label_set: str) -> np.ndarray:
-    """(K,) float64: how many of some clips are known to have each label; of soft targets, their sum.
+def positive_counts(pack: Pack, clips: np.ndarray, label_set: str, *, masked: bool = False) -> np.ndarray:
+    """(K,) float64: how many of some clips have each label; of soft targets, their sum.
+
+    With `masked`, without what is unknown of a clip, whatever share of the votes it has.
 
     >>> positive_counts(Pack("out/pack"), np.arange(10), "labels")  # doctest: +SKIP
     array([4., 1.])
     """
-    unknown_rows, unknown_columns = pack.unknown_pairs(clips, label_set)
+    unknown_rows, unknown_columns = pack.unknown_pairs(clips if masked else clips[:0], label_set)
     if not len(unknown_rows) and not pack.manifest["label_sets"][label_set]["soft"]:
         return pack.label_counts(label_set, clips).astype(np.float64)  # sparing of memory
     num_classes = len(pack.label_names(label_set))

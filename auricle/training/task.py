@@ -65,7 +65,9 @@ def make_task(
     known = figure_names(pack, config.label_set)
     if unknown := [name for name in config.monitors if name not in known]:
         raise ValueError(f"monitors has {unknown[0]!r}; figures of validation: {', '.join(known)}")
-    weights_K = class_weights(pack, train_clips, config.label_set, config.class_weights)
+    weights_K = class_weights(
+        pack, train_clips, config.label_set, config.class_weights, masked=config.unknown == "mask"
+    )
     every = config.validate_every
     if config.validate_epochs is not None:
         every = max(1, round(config.validate_epochs * epoch_size / config.batch))
