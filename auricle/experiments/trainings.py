@@ -108,7 +108,7 @@ def logged(run: Run, out: Path) -> dict[str, Any]:
     if run.family is None:
         return found[0]
     counted = [key for key in ("hours", "steps", "cuts", "restarts") if key in found[0]]
-    summed = {key: sum(each[key] for each in found) for key in counted}
+    summed: dict[str, Any] = {key: sum(each[key] for each in found) for key in counted}
     return {**found[0], "loss": None, **summed}
 
 
