@@ -227,7 +227,7 @@ class Pack:
         Args:
             clips: (B,) positions of clips in the pack.
             label_set: which labels.
-            soft: give the soft scores in place of 0 and 1.
+            soft: give the soft scores in place of 0 and 1; else 1 is what scores above 0.5 in a soft set.
         """
         rows, columns, values = self.target_pairs(clips, label_set, soft)
         out = np.zeros((len(clips), self.manifest["label_sets"][label_set]["labels"]), dtype=np.float32)
