@@ -4,10 +4,11 @@ Source: Tompkins and Nichols, "DCASE 2019 Challenge Task 5: CNN+VGGish", 2019, s
 restarts of Loshchilov and Hutter; the numbers are those of their released code. There, too, the lowest rate
 is trained at, until nothing has improved for as long as at any other: only then does the rate begin again.
 
-Differs: no rate is below the lowest (gentler cuts would go past it; the release lets them); Adam's running
-means are kept where the release begins a new Adam at each cut; a figure is compared with its own best. The
-paper says that the rate is reduced when coarse *or* fine scores have not improved; as in the release, one
-that improves is enough to go on.
+Differs: the release cuts at the 11th validation in a row without a better figure, this at the 10th
+(`patience`; the paper gives no number); no rate is below the lowest (gentler cuts would go past it; the
+release lets them); Adam's running means are kept where the release begins a new Adam at each cut; a figure is
+compared with its own best. The paper says that the rate is reduced when coarse *or* fine scores have not
+improved; as in the release, one that improves is enough to go on.
 """
 
 import math
