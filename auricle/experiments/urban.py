@@ -358,10 +358,10 @@ def notes(options: Options, corpus: Corpus, rows: Sequence[str]) -> tuple[str, .
         "many; each model of a family is a training. The paper does not say how many it had.",
         f"The rate follows validation figures: it is cut after {SCHEDULE['patience']} without a better one, "
         f"down to {SCHEDULE['lowest_rate']:g}, unless set otherwise; cuts and restarts are those that were "
-        "trained at, summed over the models of a family. A row's fine figures are of the checkpoint with the best fine micro AUPRC "
-        "on validation, its coarse figures of that with the best coarse one, unless its name says which; a "
-        "family's models are each the best of its own labels, a model of all labels on top the best of the "
-        "fine ones.",
+        "trained at, summed over the models of a family.",
+        "A row's fine figures are of the checkpoint with the best fine micro AUPRC on validation, its coarse "
+        "figures of that with the best coarse one, unless its name says which; a family's models are each "
+        "the best of its own labels, a model of all labels on top the best of the fine ones.",
         "Judged by the protocol of the challenge, against what the verified truth says.",
     ]
     if corpus.embeddings:
