@@ -342,3 +342,27 @@ def test_in_the_published_annotations_one_coarse_column_holds_another(shared_dat
     assert wrong.sum() == 482 and (given.votes[wrong, other] == 1).all()
     same = [column for column in range(37) if column != machine]
     np.testing.assert_array_equal(given.votes[:, same] == 1, fine.votes[:, same] == 1)
+
+
+def test_above_half_of_the_votes_are_the_positives_that_the_release_weighs(shared_data: Path) -> None:
+    # microsoft/dcase-2019, load_dataset.py: 37 published weights, (2351 - positives) / positives.
+    weights = [
+        3.290146, 6.733553, 46.979592, 20.768519, 6.633117, 51.244444, 3.817623, 21.179245,
+        122.736842, 20.568807, 11.988950, 155.733333,
+        234.1, 35.734375, 179.846154, 390.833333, 101.217391,
+        46.979592,
+        96.958333, 260.222222, 292.875, 782.666667,
+        17.511811, 586.75, 28.759494, 28.024691, 260.222222,
+        137.294118, 0, 0, 292.875,
+        4.665060, 137.294118, 1174.5, 0, 586.75,
+        21.179245,
+    ]  # fmt: skip
+    folder = shared_data / "sonyc_ust"
+    tree = read_taxonomy(folder / "dcase-ust-taxonomy.yaml")
+    found = read_annotations(folder / "annotations-dev.csv", tree)
+    train = np.array(found.splits) == "train"
+    positives = choose_labels(found, 0.5).positive[train].sum(0)
+    by_name = dict(zip(tree.labels, positives.tolist(), strict=True))
+    order = [*tree.coarse, *(label for below in tree.fine for label in below)]
+    ours = [(train.sum() - by_name[one]) / by_name[one] if by_name[one] else 0 for one in order]
+    np.testing.assert_allclose(ours, weights, rtol=1e-6)
