@@ -8,7 +8,7 @@ import pytest
 
 PACKAGE = Path(__file__).parents[1] / "auricle"
 LAYERS = [  # lowest first; modules of one layer do not import each other
-    {"text", "disk", "hierarchy"},
+    {"text", "disk", "hierarchy", "grids"},
     {"audio", "features", "metrics", "formats", "embedding_tables", "progress", "gating"},
     {"media_files"},
     {"datasets", "models", "augment", "noise", "pitch", "distributed", "events", "frontend"},

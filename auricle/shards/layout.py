@@ -7,7 +7,8 @@
 - `labels/NAME.parquet`: a row for each clip; the ordered label list is in the schema's metadata
 - `shards/NNNNN.arrow`: Arrow IPC, uncompressed, batches of one row, which is one clip: large_list<int16>
 - `subsets/NAME.npy`: positions of the clips of a subset, ascending
-- `index/*.npy`: where each clip is, and label tables in CSR form; memory-mapped by the reader
+- `index/*.npy`: where each clip is, patches in all clips up to each 64th, and label tables in CSR form;
+  memory-mapped by the reader
 - `failures.parquet`: id, path and error of each clip that could not be read
 - `journal/`: only while packing: a JSON file for each finished shard
 - `run.json`: from where, when and how fast: the only file that differs from run to run
@@ -71,6 +72,15 @@ def subset_file(subset: str) -> str:
     'subsets/balanced.npy'
     """
     return f"subsets/{_checked(subset, 'subset')}.npy"
+
+
+def grid_file(patch: int, hop: int) -> str:
+    """Where the patches of a grid, in samples, are counted by blocks of clips.
+
+    >>> grid_file(15_600, 15_360)
+    'index/patches.15600.15360.npy'
+    """
+    return f"index/patches.{patch}.{hop}.npy"
 
 
 def _checked(name: str, what: str) -> str:
@@ -164,8 +174,12 @@ def write_table(path: Path, table: Any) -> None:
 
 
 @contextlib.contextmanager
-def locked(out: Path) -> Iterator[None]:
+def locked(out: Path, file: str | None = None) -> Iterator[None]:
     """Hold a folder against other writers; the lock goes with the process, also if it is killed.
+
+    Args:
+        out: the folder.
+        file: hold this file of it alone.
 
     Raises:
         ValueError: another process holds it.
@@ -175,7 +189,8 @@ def locked(out: Path) -> Iterator[None]:
     except ImportError:  # no such locks on Windows: two runs into one folder are then not noticed
         yield
         return
-    path = out / LOCK
+    path = out / (LOCK if file is None else f".{file}{LOCK}")
+    held, what = (out, "folder") if file is None else (out / file, "file")
     while True:
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
         try:
@@ -184,7 +199,7 @@ def locked(out: Path) -> Iterator[None]:
             holder = os.read(descriptor, 32).decode(errors="replace").strip() or "unknown"
             os.close(descriptor)
             raise ValueError(
-                f"{out}: another process (pid {holder}) is writing this folder; wait, or give another folder"
+                f"{held}: another process (pid {holder}) is writing this {what}; wait, or give another {what}"
             ) from None
         if path.exists() and os.fstat(descriptor).st_ino == path.stat().st_ino:
             break

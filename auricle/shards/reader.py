@@ -8,8 +8,9 @@ from typing import Any
 
 import numpy as np
 
+from auricle.grids import block_ends
 from auricle.shards.embedding_sets import Embeddings, open_embeddings, set_names
-from auricle.shards.layout import CLIPS, FAILURES, REMEDY, label_file, shard_file, subset_file
+from auricle.shards.layout import CLIPS, FAILURES, REMEDY, grid_file, label_file, shard_file, subset_file
 from auricle.shards.manifest import find_damage, read_manifest
 from auricle.shards.maps import ShardMaps
 
@@ -158,6 +159,19 @@ class Pack:
             row[:count] = maps[shard][start : start + count]
             row[count:] = 0
         return out
+
+    def patch_ends(self, patch: int, hop: int) -> np.ndarray:
+        """(ceil(N / 64),) int64: patches of a grid in the first 64, 128, ... clips, up to their last sound.
+
+        Stored with the pack for patches of 0.975 s every 0.96 s; counted, once over all clips, for others and
+        in packs of before they were stored.
+
+        Args:
+            patch: samples of a patch.
+            hop: samples from one to the next.
+        """
+        name = grid_file(patch, hop)
+        return self._load(name) if name in self.manifest["files"] else block_ends(self.audible, patch, hop)
 
     @property
     def label_sets(self) -> list[str]:

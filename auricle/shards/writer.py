@@ -10,6 +10,7 @@ import pyarrow as pa
 
 from auricle import __version__
 from auricle.datasets import Clip
+from auricle.grids import block_ends, stored_grids
 from auricle.shards.labels import Labels, write_labels
 from auricle.shards.layout import (
     CLIPS,
@@ -19,6 +20,7 @@ from auricle.shards.layout import (
     SHARDS,
     digest,
     file_facts,
+    grid_file,
     journal_file,
     publish,
     shard_file,
@@ -156,6 +158,9 @@ def finish_pack(
     for name, dtype in INDEX.items():
         files.append(f"index/{name}.npy")
         write_array(out / files[-1], np.array(columns[name], dtype=dtype))
+    for patch, hop in stored_grids(header["rate"]):
+        files.append(grid_file(patch, hop))
+        write_array(out / files[-1], block_ends(np.array(columns["audible"], dtype=np.int64), patch, hop))
     total = sum(columns["samples"])
     manifest = header | {
         "clips": len(kept),
