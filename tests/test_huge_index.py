@@ -93,7 +93,7 @@ def test_draws_are_what_they_always_were(
         lengths,
         patch=PATCH,
         hop=HOP,
-        batch=50,
+        batch=50 * world,
         seed=7,
         balance=balance,
         label_clips=clips_of_classes(count),
