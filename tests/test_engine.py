@@ -17,10 +17,9 @@ import pytest
 import soundfile
 
 from auricle.datasets import Clip
-from auricle.engine import WorkerDied, pack, packing, run_files
+from auricle.engine import WorkerDied, jobs, pack, packing, run_files
 from auricle.engine.packing import Range
 from auricle.shards import Pack, read_manifest
-from auricle.shards import writer as shard_writer
 from auricle.shards.layout import locked
 from auricle.shards.writer import Decoded
 
@@ -64,7 +63,7 @@ def full_disk(*arguments: object, **options: object) -> None:
 
 def decode_until_the_disk_is_full(clip: Range, rate: int) -> Decoded:
     if int(Path(clip.path).stem) == 100:
-        shard_writer.publish = full_disk  # in the worker, which ends with this run
+        jobs.publish = full_disk  # in the worker, which ends with this run
     return decode(clip, rate)
 
 
@@ -291,7 +290,7 @@ def test_a_full_disk_is_one_line_and_the_run_goes_on_after_it(
 ) -> None:
     out = tmp_path / "pack"
     with monkeypatch.context() as patch, pytest.raises(ValueError, match=f"{out}: {FULL}"):
-        patch.setattr(packing, "write_json", full_disk)  # full from the start
+        patch.setattr(jobs, "write_json", full_disk)  # full from the start
         pack(clips(), out, jobs=1, quiet=True, decode=decode)
     with pytest.raises(ValueError, match=f"{out}: {FULL}"):
         pack(clips(), out, jobs=1, quiet=True, decode=decode_until_the_disk_is_full)

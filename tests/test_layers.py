@@ -14,7 +14,8 @@ LAYERS = [  # lowest first; modules of one layer do not import each other
     {"datasets", "models", "augment", "noise", "pitch", "distributed", "events", "frontend"},
     {"shards", "sampling", "artifact", "runners"},
     {"changes", "tagging", "evaluation", "report", "planning", "hear", "family"},
-    {"training", "engine", "calibration", "doctor", "search", "interop", "embedding"},
+    {"embedding"},
+    {"training", "engine", "calibration", "doctor", "search", "interop"},
     {"recipes"},
     {"experiments", "serve"},
     {"cli"},
@@ -28,6 +29,7 @@ ONLY_IN = {
     "torchaudio": set(),
     "torchvision": set(),
     "torch.distributed": {"distributed"},
+    "ray": {"engine/ray.py"},
     "torch": {
         "frontend",
         "augment",

@@ -73,6 +73,7 @@ def missing(module: str) -> str:
         "onnxscript": "export",
         "ai_edge_litert": "tflite",
         "optuna": "sweep",
+        "ray": "ray",
     }
     name = module.split(".")[0]
     what = f"'auricle[{extras[name]}]'" if name in extras else name

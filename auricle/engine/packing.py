@@ -1,8 +1,7 @@
 """A corpus -> a pack: decoded in parallel, shard by shard; what is finished stays finished.
 
-A shard is the unit of work. A worker writes it under a temporary name, gives it its own once it is on the
-disk, and then does the same with its journal entry: these entries are all that a later run goes by. The
-tables are written at the end from the source's order and the journal, the manifest last.
+A job as `auricle.engine.jobs` describes them: a task is a shard. The tables are written at the end from the
+source's order and the journal, the manifest last.
 """
 
 import os
@@ -18,7 +17,17 @@ import pyarrow.parquet as pq
 from auricle.audio import AudioError, blocks
 from auricle.datasets import Clip, check_ids, check_leaks, open_corpus
 from auricle.disk import full_disk_told
-from auricle.engine.processes import WorkerDied, default_jobs, run_files
+from auricle.engine.jobs import (
+    HEADER,
+    Engine,
+    Job,
+    Task,
+    open_journal,
+    read_entry,
+    remove_leftovers,
+    run_job,
+    unfinished,
+)
 from auricle.progress import Progress
 from auricle.shards.labels import check_labels
 from auricle.shards.layout import (
@@ -28,10 +37,8 @@ from auricle.shards.layout import (
     MANIFEST,
     REMEDY,
     RUN,
-    TEMPORARY,
     journal_file,
     locked,
-    read_journal,
     shard_file,
     write_json,
     write_table,
@@ -48,7 +55,6 @@ from auricle.shards.writer import (
 )
 from auricle.text import as_utf8, one_line
 
-HEADER = "header.json"
 LOWEST_RATE, HIGHEST_RATE = 1_000, 768_000  # Hz
 
 
@@ -60,22 +66,12 @@ class Range(NamedTuple):
     end: float | None
 
 
-class Task(NamedTuple):
-    """One shard: what to decode, and which of its clips (by position) are known to kill a worker."""
-
-    out: str
-    shard: int
-    rate: int
-    ranges: list[Range]
-    decode: Callable[[Range, int], Decoded]
-    given_up: dict[int, str]
-
-
 class Plan(NamedTuple):
     """What is to be packed: `shards` are positions of clips, `root` the folder that paths are kept from."""
 
     source: str
     clips: Sequence[Clip]
+    sizes: Sequence[int]  # bytes of their files
     root: Path
     shards: Sequence[range]
     header: dict[str, Any]
@@ -108,6 +104,8 @@ def pack(
     *,
     rate: int = 16000,
     jobs: int | None = None,
+    engine: str = "local",
+    address: str | None = None,
     verify: bool = False,
     label_set: str = "labels",
     media: str | Path | None = None,
@@ -126,6 +124,8 @@ def pack(
         out: the pack's folder; new, or as an earlier call with the same arguments left it.
         rate: Hz, of all clips.
         jobs: number of processes; by default one for each core. The bytes written do not depend on it.
+        engine: "local" or "ray", see `Engine`, nor on this.
+        address: of a Ray cluster.
         verify: read everything again and compare checksums.
         label_set: what the source's labels are called.
         media: the folder of recordings, for AudioSet's lists and annotations.
@@ -146,7 +146,7 @@ def pack(
     2000
     """
     started = time.monotonic()
-    out = Path(out)
+    out, workers = Path(out), Engine(kind=engine, jobs=jobs, address=address)
     if not LOWEST_RATE <= rate <= HIGHEST_RATE:
         raise ValueError(f"rate: expected {LOWEST_RATE} to {HIGHEST_RATE} Hz, got {rate}")
     plan = _plan(_open(source, media), source, rate, label_set, about or {}, tables or {})
@@ -159,7 +159,7 @@ def pack(
             if finished_before:
                 _on_finished(out, plan, label_set, verify)
             else:
-                _write(plan, out, decode, jobs, quiet)
+                _write(plan, out, decode, workers, quiet)
             _remove_journal(out)
             manifest = read_manifest(out)
             report = {key: manifest[key] for key in ("clips", "failures", "seconds")}
@@ -190,23 +190,38 @@ def _plan(
         label_sets={label_set: label_fingerprint(clips)},
     )
     given = str(source) if isinstance(source, str | Path) else name
-    return Plan(given, clips, root, shards, header | dict(about), about, tables)
+    return Plan(given, clips, sizes, root, shards, header | dict(about), about, tables)
 
 
 def _write(
-    plan: Plan, out: Path, decode: Callable[[Range, int], Decoded], jobs: int | None, quiet: bool
+    plan: Plan, out: Path, decode: Callable[[Range, int], Decoded], engine: Engine, quiet: bool
 ) -> None:
     _prepare(out, plan.header)
     for name, table in plan.tables.items():
         if not (out / name).is_file():
             write_table(out / name, table)
+    job = _job(plan, out, decode)
+    _write_shards(job, engine, quiet)
+    finish_pack(
+        out, plan.clips, partial(_read_entry, job), root=plan.root, header=plan.header, tables=plan.tables
+    )
+
+
+def _job(plan: Plan, out: Path, decode: Callable[[Range, int], Decoded]) -> Job:
+    sizes = plan.sizes
     tasks = [
-        Task(str(out), number, plan.header["rate"], [_range(plan.clips[i]) for i in part], decode, {})
+        Task(
+            [_range(plan.clips[i]) for i in part],
+            sum(max(sizes[i], 0) for i in part),
+            (shard_file(number),),
+            journal_file(number),
+        )
         for number, part in enumerate(plan.shards)
     ]
-    _write_shards(tasks, out, jobs, quiet)
-    read_entry = partial(_read_entry, out)
-    finish_pack(out, plan.clips, read_entry, root=plan.root, header=plan.header, tables=plan.tables)
+    rate = plan.header["rate"]
+    return Job(
+        folder=out, tasks=tasks, write=partial(_pack_shard, decode, rate), probe=partial(_probe, decode, rate)
+    )
 
 
 def _open(source: str | Path | Sequence[Clip], media: str | Path | None) -> tuple[str, list[Clip], Path]:
@@ -229,17 +244,15 @@ def _open(source: str | Path | Sequence[Clip], media: str | Path | None) -> tupl
 
 def _prepare(out: Path, header: dict[str, Any]) -> None:
     journal = out / JOURNAL
-    if (found := read_journal(journal / HEADER)) is not None:
-        _check_same(out, header, found, list(header))
-    elif foreign := sorted(path.name for path in out.iterdir() if path.name not in (LOCK, JOURNAL)):
+    if not (journal / HEADER).is_file() and (
+        foreign := sorted(path.name for path in out.iterdir() if path.name not in (LOCK, JOURNAL))
+    ):
         raise ValueError(f"{out}: the folder holds something else ({foreign[0]}); give a new or empty folder")
-    journal.mkdir(exist_ok=True)
-    if found is None:  # before anything else, or a run that ends here would leave a folder of unknown things
-        write_json(journal / HEADER, header)
-    for folder in (out, journal, out / "shards", out / "labels", out / "index"):
+    # Before anything else: a run that ends here would leave a folder of unknown things.
+    open_journal(journal, header, lambda found: _check_same(out, header, found, list(header)))
+    for folder in (out / "shards", out / "labels", out / "index"):
         folder.mkdir(exist_ok=True)
-        for leftover in folder.glob(f"*{TEMPORARY}"):
-            leftover.unlink(missing_ok=True)
+    remove_leftovers(out, journal, out / "shards", out / "labels", out / "index")
 
 
 def _check_same(out: Path, header: dict[str, Any], found: dict[str, Any], keys: list[str]) -> None:
@@ -284,18 +297,12 @@ def _on_finished(out: Path, plan: Plan, label_set: str, verify: bool) -> None:
     write_json(out / MANIFEST, manifest | {"label_sets": dict(sorted(sets.items()))})
 
 
-def _read_entry(out: Path, shard: int) -> dict[str, Any]:
-    entry = read_journal(out / journal_file(shard))
+def _read_entry(job: Job, shard: int) -> dict[str, Any]:
+    task = job.tasks[shard]
+    entry = read_entry(job, task)
     if entry is None:
-        raise ValueError(
-            f"{out / journal_file(shard)}: lost while packing; run the same `auricle pack` again"
-        )
-    return entry
-
-
-def _is_finished(out: Path, shard: int) -> bool:
-    entry, file = read_journal(out / journal_file(shard)), out / shard_file(shard)
-    return entry is not None and file.is_file() and file.stat().st_size == entry["bytes"]
+        raise ValueError(f"{job.folder / task.entry}: lost while packing; run the same `auricle pack` again")
+    return entry | entry["files"][task.results[0]]
 
 
 def _remove_journal(out: Path) -> None:
@@ -306,47 +313,38 @@ def _remove_journal(out: Path) -> None:
         journal.rmdir()
 
 
-def _write_shards(tasks: Sequence[Task], out: Path, jobs: int | None, quiet: bool) -> None:
-    todo = [task for task in tasks if not _is_finished(out, task.shard)]
-    total = sum(len(task.ranges) for task in tasks)
+def _write_shards(job: Job, engine: Engine, quiet: bool) -> None:
+    todo = unfinished(job)
+    total = sum(len(task.items) for task in job.tasks)
     with Progress(total, "packing", "clips", quiet=quiet) as progress:
-        progress.resume_at(total - sum(len(task.ranges) for task in todo))
-        for index, result in run_files(_pack_shard, todo, jobs=jobs or default_jobs()):
-            if isinstance(result, WorkerDied):
-                progress.note(f"shard {todo[index].shard}: its worker was killed; looking for the clip")
-                result = _pack_carefully(todo[index])
-            if isinstance(result, BaseException):
-                raise result  # not of a clip: the disk is full, the pack's folder is gone
-            for error in result:
-                progress.note(f"failed: {error}")
-            progress.advance(len(todo[index].ranges))
+        progress.resume_at(total - sum(len(job.tasks[shard].items) for shard in todo))
+        for shard, entry in run_job(job, todo, engine, progress.note):
+            for row in entry["clips"]:
+                if "error" in row:
+                    progress.note(f"failed: {row['error']}")
+            progress.advance(len(job.tasks[shard].items))
 
 
 def _range(clip: Clip) -> Range:
     return Range(clip.path, clip.start, clip.end)
 
 
-def _pack_shard(task: Task) -> list[str]:
-    """Decode and write one shard; the errors of its clips are returned."""
+def _pack_shard(
+    decode: Callable[[Range, int], Decoded],
+    rate: int,
+    paths: Sequence[Path],
+    items: Sequence[Range],
+    given_up: Mapping[int, str],
+) -> dict[str, Any]:
+    """Decode and write one shard; the errors of its clips are told in its entry."""
     decoded = (
-        task.given_up[position] if position in task.given_up else _try(task.decode, task.rate, clip)
-        for position, clip in enumerate(task.ranges)
+        f"{_name(clip.path)}: {given_up[position]}" if position in given_up else _try(decode, rate, clip)
+        for position, clip in enumerate(items)
     )
-    entry = write_shard(Path(task.out), task.shard, decoded)
-    return [row["error"] for row in entry["clips"] if "error" in row]
+    return {"clips": write_shard(paths[0], decoded)}
 
 
-def _pack_carefully(task: Task) -> Any:
-    """Find the clips that kill their worker, then write the shard without them."""
-    given_up = {}
-    for position, result in run_files(partial(_read_only, task.decode, task.rate), task.ranges, jobs=1):
-        if isinstance(result, WorkerDied):
-            given_up[position] = f"{_name(task.ranges[position].path)}: {result}"
-    [(_, result)] = run_files(_pack_shard, [task._replace(given_up=given_up)], jobs=1)
-    return result
-
-
-def _read_only(decode: Callable[[Range, int], Decoded], rate: int, clip: Range) -> None:
+def _probe(decode: Callable[[Range, int], Decoded], rate: int, clip: Range) -> None:
     _try(decode, rate, clip)
 
 

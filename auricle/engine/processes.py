@@ -17,6 +17,7 @@ from functools import partial
 from multiprocessing import connection
 from typing import Any
 
+KILLED = "the process that worked on it was killed: a crash in a decoder, or too little memory"
 _start_error: Exception | None = None  # in a worker: why its initializer failed
 
 
@@ -128,9 +129,7 @@ def _alone(work: Callable[[Any], Any], item: Any, start: Callable[[], None]) -> 
     finally:
         _stop(pool)
     if isinstance(outcome, BrokenProcessPool):
-        return WorkerDied(
-            "the process that worked on it was killed: a crash in a decoder, or too little memory"
-        )
+        return WorkerDied(KILLED)
     return outcome
 
 

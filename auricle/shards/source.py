@@ -48,16 +48,24 @@ def cut_into_shards(clips: Sequence[Clip], sizes: Sequence[int], rate: int) -> l
         for clip, size in zip(clips, sizes, strict=True)
     ]
     most_clips = min(max(FEWEST_CLIPS, -(-len(clips) // MOST_SHARDS)), MOST_CLIPS)
-    most_bytes = min(max(FEWEST_BYTES, sum(weights) / MOST_SHARDS), MOST_BYTES)
-    shards, first, weight = [], 0, 0.0
+    return cut(weights, most_clips, min(max(FEWEST_BYTES, sum(weights) / MOST_SHARDS), MOST_BYTES))
+
+
+def cut(weights: Sequence[float], most: int, enough: float) -> list[range]:
+    """Positions in parts of neighbours: a part is closed at `most` positions, or once it weighs `enough`.
+
+    >>> cut([1, 1, 5, 1, 1, 1], most=3, enough=4)
+    [range(0, 3), range(3, 6)]
+    """
+    parts, first, weight = [], 0, 0.0
     for position, more in enumerate(weights):
         weight += more
-        if position + 1 - first >= most_clips or weight >= most_bytes:
-            shards.append(range(first, position + 1))
+        if position + 1 - first >= most or weight >= enough:
+            parts.append(range(first, position + 1))
             first, weight = position + 1, 0.0
-    if first < len(clips):
-        shards.append(range(first, len(clips)))
-    return shards
+    if first < len(weights):
+        parts.append(range(first, len(weights)))
+    return parts
 
 
 def audio_fingerprint(

@@ -18,16 +18,11 @@ from auricle.shards.layout import (
     FORMAT,
     MANIFEST,
     SHARDS,
-    digest,
     file_facts,
     grid_file,
-    journal_file,
-    publish,
     shard_file,
     sync_folder,
-    temporary_for,
     write_array,
-    write_journal,
     write_json,
     write_table,
 )
@@ -67,21 +62,18 @@ def to_int16(samples: np.ndarray) -> tuple[np.ndarray, int]:
     return scaled.astype(np.int16), clipped
 
 
-def write_shard(out: Path, shard: int, decoded: Iterable[Decoded | str]) -> dict[str, Any]:
-    """Write one shard and its journal entry.
+def write_shard(path: Path, decoded: Iterable[Decoded | str]) -> list[dict[str, Any]]:
+    """Write the samples of one shard.
 
     Args:
-        out: the pack's folder.
-        shard: its number.
+        path: its file, under whatever name it has until it is complete.
         decoded: for every clip of the shard in order, its samples, or why there are none.
 
     Returns:
-        The journal entry: checksum, and a row for each clip.
+        What a journal says of each clip: where it lies and what was measured of it, or its error.
     """
-    path = out / shard_file(shard)
-    temporary = temporary_for(path)
     rows: list[dict[str, Any]] = []
-    with pa.OSFile(str(temporary), "wb") as sink, pa.ipc.new_file(sink, SCHEMA) as writer:
+    with pa.OSFile(str(path), "wb") as sink, pa.ipc.new_file(sink, SCHEMA) as writer:
         for item in decoded:
             if isinstance(item, str):
                 rows.append({"error": as_utf8(item)})
@@ -99,12 +91,9 @@ def write_shard(out: Path, shard: int, decoded: Iterable[Decoded | str]) -> dict
                 }
             )
     good = [row for row in rows if "error" not in row]
-    for row, offset in zip(good, _sample_offsets(temporary), strict=True):
+    for row, offset in zip(good, _sample_offsets(path), strict=True):
         row["offset"] = offset
-    entry = {"shard": shard, "bytes": temporary.stat().st_size, "blake2b": digest(temporary), "clips": rows}
-    publish(temporary, path)
-    write_journal(out / journal_file(shard), entry)
-    return entry
+    return rows
 
 
 def _audible(pcm: np.ndarray) -> int:
@@ -141,7 +130,7 @@ def finish_pack(
     Args:
         out: the pack's folder.
         clips: all clips of the source, in order.
-        read_entry: shard number -> its journal entry.
+        read_entry: shard number -> its journal entry: `clips`, as `write_shard` gave them, bytes, blake2b.
         root: the source's folder.
         header: as `manifest_header` made it.
         tables: further files of the pack, which are there already.

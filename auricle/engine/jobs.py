@@ -1,0 +1,380 @@
+"""A job: tasks that workers take one after the other, and a journal by which a killed run goes on.
+
+The one description that packing, tagging and embedding share, whether processes of this machine work on it
+or Ray's. A worker writes a task's results under temporary names, gives them their own once they are on the
+disk, and enters them in the journal last: entries are all that a later run goes by. A result is a function of
+its task alone. So it changes no byte who does a task, in which order tasks end, and how often one is begun.
+"""
+
+import contextlib
+import dataclasses
+import json
+import shutil
+import uuid
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any, NamedTuple, Protocol, TypeVar
+
+from auricle.disk import full_disk_told
+from auricle.engine.processes import WorkerDied, default_jobs, run_files
+from auricle.progress import Progress
+from auricle.shards.layout import (
+    TEMPORARY,
+    digest,
+    locked,
+    publish,
+    read_journal,
+    sync_folder,
+    write_journal,
+    write_json,
+)
+from auricle.shards.source import cut
+
+HEADER = "header.json"
+PARTS = ".parts"  # suffix of the folder beside a file that is joined from parts
+KINDS = ("here", "local", "ray")
+# How files are cut into tasks. A task is what a killed run does again, and what is entered in the journal.
+MOST_TASKS = 256
+LEAST_BYTES, MOST_BYTES = 1_000_000, 64_000_000
+MOST_ITEMS = 1024
+T = TypeVar("T")
+
+
+class Task(NamedTuple):
+    """What one worker does in one go."""
+
+    items: Sequence[Any]  # in the order of the source
+    size: int  # bytes to be read
+    results: tuple[str, ...]  # the files it makes, from the job's folder; it may leave some out
+    entry: str  # its entry in the journal, from there too
+
+
+class Write(Protocol):
+    """The work itself, picklable: items -> results, under the names given here.
+
+    `given_up` are items, by position, that killed their workers, and what is to be said of them. What is
+    returned, JSON can hold: the journal keeps it. An error that is an item's own is a part of that; one that
+    is raised (a full disk, a model that is gone) ends the job.
+    """
+
+    def __call__(  # noqa: D102
+        self, paths: Sequence[Path], items: Sequence[Any], given_up: Mapping[int, str]
+    ) -> dict[str, Any]: ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class Job:
+    """Tasks, and the function that does one.
+
+    Args:
+        folder: what the names in tasks begin in.
+        tasks: in the order of the source.
+        write: see `Write`.
+        probe: picklable; one item's work, of which nothing is kept: it shows whether that kills a worker.
+    """
+
+    folder: Path
+    tasks: Sequence[Task]
+    write: Write
+    probe: Callable[[Any], object]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Engine:
+    """Where tasks are worked on.
+
+    Args:
+        kind: "local", processes of this machine; "ray"; or "here", this process, where nothing guards
+            against an item that kills it.
+        jobs: how many tasks at a time; by default one for each core.
+        address: of a Ray cluster; by default one is started on this machine, for this job alone.
+
+    >>> Engine(kind="cloud")
+    Traceback (most recent call last):
+    ValueError: engine is 'cloud'; expected here, local or ray
+    """
+
+    kind: str = "local"
+    jobs: int | None = None
+    address: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.kind not in KINDS:
+            raise ValueError(f"engine is {self.kind!r}; expected {', '.join(KINDS[:-1])} or {KINDS[-1]}")
+        if self.jobs is not None and self.jobs < 1:
+            raise ValueError(f"jobs: expected 1 or more, got {self.jobs}")
+        if self.address is not None and self.kind != "ray":
+            raise ValueError(f"an address is for the engine ray; this one is {self.kind}")
+
+
+def split_by_bytes(sizes: Sequence[int], task_bytes: int | None = None) -> list[range]:
+    """Which items go into which task: by what there is to read, not by their number.
+
+    A task is closed at 1 MB; later in a job that would have more than 256 tasks, but never later than at 64
+    MB or 1,024 items. It depends on the items alone: a run of other workers goes on with the same tasks.
+
+    Args:
+        sizes: bytes of each item; below 0 where it is not known.
+        task_bytes: close a task at so many bytes instead.
+
+    >>> split_by_bytes([400_000, 700_000, 3_000_000, 1_000])
+    [range(0, 2), range(2, 3), range(3, 4)]
+    """
+    weights = [max(size, 0) for size in sizes]
+    enough = task_bytes or min(max(LEAST_BYTES, sum(weights) / MOST_TASKS), MOST_BYTES)
+    return cut(weights, min(max(32, -(-len(weights) // MOST_TASKS)), MOST_ITEMS), enough)
+
+
+def read_entry(job: Job, task: Task) -> dict[str, Any] | None:
+    """A task's entry in the journal; None if it has none, or a result of it is not there as it was entered.
+
+    `files` of an entry says of each result its `bytes` and `blake2b`; the rest is what `write` returned.
+    """
+    entry = read_journal(job.folder / task.entry)
+    if not isinstance(entry, dict) or not isinstance(entry.get("files"), dict):
+        return None
+    for name, facts in entry["files"].items():
+        try:
+            if (job.folder / name).stat().st_size != facts["bytes"]:
+                return None
+        except FileNotFoundError:
+            return None
+    return entry
+
+
+def unfinished(job: Job) -> list[int]:
+    """Positions of the tasks that are still to be done."""
+    return [number for number, task in enumerate(job.tasks) if read_entry(job, task) is None]
+
+
+def open_journal(folder: Path, header: Mapping[str, Any], refuse: Callable[[dict[str, Any]], object]) -> bool:
+    """Begin a journal, or take up the one that is there.
+
+    Args:
+        folder: of the journal; it may be missing.
+        header: what must be the same for a run to go on.
+        refuse: is given the header of the journal that is there, and raises where it is of something else.
+
+    Returns:
+        Whether one was there.
+    """
+    found = read_journal(folder / HEADER)
+    if found is not None:
+        refuse(found)
+        return True
+    folder.mkdir(parents=True, exist_ok=True)
+    write_json(folder / HEADER, header)
+    return False
+
+
+def run_job(
+    job: Job, todo: Sequence[int], engine: Engine, note: Callable[[str], object] = print
+) -> Iterator[tuple[int, dict[str, Any]]]:
+    """Do some of a job's tasks; what is entered in the journal stays done if this ends at any moment.
+
+    A task that kills its worker is begun again, by itself; if it does so again, each of its items is tried
+    alone: those that kill a worker are given up, and the task is done without them.
+
+    Args:
+        job: whose folder is held against other runs.
+        todo: positions of the tasks, as `unfinished` gives them.
+        engine: where.
+        note: is told in a line what is out of the ordinary.
+
+    Yields:
+        (position of the task, its entry), as tasks end.
+
+    Raises:
+        Exception: what `write` raised. Tasks that are not entered are to be done by another run.
+    """
+    if not todo:
+        return
+    work = partial(_do, str(job.folder), job.write)
+    with _workers(engine) as run:
+        tasks: list[tuple[Task, Mapping[int, str]]] = [(job.tasks[number], {}) for number in todo]
+        with contextlib.closing(run(work, tasks, engine.jobs)) as results:
+            for index, result in results:
+                if isinstance(result, WorkerDied):
+                    task = job.tasks[todo[index]]
+                    note(f"{task.entry}: its worker was killed; looking for what did it")
+                    result = _without_the_deadly(job, task, work, run)
+                if isinstance(result, BaseException):
+                    raise result
+                yield todo[index], result
+
+
+def write_joined(
+    out: Path,
+    items: Sequence[Any],
+    sizes: Sequence[int],
+    write: Write,
+    probe: Callable[[Any], object],
+    join: Callable[[Iterator[tuple[Path, dict[str, Any]]]], T],
+    *,
+    header: Mapping[str, Any],
+    engine: Engine,
+    label: str,
+    unit: str = "files",
+    quiet: bool = False,
+    task_bytes: int | None = None,
+) -> T:
+    """One output, joined from the parts that tasks write: in the order of the items, once all are there.
+
+    The parts lie beside it, in a folder of its name and `.parts`, which is removed at the end. Killed at any
+    moment, the same call goes on with the parts that are finished.
+
+    Args:
+        out: the output; until it is complete, it stays as an earlier run left it.
+        items: what it is made of.
+        sizes: bytes of each, see `split_by_bytes`.
+        write: makes one part.
+        probe: see `Job`.
+        join: is given (part, its entry) one after the other, and writes `out`, whole or not at all.
+        header: what must be the same for a run to go on: name of a reason -> value, see `DIFFERS`.
+        engine: where parts are made. "here" becomes "local" in a run that goes on with a killed one: what
+            killed it may do so again.
+        label: of the progress.
+        unit: of the progress.
+        quiet: show no progress.
+        task_bytes: see `split_by_bytes`.
+
+    Raises:
+        ValueError: the parts that are there are of another job; another process writes them; a full disk.
+    """
+    if not out.parent.is_dir():
+        raise ValueError(f"{out}: the folder {out.parent} does not exist; create it or write elsewhere")
+    parts = split_by_bytes(sizes, task_bytes)
+    tasks = [
+        Task([items[i] for i in part], sum(sizes[i] for i in part), (f"{n:05d}.part",), f"{n:05d}.json")
+        for n, part in enumerate(parts)
+    ]
+    job = Job(folder=out.with_name(out.name + PARTS), tasks=tasks, write=write, probe=probe)
+    header = json.loads(json.dumps({**header, "tasks": len(tasks)}))
+    with (
+        full_disk_told(out.parent, "make room and give the same command again, which goes on where it was"),
+        locked(out.parent, out.name),
+    ):
+        refuse = partial(refuse_other, job.folder, header)
+        if open_journal(job.folder, header, refuse) and engine.kind == "here":
+            engine = dataclasses.replace(engine, kind="local", jobs=1)
+        remove_leftovers(job.folder)
+        show_job(job, engine, label, unit, quiet)
+        result = join(_finished_parts(job))
+        sync_folder(out.parent)
+        shutil.rmtree(job.folder)
+    return result
+
+
+DIFFERS = {
+    "model": "the model is another",
+    "files": "its files are others, or some of them have changed",
+    "options": "its options are others",
+    "auricle": "it was another version of auricle",
+    "tasks": "it was cut into other tasks",
+}
+
+
+def refuse_other(journal: Path, header: Mapping[str, Any], found: Mapping[str, Any]) -> None:
+    """Refuse to go on with what was begun as something else.
+
+    >>> refuse_other(Path("x.csv.parts"), {"model": "a"}, {"model": "b"})
+    Traceback (most recent call last):
+    ValueError: x.csv.parts: a run was begun there and not finished, and the model is another; give the ...
+    """
+    reasons = [DIFFERS.get(key, key) for key in header if header[key] != found.get(key)]
+    if reasons:
+        raise ValueError(
+            f"{journal}: a run was begun there and not finished, and {'; '.join(reasons)}; give the command "
+            "of that run, which goes on where it was, or delete the folder to begin anew"
+        )
+
+
+def remove_leftovers(*folders: Path) -> None:
+    """Remove what workers that were killed had under way, from folders that this process holds."""
+    for folder in folders:
+        for leftover in folder.glob(f"*{TEMPORARY}"):
+            leftover.unlink(missing_ok=True)
+
+
+def show_job(job: Job, engine: Engine, label: str, unit: str, quiet: bool) -> None:
+    """Do what is left of a job, and show how far it is."""
+    todo = unfinished(job)
+    total = sum(len(task.items) for task in job.tasks)
+    with Progress(total, label, unit, quiet=quiet) as progress:
+        progress.resume_at(total - sum(len(job.tasks[number].items) for number in todo))
+        for number, _ in run_job(job, todo, engine, progress.note):
+            progress.advance(len(job.tasks[number].items))
+
+
+def _finished_parts(job: Job) -> Iterator[tuple[Path, dict[str, Any]]]:
+    for task in job.tasks:
+        [name] = task.results
+        entry = read_entry(job, task)
+        if entry is None or digest(job.folder / name) != entry["files"][name]["blake2b"]:
+            (job.folder / task.entry).unlink(missing_ok=True)  # so that the next run makes it again
+            raise ValueError(
+                f"{job.folder / name}: lost or damaged since it was written; give the same command again"
+            )
+        yield job.folder / name, entry
+
+
+def _do(folder: str, write: Write, attempt: tuple[Task, Mapping[int, str]]) -> dict[str, Any]:
+    """One task, in a worker: results, then their names, then the entry."""
+    task, given_up = attempt
+    results = [Path(folder, name) for name in task.results]
+    # Of this attempt alone: a worker that was given up for lost may still be at it, on another machine.
+    temporaries = [path.with_name(f"{path.name}.{uuid.uuid4().hex[:12]}{TEMPORARY}") for path in results]
+    try:
+        for parent in {path.parent for path in results}:
+            parent.mkdir(parents=True, exist_ok=True)
+        entry = write(temporaries, task.items, given_up) | {"files": {}}
+        for name, path, temporary in zip(task.results, results, temporaries, strict=True):
+            if not temporary.exists():  # left out; an earlier job may have had it
+                path.unlink(missing_ok=True)
+                continue
+            entry["files"][name] = {"bytes": temporary.stat().st_size, "blake2b": digest(temporary)}
+            publish(temporary, path)
+        write_journal(Path(folder, task.entry), entry)
+    finally:
+        for temporary in temporaries:
+            temporary.unlink(missing_ok=True)
+    return entry
+
+
+def _without_the_deadly(job: Job, task: Task, work: Callable[[Any], Any], run: Any) -> Any:
+    """Find the items that kill their worker, then do the task without them."""
+    results = run(job.probe, task.items, 1)
+    given_up = {position: str(result) for position, result in results if isinstance(result, WorkerDied)}
+    [(_, result)] = run(work, [(task, given_up)], 1)
+    if isinstance(result, WorkerDied):
+        return ValueError(
+            f"{job.folder / task.entry}: the workers of this task were killed again and again, and by no one "
+            "of its items alone: too little memory? The other tasks are kept; give the same command again"
+        )
+    return result
+
+
+def _here(
+    function: Callable[[Any], Any], items: Iterable[Any], jobs: int | None = None
+) -> Iterator[tuple[int, Any]]:
+    for index, item in enumerate(items):
+        try:
+            yield index, function(item)
+        except Exception as error:
+            yield index, error
+
+
+@contextlib.contextmanager
+def _workers(engine: Engine) -> Iterator[Any]:
+    """A function as `run_files`: function, items, jobs -> (position, result) as they come."""
+    if engine.kind == "ray":
+        from auricle.engine.ray import ray_workers
+
+        with ray_workers(engine.address, engine.jobs) as run:
+            yield run
+    elif engine.kind == "here":
+        yield _here
+    else:
+        yield lambda function, items, jobs: run_files(function, items, jobs=jobs or default_jobs())

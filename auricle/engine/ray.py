@@ -1,0 +1,100 @@
+"""The workers of a job on Ray: on one machine or on many that share a file system; the only importer of ray.
+
+Ray begins a task again, once, whose worker died or whose node was lost. What it then reports is counted here:
+a task whose node was lost again is given out anew, for that says nothing of the task; one that killed its
+worker twice is the caller's to look into.
+"""
+
+import contextlib
+import os
+from collections import Counter, deque
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+from auricle.engine.processes import KILLED, WorkerDied, default_jobs
+
+RETRIES = 1  # of Ray's own
+LOSSES = 3  # of its node, of which each is two: then it is the task's own doing after all
+OBJECT_STORE = 100_000_000  # bytes; results go to files, and only journal entries through Ray
+
+
+@contextlib.contextmanager
+def ray_workers(address: str | None, jobs: int | None = None) -> Iterator[Callable[..., Any]]:
+    """Connect to a cluster, or start one on this machine, for as long as this is open.
+
+    Args:
+        address: of a cluster, or "auto" for the one that runs on this machine; None starts one.
+        jobs: processes of one that is started; by default one for each core.
+
+    Yields:
+        A function as `auricle.engine.processes.run_files`: (function, items, jobs) -> (position, result).
+
+    Raises:
+        ModuleNotFoundError: Ray is not installed.
+        ValueError: there is no cluster at this address.
+
+    >>> with ray_workers(None, 2) as run:  # doctest: +SKIP
+    ...     dict(run(len, ["ab", "c"], 2))
+    {0: 2, 1: 1}
+    """
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # nothing leaves this machine
+    import ray
+
+    mine = not ray.is_initialized()
+    if mine:
+        options: dict[str, Any] = {"log_to_driver": False, "logging_level": "error"}
+        if address is None:
+            address = "local"
+            options |= {"num_cpus": jobs or default_jobs(), "object_store_memory": OBJECT_STORE}
+            options["include_dashboard"] = False
+        try:
+            ray.init(address=address, **options)
+        except ConnectionError as error:
+            cause = " ".join(str(error).split())
+            raise ValueError(f"--address {address}: no Ray cluster answers there ({cause})") from None
+    try:
+        yield _run
+    finally:
+        if mine:
+            ray.shutdown()
+
+
+def _run(function: Callable[[Any], Any], items: Sequence[Any], jobs: int | None) -> Iterator[tuple[int, Any]]:
+    import ray
+
+    call = ray.remote(num_cpus=1, max_retries=RETRIES)(_call)
+    waiting = deque(range(len(items)))
+    running: dict[Any, int] = {}
+    lost: Counter[int] = Counter()
+    try:
+        while waiting or running:
+            # Some more than there are cores, so that none waits for this process; nodes come and go.
+            most = jobs or 2 * max(1, int(ray.cluster_resources().get("CPU", 1)))
+            while waiting and len(running) < most:
+                index = waiting.popleft()
+                running[call.remote(function, items[index])] = index
+            done, _ = ray.wait(list(running), num_returns=1)
+            for reference in done:
+                index = running.pop(reference)
+                try:
+                    result = ray.get(reference)
+                except ray.exceptions.NodeDiedError:
+                    lost[index] += 1
+                    if lost[index] < LOSSES:
+                        waiting.appendleft(index)
+                        continue
+                    result = WorkerDied(KILLED)
+                except (ray.exceptions.WorkerCrashedError, ray.exceptions.OutOfMemoryError):
+                    result = WorkerDied(KILLED)
+                yield index, result
+    finally:
+        for reference in running:
+            ray.cancel(reference, force=True)
+
+
+def _call(function: Callable[[Any], Any], item: Any) -> Any:
+    """In a worker: an exception is a result like any other, and never Ray's to wrap."""
+    try:
+        return function(item)
+    except Exception as error:
+        return error
