@@ -3,8 +3,8 @@
 Patches are numbered through in one endless stream; a batch is a slice of it, and each rank of a
 distributed run takes its share of that slice, so that all ranks together draw what one process would.
 Orders are shuffled by a keyed permutation of the indices (a Feistel network) that is computed, not stored: a
-draw costs the same from 2,000 clips or from 70 million with their 20 billion patches.  Some thousand draws are computed at a time, since most of the time of a few
-would be Python's.
+draw costs the same from 2,000 clips or from 70 million with their 20 billion patches.  Some thousand draws
+are computed at a time, since most of the time of a few would be Python's.
 """
 
 from typing import Any

@@ -7,7 +7,7 @@ import tracemalloc
 import numpy as np
 import pytest
 
-from auricle.sampling import PatchSampler, hash_uint64, permute
+from auricle.sampling import BALANCES, PatchSampler, hash_uint64, permute
 
 LENGTHS = np.array([100, 1000, 50, 430, 80, 2000, 999])
 
@@ -40,7 +40,7 @@ def test_permute_refuses_an_index_outside() -> None:
 
 
 def test_every_clip_once_an_epoch_over_ranks() -> None:
-    ranks = [PatchSampler(LENGTHS, patch=80, batch=7, seed=3, rank=rank, world=2) for rank in range(2)]
+    ranks = [PatchSampler(LENGTHS, patch=80, batch=14, seed=3, rank=rank, world=2) for rank in range(2)]
     for step in range(4):
         clips = np.concatenate([sampler.draw(step)[0] for sampler in ranks])
         assert np.bincount(clips).tolist() == [2] * 7
@@ -165,10 +165,25 @@ def test_class_balanced_draws_of_any_step_need_no_step_before_it() -> None:
     for step in (8, 0, 5):
         again = PatchSampler(LENGTHS, batch=6, **options).draw(step)
         assert np.array_equal(np.stack(again), np.stack(expected[step]))
-    halves = [PatchSampler(LENGTHS, batch=3, rank=rank, world=2, **options) for rank in range(2)]
+    halves = [PatchSampler(LENGTHS, batch=6, rank=rank, world=2, **options) for rank in range(2)]
     for step in range(9):
         parts = [np.stack(half.draw(step)) for half in halves]
         assert np.array_equal(np.concatenate(parts, axis=1), np.stack(expected[step]))
+
+
+@pytest.mark.parametrize("balance", BALANCES)
+@pytest.mark.parametrize("world", [1, 2, 3, 5, 10])
+def test_all_ranks_together_draw_what_one_process_draws(balance: str, world: int) -> None:
+    """Also where they cannot share a batch equally: of 10, three have 3, 3 and 4."""
+    label_clips, _ = many_labels(1)
+    options = {"patch": 100, "seed": 3, "batch": 10, "balance": balance, "label_clips": label_clips}
+    whole = PatchSampler(LENGTHS, **options)
+    ranks = [PatchSampler(LENGTHS, rank=rank, world=world, **options) for rank in range(world)]
+    for step in (0, 1, 2, 1000):
+        parts = [np.stack(rank.draw(step)) for rank in ranks]
+        sizes = [part.shape[1] for part in parts]
+        assert max(sizes) - min(sizes) <= 1
+        assert np.array_equal(np.concatenate(parts, axis=1), np.stack(whole.draw(step)))
 
 
 def test_rare_classes_come_as_often_as_common_ones() -> None:
@@ -215,6 +230,7 @@ def test_a_state_of_another_stream_is_refused() -> None:
         ({"patch": 0}, "patch and batch >= 1"),
         ({"hop": 0}, "hop >= 1"),
         ({"rank": 2, "world": 2}, "0 <= rank < world"),
+        ({"rank": 0, "world": 6}, "world <= batch, got 80, 5, 80, 0, 6"),
     ],
 )
 def test_wrong_options_are_refused(options: dict, message: str) -> None:

@@ -10,6 +10,7 @@ experiments.py (compare, sweep).
 
 import os
 import sys
+import time
 import warnings
 from typing import Annotated, Any, NoReturn
 
@@ -29,6 +30,8 @@ from auricle.cli.recordings import tag
 from auricle.cli.scenes import scenes
 from auricle.cli.timeline import report, timeline
 
+OTHERS_SPEAK = 3.0  # seconds
+
 # Plain help and plain errors: they start faster than rich ones, and one line stays one line.
 app = typer.Typer(
     rich_markup_mode=None, pretty_exceptions_enable=False, no_args_is_help=True, add_completion=False
@@ -45,11 +48,18 @@ def _version(asked: bool) -> None:
 
 @app.callback()
 def _start(
+    context: typer.Context,
     version: Annotated[
         bool, typer.Option("--version", help="Print the version and stop.", callback=_version, is_eager=True)
     ] = False,
 ) -> None:
     """Say which sounds are in a recording, and when; train and judge the models that do."""
+    started = int(os.environ.get("WORLD_SIZE", "1")) if "LOCAL_RANK" in os.environ else 1
+    if started > 1 and context.invoked_subcommand != "train":
+        raise ValueError(
+            f"torchrun has started {started} processes, each of which would do all of `auricle "
+            f"{context.invoked_subcommand}`: only train shares its work out; start others without torchrun"
+        )
 
 
 for _verb, _example in (
@@ -136,8 +146,22 @@ def main(arguments: list[str] | None = None) -> None:
     except Exception as error:
         if os.environ.get("AURICLE_DEBUG") == "1":
             raise
-        print_error(describe(error))
+        _say(error)
         _leave_failed()
+
+
+def _say(error: Exception) -> None:
+    """Print an error; of several processes started together, by which of them it was met.
+
+    What another process has ended for is said here once a machine, and then waited with: torchrun ends all
+    processes when it sees one end, also those that have not yet said why.
+    """
+    elsewhere = getattr(error, "elsewhere", False)
+    if not elsewhere or os.environ.get("LOCAL_RANK", "0") == "0":
+        several = int(os.environ.get("WORLD_SIZE", "1")) > 1 and "RANK" in os.environ
+        print_error((f"process {os.environ['RANK']}: " if several else "") + describe(error))
+    if elsewhere:
+        time.sleep(OTHERS_SPEAK)
 
 
 def _leave_failed() -> NoReturn:

@@ -60,7 +60,8 @@ def train(
     With --init-from, weights whose name and shape the new net has too are taken from a trained model; what
     was taken and what was not is printed. Resumed after a kill, a run on a CPU ends with the same weights,
     bit for bit, as one never stopped. With --family, the models of a hierarchy of labels are trained, and
-    saved as one; docs/urban.md has more.
+    saved as one; docs/urban.md has more. Several processes, on a GPU or core each, train one model together:
+    torchrun --standalone --nproc-per-node 2 -m auricle train ...; docs/scaling.md has more.
     """
     if family not in ("", "coarse", "all"):
         raise typer.BadParameter(f"{family!r}; expected coarse or all", param_hint="--family")
@@ -71,6 +72,7 @@ def train(
     settings = assignments(set_ or [], "--set")
     if not recipe and config is None:
         raise typer.BadParameter("name a recipe, or a file with --config", param_hint="--recipe")
+    from auricle import distributed
     from auricle.recipes import configure, read_settings
     from auricle.training import train as train_model
     from auricle.training import train_family
@@ -82,9 +84,12 @@ def train(
     if init_from:
         chosen = dataclasses.replace(chosen, init_from=init_from)
     if family:
-        print(train_family(chosen, out, top=family, other=other, resume=resume))
-        return
-    print(train_model(chosen, out, resume=resume))
+        trained = train_family(chosen, out, top=family, other=other, resume=resume)
+    else:
+        trained = train_model(chosen, out, resume=resume)
+    if distributed.rank() == 0:
+        print(trained)
+    distributed.leave()
 
 
 def check(model: Annotated[str, typer.Argument(help=MODEL_HELP)]) -> None:

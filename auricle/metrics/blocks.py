@@ -7,6 +7,9 @@ sorted, and its positives are looked up in it. The same is done with all pairs o
 ranking. float16 is sorted as 16-bit integers in the same order, which takes two counting passes and no
 comparison.
 
+Counts add up over processes, too, each of which has some of the clips: then the positives' scores are brought
+together, and counts, but no other scores (`Together`).
+
 The file is read twice, from beginning to end. Counts are whole numbers: figures are the same to the last bit
 for any size of block and number of threads. Sorting, copying and looking up leave Python's lock, so threads
 share the work.
@@ -32,6 +35,18 @@ AT_A_TIME = 2**20  # positives read at a time
 KEY_OF_INFINITY = (0x03FF, 0xFC00)  # of minus and plus infinity: keys beyond are NaN
 
 
+class Together(NamedTuple):
+    """How processes that have some of the clips each work together; as it stands, one has them all."""
+
+    gather: Callable[[Any], list[Any]] = lambda value: [value]
+    """The values of all processes, in an order that is the same on each."""
+    add: Callable[[np.ndarray], np.ndarray] = lambda counts: counts
+    """int64 counts, added up over all processes."""
+
+
+ALONE = Together()
+
+
 class Ranking(NamedTuple):
     """What `rank_blocks` found."""
 
@@ -52,6 +67,7 @@ def rank_blocks(
     memory: int = MEMORY,
     threads: int | None = None,
     progress: Callable[[int], object] | None = None,
+    together: Together = ALONE,
 ) -> Ranking:
     """All ranking figures of scores in memory or on disk, from sparse targets, in bounded memory.
 
@@ -66,6 +82,8 @@ def rank_blocks(
         memory: bytes of scores to hold at a time; those of one clip at least are.
         threads: that rank; None takes every core.
         progress: called with the number of scores done since the last call, 2 * N * S in all.
+        together: where N and P are of this process's clips, and others have others: how they work together.
+            Figures and classes are then of all clips, on each process; `best_N` is of its own.
 
     Raises:
         ValueError: shapes do not match, a clip or column is not there, or a score is NaN.
@@ -79,8 +97,8 @@ def rank_blocks(
     indptr, clips = np.asarray(indptr), np.asarray(clips)
     _check(scores_NK, indptr, clips, taken)
     step = progress or (lambda count: None)
-    true_scores = _true_scores(scores_NK, indptr, clips, taken)
-    tallies = [_Tally(true_scores[start:end]) for start, end in zip(indptr, indptr[1:], strict=False)]
+    true_scores, bounds = _of_all(_true_scores(scores_NK, indptr, clips, taken), indptr, together)
+    tallies = [_Tally(true_scores[start:end]) for start, end in zip(bounds, bounds[1:], strict=False)]
     all_pairs, best_N = _Tally(true_scores), np.zeros(len(scores_NK), np.int64)
     with _threads(threads) as (run, count):
         size, pair = true_scores.itemsize, max(1, len(taken))
@@ -100,16 +118,20 @@ def rank_blocks(
                 all_pairs.at_least += at_least
                 all_pairs.above += above
                 step(len(best) * len(taken))
-    areas = np.array([tally.areas(len(scores_NK)) for tally in tallies]).reshape(len(tallies), 2)
+    correct, labelled = one_best(best_N, indptr, clips)
+    added = together.add(np.array([len(scores_NK), correct.sum(), labelled.sum()], np.int64))
+    total, num_correct, num_labelled = (int(number) for number in added)
+    if together is not ALONE:
+        _add_up([*tallies, all_pairs], together)
+    areas = np.array([tally.areas(total) for tally in tallies]).reshape(len(tallies), 2)
     classes = {
-        "positives": np.diff(indptr).astype(np.int64),
+        "positives": np.diff(bounds).astype(np.int64),
         "ap": areas[:, 0].copy(),
         "auc": areas[:, 1].copy(),
         "d_prime": d_primes(areas[:, 1]),
     }
-    micro = all_pairs.areas(len(scores_NK) * len(taken))
-    correct, labelled = one_best(best_N, indptr, clips)
-    return Ranking(_figures(classes, micro, correct, labelled), classes, best_N)
+    micro = all_pairs.areas(total * len(taken))
+    return Ranking(_figures(classes, micro, total, num_correct, num_labelled), classes, best_N)
 
 
 def one_best(best_N: np.ndarray, indptr: np.ndarray, clips: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -182,6 +204,26 @@ def _true_scores(
     return ordered_keys(out)
 
 
+def _of_all(true_scores: np.ndarray, indptr: np.ndarray, together: Together) -> tuple[np.ndarray, np.ndarray]:
+    """Keys of the positives of all processes, class by class, and each class's bounds."""
+    found = together.gather((true_scores, np.diff(indptr)))
+    if len(found) == 1:
+        return true_scores, indptr
+    sizes = [of_class for _, of_class in found]
+    label = np.concatenate([np.repeat(np.arange(len(of_class)), of_class) for of_class in sizes])
+    order = np.argsort(label, kind="stable")
+    bounds = np.concatenate([[0], np.cumsum(np.sum(sizes, axis=0))])
+    return np.concatenate([keys for keys, _ in found])[order], bounds
+
+
+def _add_up(tallies: list[_Tally], together: Together) -> None:
+    """What all processes counted, all rankings at once."""
+    counted = np.concatenate([np.stack([tally.at_least, tally.above]) for tally in tallies], axis=1)
+    ends = np.cumsum([len(tally.times) for tally in tallies])
+    for tally, part in zip(tallies, np.split(together.add(counted), ends[:-1], axis=1), strict=True):
+        tally.at_least, tally.above = part
+
+
 def _tally_classes(block_NK: np.ndarray, columns: np.ndarray, tallies: list[_Tally], part: slice) -> None:
     """Count some classes of a block of clips; no two threads have the same class."""
     for tally, row in zip(tallies[part], turned(block_NK, columns[part]), strict=True):
@@ -241,7 +283,7 @@ def _span(columns: np.ndarray) -> slice | np.ndarray:
 
 
 def _figures(
-    classes: dict[str, np.ndarray], micro: tuple[float, float], correct: np.ndarray, labelled: np.ndarray
+    classes: dict[str, np.ndarray], micro: tuple[float, float], clips: int, correct: int, labelled: int
 ) -> dict[str, float]:
     macro_auc = mean_defined(classes["auc"])
     return {
@@ -249,14 +291,14 @@ def _figures(
         "auc": macro_auc,
         "d_prime": d_prime(macro_auc),
         "d_prime_mean": mean_defined(classes["d_prime"]),
-        "accuracy": float(correct.sum() / labelled.sum()) if labelled.any() else float("nan"),
+        "accuracy": correct / labelled if labelled else float("nan"),
         "micro_ap": micro[0],
         "micro_auc": micro[1],
-        "clips": len(labelled),
+        "clips": clips,
         "classes": len(classes["ap"]),
         "excluded_ap": int(np.isnan(classes["ap"]).sum()),
         "excluded_auc": int(np.isnan(classes["auc"]).sum()),
-        "excluded_accuracy": int((~labelled).sum()),
+        "excluded_accuracy": clips - labelled,
         "infinite_d_prime": int(np.isinf(classes["d_prime"]).sum()),
     }
 

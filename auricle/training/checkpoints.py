@@ -101,6 +101,33 @@ def open_run(run: Path, config: TrainConfig, pack: Pack, *, resume: bool) -> Non
         )
 
 
+def what_counts(config: TrainConfig, pack: Pack) -> dict[str, Any]:
+    """All that decides what a run computes, as JSON has it: settings, and what its data is."""
+    settings = json.loads(json.dumps(config.as_dict()))
+    settings = {name: value for name, value in settings.items() if name not in MACHINE_FIELDS}
+    return settings | content_of(pack, config.label_set)
+
+
+def check_alike(every: list[dict[str, Any]]) -> None:
+    """Refuse processes of one training that were started by different commands, or on different packs.
+
+    Args:
+        every: `what_counts` of each of them.
+
+    >>> check_alike([{"batch": 4}, {"batch": 4}, {"batch": 6}])
+    Traceback (most recent call last):
+    ValueError: process 2 was started with batch 6, process 0 with 4; give the same command, and the same
+    pack, on every machine
+    """
+    for number, other in enumerate(every):
+        for name in sorted(set(every[0]) | set(other)):
+            if other.get(name) != every[0].get(name):
+                raise ValueError(
+                    f"process {number} was started with {name} {other.get(name)}, process 0 with "
+                    f"{every[0].get(name)}; give the same command, and the same pack, on every machine"
+                )
+
+
 def had_checkpoint(run: Path, every: int) -> bool:
     r"""Whether a run got beyond its first checkpoint: by models that are kept after one, else by its log.
 

@@ -32,7 +32,15 @@ RANGES |= dict.fromkeys(("validation_fraction", "average"), (0, 1))
 RANGES |= dict.fromkeys(("weight_decay", "warmup_steps", "gain_decibels", "speed_spread"), (0, INFINITY))
 RANGES |= dict.fromkeys(("mask_frames", "mask_bands", "drop_at", "seed", "validation_clips"), (0, INFINITY))
 RANGES |= dict.fromkeys(("class_weights", "lowest_rate", "gentler"), (0, INFINITY)) | {"cut": (0, 1)}
-POSITIVE = ("epochs", "learning_rate", "clip_norm", "finetune_epochs", "finetune_rate", "validate_epochs")
+POSITIVE = (
+    "epochs",
+    "learning_rate",
+    "clip_norm",
+    "finetune_epochs",
+    "finetune_rate",
+    "validate_epochs",
+    "rank_timeout",
+)
 MAPPINGS = ("model_arguments", "where", "init_prefix")
 MACHINE_FIELDS = (  # a resumed run may have others
     "data",
@@ -41,6 +49,7 @@ MACHINE_FIELDS = (  # a resumed run may have others
     "compile",
     "checkpoint_activations",
     "checkpoint_every",
+    "rank_timeout",
 )
 WAVEFORM_CHANGES = (
     "mixing",
@@ -102,7 +111,7 @@ class TrainConfig:
 
     epochs: float | None = None  # how long: this many times every clip ...
     steps: int | None = None  # ... or this many batches; one of the two
-    batch: int = 64  # patches
+    batch: int = 64  # patches of a step; several processes (torchrun) share them out
     # Parts that a batch goes through the network in: less memory, the same gradient but for batch norm, which
     # sees the parts. With batch norm it is another training; `checkpoint_activations` gives the same result.
     accumulate: int = 1
@@ -141,6 +150,8 @@ class TrainConfig:
     checkpoint_activations: bool = False  # compute what blocks hold twice: less memory, the same result
     precision: str = "auto"  # bfloat16 where the processor or GPU is fast at it
     compile: bool = False  # by torch.compile, on a GPU
+    sync_batch_norm: bool = False  # statistics of all processes' shares of a batch together, on GPUs
+    rank_timeout: float = 600.0  # seconds that one process waits for another before it gives up
     seed: int = 0
     device: str = "auto"
     threads: int | None = None  # None: as torch has it

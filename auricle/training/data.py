@@ -4,6 +4,7 @@ from typing import Any
 
 import numpy as np
 
+from auricle import distributed
 from auricle.augment import source_samples
 from auricle.sampling import PatchSampler, hash_uint64
 from auricle.shards import Pack
@@ -118,13 +119,37 @@ def partners_in_words(sampler: PatchSampler, config: TrainConfig) -> str:
     clips = len(sampler.lengths)
     if config.mixing == config.finetune_mixing == "none" or clips >= config.batch:
         return ""
-    times = np.bincount(sampler.draw(0)[0])
-    same = (times * (times - 1)).sum() / (config.batch * (config.batch - 1))
+    drawn = sampler.draw(0)[0]  # of this process, within which clips are mixed
+    times = np.bincount(drawn)
+    same = (times * (times - 1)).sum() / (len(drawn) * (len(drawn) - 1))
     smaller = f"batch={clips} or " if clips > 1 else ""
     return (
         f"there are fewer clips to train on ({clips}) than in a batch ({config.batch}): about {same:.0%} of "
         f"the time a clip is mixed with itself; train on more, or set {smaller}mixing=none"
     )
+
+
+def check_shares(config: TrainConfig) -> None:
+    """Refuse a batch that the processes of this training cannot share out.
+
+    >>> from pathlib import Path
+    >>> check_shares(TrainConfig(data=Path("pack"), steps=1, batch=1))
+    """
+    world = distributed.world()
+    if config.batch < world:
+        raise ValueError(f"batch is {config.batch}, fewer than the {world} processes that share it out")
+    mixes = (name for name in ("mixing", "finetune_mixing") if getattr(config, name) != "none")
+    if world > 1 and config.batch < 2 * world and (name := next(mixes, "")):
+        raise ValueError(
+            f"batch is {config.batch}, so some of {world} processes have a single clip, and {name} is "
+            f"{getattr(config, name)!r}, which mixes each clip with another of its process's; expected a "
+            f"batch of at least {2 * world}, or {name}=none"
+        )
+    if config.sync_batch_norm and config.batch % world:
+        raise ValueError(
+            f"sync_batch_norm is true and batch is {config.batch}, which {world} processes cannot share "
+            f"equally; expected a multiple of {world}"
+        )
 
 
 def labelled(pack: Pack, clips: np.ndarray, label_set: str) -> np.ndarray:
@@ -156,6 +181,8 @@ def make_sampler(pack: Pack, clips: np.ndarray, config: TrainConfig, embeddings:
         batch=config.batch,
         seed=config.seed,
         balance=config.balance,
+        rank=distributed.rank(),
+        world=distributed.world(),
         label_clips=chosen_label_clips(pack, clips, config.label_set)
         if config.balance == "classes"
         else None,

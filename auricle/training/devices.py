@@ -7,6 +7,7 @@ from contextlib import contextmanager
 
 import torch
 
+from auricle import distributed
 from auricle.training.config import TrainConfig
 
 # In errors of torch that have no class of their own: its allocator for CPUs, CUDA beside torch's allocator.
@@ -51,20 +52,36 @@ def full_memory_told(device: torch.device, config: TrainConfig) -> Iterator[None
 
 
 def pick_device(name: str) -> torch.device:
-    """The device of that name; "auto" is the GPU where there is one.
+    """The device of that name; "auto" is the GPU where there is one. Of several processes each has its own.
 
     >>> pick_device("cpu").type
     'cpu'
     """
     if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        name = "cuda" if torch.cuda.is_available() else "cpu"
     try:
         device = torch.device(name)
     except RuntimeError as error:
         raise ValueError(f"device is {name!r}; expected cpu, cuda, cuda:1 or auto") from error
     if device.type == "cuda" and not torch.cuda.is_available():
         raise ValueError(f"device is {name!r}, but torch sees no CUDA device here; use --device cpu")
-    return device
+    return device if device.type == "cpu" or distributed.world() == 1 else own_gpu(device)
+
+
+def own_gpu(device: torch.device) -> torch.device:
+    """The GPU of this one of several processes on a machine."""
+    number, count = distributed.local_rank(), torch.cuda.device_count()
+    if device.index is not None:
+        raise ValueError(
+            f"device is '{device}', but there are {distributed.world()} processes, of which each takes a GPU "
+            "of its own; use --device cuda"
+        )
+    if number >= count:
+        raise ValueError(
+            f"process {number} of this machine has no GPU: torch sees {count}; start as many processes as "
+            "GPUs with torchrun --nproc-per-node, or use --device cpu"
+        )
+    return torch.device("cuda", number)
 
 
 def set_up(device: torch.device) -> None:
@@ -80,6 +97,8 @@ def set_up(device: torch.device) -> None:
     """
     if device.type == "cuda":
         torch.backends.cudnn.benchmark = True
+        if distributed.world() > 1:
+            torch.cuda.set_device(device)  # what torch moves between processes goes by way of this one
     elif sys.platform == "linux":
         keep_memory()
 

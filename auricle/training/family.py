@@ -14,6 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
+from auricle import distributed
 from auricle.artifact import load_artifact
 from auricle.datasets.taxonomy import Taxonomy
 from auricle.family import save_family
@@ -89,26 +90,34 @@ def train_family(
     run, pack = Path(out), Pack(config.data)
     taxonomy = taxonomy_of(pack, config.label_set)
     clips, _ = choose_clips(pack, config)
-    members = plan_members(pack, taxonomy, config.label_set, clips, top=top, other=other)
+    distributed.join(config.device, config.rank_timeout)  # of several processes, one adds to the pack
+    members = distributed.first(
+        lambda: plan_members(pack, taxonomy, config.label_set, clips, top=top, other=other)
+    )
     trained: dict[str, Path] = {}
     for number, member in enumerate(members, 1):
-        if not quiet:
+        if not quiet and distributed.rank() == 0:
             print(f"model {number} of {len(members)}: {member.name}", file=sys.stderr, flush=True)
         folder = run / "members" / member.name
         trained[member.name] = train(config_of(config, member), folder, resume=resume, quiet=quiet)
     labels = [label for label in taxonomy.labels if label in pack.label_names(config.label_set)]
-    save_family(
-        run / "best",
-        members=trained,
-        gates={member.gate: member.name for member in members if member.gate},
-        labels=labels,
-        parents={label: above for label, above in taxonomy.parents.items() if label in labels},
-        unasked="zero" if top == "coarse" else "top",
-        name=config.name,
-        licence=config.licence,
-        tolerance=max(load_artifact(path).tolerance for path in trained.values()),
-        training=load_artifact(trained[members[0].name]).training | {"members": len(members), "other": other},
-    )
+
+    def save() -> None:
+        top_training = load_artifact(trained[members[0].name]).training
+        save_family(
+            run / "best",
+            members=trained,
+            gates={member.gate: member.name for member in members if member.gate},
+            labels=labels,
+            parents={label: above for label, above in taxonomy.parents.items() if label in labels},
+            unasked="zero" if top == "coarse" else "top",
+            name=config.name,
+            licence=config.licence,
+            tolerance=max(load_artifact(path).tolerance for path in trained.values()),
+            training=top_training | {"members": len(members), "other": other},
+        )
+
+    distributed.first(save)
     return run / "best"
 
 

@@ -13,19 +13,23 @@ LOG, BOARD = "log.jsonl", "tensorboard"  # in the run's folder
 class RunLog:
     """Appends to RUN/log.jsonl; a resumed run first drops what was logged after its checkpoint.
 
+    Of several processes one writes; the others are `quiet`.
+
     >>> import tempfile
     >>> with RunLog(Path(tempfile.mkdtemp()), step=0) as log:
     ...     log.write(step=1, loss=0.5)
     """
 
-    def __init__(self, run: Path, step: int):
-        self._run, self._step = run, step
+    def __init__(self, run: Path, step: int, *, quiet: bool = False):
+        self._run, self._step, self._quiet = run, step, quiet
         self._stream: Any = None
         self._board: Any = None
         self._started = time.monotonic()
         self._before = 0.0  # seconds that the run had taken when it was stopped
 
     def __enter__(self) -> Self:
+        if self._quiet:
+            return self
         path = self._run / LOG
         kept = []
         if path.is_file():
@@ -50,12 +54,15 @@ class RunLog:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._stream.close()
+        if self._stream is not None:
+            self._stream.close()
         if self._board is not None:
             self._board.close()
 
     def write(self, *, step: int, **figures: Any) -> None:
         """One line; a figure that is not a number is null."""
+        if self._quiet:
+            return
         seconds = round(self._before + time.monotonic() - self._started, 3)
         entry: dict[str, Any] = {"step": step, "seconds": seconds}
         for name, value in figures.items():

@@ -2,15 +2,22 @@
 
 Nothing random is kept between steps: what a step draws is a function of (seed, step).  That is why a run that
 was killed and resumed ends, on a CPU, with the same weights bit for bit as one that was not.
+
+Several processes (torchrun) go through the same loop, each with its share of every batch: what they do
+together is in `auricle.distributed`, which does nothing for one alone.  Rank 0 writes what a run leaves.
 """
 
 import math
 from collections.abc import Callable, Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 
+from auricle import distributed
 from auricle.augment import source_samples
 from auricle.disk import full_disk_told
 from auricle.progress import Progress
@@ -19,9 +26,21 @@ from auricle.shards import Pack
 from auricle.shards.layout import locked
 from auricle.training.batches import Batches
 from auricle.training.beside import check_stored, open_beside
-from auricle.training.checkpoints import load_checkpoint, open_run, save_checkpoint
+from auricle.training.checkpoints import (
+    check_alike,
+    load_checkpoint,
+    open_run,
+    save_checkpoint,
+    what_counts,
+)
 from auricle.training.config import TrainConfig
-from auricle.training.data import choose_clips, make_sampler, padding_in_words, partners_in_words
+from auricle.training.data import (
+    check_shares,
+    choose_clips,
+    make_sampler,
+    padding_in_words,
+    partners_in_words,
+)
 from auricle.training.devices import full_memory_told, pick_device, pick_dtype, set_up
 from auricle.training.log import RunLog
 from auricle.training.outcome import LiveRunner, find_embedder, save_model
@@ -44,6 +63,18 @@ class Diverged(ValueError):
     """
 
 
+@dataclass(kw_only=True)
+class Setting:
+    """What a run needs before its first step; all of it follows from the configuration and the pack."""
+
+    pack: Pack
+    sampler: PatchSampler
+    stages: list[Stage]
+    state: State
+    live: LiveRunner
+    task: Task
+
+
 def train(
     config: TrainConfig,
     out: str | Path,
@@ -54,12 +85,15 @@ def train(
 ) -> Path:
     """Train a model on a pack.
 
+    Started by torchrun, the processes train one model together; each calls this, and each returns.
+
     Args:
         config: everything that decides the result.
         out: the run's folder: config.json, log.jsonl, tensorboard/, checkpoint.pt, and the models last/ and,
             where there is validation, best/ (by the first of `config.monitors`, mAP as it comes) and
             best-NAME/ (by each other); of a two-step training also stage1/, what step one leaves.
-        resume: go on from the run's last checkpoint; a finished run is left as it is.
+        resume: go on from the run's last checkpoint; a finished run is left as it is. Also what is done where
+            torchrun has started the processes again.
         quiet: print nothing.
         on_validation: called after each validation with the step, how many there are (of both stages), and
             the figures. What it raises ends the run, which can be resumed.
@@ -71,15 +105,43 @@ def train(
         ValueError: the pack, the folder or the configuration do not fit (the message says which).
         Diverged: the loss is no longer a number; a ValueError too.
         OutOfMemoryError: the batch does not fit into memory; a ValueError too, and torch's.
+        auricle.distributed.EndedElsewhere: another process has ended; a ValueError too.
 
     >>> train(TrainConfig(data=Path("packs/birds"), epochs=20), "runs/birds")  # doctest: +SKIP
     PosixPath('runs/birds/best')
     """
-    run, pack = Path(out), Pack(config.data)
+    run, resume = Path(out), resume or distributed.restarts() > 0
+    distributed.join(config.device, config.rank_timeout)
+    remedy = "make room and go on with --resume"
+    with ExitStack() as held, distributed.ends_told():
+        with distributed.agreed():
+            setting = prepare(config, resume=resume)
+        state, stages = setting.state, setting.stages
+        counting = distributed.gather(what_counts(config, setting.pack))
+        with distributed.agreed():
+            check_alike(counting)
+        held.enter_context(full_disk_told(run, remedy))
+        held.enter_context(full_memory_told(setting.live.device, config))
+        saved, finished = distributed.first(lambda: begin(run, config, setting.pack, held, resume=resume))
+        if saved is not None:
+            restore(state, saved)
+        elif config.init_from:
+            state.start = state.start or take_weights(state.net, config)
+            state.average.load_state_dict(state.net.state_dict())
+        state.predict = distributed.wrap(state.net, state.predict)
+        if state.step < stages[-1].end or not finished:
+            run_steps(setting, config, run, quiet=quiet, on_validation=on_validation)
+        return distributed.first(lambda: run / ("best" if (run / "best").is_dir() else "last"))
+
+
+def prepare(config: TrainConfig, *, resume: bool) -> Setting:
+    """All that can be wrong with a configuration is said here, before there is a run."""
+    pack = Pack(config.data)
     device = pick_device(config.device)
     set_up(device)
     if config.threads is not None:
         torch.set_num_threads(config.threads)
+    check_shares(config)
     beside = open_beside(config, pack, device, find_embedder)
     embeddings = pack.embeddings(config.embeddings) if config.embeddings and beside is None else None
     train_clips, validation_clips = choose_clips(pack, config)
@@ -100,53 +162,38 @@ def train(
         find_embedder(config, embeddings)  # now, rather than when the first model is to be kept
     if config.init_from and not resume:
         state.start = take_weights(state.net, config)  # a model that does not fit leaves no run behind
+    return Setting(pack=pack, sampler=sampler, stages=stages, state=state, live=live, task=task)
+
+
+def begin(
+    run: Path, config: TrainConfig, pack: Pack, held: ExitStack, *, resume: bool
+) -> tuple[dict[str, Any] | None, bool]:
+    """Take the run's folder: its last checkpoint, if it has one, and whether it has its last model."""
     run.mkdir(parents=True, exist_ok=True)
-    remedy = "make room and go on with --resume"
-    with locked(run), full_disk_told(run, remedy), full_memory_told(device, config):
-        open_run(run, config, pack, resume=resume)
-        saved = load_checkpoint(run)
-        if saved is not None:
-            restore(state, saved)
-        elif config.init_from:
-            state.start = state.start or take_weights(state.net, config)
-            state.average.load_state_dict(state.net.state_dict())
-        if state.step < stages[-1].end or not (run / "last").is_dir():
-            run_steps(
-                state,
-                stages,
-                config,
-                run,
-                pack,
-                sampler,
-                task,
-                live,
-                quiet=quiet,
-                on_validation=on_validation,
-            )
-    return run / ("best" if (run / "best").is_dir() else "last")
+    held.enter_context(locked(run))
+    open_run(run, config, pack, resume=resume)
+    return load_checkpoint(run), (run / "last").is_dir()
 
 
 def run_steps(
-    state: State,
-    stages: list[Stage],
+    setting: Setting,
     config: TrainConfig,
     run: Path,
-    pack: Pack,
-    sampler: PatchSampler,
-    task: Task,
-    live: LiveRunner,
     *,
     quiet: bool,
     on_validation: OnValidation | None = None,
 ) -> None:
     """The loop: from the state's step to the last; log, validation, models and checkpoints on the way."""
-    steps = stages[-1].end
+    pack, sampler, stages, live = setting.pack, setting.sampler, setting.stages, setting.live
+    state, task = setting.state, setting.task
+    steps, writes = stages[-1].end, distributed.rank() == 0
     reading = read_ahead(pack, task.train_clips, sampler, range(state.step, steps), live, config)
-    progress = Progress(steps, "training", "steps", quiet=quiet)
-    with reading as batches, RunLog(run, state.step) as log, progress:
+    progress = Progress(steps, "training", "steps", quiet=quiet or not writes)
+    with reading as batches, RunLog(run, state.step, quiet=not writes) as log, progress:
         progress.resume_at(state.step)
         counts = {"train_clips": len(task.train_clips), "validation_clips": len(task.validation_clips)}
-        where = {"device": str(live.device), "dtype": str(live.dtype).removeprefix("torch.")}
+        where: dict[str, Any] = {"device": str(live.device), "dtype": str(live.dtype).removeprefix("torch.")}
+        where |= {"processes": distributed.world()} if distributed.world() > 1 else {}
         log.write(step=state.step, event="start", steps=steps, **counts, **where)
         if state.start and not state.step:
             progress.note(in_words(state.start))
@@ -158,7 +205,8 @@ def run_steps(
         loss = 0.0
         for stage in stages:
             if stage.number > 1 and state.step == stage.first:
-                save_model(run / "stage1", config, pack, live, state)
+                if writes:
+                    save_model(run / "stage1", config, pack, live, state)
                 begin_finetuning(state, stage.config)
             if stage.first <= state.step < stage.end and len(stages) > 1:
                 progress.note(stage_in_words(stage))
@@ -190,12 +238,13 @@ def run_steps(
                     if done := follow_figures(state, stage.config):
                         progress.note(done)
                         log.write(step=state.step, event="rate", what=done, **rate_now(state))
-                if saving:
+                if saving and writes:
                     save_checkpoint(run, as_saved(state))
                 if validating and on_validation is not None:  # after the checkpoint: it may end the run
                     on_validation(state.step, steps, state.metrics)
                 progress.advance(note=f"stage {stage.number}, " * (len(stages) > 1) + f"loss {loss:.3f}")
-    save_model(run / "last", config, pack, live, state)
+    if writes:
+        save_model(run / "last", config, pack, live, state)
 
 
 def keep_best(state: State, run: Path, config: TrainConfig, pack: Pack, live: LiveRunner) -> None:
@@ -203,7 +252,8 @@ def keep_best(state: State, run: Path, config: TrainConfig, pack: Pack, live: Li
     for place, name in enumerate(config.monitors):
         if state.metrics[name] > state.best.get(name, -math.inf):
             state.best[name] = state.metrics[name]
-            save_model(run / (f"best-{name}" if place else "best"), config, pack, live, state)
+            if distributed.rank() == 0:
+                save_model(run / (f"best-{name}" if place else "best"), config, pack, live, state)
 
 
 def follow_figures(state: State, config: TrainConfig) -> str:

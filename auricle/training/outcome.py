@@ -258,6 +258,7 @@ def as_published(config: TrainConfig) -> dict[str, Any]:
         "threads",
         "compile",
         "checkpoint_activations",
+        "rank_timeout",
         "init_from",
         "embedder",
         "noise_pack",

@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from auricle import distributed
 from auricle.features import num_frames
 from auricle.models import MODELS, build
 from auricle.training.beside import Beside
@@ -47,12 +48,16 @@ def make_state(
     """A fresh net, its average and the optimizer; the same seed gives the same net."""
     if config.compile and device.type != "cuda":
         raise ValueError(f"compile=true is for GPUs, but the device is {device}; leave it out")
+    if config.sync_batch_norm and device.type != "cuda":
+        raise ValueError(f"sync_batch_norm=true is for GPUs, but the device is {device}; leave it out")
     torch.manual_seed(config.seed)
     arguments = net_arguments(config, embeddings, beside)
     with shape_told(config, arguments):
         net = build(config.model, num_classes=num_classes, **arguments)
     net = net.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     average = copy.deepcopy(net).requires_grad_(False).eval() if config.average else net
+    if config.sync_batch_norm and distributed.world() > 1:  # of one process the statistics are all there are
+        net = nn.SyncBatchNorm.convert_sync_batchnorm(net)
     if config.checkpoint_activations:  # of the net alone: its average never wants a gradient
         recompute_blocks(net)
     predict = getattr(net, "forward_all", net)

@@ -5,16 +5,17 @@ Shape letters: B patches, N samples, K classes.
 
 import math
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from auricle import distributed
 from auricle.augment import mix, random_masks, random_speed
 from auricle.changes import apply_changes, draw_changes, generator_of_step
 from auricle.features import FeatureConfig
-from auricle.sampling import hash_uint64
+from auricle.sampling import hash_uint64, share
 from auricle.training.batches import Batch
 from auricle.training.config import TrainConfig
 from auricle.training.objective import cross_entropy
@@ -30,7 +31,9 @@ def update(
 ) -> dict[str, float | Tensor]:
     """One step: batch to gradient to weights to their average. Returns figures for the log.
 
-    The batch is mixed whole, before it is cut into parts.
+    The batch is mixed whole, before it is cut into parts. Of several processes each has a share of the batch,
+    which is a batch of its own in all but the gradient, the loss and its changes of pitch, volume and
+    background: these are as one process would have them.
     """
     step = state.step
     of_stage = step - state.began
@@ -53,11 +56,15 @@ def update(
     loss = torch.zeros((), device=live.device)
     count = parts_of(len(targets), config.accumulate)
     parts = [part.tensor_split(count) for part in (*inputs, targets, unknown)]
-    for *some, wanted, hidden in zip(*parts, strict=True):
+    # Gradients are averaged over processes, whose shares of the batch may differ by one.
+    usual = len(targets) if distributed.world() == 1 else config.batch / distributed.world()
+    for number, (*some, wanted, hidden) in enumerate(zip(*parts, strict=True), 1):
         masked = hidden if hidden.shape[1] else None
-        part = summed_loss(state, as_input(some), wanted, live, task.weights_K, masked) / len(targets)
-        part.backward()
+        with distributed.unsummed(state.predict) if number < count else nullcontext():
+            part = summed_loss(state, as_input(some), wanted, live, task.weights_K, masked) / usual
+            part.backward()
         loss += part.detach()
+    loss = distributed.mean(loss)
     parameters = list(state.net.parameters())
     if config.clip_norm is None:
         norm = nn.utils.get_total_norm([p.grad for p in parameters if p.grad is not None])
@@ -216,12 +223,18 @@ def change(waveform_BN: Tensor, step: int, config: TrainConfig, task: Task) -> T
         return waveform_BN
     samples, recordings = waveform_BN.shape[1], task.recordings
     draws = generator_of_step(config.seed, step)
-    changes = draw_changes(len(waveform_BN), draws, config.changes, samples=samples, recordings=recordings)
+    before = share(config.batch, distributed.rank(), distributed.world()).start  # rows of other processes
+    count = before + len(waveform_BN)
+    changes = draw_changes(count, draws, config.changes, samples=samples, recordings=recordings)[before:]
     return apply_changes(waveform_BN, changes, rate=config.features.rate, recordings=recordings)
 
 
 def seed_step(seed: int, step: int, device: torch.device) -> torch.Generator:
-    """The generator of a step's augmentation; torch's own, for dropout, is seeded beside it."""
-    number = int(hash_uint64(seed, step, 11)) >> 1
+    """The generator of a step's augmentation; torch's own, for dropout, is seeded beside it.
+
+    Each process has others: what it draws is of its share of the batch.
+    """
+    rank = distributed.rank()
+    number = int(hash_uint64(seed, step, 11, rank) if rank else hash_uint64(seed, step, 11)) >> 1
     torch.manual_seed(number)
     return torch.Generator(device).manual_seed(number)

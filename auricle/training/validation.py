@@ -9,12 +9,14 @@ from typing import Any
 import numpy as np
 from scipy.special import expit
 
+from auricle import distributed
 from auricle.datasets.taxonomy import Taxonomy, is_unknown
 from auricle.evaluation.scoring import pool, stream_scores
-from auricle.metrics.blocks import rank_blocks
+from auricle.metrics.blocks import ALONE, Together, rank_blocks
 from auricle.metrics.ranking import summarise
 from auricle.metrics.urban import Branch, coarse_metrics, fine_metrics
 from auricle.runners.windows import logit, window_starts
+from auricle.sampling import share
 from auricle.shards import Pack
 from auricle.training.batches import embedding_windows
 from auricle.training.beside import Beside
@@ -31,17 +33,28 @@ def validate(live: LiveRunner, pack: Pack, clips: np.ndarray, config: TrainConfi
 
     Beyond 20 million pairs of clip and class, scores are kept as float16 logits: half the room, and those of
     a sure model do not tie near 1 as float16 probabilities would.
+
+    Several processes score a share of the clips each, every clip once, by the same network: running
+    statistics are those of rank 0. Scores stay where they are, and counts are added up; only the figures of a
+    taxonomy want all scores in one place. All processes have rank 0's figures in the end, so that they
+    decide alike.
     """
     num_classes = len(live.artifact.labels)
     half = len(clips) * num_classes > MANY_PAIRS
-    scores_MK = np.empty((len(clips), num_classes), np.float16 if half else np.float32)
-    for row, scores_K in zip(scores_MK, stream(live, pack, clips), strict=True):
+    distributed.share_buffers(live.net)
+    mine = clips[share(len(clips), distributed.rank(), distributed.world())]
+    scores_MK = np.empty((len(mine), num_classes), np.float16 if half else np.float32)
+    for row, scores_K in zip(scores_MK, stream(live, pack, mine) if len(mine) else (), strict=True):
         row[:] = logit(scores_K) if half else scores_K
-    ranking = rank_blocks(
-        scores_MK, *chosen_label_clips(pack, clips, config.label_set), threads=config.threads
-    )
+    together = ALONE if distributed.world() == 1 else Together(distributed.gather, distributed.add)
+    positives = chosen_label_clips(pack, mine, config.label_set)
+    ranking = rank_blocks(scores_MK, *positives, threads=config.threads, together=together)
     figures = {name: float(value) for name, value in ranking.figures.items()}
-    return figures | urban_figures(scores_MK, pack, clips, config.label_set, logits=half)
+    if pack.taxonomy(config.label_set) is not None:
+        gathered = distributed.gather(scores_MK)
+        whole_MK = scores_MK if len(gathered) == 1 else np.concatenate(gathered)
+        figures |= urban_figures(whole_MK, pack, clips, config.label_set, logits=half)
+    return distributed.broadcast(figures)
 
 
 def figure_names(pack: Pack, label_set: str) -> list[str]:
