@@ -35,7 +35,7 @@ def hash_uint64(*values: int | np.ndarray) -> np.ndarray:
     return np.asarray(state)
 
 
-def _mix(state: np.ndarray | np.uint64, value: np.ndarray) -> np.ndarray:
+def _mix(state: Any, value: np.ndarray) -> Any:
     with np.errstate(over="ignore"):
         state = (state ^ value) + GOLDEN
         state = (state ^ (state >> np.uint64(30))) * MIX_1

@@ -5,7 +5,7 @@ standard output and nothing else does; errors, warnings and progress go to stand
 of verbs: recordings.py (tag), embedding.py (embed), inputs.py (inputs), timeline.py (timeline, report),
 corpora.py (pack, evaluate), urban.py (evaluate --protocol urban), labels.py (labels, subset), annotations.py
 (annotations, urban-scenes), scenes.py (scenes), networks.py (train, check, export, models, filters),
-experiments.py (compare, sweep).
+experiments.py (compare, sweep), planning.py (plan).
 """
 
 import os
@@ -26,6 +26,7 @@ from auricle.cli.inputs import inputs
 from auricle.cli.labels import labels, subset
 from auricle.cli.networks import check, export, filters, models, train
 from auricle.cli.output import describe, print_error, show_warning
+from auricle.cli.planning import plan
 from auricle.cli.recordings import tag
 from auricle.cli.scenes import scenes
 from auricle.cli.timeline import report, timeline
@@ -85,6 +86,7 @@ for _verb, _example in (
         sweep,
         "auricle sweep --data out/pack --out out/sweep --preset hershey-fully-connected --set steps=2000",
     ),
+    (plan, "auricle plan --hours 5.24e6 --clips 70e6 --labels 30871 --model resnet50 --costs hershey-2017"),
     (check, "auricle check out/run/best"),
     (export, "auricle export out/run/best model.onnx"),
     (models, "auricle models --classes 50"),
