@@ -366,5 +366,12 @@ def test_rows_tell_how_often_the_rate_was_cut_and_began_again(corpus: Path, tmp_
     row = compare("urban", options, quiet=True)[0]
     entries = map(json.loads, (tmp_path / "runs" / "cnn-alone-seed0" / "log.jsonl").read_text().splitlines())
     rates = [entry["learning_rate"] for entry in entries if "learning_rate" in entry]
-    assert row["cuts"] == sum(after < before for before, after in itertools.pairwise(rates)) > 0
-    assert row["restarts"] == sum(after > before for before, after in itertools.pairwise(rates)) > 0
+    cuts = sum(after < before for before, after in itertools.pairwise(rates))
+    restarts = sum(after > before for before, after in itertools.pairwise(rates))
+    assert (row["cuts"], row["restarts"]) == (cuts, restarts) and min(cuts, restarts) > 0
+    shown = results_of(tmp_path)["rows"][0]
+    assert (shown["cuts"], shown["restarts"]) == (cuts, restarts)
+    heads, _, line = (tmp_path / "table.md").read_text().partition("| cuts | restarts |")
+    place = heads.rpartition("\n")[2].count("|") + 1
+    cells = next(one for one in line.splitlines() if one.startswith("| CNN alone")).split("|")
+    assert [cell.strip() for cell in cells[place : place + 2]] == [str(cuts), str(restarts)]

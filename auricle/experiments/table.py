@@ -21,6 +21,7 @@ from auricle.shards.layout import write_json
 Drawn = Mapping[str, Mapping[int, Mapping[str, np.ndarray]]]  # row -> seed -> figure -> (1 + draws,)
 OVER_RECORDINGS = "95% interval over recordings"
 OVER_SEEDS = "lowest and highest seed"
+RATE_CHANGES = ("cuts", "restarts")  # of a schedule that follows validation; means over seeds
 LEARNED = 0.9  # mAP on the training clips; a net that is far below it has not learned them by heart
 
 
@@ -170,6 +171,7 @@ def gather(
                 "paper": first["paper"],
                 "evaluations": [run["evaluation"] for run in same],
                 "commits": sorted({run["commit"] for run in same}),
+                **{key: sum(run[key] for run in same) / len(same) for key in RATE_CHANGES if key in first},
                 **first["columns"],
                 **{
                     key: first.get(key)
