@@ -5,10 +5,15 @@ it was made: draws have not changed since, and must not, since trainings go on w
 """
 
 import hashlib
+import importlib.util
+import json
 import shutil
+import tracemalloc
 from pathlib import Path
+from types import ModuleType
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 
 from auricle.datasets import Clip
@@ -17,6 +22,7 @@ from auricle.engine.packing import Range
 from auricle.grids import BLOCK, block_ends, patch_counts, stored_grids
 from auricle.sampling import PatchSampler, hash_uint64, permute
 from auricle.shards import Pack
+from auricle.shards.labels import transpose
 from auricle.shards.layout import write_json
 from auricle.shards.writer import Decoded
 
@@ -262,3 +268,129 @@ def test_damaged_counts_are_found_and_named(packed: Path, tmp_path: Path) -> Non
     file.write_bytes(content[:100])
     with pytest.raises(ValueError, match=r"patches\.3900\.3840\.npy: damaged .*pack again$"):
         Pack(copied).patch_ends(3900, 3840)
+
+
+# What stands in for 70 million clips: the benchmark's pack, 100,000 of them, written in four pieces
+
+
+@pytest.fixture(scope="module")
+def benchmark() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("huge_index", ROOT / "benchmarks" / "huge_index.py")
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+MANY, LABELS = 100_000, 3000
+
+
+@pytest.fixture(scope="module")
+def small_twin(benchmark: ModuleType, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("twin") / "pack"
+    benchmark.write_pack(out, MANY, LABELS, piece=1 << 15)
+    return out
+
+
+def test_the_benchmarks_pack_is_laid_out_as_a_real_one(small_twin: Path, packed: Path) -> None:
+    """The same files with the same types, columns and checksums; only the sound is not there."""
+    twin, real = Pack(small_twin), Pack(packed)
+    names = set(real.manifest["files"]) - {grid_name(real)}
+    assert set(twin.manifest["files"]) - {grid_name(twin)} == names
+    assert {line.partition("/")[0] for line in twin.verify()} == {"shards"}, "no other file is amiss"
+    label_files = real.manifest["label_sets"]["labels"]["files"]
+    assert set(twin.manifest["label_sets"]["labels"]["files"]) == set(label_files)
+    for name in (*names, *label_files, None):
+        one, other = (folder / (name or grid_name(Pack(folder))) for folder in (small_twin, packed))
+        if one.suffix == ".npy":
+            assert np.load(one, mmap_mode="r").dtype == np.load(other, mmap_mode="r").dtype, name
+        elif one.name != "failures.parquet":
+            assert pq.read_schema(one).types == pq.read_schema(other).types, name
+            assert pq.read_schema(one).names == pq.read_schema(other).names, name
+
+
+def grid_name(reader: Pack) -> str:
+    ((patch, hop),) = stored_grids(reader.rate)
+    return f"index/patches.{patch}.{hop}.npy"
+
+
+def test_the_benchmarks_index_is_right(small_twin: Path) -> None:
+    """Written in pieces, it is what the functions of a real pack make of it as a whole."""
+    reader = Pack(small_twin)
+    assert len(reader) == MANY and len(reader.label_names()) == LABELS
+    assert np.array_equal(np.load(small_twin / grid_name(reader)), block_ends(reader.audible, PATCH, HOP))
+    indptr, indices = reader.clip_labels()
+    for ours, whole in zip(reader.label_clips(), transpose(indptr, indices, LABELS), strict=True):
+        assert np.array_equal(ours, whole)
+    rows = pq.read_table(small_twin / "labels/labels.parquet", columns=["positive"])["positive"].to_pylist()
+    for clip in (0, 1, 32_767, 32_768, MANY - 1):
+        assert rows[clip] == indices[indptr[clip] : indptr[clip + 1]].tolist()
+    assert (np.diff(indptr) >= 1).all() and 4.5 < len(indices) / MANY <= 5
+    ends = reader._offsets + reader.lengths
+    inside = np.flatnonzero(np.diff(reader._shards) == 0)
+    assert (ends[inside] == reader._offsets[inside + 1]).all(), "sounds lie one behind the other in a shard"
+
+
+@pytest.mark.parametrize("balance", ["clips", "patches", "classes"])
+def test_opening_and_drawing_read_no_more_than_what_is_drawn(
+    small_twin: Path, balance: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No table is read, and memory is that of some thousand draws: at 70 million clips the same."""
+
+    def never(*_: object, **__: object) -> None:
+        raise AssertionError("a table was read")
+
+    monkeypatch.setattr(pq, "read_table", never)
+    monkeypatch.setattr("auricle.shards.reader.block_ends", never)
+    monkeypatch.setattr("auricle.sampling.block_ends", never)
+    json.dumps(Pack(small_twin).manifest)  # what is imported on the way is there
+    tracemalloc.start()
+    try:
+        reader = Pack(small_twin)
+        sampler = PatchSampler(
+            reader.audible,
+            patch=PATCH,
+            hop=HOP,
+            batch=8,
+            seed=1,
+            balance=balance,
+            label_clips=reader.label_clips() if balance == "classes" else None,
+            ends=reader.patch_ends(PATCH, HOP) if balance == "patches" else None,
+        )
+        sampler._steps_at_once = 16  # 128 draws: what they take is small beside 800 kB of lengths
+        opened = tracemalloc.get_traced_memory()[1]
+        tracemalloc.reset_peak()
+        for step in range(0, 2000, 40):
+            clips, _ = sampler.draw(step)
+            reader.target_pairs(clips)
+        drawing = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert opened < 250e3 and drawing < 600e3, (opened, drawing)
+
+
+def test_the_whole_of_a_pack_is_sampled_where_it_lies(small_twin: Path) -> None:
+    """Training on all clips keeps the index on the disk; on a choice of them it takes what it chose."""
+    pytest.importorskip("torch")
+    from auricle.recipes import configure
+    from auricle.training.data import make_sampler
+
+    reader = Pack(small_twin)
+    for balance in ("patches", "classes"):
+        config = configure("hershey", data=small_twin, settings={"balance": balance})
+        whole = make_sampler(reader, np.arange(MANY), config)
+        assert np.shares_memory(whole.lengths, reader.audible)
+        if balance == "patches":
+            assert len(whole._ends) == -(-MANY // BLOCK) and not whole._ends.flags.writeable, "mapped"
+        else:
+            assert np.shares_memory(whole._class_clips, reader.label_clips()[1])
+        chosen = make_sampler(reader, np.arange(1, MANY), config)
+        assert len(chosen.lengths) == MANY - 1 and chosen.lengths[0] == reader.audible[1]
+
+
+def test_the_benchmark_measures_every_balance(small_twin: Path, benchmark: ModuleType) -> None:
+    for balance in benchmark.CASES:
+        row = benchmark.run(small_twin, balance, 10)
+        assert row["open_busy_seconds"] < 2 and row["open_bytes"] < 1e9
+        assert row["open_own_bytes"] < 20e6 and row["draw_busy_seconds"] < 1e-3
+    assert row["epoch"] == np.count_nonzero(np.diff(Pack(small_twin).label_clips()[0]))
