@@ -7,7 +7,7 @@ import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -36,6 +36,7 @@ def measure_costs(
     few: int = FEW,
     many: int = MANY,
     seconds: float = SECONDS,
+    say: Callable[[str], None] = lambda text: None,
 ) -> dict[str, UnitCost]:
     """Measure and write the unit costs of this machine; some minutes, on recordings that are made for it.
 
@@ -51,6 +52,7 @@ def measure_costs(
         few: recordings in the one packing.
         many: recordings in the other; the difference in time counts.
         seconds: of each that is made.
+        say: is told what is measured next.
 
     Raises:
         ValueError: no recordings there, a model that is not known or that this cannot measure.
@@ -63,11 +65,13 @@ def measure_costs(
         raise ModuleNotFoundError("No module named 'torch'", name="torch")
     with tempfile.TemporaryDirectory(prefix="auricle-plan-") as temporary:
         folder = Path(temporary)
+        say("measuring packing")
         found = [_packing(folder, media, few, many, seconds)]
         machine = machine_name()
         if model:
             from auricle.experiments.unit_costs import measure_network
 
+            say(f"measuring training and scoring of {model} with {labels:,} labels")
             trained = measure_network(
                 folder, model, labels=labels, batch=batch, window=window, hop=hop, device=device
             )

@@ -461,6 +461,40 @@ def test_the_verb_plans_for_a_pack_that_is_there(packed: Path, capsys: pytest.Ca
     assert status == 0 and lines["clips"]["value"] == 320 and lines["pack_cores_needed"]["value"] == 1
 
 
+def test_the_verb_measures_first_and_plans_from_what_it_measured(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = {}
+
+    def measure(path: Path, **options: object) -> None:
+        asked.update(options)
+        path.write_text(yaml.safe_dump(GOOD))
+
+    monkeypatch.setattr("auricle.measuring.measure_costs", measure)
+    file = str(tmp_path / "here.yaml")
+    words = (
+        "--hours",
+        "100",
+        "--cores",
+        "1",
+        "--model",
+        "vgg",
+        "--labels",
+        "7",
+        "--batch",
+        "32",
+        "--hop",
+        "2",
+    )
+    status, out, _ = run(capsys, *words, "--measure", file, "--format", "json")
+    lines = {line["name"]: line for line in json.loads(out)["lines"]}
+    assert status == 0 and lines["pack_seconds"]["value"] == 3600 and file in lines["pack_speed"]["source"]
+    del asked["say"]
+    assert asked == {
+        "model": "vgg", "labels": 7, "batch": 32, "window": None, "hop": 2.0, "media": (), "device": "auto",
+    }  # fmt: skip
+
+
 @pytest.mark.parametrize(
     ("arguments", "status", "message"),
     [

@@ -121,7 +121,7 @@ def plan(
 
         measure_costs(
             measure, model=model, labels=labels or 527, batch=batch, window=window, hop=hop,
-            media=media or (), device=device,
+            media=media or (), device=device, say=lambda text: print(f"auricle: {text}", file=sys.stderr),
         )  # fmt: skip
         names.append(measure)
     chosen = merge_costs(names)

@@ -56,10 +56,15 @@ class Pack:
     @cached_property
     def splits(self) -> np.ndarray:
         """(N,) splits; "" where there is none."""
+        names, codes = self._split_codes()
+        # Each name once, however many clips: millions of texts would take a hundred times the room.
+        return names[codes]
+
+    def _split_codes(self) -> tuple[np.ndarray, np.ndarray]:
+        """Names of splits, and (N,) which of them each clip has."""
         column = self._table(CLIPS, ["split"], read_dictionary=["split"])["split"]
         column = column.unify_dictionaries().combine_chunks()
-        # Each name once, however many clips: millions of texts would take a hundred times the room.
-        return np.array(column.dictionary.to_pylist(), dtype=object)[column.indices.to_numpy()]
+        return np.array(column.dictionary.to_pylist(), dtype=object), column.indices.to_numpy()
 
     @cached_property
     def groups(self) -> np.ndarray:
@@ -327,12 +332,12 @@ class Pack:
         mask = np.ones(len(self), dtype=bool)
         if splits is not None:
             wanted = {splits} if isinstance(splits, str) else set(splits)
-            known = set(self.splits.tolist())
-            if unknown := sorted(wanted - known):
+            names, codes = self._split_codes()
+            if unknown := sorted(wanted - set(names)):
                 raise ValueError(
-                    f"{self.path}: no split {unknown[0]!r}; there are: {', '.join(sorted(known))}"
+                    f"{self.path}: no split {unknown[0]!r}; there are: {', '.join(sorted(names))}"
                 )
-            mask &= np.isin(self.splits, list(wanted))
+            mask &= np.array([name in wanted for name in names], dtype=bool)[codes]
         for name, values in (where or {}).items():
             allowed = {values} if isinstance(values, str) else set(values)
             mask &= np.fromiter((value in allowed for value in self.attributes(name)), bool, len(self))
