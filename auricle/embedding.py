@@ -167,6 +167,7 @@ def pack_embeddings(
     hop: float | None = None,
     clips: bool = False,
     batch: int = PACK_BATCH,
+    part: range | None = None,
     quiet: bool = False,
 ) -> Iterator[Embedded]:
     """Embeddings of a pack, clip by clip in its order, windows gathered into batches across clips.
@@ -177,6 +178,7 @@ def pack_embeddings(
         hop: as in `embed_recording`, and so is clips. A clip without samples is heard as silence.
         clips: see above.
         batch: windows at a time.
+        part: only these clips; their embeddings are the same, to the last bit, as among all others.
         quiet: show no progress.
 
     Raises:
@@ -187,11 +189,8 @@ def pack_embeddings(
     ...     print(clip.embeddings.shape)
     """
     artifact = runner.artifact
-    if pack.rate < artifact.rate:
-        raise ValueError(
-            f"{pack.path}: holds {pack.rate} Hz and the model takes {artifact.rate} Hz; pack again with "
-            f"--rate {artifact.rate} or more"
-        )
+    check_rate(pack, artifact)
+    part = range(len(pack)) if part is None else part
     samples = hop_samples(hop, artifact) or artifact.hop
     buffer = np.empty((batch, artifact.window), np.float32)
     pieces: list[np.ndarray] = []  # embeddings of the clips under way, in order
@@ -207,8 +206,8 @@ def pack_embeddings(
             scored -= len(starts)
             yield _clip(starts, ends, rows[: len(starts)], clips)
 
-    with Progress(len(pack), "embedding", unit="clips", quiet=quiet) as progress:
-        for clip in range(len(pack)):
+    with Progress(len(part), "embedding", unit="clips", quiet=quiet) as progress:
+        for clip in part:
             waveform = _waveform(pack, clip, artifact.rate)
             starts = window_starts(len(waveform), artifact.window, samples, artifact.tail)
             starts = starts if len(starts) else np.zeros(1, np.int64)
@@ -342,6 +341,18 @@ def describe_model(artifact: Any, *, hop: float | None = None, clips: bool = Fal
         "size": artifact.embedding_size,
         "pooling": "mean" if clips else "none",
     }
+
+
+def check_rate(pack: Pack, artifact: Any) -> None:
+    """Refuse a pack that holds less than the model hears.
+
+    >>> check_rate(Pack("out/pack"), load_artifact("default"))  # doctest: +SKIP
+    """
+    if pack.rate < artifact.rate:
+        raise ValueError(
+            f"{pack.path}: holds {pack.rate} Hz and the model takes {artifact.rate} Hz; pack again with "
+            f"--rate {artifact.rate} or more"
+        )
 
 
 def hop_samples(hop: float | None, artifact: Any) -> int | None:

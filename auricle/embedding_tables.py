@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, DTypeLike
 
 from auricle.disk import full_disk_told
 from auricle.text import as_utf8
@@ -30,6 +30,7 @@ class EmbeddingTable:
         about: its metadata; at least model, fingerprint, rate, window, hop and size (E).
         key: name of the first column, "path" or "clip".
         precision: of the values, "float32" (which every Parquet reader knows) or "float16".
+        temporary: its name until it is complete, on the same disk; at first a hidden one beside it.
 
     Raises:
         ValueError: there is no folder for the file, or the precision is unknown.
@@ -43,7 +44,13 @@ class EmbeddingTable:
     """
 
     def __init__(
-        self, path: str | Path, about: Mapping[str, Any], *, key: str = "path", precision: str = "float32"
+        self,
+        path: str | Path,
+        about: Mapping[str, Any],
+        *,
+        key: str = "path",
+        precision: str = "float32",
+        temporary: Path | None = None,
     ):
         import pyarrow as pa
 
@@ -60,7 +67,8 @@ class EmbeddingTable:
         schema = pa.schema([*fields, ("embedding", pa.list_(value, self._size))])
         self._schema = schema.with_metadata({name: str(entry) for name, entry in about.items()})
         self._group = max(1, GROUP_BYTES // (self._dtype.itemsize * self._size))
-        self._temporary = self.path.with_name(f".{self.path.name}.{os.getpid()}.partial")
+        beside = self.path.with_name(f".{self.path.name}.{os.getpid()}.partial")
+        self._temporary = beside if temporary is None else temporary
         self._writer: Any = None
         self._keys: list[str] = []
         self._parts: list[tuple[np.ndarray, ...]] = []
@@ -84,6 +92,8 @@ class EmbeddingTable:
             with full_disk_told(self.path.parent):
                 self._writer.close()
             if kind is None and self.rows:  # a file of nothing would only take an older one's place
+                with self._temporary.open("rb+") as file:
+                    os.fsync(file.fileno())
                 self._temporary.replace(self.path)
         finally:
             self._temporary.unlink(missing_ok=True)
@@ -97,10 +107,7 @@ class EmbeddingTable:
         spans = np.asarray(starts, np.float64), np.asarray(ends, np.float64)
         if embeddings_WE.shape != (len(spans[0]), self._size):
             raise ValueError(f"{key}: expected {(len(spans[0]), self._size)}, got {embeddings_WE.shape}")
-        with np.errstate(over="ignore"):  # told below, in words
-            stored = embeddings_WE.astype(self._dtype)
-        if not np.isfinite(stored).all():
-            raise ValueError(f"{key}: an embedding has a value that is not finite as {self._dtype}")
+        stored = as_stored(key, embeddings_WE, self._dtype)
         self._keys += [as_utf8(key)] * len(stored)
         self._parts.append((*spans, stored))
         self.rows += len(stored)
@@ -119,6 +126,22 @@ class EmbeddingTable:
         with full_disk_told(self.path.parent):
             self._writer.write_batch(batch, row_group_size=self._group)
         self._keys, self._parts = [], []
+
+
+def as_stored(key: str, embeddings_WE: np.ndarray, dtype: DTypeLike) -> np.ndarray:
+    """Embeddings of a recording or clip in the precision in which they are kept.
+
+    Raises:
+        ValueError: a value is not finite in it.
+
+    >>> as_stored("a.wav", np.ones((1, 2), np.float32), "float16").dtype
+    dtype('float16')
+    """
+    with np.errstate(over="ignore"):  # told below, in words
+        stored = embeddings_WE.astype(dtype)
+    if not np.isfinite(stored).all():
+        raise ValueError(f"{key}: an embedding has a value that is not finite as {np.dtype(dtype)}")
+    return stored
 
 
 class TableRows:

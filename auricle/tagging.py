@@ -276,7 +276,7 @@ def tag_file(path: str, options: TagOptions) -> dict[str, Any]:
 
     >>> tag_file("dog.wav", TagOptions(threads=1))  # doctest: +SKIP
     """
-    return _tagger(str(options.model), options.threads, options.batch).tag(path, **_wishes(options))
+    return load_tagger(options).tag(path, **_wishes(options))
 
 
 def follow_file(path: str, options: TagOptions, warn: Callable[[str], None]) -> Iterator[dict[str, Any]]:
@@ -288,8 +288,19 @@ def follow_file(path: str, options: TagOptions, warn: Callable[[str], None]) -> 
     >>> for piece in follow_file("day.flac", TagOptions(windows=True), print):  # doctest: +SKIP
     ...     print(piece)
     """
-    tagger = _tagger(str(options.model), options.threads, options.batch)
-    yield from tagger.follow(path, **_wishes(options), warn=warn)
+    yield from load_tagger(options).follow(path, **_wishes(options), warn=warn)
+
+
+def load_tagger(options: TagOptions) -> Tagger:
+    """The model, which this process loads once.
+
+    Raises:
+        ValueError: as `Tagger`.
+
+    >>> load_tagger(TagOptions(threads=1)).artifact.name  # doctest: +SKIP
+    'auricle-esc50'
+    """
+    return _tagger(str(options.model), options.threads, options.batch)
 
 
 def source_name(source: str | Path | BinaryIO) -> str:

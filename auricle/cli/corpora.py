@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-from auricle.cli.options import Threads
+from auricle.cli.options import Address, EngineName, EngineOption, Threads, check_address
 from auricle.cli.output import assignments, print_error, print_table, print_warning, refuse_file
 
 FIGURES = ("map", "auc", "d_prime", "d_prime_mean", "accuracy", "micro_ap", "micro_auc")
@@ -64,16 +64,29 @@ def pack(
         Path | None,
         typer.Option(metavar="DIR", help="AudioSet, annotations: where the recordings are."),
     ] = None,
+    engine: EngineOption = EngineName.local,
+    address: Address = None,
 ) -> None:
     """Decode a corpus once into a pack, from which training reads at random.
 
     Killed at any moment, the same command goes on where it was. A file that cannot be read is listed in
     failures.parquet and named at the end, and the exit status is 1.
     """
+    check_address(engine, address)
     from auricle.engine import pack as pack_corpus
     from auricle.progress import format_seconds
 
-    report = pack_corpus(source, out, rate=rate, jobs=jobs, verify=verify, label_set=label_set, media=media)
+    report = pack_corpus(
+        source,
+        out,
+        rate=rate,
+        jobs=jobs,
+        engine=engine.value,
+        address=address,
+        verify=verify,
+        label_set=label_set,
+        media=media,
+    )
     done = (
         "was packed before" if report["finished_before"] else f"packed in {format_seconds(report['elapsed'])}"
     )

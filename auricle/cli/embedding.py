@@ -6,9 +6,20 @@ from typing import Annotated, Any
 
 import typer
 
-from auricle.cli.options import End, Raw, Start, Threads, check_excerpt, raw_format
+from auricle.cli.options import (
+    Address,
+    End,
+    EngineName,
+    EngineOption,
+    Raw,
+    Start,
+    Threads,
+    check_address,
+    check_excerpt,
+    raw_format,
+)
 from auricle.cli.output import describe, print_error, print_warning
-from auricle.cli.recordings import naming, refuse_overwriting
+from auricle.cli.recordings import STDIN, engine_for, naming, refuse_overwriting, shared_cores
 from auricle.text import counted
 
 MODEL_HELP = "A bundled model's name, an artifact's folder, an .onnx file; at first default."
@@ -55,14 +66,26 @@ def embed(
     replace: Annotated[
         bool, typer.Option("--replace", help="Overwrite the pack's set of the same name.")
     ] = False,
+    jobs: Annotated[
+        int | None, typer.Option(min=1, metavar="N", help="Processes; for many files, as many as cores.")
+    ] = None,
+    engine: EngineOption = EngineName.local,
+    address: Address = None,
 ) -> None:
     """Write a model's embeddings: of recordings to a Parquet file, of a pack into the pack.
 
     The file has a row a window: path, start, end, embedding. Which model made it, and how its windows stood,
     is in the file's metadata. A recording that cannot be read is named, the others go on, and the exit
-    status is 1.
+    status is 1. Killed, the same command goes on where it was.
     """
     check_excerpt(start, end)
+    check_address(engine, address)
+    if device != "cpu":
+        if engine is EngineName.ray or (jobs or 1) > 1:
+            raise typer.BadParameter(
+                f"{device} is used by one process of this machine", param_hint="--device"
+            )
+        jobs = 1
     given = {"--out": out, "--hop": hop, "--clips": clips or None, "--model": model}
     if len(paths) == 1 and (Path(paths[0]) / "manifest.json").is_file():
         media = {"--start": start or None, "--end": end, "--raw": raw}
@@ -79,13 +102,14 @@ def embed(
             )
         return _embed_pack(
             paths[0],
-            model or "default",
             name=name,
             out=out,
+            replace=replace,
+            where=(engine, address, jobs),
+            model=model or "default",
             hop=hop,
             clips=clips,
             precision=(precision or Precision.float32).value,
-            replace=replace,
             threads=threads,
             device=device,
         )
@@ -100,24 +124,22 @@ def embed(
     problems = [problem for _, problem in found if problem is not None]
     for problem in problems:
         print_error(problem)
-    from auricle.embedding import embed_files
-
-    result = embed_files(
-        [path for path, problem in found if problem is None],
-        model or "default",
-        out,
-        hop=hop,
-        clips=clips,
-        precision=(precision or Precision.float32).value,
-        start=start,
-        end=end,
-        raw=None if raw is None else raw_format(raw),
-        threads=threads,
-        device=device,
-        quiet=len(problems) == len(found),  # nothing to wait for
-        fail=lambda path, error: print_error(naming(path, describe(error))),
-        warn=lambda path, text: print_warning(naming(path, text)),
-    )
+    files = [path for path, problem in found if problem is None]
+    if engine is EngineName.ray and STDIN in files:
+        raise typer.BadParameter("standard input is read here, not on Ray", param_hint="--engine")
+    wishes: dict[str, Any] = {
+        "hop": hop,
+        "clips": clips,
+        "precision": (precision or Precision.float32).value,
+        "start": start,
+        "end": end,
+        "raw": None if raw is None else raw_format(raw),
+        "device": device,
+    }
+    if engine is EngineName.local and (len(files) < 2 or STDIN in files):
+        result = _embed_one(files, model or "default", out, threads, wishes)
+    else:
+        result = _embed_job(files, model or "default", out, threads, wishes, (engine, address, jobs))
     failures = result["failures"] + len(problems)
     if result["windows"]:
         recordings = counted(result["files"] - result["failures"], "recording")
@@ -126,6 +148,58 @@ def embed(
         print_error(f"{failures} of {len(found)} inputs could not be embedded: they are named above")
     if failures:
         raise typer.Exit(1)
+
+
+def _embed_one(
+    files: list[str], model: str, out: Path, threads: int | None, wishes: dict[str, Any]
+) -> dict[str, Any]:
+    """A recording, or a pipe: there is nothing to go on with."""
+    from auricle.embedding import embed_files
+
+    return embed_files(
+        files,
+        model,
+        out,
+        threads=threads,
+        quiet=not files,  # nothing to wait for
+        fail=lambda path, error: print_error(naming(path, describe(error))),
+        warn=lambda path, text: print_warning(naming(path, text)),
+        **wishes,
+    )
+
+
+def _embed_job(
+    files: list[str],
+    model: str,
+    out: Path,
+    threads: int | None,
+    wishes: dict[str, Any],
+    where: tuple[EngineName, str | None, int | None],
+) -> dict[str, Any]:
+    """Several recordings; what failed is told when all are done, in their order."""
+    from auricle.engine.embedding import EmbedOptions, embed_many
+
+    engine, threads = _engine(where, threads, len(files))
+    options = EmbedOptions(model=model, threads=threads, **wishes)
+    result = embed_many(files, out, options, engine=engine, explain=describe)
+    for path, told in zip(files, result["told"], strict=True):
+        for warning in told["warnings"]:
+            print_warning(naming(path, warning))
+        if told["error"] is not None:
+            print_error(naming(path, told["error"]))
+    return result | {"failures": sum(1 for told in result["told"] if told["error"] is not None)}
+
+
+def _engine(
+    where: tuple[EngineName, str | None, int | None], threads: int | None, count: int
+) -> tuple[Any, int | None]:
+    """Where a job over so many files or clips runs, and the threads of each process."""
+    name, address, jobs = where
+    if name is EngineName.ray:
+        threads = threads or 1
+    else:
+        jobs, threads = shared_cores(jobs, threads, count)
+    return engine_for(name, address, jobs, count), threads
 
 
 def _check_suffix(out: Path) -> None:
@@ -139,11 +213,23 @@ def _refuse(given: dict[str, Any], why: str) -> None:
             raise typer.BadParameter(why, param_hint=option)
 
 
-def _embed_pack(pack: str, model: str, *, out: Path | None, **options: Any) -> None:
-    from auricle.embedding import embed_pack
+def _embed_pack(
+    pack: str,
+    *,
+    name: str | None,
+    out: Path | None,
+    replace: bool,
+    where: tuple[EngineName, str | None, int | None],
+    threads: int | None,
+    **wishes: Any,
+) -> None:
+    from auricle.engine.embedding import EmbedOptions, embed_clips
+    from auricle.shards import Pack
 
-    result = embed_pack(pack, model, out=out, **options)
-    _report(str(out) if out is not None else f"{pack}: {options['name'] or result['model']}", result)
+    engine, threads = _engine(where, threads, len(Pack(pack)))
+    options = EmbedOptions(threads=threads, **wishes)
+    result = embed_clips(pack, options, name=name, out=out, replace=replace, engine=engine)
+    _report(str(out) if out is not None else f"{pack}: {name or result['model']}", result)
 
 
 def _store(pack: str, table: Path, name: str | None, replace: bool) -> None:

@@ -1,5 +1,6 @@
 """Options that several verbs share, so that the same word means the same everywhere."""
 
+from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -7,13 +8,42 @@ import typer
 if TYPE_CHECKING:
     from auricle.audio import RawFormat
 
+
+class EngineName(StrEnum):
+    """Where batch jobs run."""
+
+    local = "local"
+    ray = "ray"
+
+
 Start = Annotated[float, typer.Option(min=0.0, metavar="S", help="Begin S seconds into each recording.")]
 End = Annotated[float | None, typer.Option(min=0.0, metavar="S", help="Stop S seconds into each recording.")]
 Raw = Annotated[
     str | None,
     typer.Option(metavar="RATE,CHANNELS,DTYPE", help="Input is PCM without a header, say 16000,1,s16le."),
 ]
+EngineOption = Annotated[
+    EngineName, typer.Option("--engine", help="Where it runs: in processes here, or on Ray.")
+]
+Address = Annotated[
+    str | None,
+    typer.Option(metavar="HOST:PORT", help="Ray's cluster, or auto; one is started here at first."),
+]
 Threads = Annotated[int | None, typer.Option(min=1, metavar="N", help="Threads; all cores at first.")]
+
+
+def check_address(engine: EngineName, address: str | None) -> None:
+    """Refuse the address of a cluster where none is used; say at once where Ray is not installed.
+
+    >>> check_address(EngineName.local, None)
+    """
+    if engine is EngineName.local and address is not None:
+        raise typer.BadParameter("is for --engine ray", param_hint="--address")
+    if engine is EngineName.ray:
+        from importlib.util import find_spec
+
+        if find_spec("ray") is None:
+            raise ModuleNotFoundError("ray is not installed", name="ray")
 
 
 def check_excerpt(start: float, end: float | None) -> None:

@@ -1,5 +1,6 @@
 """Verbs over recordings: tag."""
 
+import os
 import sys
 from collections.abc import Iterable, Iterator
 from enum import StrEnum
@@ -9,11 +10,22 @@ from typing import TYPE_CHECKING, Annotated, Any, TextIO
 
 import typer
 
-from auricle.cli.options import End, Raw, Start, check_excerpt, raw_format
+from auricle.cli.options import (
+    Address,
+    End,
+    EngineName,
+    EngineOption,
+    Raw,
+    Start,
+    check_address,
+    check_excerpt,
+    raw_format,
+)
 from auricle.cli.output import describe, opened, print_error, print_table, print_warning
 from auricle.text import for_terminal
 
 if TYPE_CHECKING:
+    from auricle.engine import Engine
     from auricle.tagging import TagOptions
 
 STDIN = "-"
@@ -29,6 +41,9 @@ class TagFormat(StrEnum):
     jsonl = "jsonl"
 
 
+SUFFIXES = {TagFormat.table: ".txt", TagFormat.csv: ".csv", TagFormat.jsonl: ".jsonl"}
+
+
 def tag(
     paths: Annotated[
         list[str],
@@ -42,7 +57,12 @@ def tag(
         float, typer.Option(min=0.0, max=1.0, metavar="X", help="Only tags that score X or more.")
     ] = 0.0,
     format: Annotated[TagFormat, typer.Option(help="For people, spreadsheets, programs.")] = TagFormat.table,
-    out: Annotated[str, typer.Option(metavar="FILE", help="Where results go; - is standard output.")] = STDIN,
+    out: Annotated[
+        str,
+        typer.Option(
+            metavar="FILE", help="Where results go; DIR/: a file for each recording; -: standard output."
+        ),
+    ] = STDIN,
     windows: Annotated[
         bool, typer.Option("--windows", help="Also say what sounds when, window by window.")
     ] = False,
@@ -58,13 +78,17 @@ def tag(
         int | None, typer.Option(min=1, metavar="N", help="Threads a process; at first they share the cores.")
     ] = None,
     raw: Raw = None,
+    engine: EngineOption = EngineName.local,
+    address: Address = None,
 ) -> None:
     """Say which sounds are in recordings.
 
     Reads the sound of any audio or video file. A score is between 0 and 1: how sure the model is that the
     sound occurs. A file that cannot be read is named, the others are still tagged, and the exit status is 1.
+    Of several recordings, --out is complete or not there; killed, the same command goes on where it was.
     """
     check_excerpt(start, end)
+    check_address(engine, address)
     from auricle.artifact import load_artifact
     from auricle.media_files import find_media
     from auricle.tagging import TagOptions
@@ -76,16 +100,112 @@ def tag(
         raise typer.BadParameter(
             f"the labels of {model} are flat, so no score contradicts another", param_hint="--consistent"
         )
-    refuse_overwriting(out, [path for path, problem in found if problem is None])
-    jobs, threads = _shared_cores(jobs, threads, [path for path, problem in found if problem is None])
+    files = [path for path, problem in found if problem is None]
+    refuse_overwriting(out, files)
+    job = is_job(out, files, engine)
+    if engine is EngineName.ray:
+        threads = threads or 1
+    else:
+        jobs, threads = _shared_cores(jobs, threads, files)
     wishes: dict[str, Any] = {"top": top, "threshold": threshold, "windows": windows}
     wishes["consistent"] = consistent
     options = TagOptions(model=model, threads=threads, **wishes, **place)
+    if job:
+        return _tag_job(found, out, options, format, engine_for(engine, address, jobs, len(files)))
+    assert jobs is not None
     live = windows and format is TagFormat.csv and jobs == 1
     results = _Told(_results(found, options, jobs, live))
     with opened(out) as stream:
-        _write(results, format, stream, start)
+        write_results(results, stream, format, start)
     results.finish()
+
+
+def is_job(out: str, files: list[str], engine: EngineName) -> bool:
+    """Whether results go where a killed run can find them again: a folder, or a file of several recordings.
+
+    Raises:
+        typer.BadParameter: Ray is asked for, and they do not.
+
+    >>> is_job("tags.csv", ["a.wav", "b.wav"], EngineName.local), is_job("-", ["a.wav"], EngineName.local)
+    (True, False)
+    """
+    target = Path(out)
+    regular = out != STDIN and (
+        is_folder(out) or target.is_file() or not target.exists()
+    )  # no pipe, no device
+    if engine is EngineName.ray:
+        if not regular:
+            raise typer.BadParameter("name a file or a folder: --engine ray needs one", param_hint="--out")
+        if STDIN in files:
+            raise typer.BadParameter("standard input is read here, not on Ray", param_hint="--engine")
+        return True
+    if is_folder(out):
+        if STDIN in files:
+            raise typer.BadParameter("what comes from a pipe has no name; name a file", param_hint="--out")
+        return True
+    return regular and len(files) > 1 and STDIN not in files
+
+
+def is_folder(out: str) -> bool:
+    """Whether an output is a folder: it is there, or its name ends like one's.
+
+    >>> is_folder("tags/"), is_folder("tags.csv")
+    (True, False)
+    """
+    return out.endswith(("/", os.sep)) or Path(out).is_dir()
+
+
+def engine_for(engine: EngineName, address: str | None, jobs: int | None, files: int) -> "Engine":
+    """Where a job over so many files runs; for a few, another process is not worth its start.
+
+    >>> engine_for(EngineName.local, None, 1, 3).kind, engine_for(EngineName.local, None, 1, 100).kind
+    ('here', 'local')
+    """
+    from auricle.engine import Engine
+
+    if engine is EngineName.ray:
+        return Engine(kind="ray", jobs=jobs, address=address)
+    return Engine(kind="here" if jobs == 1 and files < MANY_FILES else "local", jobs=jobs)
+
+
+def _tag_job(
+    found: list[tuple[str, str | None]],
+    out: str,
+    options: "TagOptions",
+    format: TagFormat,
+    engine: "Engine",
+) -> None:
+    from auricle.engine.tagging import tag_to_file, tag_to_folder
+
+    files = [path for path, problem in found if problem is None]
+    chosen: dict[str, Any] = {"engine": engine, "explain": describe, "quiet": len(files) < 2}
+    told: list[_Told] = []
+
+    def all_of(results: Iterator[dict[str, Any]]) -> _Told:
+        told.append(_Told(_merged(found, results)))
+        return told[0]
+
+    if is_folder(out):
+        write = partial(write_results, format=format, start=options.start)
+        for _ in all_of(iter(tag_to_folder(files, out, options, write, suffix=SUFFIXES[format], **chosen))):
+            pass
+    else:
+        tag_to_file(
+            files,
+            out,
+            options,
+            lambda results, stream: write_results(all_of(results), stream, format, options.start),
+            **chosen,
+        )
+    told[0].finish()
+
+
+def _merged(
+    found: list[tuple[str, str | None]], results: Iterator[dict[str, Any]]
+) -> Iterator[dict[str, Any]]:
+    """Results in the order of the inputs, with what could not be looked for among them."""
+    for path, problem in found:
+        yield {"path": path, "error": problem} if problem is not None else next(results)
 
 
 def refuse_overwriting(out: str, files: list[str]) -> None:
@@ -97,19 +217,32 @@ def refuse_overwriting(out: str, files: list[str]) -> None:
 
 
 def _shared_cores(jobs: int | None, threads: int | None, files: list[str]) -> tuple[int, int | None]:
-    """How many processes, and threads in each; scores do not depend on either."""
+    return shared_cores(1 if STDIN in files else jobs, threads, len(files))  # no other process has it
+
+
+def shared_cores(jobs: int | None, threads: int | None, files: int) -> tuple[int, int | None]:
+    """How many processes, and threads in each; scores do not depend on either.
+
+    >>> shared_cores(2, 3, 8)
+    (2, 3)
+    """
     from auricle.engine import default_jobs
 
     cores = default_jobs()
     if jobs is None:
-        jobs = cores if threads is None and len(files) >= MANY_FILES * cores else 1
-    if STDIN in files:  # another process has no standard input
-        jobs = 1
-    jobs = max(1, min(jobs, len(files)))
+        jobs = cores if threads is None and files >= MANY_FILES * cores else 1
+    jobs = max(1, min(jobs, files))
     return jobs, max(1, cores // jobs) if threads is None and jobs > 1 else threads
 
 
-def _write(results: "_Told", format: TagFormat, stream: TextIO, start: float) -> None:
+def write_results(
+    results: Iterable[dict[str, Any]], stream: TextIO, format: TagFormat, start: float = 0.0
+) -> None:
+    """Write results as one of the formats; `start` seconds is where each recording was begun.
+
+    >>> write_results([{"path": "a.wav", "duration": 2.0, "tags": []}], sys.stdout, TagFormat.jsonl)
+    {"path": "a.wav", "duration": 2.0, "tags": []}
+    """
     from auricle.formats import write_csv, write_jsonl
 
     if format is TagFormat.csv:

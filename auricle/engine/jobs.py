@@ -8,6 +8,7 @@ its task alone. So it changes no byte who does a task, in which order tasks end,
 
 import contextlib
 import dataclasses
+import hashlib
 import json
 import shutil
 import uuid
@@ -211,7 +212,7 @@ def write_joined(
     sizes: Sequence[int],
     write: Write,
     probe: Callable[[Any], object],
-    join: Callable[[Iterator[tuple[Path, dict[str, Any]]]], T],
+    join: Callable[[Iterator[tuple[Path, dict[str, Any]]], Path], T],
     *,
     header: Mapping[str, Any],
     engine: Engine,
@@ -231,7 +232,8 @@ def write_joined(
         sizes: bytes of each, see `split_by_bytes`.
         write: makes one part.
         probe: see `Job`.
-        join: is given (part, its entry) one after the other, and writes `out`, whole or not at all.
+        join: is given (part, its entry) one after the other, and a name on the disk of `out` for what it
+            writes until that is complete; it puts `out` there, whole or not at all.
         header: what must be the same for a run to go on: name of a reason -> value, see `DIFFERS`.
         engine: where parts are made. "here" becomes "local" in a run that goes on with a killed one: what
             killed it may do so again.
@@ -261,10 +263,34 @@ def write_joined(
             engine = dataclasses.replace(engine, kind="local", jobs=1)
         remove_leftovers(job.folder)
         show_job(job, engine, label, unit, quiet)
-        result = join(_finished_parts(job))
+        result = join(_finished_parts(job), job.folder / f"joined{TEMPORARY}")
         sync_folder(out.parent)
         shutil.rmtree(job.folder)
     return result
+
+
+def describe_files(files: Sequence[str], sizes: Sequence[int]) -> str:
+    """What identifies files: their names, in order, and their sizes.
+
+    >>> describe_files(["a.wav"], [10]) == describe_files(["a.wav"], [11])
+    False
+    """
+    state = hashlib.blake2b(digest_size=16)
+    for file, size in zip(files, sizes, strict=True):
+        state.update(json.dumps([file, size]).encode() + b"\n")
+    return state.hexdigest()
+
+
+def size_of(path: str) -> int:
+    """Bytes of a file; -1 where there is none.
+
+    >>> size_of("no-such-file")
+    -1
+    """
+    try:
+        return Path(path).stat().st_size
+    except (OSError, ValueError):
+        return -1
 
 
 DIFFERS = {

@@ -202,6 +202,7 @@ def _write(
             write_table(out / name, table)
     job = _job(plan, out, decode)
     _write_shards(job, engine, quiet)
+    remove_leftovers(out / JOURNAL, out / "shards")  # of workers that outlived a killed run
     finish_pack(
         out, plan.clips, partial(_read_entry, job), root=plan.root, header=plan.header, tables=plan.tables
     )

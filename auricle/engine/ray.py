@@ -9,6 +9,7 @@ import contextlib
 import os
 from collections import Counter, deque
 from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 from auricle.engine.processes import KILLED, WorkerDied, default_jobs
@@ -62,7 +63,7 @@ def ray_workers(address: str | None, jobs: int | None = None) -> Iterator[Callab
 def _run(function: Callable[[Any], Any], items: Sequence[Any], jobs: int | None) -> Iterator[tuple[int, Any]]:
     import ray
 
-    call = ray.remote(num_cpus=1, max_retries=RETRIES)(_call)
+    call, folder = ray.remote(num_cpus=1, max_retries=RETRIES)(_call), str(Path.cwd())
     waiting = deque(range(len(items)))
     running: dict[Any, int] = {}
     lost: Counter[int] = Counter()
@@ -72,7 +73,7 @@ def _run(function: Callable[[Any], Any], items: Sequence[Any], jobs: int | None)
             most = jobs or 2 * max(1, int(ray.cluster_resources().get("CPU", 1)))
             while waiting and len(running) < most:
                 index = waiting.popleft()
-                running[call.remote(function, items[index])] = index
+                running[call.remote(folder, function, items[index])] = index
             done, _ = ray.wait(list(running), num_returns=1)
             for reference in done:
                 index = running.pop(reference)
@@ -92,9 +93,10 @@ def _run(function: Callable[[Any], Any], items: Sequence[Any], jobs: int | None)
             ray.cancel(reference, force=True)
 
 
-def _call(function: Callable[[Any], Any], item: Any) -> Any:
+def _call(folder: str, function: Callable[[Any], Any], item: Any) -> Any:
     """In a worker: an exception is a result like any other, and never Ray's to wrap."""
     try:
+        os.chdir(folder)  # where paths begin that are not absolute
         return function(item)
     except Exception as error:
         return error

@@ -1,0 +1,307 @@
+"""Tags of many recordings as a job: into one table, or into a folder with a file for each recording.
+
+A part of a table holds results as JSON Lines: the windows of a recording where they were asked for, each as
+it was scored, then the recording's own line, or its error. Joined, they are what tagging one recording after
+the other would have said.
+"""
+
+import json
+import os
+import shutil
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict
+from functools import partial
+from pathlib import Path
+from typing import Any, TextIO, TypeVar
+
+from auricle import __version__
+from auricle.artifact import load_artifact
+from auricle.disk import full_disk_told
+from auricle.engine.jobs import (
+    Engine,
+    Job,
+    Task,
+    describe_files,
+    open_journal,
+    read_entry,
+    refuse_other,
+    remove_leftovers,
+    show_job,
+    size_of,
+    split_by_bytes,
+    write_joined,
+)
+from auricle.shards.layout import TEMPORARY, locked, publish
+from auricle.tagging import TagOptions, follow_file, load_tagger
+from auricle.text import as_utf8
+
+JOURNAL = ".auricle-journal"  # in a folder of results, until it is complete
+FAILURES = "failures.csv"
+Result = dict[str, Any]
+T = TypeVar("T")
+
+
+def tag_to_file(
+    files: Sequence[str],
+    out: str | Path,
+    options: TagOptions,
+    write: Callable[[Iterator[Result], TextIO], T],
+    *,
+    engine: Engine | None = None,
+    explain: Callable[[Exception], str] = str,
+    quiet: bool = False,
+    task_bytes: int | None = None,
+) -> T:
+    """Tag recordings into one file, which appears when it is complete.
+
+    Args:
+        files: the recordings.
+        out: the file.
+        options: as for `tag_file`.
+        write: is given all results in the order of `files`, {"path", "error"} of one that failed, and writes
+            them.
+        engine: where; by default in processes of this machine.
+        explain: what is said of an error; picklable.
+        quiet: show no progress.
+        task_bytes: as in `split_by_bytes`.
+
+    Returns:
+        What `write` returns.
+
+    Raises:
+        ValueError: as `write_joined`; no such model.
+
+    >>> from auricle.formats import write_csv
+    >>> tag_to_file(["a.wav", "b.mp3"], "tags.csv", TagOptions(), write_csv)  # doctest: +SKIP
+    """
+    target = Path(out).resolve()  # a link stays one: what it leads to is replaced
+    sizes = [size_of(file) for file in files]
+
+    def join(parts: Iterator[tuple[Path, dict[str, Any]]], temporary: Path) -> T:
+        with temporary.open("w", encoding="utf-8", errors="backslashreplace", newline="") as stream:
+            result = write((result for part, _ in parts for result in _read_part(part, options)), stream)
+        publish(temporary, target)
+        return result
+
+    return write_joined(
+        target,
+        files,
+        sizes,
+        partial(_write_part, options, explain),
+        partial(_probe, options, explain),
+        join,
+        header=_header(files, sizes, options),
+        engine=engine or Engine(),
+        label="tagging",
+        quiet=quiet,
+        task_bytes=task_bytes,
+    )
+
+
+def tag_to_folder(
+    files: Sequence[str],
+    out: str | Path,
+    options: TagOptions,
+    write: Callable[[Iterable[Result], TextIO], object],
+    *,
+    suffix: str,
+    engine: Engine | None = None,
+    explain: Callable[[Exception], str] = str,
+    quiet: bool = False,
+    task_bytes: int | None = None,
+) -> list[Result]:
+    """Tag recordings into a folder: of each a file, which appears when that recording is done.
+
+    It is called as the recording, by its path from the folder that all have in common, and `suffix`. What
+    failed is named in `failures.csv`.
+
+    Args:
+        files: the recordings.
+        out: the folder; it may hold other files.
+        options: as for `tag_file`.
+        write: picklable; writes a list of one result.
+        suffix: of the files, say ".csv".
+        engine: as in `tag_to_file`, and so are explain, quiet and task_bytes.
+        explain: see above.
+        quiet: see above.
+        task_bytes: see above.
+
+    Returns:
+        In the order of `files`: {"path", "warnings"}, or {"path", "error", "warnings"} of what failed.
+
+    Raises:
+        ValueError: as `tag_to_file`; two recordings would have one name.
+
+    >>> results = tag_to_folder(["a.wav"], "tags", TagOptions(), write_csv, suffix=".csv")  # doctest: +SKIP
+    """
+    folder, engine = Path(out), engine or Engine()
+    if folder.exists() and not folder.is_dir():
+        raise ValueError(f"{out}: is a file; give a folder")
+    names, sizes = result_names(files, suffix), [size_of(file) for file in files]
+    tasks = [
+        Task(
+            [files[i] for i in part],
+            sum(sizes[i] for i in part),
+            tuple(names[i] for i in part),
+            f"{JOURNAL}/{number:05d}.json",
+        )
+        for number, part in enumerate(split_by_bytes(sizes, task_bytes))
+    ]
+    job = Job(
+        folder=folder,
+        tasks=tasks,
+        write=partial(_write_files, options, explain, write),
+        probe=partial(_probe, options, explain),
+    )
+    header = _header(files, sizes, options) | {"tasks": len(tasks), "suffix": suffix}
+    header = json.loads(json.dumps(header))
+    journal = folder / JOURNAL
+    with full_disk_told(folder, "make room and give the same command again, which goes on where it was"):
+        folder.mkdir(parents=True, exist_ok=True)
+        with locked(folder):
+            if (
+                open_journal(journal, header, partial(refuse_other, journal, header))
+                and engine.kind == "here"
+            ):
+                engine = Engine(jobs=1)
+            remove_leftovers(journal, *{(folder / name).parent for name in names})
+            show_job(job, engine, "tagging", "files", quiet)
+            results = [result for task in tasks for result in _entered(job, task)]
+            _write_failures(folder / FAILURES, results, journal / f"failures{TEMPORARY}")
+            shutil.rmtree(journal)
+    return results
+
+
+def result_names(files: Sequence[str], suffix: str) -> list[str]:
+    """What each recording's file is called, from the folder of results.
+
+    Raises:
+        ValueError: two would have one name.
+
+    >>> result_names(["x/a.wav", "x/deep/a.wav"], ".csv")
+    ['a.wav.csv', 'deep/a.wav.csv']
+    """
+    if not files:
+        return []
+    whole = [os.path.abspath(file) for file in files]  # noqa: PTH100  links stay as they were given
+    root = os.path.commonpath([os.path.dirname(path) for path in whole])  # noqa: PTH120
+    names = [Path(os.path.relpath(path, root)).as_posix() + suffix for path in whole]
+    seen: dict[str, str] = {}
+    for file, name in zip(files, names, strict=True):
+        if name in seen:
+            raise ValueError(f"{seen[name]} and {file} are one recording; name it once")
+        seen[name] = file
+    return names
+
+
+def _header(files: Sequence[str], sizes: Sequence[int], options: TagOptions) -> dict[str, Any]:
+    wishes = {name: value for name, value in asdict(options).items() if name not in ("model", "threads")}
+    return {
+        "auricle": __version__,
+        "model": load_artifact(options.model).fingerprint,
+        "options": wishes,
+        "files": describe_files(files, sizes),
+    }
+
+
+def _heard(
+    path: str, options: TagOptions, explain: Callable[[Exception], str], killed: str | None = None
+) -> Iterator[Result]:
+    """What `follow_file` gives; last of all the recording's own line, or its error."""
+    warned: list[str] = []
+    try:
+        if killed is not None:
+            raise ValueError(f"{path}: {killed}")
+        for piece in follow_file(path, options, warned.append):
+            yield piece | {"warnings": warned} if warned and "path" in piece else piece
+    except Exception as error:
+        yield {"path": path, "error": explain(error)} | ({"warnings": warned} if warned else {})
+
+
+def _write_part(
+    options: TagOptions,
+    explain: Callable[[Exception], str],
+    paths: Sequence[Path],
+    items: Sequence[str],
+    given_up: Mapping[int, str],
+) -> dict[str, Any]:
+    load_tagger(options)  # what is wrong with the model is wrong with no recording
+    with paths[0].open("wb") as part:
+        for position, item in enumerate(items):
+            begin = part.tell()
+            for piece in _heard(item, options, explain, given_up.get(position)):
+                if "error" in piece:  # its windows until there are dropped, as from a file that failed
+                    part.seek(begin)
+                    part.truncate()
+                part.write(json.dumps(piece, allow_nan=False).encode("ascii") + b"\n")
+    return {}
+
+
+def _probe(options: TagOptions, explain: Callable[[Exception], str], item: str) -> None:
+    for _ in _heard(item, options, explain):
+        pass
+
+
+def _read_part(part: Path, options: TagOptions) -> Iterator[Result]:
+    """The results of a part, one recording after the other."""
+    with part.open("rb") as lines:
+        windows: list[Result] = []
+        for line in lines:
+            piece = json.loads(line)
+            if "path" not in piece:
+                windows.append(piece)
+                continue
+            yield _whole(piece, windows, options)
+            windows = []
+
+
+def _whole(result: Result, windows: list[Result], options: TagOptions) -> Result:
+    """A recording's own line, with its windows where `Tagger.tag` puts them."""
+    if not options.windows or "error" in result:
+        return result
+    warned = {"warnings": result.pop("warnings")} if "warnings" in result else {}
+    return result | {"windows": windows} | warned
+
+
+def _write_files(
+    options: TagOptions,
+    explain: Callable[[Exception], str],
+    write: Callable[[Iterable[Result], TextIO], object],
+    paths: Sequence[Path],
+    items: Sequence[str],
+    given_up: Mapping[int, str],
+) -> dict[str, Any]:
+    load_tagger(options)
+    told = []
+    for position, (path, item) in enumerate(zip(paths, items, strict=True)):
+        *windows, result = _heard(item, options, explain, given_up.get(position))
+        warned = result.pop("warnings", [])
+        told.append({"path": item, "warnings": warned})
+        if "error" in result:
+            told[-1]["error"] = result["error"]
+            continue
+        with path.open("w", encoding="utf-8", errors="backslashreplace", newline="") as stream:
+            write([_whole(result, windows, options)], stream)
+    return {"told": told}
+
+
+def _entered(job: Job, task: Task) -> list[Result]:
+    entry = read_entry(job, task)
+    if entry is None:
+        raise ValueError(f"{job.folder / task.entry}: lost while tagging; give the same command again")
+    return entry["told"]
+
+
+def _write_failures(path: Path, results: Sequence[Result], temporary: Path) -> None:
+    """The list of what failed; none is left of an earlier run where nothing did."""
+    import csv
+
+    failed = [result for result in results if "error" in result]
+    if not failed:
+        path.unlink(missing_ok=True)
+        return
+    with temporary.open("w", encoding="utf-8", newline="") as stream:
+        writer = csv.writer(stream, lineterminator="\n")
+        writer.writerow(["path", "error"])
+        writer.writerows([as_utf8(result["path"]), as_utf8(result["error"])] for result in failed)
+    publish(temporary, path)
