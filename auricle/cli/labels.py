@@ -22,6 +22,13 @@ def labels(
         Path | None, typer.Option(metavar="FILE", help="Make a label set of these labels, one a line.")
     ] = None,
     name: Annotated[str | None, typer.Option(metavar="NAME", help="Name of the label set made.")] = None,
+    parents: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="Keep which labels stand above which: AudioSet's ontology.json, JSON or YAML.",
+        ),
+    ] = None,
     label_set: Annotated[str, typer.Option(metavar="NAME", help="The label set to start from.")] = "labels",
     split: Annotated[
         list[str] | None, typer.Option(metavar="NAME", help="Count in this split; may be given again.")
@@ -29,16 +36,17 @@ def labels(
     subset: Annotated[str | None, typer.Option(metavar="NAME", help="Count in this subset of clips.")] = None,
     top: Annotated[int, typer.Option(min=0, metavar="N", help="How many labels to print.")] = 20,
     replace: Annotated[
-        bool, typer.Option("--replace", help="Put it in the place of a label set of that name.")
+        bool, typer.Option("--replace", help="In the place of a label set of that name, or of other parents.")
     ] = False,
     format: Annotated[ReportFormat, typer.Option(help="For people, programs.")] = ReportFormat.table,
 ) -> None:
     """List a pack's label sets and how often each label occurs; make a smaller set as a view.
 
     A view is a label set over the same clips: no audio is read or copied. Labels of equal count are taken in
-    the order of the set.
+    the order of the set. With --parents, models trained on the set know what its labels stand under, and
+    evaluations have figures of each level.
     """
-    from auricle.shards import Pack, add_label_view
+    from auricle.shards import Pack, add_label_view, add_parents
     from auricle.shards import most_frequent as most_frequent_labels
 
     if most_frequent is not None and keep is not None:
@@ -48,6 +56,11 @@ def labels(
         raise typer.BadParameter(
             "a new label set needs --name, and --most-frequent or --keep", param_hint=hint
         )
+    above = None
+    if parents is not None:
+        from auricle.datasets.ontology import read_parents
+
+        above = read_parents(parents)
     reader = Pack(pack)
     clips = None if split is None else reader.select(split)
     if subset is not None:
@@ -62,11 +75,30 @@ def labels(
             chosen = most_frequent_labels(reader, most_frequent, label_set, clips)
         add_label_view(pack, name, chosen, label_set, replace=replace)
         reader, label_set = Pack(pack), name
+    if above is not None:
+        kept = add_parents(pack, above, label_set, replace=replace)
+        reader = Pack(pack)
+        if format is ReportFormat.table:
+            print(_levels(kept, reader.label_names(label_set)))
     described = _described(reader, label_set, clips)
     if format is ReportFormat.json:
         print(json.dumps(described, indent=1))
     else:
         _print(described, top, made=name)
+
+
+def _levels(parents: dict[str, list[str]], labels: list[str]) -> str:
+    """How labels lie in a hierarchy.
+
+    >>> _levels({"puppy": ["dog"], "dog": [], "cat": []}, ["puppy", "dog", "rain"])
+    '2 of 3 labels are in the hierarchy; labels of each level, from the top: 1, 1'
+    """
+    from auricle.hierarchy import levels
+
+    known = [label for label in labels if label in parents]
+    each = ", ".join(str(len(level)) for level in levels(parents, known))
+    have = f"{len(known)} of {len(labels)} labels are in the hierarchy"
+    return f"{have}; labels of each level, from the top: {each}"
 
 
 def _lines(path: Path) -> list[str]:

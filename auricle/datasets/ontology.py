@@ -4,6 +4,7 @@ import csv
 import json
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 CLASSES = "class_labels_indices.csv"
 ONTOLOGY = "ontology.json"
@@ -96,6 +97,52 @@ def parents(path: str | Path) -> dict[str, list[str]]:
     """
     sounds = read_ontology(path)
     return {sound.name: [sounds[mid].name for mid in sound.parents] for sound in sounds.values()}
+
+
+def read_parents(path: str | Path) -> dict[str, list[str]]:
+    r"""Label -> labels right above it, of AudioSet's `ontology.json`, or of JSON or YAML that says this.
+
+    Raises:
+        ValueError: no such file, or neither; the file is named.
+
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     file = Path(folder, "animals.yaml")
+    ...     _ = file.write_text("puppy: dog\ndog: [animal, pet]\n")
+    ...     read_parents(file)
+    {'puppy': ['dog'], 'dog': ['animal', 'pet']}
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise ValueError(f"{path}: no such file; expected which labels stand above which, in JSON or YAML")
+    try:
+        found = _read_mapping(path)
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"{path}: neither JSON nor YAML ({' '.join(str(error).split()):.150})") from None
+    if isinstance(found, list):
+        return parents(path)
+    if not isinstance(found, dict):
+        raise ValueError(f"{path}: expected LABEL: [labels right above it], or AudioSet's ontology.json")
+    above = {label: [names] if isinstance(names, str) else names for label, names in found.items()}
+    for label, names in above.items():
+        if not isinstance(names, list) or not all(isinstance(name, str) for name in (label, *names)):
+            raise ValueError(
+                f"{path}: {label!r}: expected the list of labels right above it, got {names!r:.80}"
+            )
+    return above
+
+
+def _read_mapping(path: Path) -> Any:
+    """JSON, or by the file's name YAML, whose keys and values stay as they are written."""
+    text = path.read_text(encoding="utf-8-sig")
+    if path.suffix.lower() not in (".yaml", ".yml"):
+        return json.loads(text)
+    import yaml
+
+    try:
+        return yaml.load(text, Loader=yaml.BaseLoader)
+    except yaml.YAMLError as error:
+        raise ValueError(str(error)) from None
 
 
 def read_classes(path: str | Path) -> dict[str, str]:

@@ -5,9 +5,9 @@ from typing import Any
 
 import numpy as np
 
-from auricle.datasets.taxonomy import Taxonomy
 from auricle.hierarchy import levels, parents_of
 from auricle.metrics.areas import d_prime, mean_defined
+from auricle.shards.parents import label_parents
 
 
 def hierarchy_of(artifact: Any, pack: Any, label_set: str) -> dict[str, list[str]]:
@@ -16,8 +16,8 @@ def hierarchy_of(artifact: Any, pack: Any, label_set: str) -> dict[str, list[str
     >>> hierarchy_of(load_artifact("default"), Pack("out/pack"), "labels")  # doctest: +SKIP
     {}
     """
-    if (taxonomy := pack.taxonomy(label_set)) is not None:
-        return Taxonomy.from_dict(taxonomy).parents
+    if found := label_parents(pack, label_set):
+        return found
     above = getattr(artifact, "parents", None)
     return {} if above is None else parents_of(artifact.labels, above)
 

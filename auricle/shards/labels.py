@@ -301,8 +301,8 @@ def add_label_view(
             out, name, ids, labels, positive[:2], hidden[:2] if hidden else empty, soft
         )
         sets[name] = entry | {"view_of": of}
-        if (taxonomy := reader.taxonomy(of)) is not None:
-            sets[name]["taxonomy"] = taxonomy
+        hierarchy = {key: sets[of][key] for key in ("taxonomy", "parents") if key in sets[of]}
+        sets[name] |= hierarchy
         write_json(out / MANIFEST, reader.manifest | {"label_sets": dict(sorted(sets.items()))})
     return sets[name]
 

@@ -1,6 +1,7 @@
 """What training leaves behind: the model as an artifact; and the same model run before it is one."""
 
 import copy
+from collections.abc import Sequence
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -11,11 +12,13 @@ from torch import nn
 
 from auricle.artifact import Artifact, embedding_input, load_artifact, save_artifact
 from auricle.frontend import LogMel
+from auricle.hierarchy import among
 from auricle.models import logits_and_embedding
 from auricle.runners import load_runner
 from auricle.runners.composed import embed_windows
 from auricle.runners.fusion import embed_resampled
 from auricle.shards import Pack
+from auricle.shards.parents import label_parents
 from auricle.training.beside import Beside
 from auricle.training.config import TrainConfig
 from auricle.training.start import counted
@@ -228,6 +231,7 @@ def save_model(
         },
         inputs=entries,
         labels=live.artifact.labels,
+        parents=parents_to_save(pack, config.label_set, live.artifact.labels),
         window=live.artifact.window,
         hop=live.artifact.hop,
         tail=config.tail,
@@ -237,6 +241,16 @@ def save_model(
         metrics={"validation": state.metrics} if state.metrics else {},
         embedder=None if embedder is None else embedder.path,
     )
+
+
+def parents_to_save(pack: Pack, label_set: str, labels: Sequence[str]) -> list[list[str]] | None:
+    """For each label those right above it among the labels; None where no label stands above another.
+
+    >>> parents_to_save(Pack("out/urban"), "agreement50", ["1-1_small", "1_engine"])  # doctest: +SKIP
+    [['1_engine'], []]
+    """
+    parents = among(label_parents(pack, label_set), labels)
+    return list(parents.values()) if any(parents.values()) else None
 
 
 def tolerance_for(logits_BK: np.ndarray) -> float:
