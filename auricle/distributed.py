@@ -24,9 +24,9 @@ Value = TypeVar("Value")
 
 ENVIRONMENT = ("RANK", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT")  # beside WORLD_SIZE; set by torchrun
 OF_OTHERS = ("gloo", "nccl", "closed by peer", "reset by peer", "timed out waiting", "broken pipe")
-QUIET = (  # what torch says of a network whose parameters are all used, and of 1 x 1 kernels
-    "find_unused_parameters=True was specified",
+QUIET = (  # what torch says of 1 x 1 kernels, and of an argument whose successor some of its versions lack
     "Grad strides do not match bucket view strides",
+    "`broadcast_buffers` is deprecated",
 )
 
 
@@ -68,9 +68,16 @@ def join(device: str = "auto", seconds: float = 600.0) -> None:
     if not dist.is_available():
         raise ValueError(f"WORLD_SIZE is {count}, but this torch was built without torch.distributed")
     with_gpu = device != "cpu" and torch.cuda.is_available() and dist.is_nccl_available()
+    wait = timedelta(seconds=seconds)
     with ends_told():
+        store, number, count = next(dist.rendezvous("env://", timeout=wait))
+        # torchrun may give restarted processes the store of those that ended, with their addresses in it.
         dist.init_process_group(
-            "cpu:gloo,cuda:nccl" if with_gpu else "gloo", timeout=timedelta(seconds=seconds)
+            "cpu:gloo,cuda:nccl" if with_gpu else "gloo",
+            store=dist.PrefixStore(f"{restarts()}/{count}", store),
+            rank=number,
+            world_size=count,
+            timeout=wait,
         )
 
 
@@ -250,6 +257,8 @@ class _Called(nn.Module):
     def __init__(self, net: nn.Module, predict: Callable[..., Any]):
         super().__init__()
         self.net = net
+        # Never used: torch warns at the first step where it looks for such parameters and finds none.
+        self.unused = nn.Parameter(next(net.parameters()).new_zeros(1))
         self._predict = (predict,)  # in a tuple: a module would be counted twice
 
     def forward(self, inputs: Any) -> Any:
