@@ -23,7 +23,7 @@ from collections.abc import Sequence
 from functools import lru_cache
 
 import torch
-from torch import Generator, Tensor
+from torch import Tensor
 from torch.nn import functional
 
 FARTHEST = 12.0  # semitones: beyond, the frames would need more than the padding holds
@@ -77,16 +77,6 @@ def pitch_shift(waveform_BN: Tensor, semitones: Sequence[float] | Tensor, *, rat
             there = some.to(device)
             out_BN[there] = _shifted(out_BN[there], torch.exp2(shifts[some] / 12), _frame_samples(rate))
     return out_BN
-
-
-def random_pitch(waveform_BN: Tensor, generator: Generator, *, semitones: float, rate: int) -> Tensor:
-    """Moves each clip's pitch by up to `semitones` up or down, uniformly; see `pitch_shift`.
-
-    >>> random_pitch(torch.ones(1, 8), Generator(), semitones=0.0, rate=16000).tolist()
-    [[1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0]]
-    """
-    drawn = torch.rand(len(waveform_BN), generator=generator, device=generator.device)
-    return pitch_shift(waveform_BN, (2 * drawn - 1) * semitones, rate=rate)
 
 
 def _frame_samples(rate: int) -> int:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from auricle.datasets.agreement import agreement, krippendorff_alpha
+from auricle.datasets.agreement import HEADS, agreement, class_rows, krippendorff_alpha, summary
 from auricle.datasets.annotations import Annotations, read_annotations
 from auricle.datasets.taxonomy import Taxonomy, read_taxonomy
 
@@ -118,6 +118,28 @@ def test_statistics_of_a_small_table_are_those_counted_by_hand() -> None:
     for row in found["thresholds"]:
         assert row["fine"] == {"precision": 1.0, "recall": 0.5}
     assert json.loads(json.dumps(found)) == found
+
+
+def test_labels_that_are_not_known_are_counted_by_class() -> None:
+    found = agreement(
+        votes([(0, "7", [0, 1, 0, 1, 0]), (0, "8", [0, 1, -1, 1, -1]), (1, "7", [1, 1, -1, 1, -1])])
+    )
+    # X makes what is not chosen beside it unknown, in clip 0; of clip 1 nobody was asked about dogs.
+    counts = {name: row["unknown"] for name, row in by_label(found).items()}
+    assert counts == {"1-1_small": 1, "1-X_unclear": 0, "2-1_bark": 1, "1_engine": 0, "2_dog": 1}
+    place = HEADS.index("unknown")
+    assert [row[place] for row in class_rows(found)] == ["1", "0", "1", "0", "1"]
+    assert all(len(row) == len(HEADS) for row in class_rows(found))
+
+
+def test_one_sentence_says_how_many_annotated_a_clip() -> None:
+    said = {"clips": 2, "annotators": 3, "verified": 1, "alpha": {"fine": None, "coarse": None}}
+    for votes_, words in (
+        ({"3": 2}, "3"),
+        ({"1": 1, "2": 1}, "1 or 2"),
+        ({"1": 1, "2": 1, "4": 1}, "1, 2 or 4"),
+    ):
+        assert f"annotators, {words} a clip; " in summary(said | {"votes": votes_})
 
 
 def test_names_of_annotators_are_not_told_and_those_of_most_clips_stand_first() -> None:

@@ -57,11 +57,25 @@ def test_the_table_says_how_far_annotators_agree(
     )
     assert (status, err) == (0, "")
     lines = out.splitlines()
-    assert lines[0].startswith("2 clips by 3 annotators, 2, 3 a clip; 1 clip verified; mean alpha ")
+    assert lines[0].startswith("2 clips by 3 annotators, 2 or 3 a clip; 1 clip verified; mean alpha ")
     assert lines[1] == "rows: 6"
     row = next(line for line in lines if line.startswith("2-1_bark"))
-    assert row.split() == ["2-1_bark", "5", "2", "0.00", "0.00", "-0.33", "2", "0", "0", "1"]
+    assert row.split() == ["2-1_bark", "5", "2", "0.00", "0.00", "-0.33", "2", "0", "0", "0", "1"]
     assert "Against the verified truth" in out and "A2" in out and "A3" not in out
+
+
+def test_where_the_picture_cannot_go_is_told_before_anything_is_read(
+    corpus_folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def read(*_: object, **__: object) -> None:
+        pytest.fail("read")
+
+    monkeypatch.setattr("auricle.datasets.annotations.read_annotations", read)
+    for out, said in (("x.txt", "expected a name that ends in .html"), ("no/x.png", "does not exist")):
+        status, _, err = run(
+            capsys, "annotations", corpus_folder / "annotations.csv", "--out", corpus_folder / out
+        )
+        assert status == 1 and said in err and len(err.splitlines()) == 1
 
 
 def test_json_has_the_same_and_the_columns_spell_the_taxonomy(

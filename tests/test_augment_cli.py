@@ -107,6 +107,23 @@ def test_mistakes_are_said(
     assert not Path("x.wav").exists()
 
 
+def test_no_rate_is_no_rate(dog: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for rate in (0, 999, -16000):
+        status, out, err = run(capsys, dog, "--out", dog.with_name("x.wav"), "--gain", 1, "--rate", rate)
+        assert (status, out) == (2, "") and "--rate" in err
+    assert not dog.with_name("x.wav").exists()
+
+
+def test_a_silent_noise_is_told(dog: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    silent, out = dog.with_name("silent.wav"), dog.with_name("x.wav")
+    soundfile.write(silent, np.zeros(2 * RATE), RATE)
+    status, _, err = run(capsys, dog, "--out", out, "--noise", silent, "--snr", 20)
+    assert status == 0 and f"{silent}: is silent there, so nothing is added" in err
+    soundfile.write(silent, np.r_[np.zeros(RATE), np.ones(RATE) / 9], RATE)
+    assert "is silent" in run(capsys, dog, "--out", out, "--noise", silent, "--at", 0)[2]
+    assert "is silent" not in run(capsys, dog, "--out", out, "--noise", silent, "--at", 0.5)[2]
+
+
 def test_the_recording_itself_is_never_written_over(dog: Path, capsys: pytest.CaptureFixture[str]) -> None:
     wav = dog.with_name("dog.wav")
     soundfile.write(wav, np.zeros(100), RATE)

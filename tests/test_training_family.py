@@ -142,6 +142,20 @@ def test_where_the_class_is_unknown_so_is_other(corpus: Path) -> None:
     assert hidden[:TRAIN].all() and not hidden[TRAIN:, -1].any()
 
 
+def test_a_family_that_is_refused_leaves_the_pack_as_it_was(corpus: Path, tmp_path: Path) -> None:
+    path = Path(shutil.copytree(corpus, tmp_path / "pack"))
+    add_label_view(path, "top", TREE.coarse, of="agreement50", replace=True)
+    before = (path / "manifest.json").read_bytes()
+    with pytest.raises(ValueError, match="no coarse class of label set 'top' has several fine labels"):
+        members_of(path, "top")
+    pack = Pack(path)
+    lacking = np.setdiff1d(np.arange(TRAIN), having(path, "2_alert"))  # the class before it has its clips
+    assert np.isin(lacking, having(path, "1_engine")).any()
+    with pytest.raises(ValueError, match="no clip to train on has '2_alert'"):
+        plan_members(pack, taxonomy_of(pack, "soft"), "soft", lacking, top="coarse", other=False)
+    assert (path / "manifest.json").read_bytes() == before
+
+
 def test_with_all_labels_on_top_their_model_learns_the_whole_set(corpus: Path) -> None:
     members = members_of(corpus, top="all")
     assert (members[0].name, members[0].label_set) == ("all", "agreement50") and len(members) == 3

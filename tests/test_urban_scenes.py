@@ -145,6 +145,23 @@ def test_settings_that_make_no_sense_are_named(settings: dict[str, str], message
     assert message in str(raised.value)
 
 
+def test_one_seed_draws_all_so_it_is_no_setting() -> None:
+    scenes, people = recipes_with({"events": "2"}, seed=4)
+    assert (scenes.seed, people.seed) == (4, 4)
+    with pytest.raises(ValueError, match="seed is that of scenes and annotators; give it as --seed 3"):
+        recipes_with({"seed": "3"}, 4)
+    with pytest.raises(ValueError, match="no setting 'seeds'") as said:
+        recipes_with({"seeds": "3"})
+    assert " seed" not in str(said.value)
+
+
+def test_two_fine_classes_of_one_name_are_named_not_merged() -> None:
+    tree = Taxonomy(("1_pet", "2_wild"), (("1-1_dog", "1-2_cat"), ("2-1_dog", "2-2_wolf")))
+    with pytest.raises(ValueError, match="label 'dog' may be either of 1-1_dog and 2-1_dog"):
+        fine_columns(tree, ["cat", "dog"])
+    assert fine_columns(tree, ["cat", "wolf"]) == {"cat": 1, "wolf": 3}
+
+
 def test_esc50s_taxonomy_has_eight_coarse_classes_two_with_a_single_child() -> None:
     tree = esc50_taxonomy()
     assert len(tree.coarse) == 8 and len(tree.complete_labels) == 50

@@ -72,12 +72,14 @@ def annotations(
     share = _share(agreement)
     if name is not None and pack is None:
         raise typer.BadParameter("a label set is written over a pack; add --pack DIR", param_hint="--name")
+    if out is not None:
+        from auricle.report.agreement import check_place, write_agreement
+
+        check_place(out)
     tree = read_taxonomy(taxonomy) if taxonomy is not None else taxonomy_of_table(table)
     found = read_annotations(table, tree, coarse=coarse.value)
     described = measure(found, voters.value)
     if out is not None:
-        from auricle.report.agreement import write_agreement
-
         write_agreement(described, out, f"Agreement: {table.name}")
     if pack is not None:
         chosen = choose_labels(found, share, verified=verified, voters=voters.value)

@@ -43,7 +43,8 @@ def augment(
         bool, typer.Option("--random", help="Draw what is not given, as training does: 3 semitones, 4 dB.")
     ] = False,
     rate: Annotated[
-        int | None, typer.Option(metavar="HZ", help="Resample to this first; else the recording's own.")
+        int | None,
+        typer.Option(min=1000, metavar="HZ", help="Resample to this first; else the recording's own."),
     ] = None,
     start: Start = 0.0,
     end: End = None,
@@ -140,7 +141,10 @@ def _chosen(
     if place >= len(sound):
         raise typer.BadParameter(f"{at:g}; the noise ends at {len(sound) / rate:g} s", param_hint="--at")
     change = replace(change, noise="recording", place=place)
-    return change, stretch(sound, place, samples, fade=fade)
+    background = stretch(sound, place, samples, fade=fade)
+    if not background.any():
+        print_warning(f"{noise}: is silent there, so nothing is added")
+    return change, background
 
 
 def _options(change: "Change", noise: str | None, rate: int) -> list[str]:

@@ -25,6 +25,7 @@ HEADS = (
     ">25%",
     ">50%",
     ">75%",
+    "unknown",
     "verified",
 )
 AGAINST = ("precision, fine", "recall, fine", "precision, coarse", "recall, coarse")
@@ -85,7 +86,7 @@ def agreement(annotations: Annotations, voters: Voters = "crowd") -> dict[str, A
         "votes": {str(number): int(clips) for number, clips in enumerate(per_clip) if clips},
         "verified": int(annotations.verified_rows().sum()),
         "alpha": {"fine": _mean(alpha[:fine]), "coarse": _mean(alpha[fine:])},
-        "classes": _classes(annotations, cast, heard, alpha),
+        "classes": _classes(annotations, cast, heard, alpha, voters),
         "thresholds": [_threshold(annotations, share, voters) for share in THRESHOLDS],
         "annotator": _annotators(annotations, rows),
         "notes": dict(annotations.notes),
@@ -99,7 +100,9 @@ def summary(found: Mapping[str, Any]) -> str:
     ...          "alpha": {"fine": 0.18, "coarse": None}})
     '2 clips by 3 annotators, 3 a clip; 1 clip verified; mean alpha 0.18 of fine classes, – of coarse ones'
     """
-    each = ", ".join(found["votes"]) if len(found["votes"]) < 4 else "several"
+    *less, most = found["votes"]
+    each = f"{', '.join(less)} or {most}" if less else most
+    each = each if len(less) < 3 else "several"
     verified = f"{found['verified']} clip{'' if found['verified'] == 1 else 's'} verified"
     fine, coarse = _figure(found["alpha"]["fine"]), _figure(found["alpha"]["coarse"])
     return (
@@ -119,6 +122,7 @@ def class_rows(found: Mapping[str, Any]) -> list[list[str]]:
             _figure(row["full_agreement_heard"]),
             _figure(row["alpha"]),
             *(str(row[f"positive_{at}"]) for at in (25, 50, 75)),
+            str(row["unknown"]),
             str(row["verified"]) if found["verified"] else "–",
         ]
         for row in found["classes"]
@@ -144,13 +148,15 @@ def _figure(value: float | None) -> str:
 
 
 def _classes(
-    annotations: Annotations, cast: np.ndarray, heard: np.ndarray, alpha: np.ndarray
+    annotations: Annotations, cast: np.ndarray, heard: np.ndarray, alpha: np.ndarray, voters: Voters
 ) -> list[dict[str, Any]]:
     several = cast > 1
     full = several & ((heard == 0) | (heard == cast))
     by_some = several & (heard > 0)
     truth = _truth(annotations)
     share = heard / np.maximum(cast, 1)
+    # Of votes alone, above half: nobody was asked, or X of the class is all that was chosen.
+    unknown = choose_labels(annotations, 0.5, verified=False, voters=voters).unknown.sum(axis=0)
     out = []
     for column, label in enumerate(annotations.taxonomy.labels):
         row: dict[str, Any] = {
@@ -162,6 +168,7 @@ def _classes(
             "alpha": _number(alpha[column]),
         }
         row |= {f"positive_{100 * at:.0f}": int((share[:, column] > at).sum()) for at in THRESHOLDS}
+        row["unknown"] = int(unknown[column])
         out.append(row | {"verified": int((truth[:, column] == 1).sum())})
     return out
 

@@ -55,15 +55,20 @@ def recipes_with(settings: Mapping[str, str], seed: int = 0) -> tuple[SceneRecip
     """The recipes of scenes and of annotators, with some of their fields replaced, given as text.
 
     Raises:
-        ValueError: no such field, or no such value.
+        ValueError: no such field, or no such value; `seed`, which both have, among the settings.
 
     >>> scenes, people = recipes_with({"events": "2", "miss": "0.1-0.2"}, seed=1)
     >>> scenes.events, people.miss, people.seed
     (2.0, (0.1, 0.2), 1)
     """
+    if "seed" in settings:
+        raise ValueError(
+            f"urban scenes: seed is that of scenes and annotators; give it as --seed {settings['seed']}"
+        )
     mine = {name: text for name, text in settings.items() if name in setting_names()}
     rest = {name: text for name, text in settings.items() if name not in mine}
     known = [field.name for field in dataclasses.fields(SceneRecipe)] + setting_names()
+    known = [name for name in known if name != "seed"]
     if unknown := [name for name in rest if name not in known]:
         raise ValueError(f"urban scenes: no setting {unknown[0]!r}; there are: {', '.join(known)}")
     scenes = recipe_with(SCENES, {"seed": str(seed)} | rest)
@@ -149,19 +154,26 @@ def fine_columns(taxonomy: Taxonomy, labels: Sequence[str]) -> dict[str, int]:
     """Where each label of a pack stands in the taxonomy; in names, _ and spaces are as hyphens.
 
     Raises:
-        ValueError: labels that are no fine class.
+        ValueError: labels that are no fine class, or may be either of two.
 
     >>> fine_columns(esc50_taxonomy(), ["dog", "sea_waves"])["dog"]
     55
     """
-    known = {class_name(label): taxonomy.labels.index(label) for label in taxonomy.complete_labels}
+    known: dict[str, list[str]] = {}
+    for fine in taxonomy.complete_labels:
+        known.setdefault(class_name(fine), []).append(fine)
     names = {label: "-".join(label.replace("_", " ").split()) for label in labels}
     if foreign := [label for label, name in names.items() if name not in known]:
         raise ValueError(
             f"taxonomy: {len(foreign)} of {len(labels)} labels are none of its fine classes: "
             f"{', '.join(foreign[:5])}; give a taxonomy that has them"
         )
-    return {label: known[name] for label, name in names.items()}
+    if twice := [label for label, name in names.items() if len(known[name]) > 1]:
+        raise ValueError(
+            f"taxonomy: label {twice[0]!r} may be either of {' and '.join(known[names[twice[0]]])}; "
+            "leave one, or give them names that differ"
+        )
+    return {label: taxonomy.labels.index(known[name][0]) for label, name in names.items()}
 
 
 def read_sounds(events: Path, clips: Sequence[str], place: Mapping[str, int]) -> Sounds:

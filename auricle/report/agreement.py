@@ -52,21 +52,33 @@ def draw_agreement(found: Mapping[str, Any]) -> Figure:
         return figure
 
 
+def check_place(path: Path) -> None:
+    """Say before the work that a picture or page cannot be written there.
+
+    Raises:
+        ValueError: another suffix than a picture's or page's, or no such folder.
+
+    >>> check_place(Path("agreement.svg"))
+    """
+    if path.suffix.lower() not in (".html", *SUFFIXES):
+        raise ValueError(f"{path}: expected a name that ends in .html, {', '.join(SUFFIXES)}")
+    if not path.parent.is_dir():
+        raise ValueError(f"{path}: the folder {path.parent} does not exist; create it or write elsewhere")
+
+
 def write_agreement(found: Mapping[str, Any], path: str | Path, title: str = "Agreement") -> None:
     """Write the picture (.png, .svg, .pdf), or a page with it and every figure (.html).
 
     Raises:
-        ValueError: another suffix.
+        ValueError: another suffix, or no such folder.
 
     >>> write_agreement(agreement(annotations), "agreement.html")  # doctest: +SKIP
     """
     path = Path(path)
-    suffix = path.suffix.lower()
-    if suffix == ".html":
+    check_place(path)
+    if path.suffix.lower() == ".html":
         path.write_text(agreement_page(found, title), encoding="utf-8")
         return
-    if suffix not in SUFFIXES:
-        raise ValueError(f"{path}: expected a name that ends in .html, {', '.join(SUFFIXES)}")
     save(draw_agreement(found), path, title=title)
 
 

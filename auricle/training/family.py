@@ -149,40 +149,44 @@ def plan_members(
 ) -> list[Member]:
     """The models of a family, the one on top first; the labels and clips they need are added to the pack.
 
-    What is there already is written again: the labels that it is of may have been replaced. `clips` are those
-    to train on.
+    What is there already is written again: the labels that it is of may have been replaced. Where a model
+    cannot be made, nothing is written. `clips` are those to train on.
     """
     names = pack.label_names(label_set)
     members = [Member(name="all", label_set=label_set)]
     if top == "coarse":
-        view = f"{label_set}-coarse"
-        members = [Member(name="coarse", label_set=view)]
-        add_label_view(pack.path, view, taxonomy.coarse, of=label_set, replace=True)
+        members = [Member(name="coarse", label_set=f"{label_set}-coarse")]
+    fine_of: dict[str, list[str]] = {}
+    clips_of: dict[str, np.ndarray] = {}
     for coarse, below in zip(taxonomy.coarse, taxonomy.fine, strict=True):
         fine = [label for label in below if label in names]
         if len(fine) < 2:
             continue  # a single one inherits
         place = re.sub(r"[^A-Za-z0-9_-]", "-", coarse)
-        view = f"{label_set}-{place}" + (f"-{OTHER}" if other else "")
+        view = f"{label_set}-{place}"
+        fine_of[coarse], clips_of[coarse] = fine, clips_with(pack, coarse, label_set)
+        if not other and not np.isin(clips_of[coarse], clips).any():
+            raise ValueError(
+                f"{pack.path}: no clip to train on has {coarse!r} in label set {label_set!r}, so "
+                "nothing tells its fine classes apart; train with --other, or on another label set"
+            )
         if other:
-            add_other(pack, view, coarse, fine, label_set)
+            members.append(Member(name=place, label_set=f"{view}-{OTHER}", gate=coarse))
         else:
-            add_label_view(pack.path, view, fine, of=label_set, replace=True)
-        subset = "" if other else f"{label_set}-{place}"
-        if subset:
-            having = clips_with(pack, coarse, label_set)
-            if not np.isin(having, clips).any():
-                raise ValueError(
-                    f"{pack.path}: no clip to train on has {coarse!r} in label set {label_set!r}, so "
-                    "nothing tells its fine classes apart; train with --other, or on another label set"
-                )
-            about = {"label": coarse, "label_set": label_set}
-            add_subset(pack.path, subset, having, about, replace=True)
-        members.append(Member(name=place, label_set=view, subset=subset, gate=coarse))
+            members.append(Member(name=place, label_set=view, subset=view, gate=coarse))
     if len(members) == 1:
         raise ValueError(
             f"{pack.path}: no coarse class of label set {label_set!r} has several fine labels; one model does"
         )
+    if top == "coarse":
+        add_label_view(pack.path, members[0].label_set, taxonomy.coarse, of=label_set, replace=True)
+    for member in members[1:]:
+        if other:
+            add_other(pack, member.label_set, member.gate, fine_of[member.gate], label_set)
+            continue
+        add_label_view(pack.path, member.label_set, fine_of[member.gate], of=label_set, replace=True)
+        about = {"label": member.gate, "label_set": label_set}
+        add_subset(pack.path, member.subset, clips_of[member.gate], about, replace=True)
     return members
 
 
