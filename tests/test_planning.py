@@ -402,6 +402,8 @@ def test_a_sheet_knows_which_costs_a_line_rests_on_by_way_of_others() -> None:
 
 def test_formulas_know_no_more_than_they_need() -> None:
     assert evaluate("max(1, 2) - min(3, 4) / 2", {}) == 0.5
+    rounded = [evaluate("ceil(a)", {"a": value}) for value in (20.0, 20.000000000001, 20.001, 0.2)]
+    assert rounded == [20, 20, 21, 1], "what floating point adds is no device more"
     for formula in ("__import__('os')", "a.b", "a[0]", "[1]", "a if b else c"):
         with pytest.raises((AssertionError, KeyError, ValueError)):
             evaluate(formula, {"a": 1, "b": 1, "c": 1})
