@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+import types
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
@@ -21,9 +22,11 @@ import soundfile
 from auricle.cli import main
 from auricle.datasets import Clip
 from auricle.embedding import embed_files, embed_pack
-from auricle.engine import Engine, jobs, pack, tagging
+from auricle.engine import Engine, WorkerDied, jobs, pack, tagging
 from auricle.engine.embedding import EmbedOptions, embed_clips, embed_many
 from auricle.engine.jobs import Job, Task, read_entry, run_job, split_by_bytes, unfinished, write_joined
+from auricle.engine.processes import KILLED
+from auricle.engine.ray import ray_workers
 from auricle.shards.layout import locked, publish
 from auricle.tagging import TagOptions
 
@@ -318,6 +321,112 @@ def test_an_engine_says_what_it_does_not_know() -> None:
     ):
         with pytest.raises(ValueError, match=message):
             Engine(**wrong)  # type: ignore[arg-type]
+
+
+# --- Ray, in place of which stands a cluster that loses what it is told to; tests/test_ray.py has a real one
+
+
+class Reference(types.SimpleNamespace):
+    """What Ray gives for a task."""
+
+    __hash__ = object.__hash__
+
+
+class FakeRay(types.ModuleType):
+    """As much of Ray as is used; `plan` says of each item how its tries end, the last of them for good."""
+
+    def __init__(self, plan: Mapping[str, list[str]]):
+        super().__init__("ray")
+        names = ("NodeDiedError", "WorkerCrashedError", "OutOfMemoryError")
+        self.exceptions = types.SimpleNamespace(**{name: type(name, (Exception,), {}) for name in names})
+        self.plan = {item: list(ends) for item, ends in plan.items()}
+        self.given, self.cancelled, self.started = [], [], []
+
+    def is_initialized(self) -> bool:
+        return False
+
+    def init(self, **options: Any) -> None:
+        self.started.append(options)
+
+    def shutdown(self) -> None:
+        self.started.append("shut down")
+
+    def cluster_resources(self) -> dict[str, float]:
+        return {"CPU": 1.0}
+
+    def remote(self, **options: Any) -> Callable[..., Any]:
+        assert options == {"num_cpus": 1, "max_retries": 1}
+        return lambda call: types.SimpleNamespace(remote=partial(self._give, call))
+
+    def _give(self, call: Callable[..., Any], folder: str, function: Any, item: Any) -> Any:
+        self.given.append(item)
+        return Reference(call=partial(call, folder, function, item), item=item)
+
+    def wait(self, references: list[Any], num_returns: int) -> tuple[list[Any], list[Any]]:
+        return references[-1:], references[:-1]  # the last first
+
+    def get(self, reference: Any) -> Any:
+        if ends := self.plan.get(str(reference.item), []):
+            raise getattr(self.exceptions, ends.pop(0) if len(ends) > 1 else ends[0])
+        return reference.call()
+
+    def cancel(self, reference: Any, force: bool) -> None:
+        self.cancelled.append(reference.item)
+
+
+def of_letter(item: str) -> str:
+    if item == "x":
+        raise ValueError("no x")
+    return item.upper()
+
+
+def test_what_ray_loses_is_given_out_again_and_what_kills_its_worker_is_told(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    lost, killed = ["NodeDiedError"], ["WorkerCrashedError"]
+    fake = FakeRay({"c": killed, "d": ["OutOfMemoryError"], "e": lost})
+    passing = iter(["NodeDiedError", "NodeDiedError"])
+    get = fake.get
+
+    def lose_twice(reference: Any) -> Any:
+        if reference.item == "b" and (name := next(passing, None)):
+            raise getattr(fake.exceptions, name)
+        return get(reference)
+
+    fake.get = lose_twice  # type: ignore[method-assign]
+    monkeypatch.setitem(sys.modules, "ray", fake)
+    with ray_workers("head:6379") as run_items:
+        results = dict(run_items(of_letter, list("abcdex"), 2))
+    assert (results[0], results[1]) == ("A", "B"), "a lost machine says nothing of the task"
+    assert fake.given.count("b") == 3 and fake.given.count("e") == 3 and fake.given.count("c") == 1
+    for position in (2, 3, 4):
+        assert isinstance(results[position], WorkerDied) and str(results[position]) == KILLED
+    assert isinstance(results[5], ValueError) and str(results[5]) == "no x"
+    assert fake.started[0]["address"] == "head:6379" and "num_cpus" not in fake.started[0]
+    assert fake.started[1:] == ["shut down"] and not fake.cancelled
+
+
+def test_a_job_on_ray_gives_the_bytes_of_a_local_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    fake = FakeRay({})
+    monkeypatch.setitem(sys.modules, "ray", fake)
+    monkeypatch.chdir(tmp_path)
+    write_letters(tmp_path / "out", engine=Engine(kind="ray", jobs=3))
+    assert (tmp_path / "out").read_text() == "abcdefghij"
+    assert tasks_of(tmp_path / "log") != ["abc", "def", "ghi", "j"], "they ended in another order"
+    assert fake.started[0]["num_cpus"] == 3 and fake.started[0]["address"] == "local"
+
+
+def test_leaving_a_job_takes_back_what_ray_has_in_hand(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fake = FakeRay({})
+    monkeypatch.setitem(sys.modules, "ray", fake)
+    with ray_workers("auto") as run_items:
+        results = run_items(of_letter, list("abc"), 3)
+        assert next(results) == (2, "C")
+        results.close()
+    assert sorted(fake.cancelled) == ["a", "b"]
 
 
 # --- tagging

@@ -39,6 +39,7 @@ def ray_workers(address: str | None, jobs: int | None = None) -> Iterator[Callab
     {0: 2, 1: 1}
     """
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # nothing leaves this machine
+    os.environ.setdefault("RAY_raylet_start_wait_time_s", "120")  # a busy one is slow to start Ray
     import ray
 
     mine = not ray.is_initialized()
@@ -52,7 +53,13 @@ def ray_workers(address: str | None, jobs: int | None = None) -> Iterator[Callab
             ray.init(address=address, **options)
         except ConnectionError as error:
             cause = " ".join(str(error).split())
-            raise ValueError(f"--address {address}: no Ray cluster answers there ({cause})") from None
+            raise ValueError(f"{address}: no Ray cluster answers there ({cause})") from None
+        except Exception as error:
+            if type(error) is not Exception:
+                raise
+            raise ValueError(
+                f"Ray did not start on this machine: {error}"
+            ) from None  # Ray has no class for it
     try:
         yield _run
     finally:
