@@ -29,7 +29,6 @@ PLAIN: dict[str, Any] = {
     "model_arguments": {"stem": 8, "widths": [8, 16], "blocks": [1, 1], "dropout": 0.0},
 }
 WITHOUT_NORM = PLAIN | {"model": "tiny_plain", "model_arguments": {}, "learning_rate": 0.01}
-MODELS.setdefault("tiny_plain", TinyPlain)
 
 
 def spawn(
@@ -157,4 +156,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
+    MODELS["tiny_plain"] = TinyPlain  # of this process alone: tests go over all models that there are
     main()

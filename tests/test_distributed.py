@@ -13,12 +13,13 @@ import pytest
 import tiny_urban
 import torch
 from ranks import PLAIN, WITHOUT_NORM, buffers, spawn, taken_steps
-from tones import config_for, log_of, make_corpus, same_weights, weights_of
+from tones import TinyPlain, config_for, log_of, make_corpus, same_weights, weights_of
 
 from auricle import distributed
 from auricle.artifact import load_artifact
 from auricle.metrics.blocks import Together, rank_blocks
 from auricle.metrics.ranking import positives
+from auricle.models import MODELS
 from auricle.sampling import share
 from auricle.training import train
 from auricle.training.checkpoints import check_alike, load_checkpoint
@@ -155,9 +156,10 @@ def test_a_killed_process_ends_all_and_torchrun_goes_on_by_itself(
 
 
 def test_a_process_with_an_error_ends_all_with_that_error_and_one_process_goes_on(
-    corpus: Path, tmp_path: Path
+    corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Without batch norm, and with nothing that is drawn by process, the result is that of one throughout."""
+    monkeypatch.setitem(MODELS, "tiny_plain", TinyPlain)
     dying = {"rank": 1, "step": 14, "how": "error"}
     done = spawn(2, "train", *given(corpus, tmp_path / "run", WITHOUT_NORM, dying))
     assert done.returncode == 1

@@ -265,8 +265,15 @@ def write_joined(
         show_job(job, engine, label, unit, quiet)
         result = join(_finished_parts(job), job.folder / f"joined{TEMPORARY}")
         sync_folder(out.parent)
-        shutil.rmtree(job.folder)
+        remove_journal(job.folder)
     return result
+
+
+def remove_journal(folder: Path) -> None:
+    """Remove a job's folder, entries before the parts that they stand for: killed between, none is missed."""
+    for entry in sorted(folder.glob("0*.json")):
+        entry.unlink()
+    shutil.rmtree(folder)
 
 
 def describe_files(files: Sequence[str], sizes: Sequence[int]) -> str:

@@ -7,7 +7,6 @@ the other would have said.
 
 import json
 import os
-import shutil
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from functools import partial
@@ -25,6 +24,7 @@ from auricle.engine.jobs import (
     open_journal,
     read_entry,
     refuse_other,
+    remove_journal,
     remove_leftovers,
     show_job,
     size_of,
@@ -168,7 +168,7 @@ def tag_to_folder(
             show_job(job, engine, "tagging", "files", quiet)
             results = [result for task in tasks for result in _entered(job, task)]
             _write_failures(folder / FAILURES, results, journal / f"failures{TEMPORARY}")
-            shutil.rmtree(journal)
+            remove_journal(journal)
     return results
 
 
