@@ -6,7 +6,7 @@ Shape letters: W windows, E values of an embedding.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
@@ -14,12 +14,11 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from auricle import __version__
 from auricle.artifact import load_artifact
 from auricle.audio import RawFormat
 from auricle.embedding import PACK_BATCH, check_rate, describe_model, embed_recording, pack_embeddings
 from auricle.embedding_tables import EmbeddingTable, as_stored
-from auricle.engine.jobs import Engine, describe_files, size_of, write_joined
+from auricle.engine.jobs import Engine, describe_files, describe_job, size_of, write_joined
 from auricle.runners import load_runner
 from auricle.shards import Pack, add_embeddings
 from auricle.shards.embedding_sets import embedding_file
@@ -93,7 +92,7 @@ def embed_many(
         partial(_write_part, options, artifact.embedding_size, explain),
         partial(_probe, options, explain),
         join,
-        header=_header(artifact, options, describe_files(files, sizes)),
+        header=describe_job(artifact, options, describe_files(files, sizes)),
         engine=engine or Engine(),
         label="embedding",
         quiet=quiet,
@@ -168,20 +167,13 @@ def embed_clips(
         partial(_write_clips, str(pack), options, artifact.embedding_size),
         partial(_probe_clip, str(pack), options),
         join,
-        header=_header(artifact, options, opened.fingerprint),
+        header=describe_job(artifact, options, opened.fingerprint),
         engine=engine or Engine(),
         label="embedding",
         unit="clips",
         quiet=quiet,
         task_bytes=task_bytes,
     )
-
-
-def _header(artifact: Any, options: EmbedOptions, files: str) -> dict[str, Any]:
-    wishes = {name: value for name, value in asdict(options).items() if name not in ("model", "threads")}
-    return {
-        "auricle": __version__, "model": artifact.fingerprint, "options": wishes, "files": files
-    }  # fmt: skip
 
 
 @lru_cache(maxsize=1)

@@ -18,6 +18,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol, TypeVar
 
+from auricle import __version__
 from auricle.disk import full_disk_told
 from auricle.engine.processes import WorkerDied, default_jobs, run_files
 from auricle.progress import Progress
@@ -271,9 +272,26 @@ def write_joined(
 
 def remove_journal(folder: Path) -> None:
     """Remove a job's folder, entries before the parts that they stand for: killed between, none is missed."""
-    for entry in sorted(folder.glob("0*.json")):
+    for entry in sorted(folder.glob("[0-9]*.json")):
         entry.unlink()
     shutil.rmtree(folder)
+
+
+def describe_job(model: Any, options: Any, files: str) -> dict[str, Any]:
+    """What a journal of tagging or embedding is of: the model, the options that change results, the files.
+
+    Args:
+        model: the artifact.
+        options: a dataclass; its `model` and `threads` are left out.
+        files: as `describe_files` gives them, or a pack's fingerprint.
+
+    >>> describe_job(load_artifact("default"), TagOptions(), "4f2c")["files"]  # doctest: +SKIP
+    '4f2c'
+    """
+    wishes = {
+        name: value for name, value in dataclasses.asdict(options).items() if name not in ("model", "threads")
+    }
+    return {"auricle": __version__, "model": model.fingerprint, "options": wishes, "files": files}
 
 
 def describe_files(files: Sequence[str], sizes: Sequence[int]) -> str:

@@ -24,6 +24,7 @@ from auricle.engine.jobs import (
     Task,
     open_journal,
     read_entry,
+    remove_journal,
     remove_leftovers,
     run_job,
     unfinished,
@@ -160,7 +161,8 @@ def pack(
                 _on_finished(out, plan, label_set, verify)
             else:
                 _write(plan, out, decode, workers, quiet)
-            _remove_journal(out)
+            if (out / JOURNAL).is_dir():
+                remove_journal(out / JOURNAL)
             manifest = read_manifest(out)
             report = {key: manifest[key] for key in ("clips", "failures", "seconds")}
             report |= {"elapsed": time.monotonic() - started, "finished_before": finished_before}
@@ -304,14 +306,6 @@ def _read_entry(job: Job, shard: int) -> dict[str, Any]:
     if entry is None:
         raise ValueError(f"{job.folder / task.entry}: lost while packing; run the same `auricle pack` again")
     return entry | entry["files"][task.results[0]]
-
-
-def _remove_journal(out: Path) -> None:
-    journal = out / JOURNAL
-    if journal.is_dir():
-        for file in journal.iterdir():
-            file.unlink()
-        journal.rmdir()
 
 
 def _write_shards(job: Job, engine: Engine, quiet: bool) -> None:

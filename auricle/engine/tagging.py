@@ -8,12 +8,10 @@ the other would have said.
 import json
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from typing import Any, TextIO, TypeVar
 
-from auricle import __version__
 from auricle.artifact import load_artifact
 from auricle.disk import full_disk_told
 from auricle.engine.jobs import (
@@ -21,6 +19,7 @@ from auricle.engine.jobs import (
     Job,
     Task,
     describe_files,
+    describe_job,
     open_journal,
     read_entry,
     refuse_other,
@@ -90,7 +89,7 @@ def tag_to_file(
         partial(_write_part, options, explain),
         partial(_probe, options, explain),
         join,
-        header=_header(files, sizes, options),
+        header=describe_job(load_artifact(options.model), options, describe_files(files, sizes)),
         engine=engine or Engine(),
         label="tagging",
         quiet=quiet,
@@ -153,7 +152,10 @@ def tag_to_folder(
         write=partial(_write_files, options, explain, write),
         probe=partial(_probe, options, explain),
     )
-    header = _header(files, sizes, options) | {"tasks": len(tasks), "suffix": suffix}
+    header = describe_job(load_artifact(options.model), options, describe_files(files, sizes)) | {
+        "tasks": len(tasks),
+        "suffix": suffix,
+    }
     header = json.loads(json.dumps(header))
     journal = folder / JOURNAL
     with full_disk_told(folder, "make room and give the same command again, which goes on where it was"):
@@ -192,16 +194,6 @@ def result_names(files: Sequence[str], suffix: str) -> list[str]:
             raise ValueError(f"{seen[name]} and {file} are one recording; name it once")
         seen[name] = file
     return names
-
-
-def _header(files: Sequence[str], sizes: Sequence[int], options: TagOptions) -> dict[str, Any]:
-    wishes = {name: value for name, value in asdict(options).items() if name not in ("model", "threads")}
-    return {
-        "auricle": __version__,
-        "model": load_artifact(options.model).fingerprint,
-        "options": wishes,
-        "files": describe_files(files, sizes),
-    }
 
 
 def _heard(

@@ -5,9 +5,8 @@ Source: the metrics of DCASE 2019 challenge, task 5; see `auricle.evaluation.urb
 Shape letters: N clips, L labels of a level, D draws.
 """
 
-import json
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -117,12 +116,3 @@ def _drawn(
         drawn = urban_draws(positive_NL, scores_NL, branches, truth.groups, draws=DRAWS, seed=0)
         figures |= {f"{name}_{level}": drawn[name] for name in NAMES}
     return np.array(truth.clips), figures
-
-
-def read_figures(folder: Path) -> Mapping[str, Any]:
-    """What metrics.json of an evaluation holds.
-
-    >>> read_figures(Path("out/table/runs/a-seed0/evaluation"))["fine"]["micro_auprc"]  # doctest: +SKIP
-    0.65
-    """
-    return json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
