@@ -7,6 +7,7 @@ Tensors on a GPU are summed by NCCL, all else by gloo; Python's objects (figures
 by gloo too.
 """
 
+import gc
 import os
 import warnings
 from collections.abc import Callable, Iterator
@@ -84,10 +85,14 @@ def join(device: str = "auto", seconds: float = 600.0) -> None:
 def leave() -> None:
     """Part from the other processes, at the end of what went well.
 
+    gloo's threads may hold tensors still, and abort the process if Python ends under them: they end with the
+    group, which a network that was wrapped (`wrap`) holds until it is collected.
+
     >>> leave()
     """
     if _met():
         dist.destroy_process_group()
+        gc.collect()
 
 
 def _met() -> bool:

@@ -134,7 +134,8 @@ def case_train(corpus: str, out: str, changes: dict[str, Any], dying: dict[str, 
     if distributed.restarts() and os.environ["RANK"] == "1":
         time.sleep(1)  # the first must not take the addresses of those that ended for those of the new ones
     config = config_for(Path(corpus), **changes)
-    print(train(config, out, resume=dying.get("resume", False), quiet=True))
+    best = train(config, out, resume=dying.get("resume", False), quiet=True)
+    sys.stdout.write(f"{best}\n")  # as one: print writes the end of the line apart, amid another process's
 
 
 def case_family(corpus: str, out: str, changes: dict[str, Any]) -> None:
@@ -142,17 +143,18 @@ def case_family(corpus: str, out: str, changes: dict[str, Any]) -> None:
 
 
 def main() -> None:
-    from auricle.cli import _leave_failed, _say
+    from auricle.cli import _say, leave
 
     case, *texts = sys.argv[1:]
     try:
         globals()[f"case_{case}"](*(json.loads(text) for text in texts))
         distributed.leave()
+        leave(0)
     except Exception as error:
         if os.environ.get("AURICLE_DEBUG") == "1":
             raise
         _say(error)
-        _leave_failed()
+        leave(1)
 
 
 if __name__ == "__main__":

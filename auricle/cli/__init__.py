@@ -141,6 +141,10 @@ def main(arguments: list[str] | None = None) -> None:
         with warnings.catch_warnings():
             warnings.showwarning = show_warning
             app(arguments, prog_name="auricle")
+    except SystemExit as done:
+        if _one_of_several() and (done.code is None or isinstance(done.code, int)):
+            leave(done.code or 0)
+        raise
     except BrokenPipeError:
         # The reader (head, less) has seen enough. At once: a decoder may be at work in a thread.
         sys.stderr.flush()
@@ -149,7 +153,7 @@ def main(arguments: list[str] | None = None) -> None:
         if os.environ.get("AURICLE_DEBUG") == "1":
             raise
         _say(error)
-        _leave_failed()
+        leave(1)
 
 
 def _say(error: Exception) -> None:
@@ -160,17 +164,34 @@ def _say(error: Exception) -> None:
     """
     elsewhere = getattr(error, "elsewhere", False)
     if not elsewhere or os.environ.get("LOCAL_RANK", "0") == "0":
-        several = int(os.environ.get("WORLD_SIZE", "1")) > 1 and "RANK" in os.environ
-        print_error((f"process {os.environ['RANK']}: " if several else "") + describe(error))
+        print_error((f"process {os.environ['RANK']}: " if _one_of_several() else "") + describe(error))
     if elsewhere:
         time.sleep(OTHERS_SPEAK)
 
 
-def _leave_failed() -> NoReturn:
-    """Exit status 1, also where standard output takes no more: Python would try again and say 120."""
+def _one_of_several() -> bool:
+    """Whether torchrun has started this process together with others."""
+    return int(os.environ.get("WORLD_SIZE", "1")) > 1 and "RANK" in os.environ
+
+
+def leave(status: int) -> NoReturn:
+    """End the process with this status, also where standard output takes no more: Python would say 120.
+
+    One of several processes ends at once. The threads of gloo may wait for another process that is gone, and
+    abort a Python that takes its leave of everything.
+
+    >>> try:
+    ...     leave(1)
+    ... except SystemExit as done:
+    ...     done.code
+    1
+    """
     try:
         if sys.stdout is not None:
             sys.stdout.flush()
     except OSError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
-    sys.exit(1)
+    if _one_of_several():
+        sys.stderr.flush()
+        os._exit(status)
+    sys.exit(status)
