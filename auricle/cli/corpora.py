@@ -11,6 +11,7 @@ import typer
 
 from auricle.cli.options import Address, EngineName, EngineOption, Threads, check_address
 from auricle.cli.output import assignments, print_error, print_table, print_warning, refuse_file
+from auricle.remote import address_of
 
 FIGURES = ("map", "auc", "d_prime", "d_prime_mean", "accuracy", "micro_ap", "micro_auc")
 
@@ -76,6 +77,7 @@ def pack(
     from auricle.engine import pack as pack_corpus
     from auricle.progress import format_seconds
 
+    shown = address_of(out) or out
     report = pack_corpus(
         source,
         out,
@@ -90,15 +92,15 @@ def pack(
     done = (
         "was packed before" if report["finished_before"] else f"packed in {format_seconds(report['elapsed'])}"
     )
-    print(f"{out}: {report['clips']} clips, {format_seconds(report['seconds'])} of sound, {done}")
+    print(f"{shown}: {report['clips']} clips, {format_seconds(report['seconds'])} of sound, {done}")
     for problem in report.get("problems") or []:
-        print_error(f"{out}: {problem}")
+        print_error(f"{shown}: {problem}")
     if report["failures"]:
-        print_error(f"{report['failures']} clips could not be read: {out / 'failures.parquet'} names them")
+        print_error(f"{report['failures']} clips could not be read: {shown}/failures.parquet names them")
     if report["failures"] or report.get("problems"):
         raise typer.Exit(1)
     if verify:
-        print(f"{out}: every checksum is as written")
+        print(f"{shown}: every checksum is as written")
 
 
 def evaluate(

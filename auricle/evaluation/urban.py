@@ -37,6 +37,7 @@ from auricle.evaluation.truth import (
 from auricle.hierarchy import coarse_from_fine
 from auricle.metrics.urban import Branch, coarse_metrics, fine_metrics, urban_intervals
 from auricle.progress import Progress
+from auricle.remote import results_folder
 from auricle.shards import Pack
 from auricle.text import counted
 
@@ -152,31 +153,29 @@ def evaluate_urban(
     levels = model_levels(artifact, taxonomy, levels)
     clips = select_clips(pack, splits, where, subset)
     truth, clips = packed_truth(pack, clips, label_set)
-    folder = None if out is None else Path(out)
-    if folder is not None:
-        folder.mkdir(parents=True, exist_ok=True)  # before the work, which may take hours
-    started = time.perf_counter()
-    scores = np.empty((len(clips), len(artifact.labels)))
-    with Progress(len(clips), "scoring", unit="clips", quiet=quiet) as progress:
-        scored = stream_scores(runner, pack, clips, batch=batch, pooling=pooling)
-        for row, scores_K in zip(scores, scored, strict=True):
-            row[:] = scores_K
-            progress.advance()
-    seconds = time.perf_counter() - started
-    submission, inferred = of_model(artifact, scores, truth)
-    figures: dict[str, Any] = {"protocol": "urban", "clips": len(clips)}
-    figures["groups"] = len(np.unique(truth.groups))
-    for level in levels:
-        figures[level] = level_figures(truth, submission, level, draws=draws, seed=seed)
-    figures |= {"coarse_inferred": inferred, "taxonomy": taxonomy.as_dict()}
-    figures["clips_in_training"] = len(np.intersect1d(clips, clips_heard(artifact, pack)))
-    figures |= {"pooling": pooling, "seed": seed, "subset": subset}
-    figures |= provenance(artifact, pack, clips, splits, where, label_set, seconds)
-    figures = jsonable(figures)
-    if folder is not None:
-        with full_disk_told(folder, "make room, or name another folder"):
-            write_submission(folder / "submission.csv", submission)
-            write_figures(folder, figures)
+    with results_folder(out, ("metrics.json",)) as folder:  # made before the work, which may take hours
+        started = time.perf_counter()
+        scores = np.empty((len(clips), len(artifact.labels)))
+        with Progress(len(clips), "scoring", unit="clips", quiet=quiet) as progress:
+            scored = stream_scores(runner, pack, clips, batch=batch, pooling=pooling)
+            for row, scores_K in zip(scores, scored, strict=True):
+                row[:] = scores_K
+                progress.advance()
+        seconds = time.perf_counter() - started
+        submission, inferred = of_model(artifact, scores, truth)
+        figures: dict[str, Any] = {"protocol": "urban", "clips": len(clips)}
+        figures["groups"] = len(np.unique(truth.groups))
+        for level in levels:
+            figures[level] = level_figures(truth, submission, level, draws=draws, seed=seed)
+        figures |= {"coarse_inferred": inferred, "taxonomy": taxonomy.as_dict()}
+        figures["clips_in_training"] = len(np.intersect1d(clips, clips_heard(artifact, pack)))
+        figures |= {"pooling": pooling, "seed": seed, "subset": subset}
+        figures |= provenance(artifact, pack, clips, splits, where, label_set, seconds)
+        figures = jsonable(figures)
+        if folder is not None:
+            with full_disk_told(folder, "make room, or name another folder"):
+                write_submission(folder / "submission.csv", submission)
+                write_figures(folder, figures)
     return figures
 
 
