@@ -37,7 +37,7 @@ def spawn(
     *arguments: str,
     options: tuple[str, ...] = (),
     script: tuple[str, ...] = (),
-    timeout: float = 240,
+    timeout: float = 600,
 ) -> subprocess.CompletedProcess[str]:
     """`arguments` done by so many processes, each with one thread."""
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(count)]

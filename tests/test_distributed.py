@@ -159,7 +159,7 @@ def test_a_process_with_an_error_ends_all_with_that_error_and_one_process_goes_o
 ) -> None:
     """Without batch norm, and with nothing that is drawn by process, the result is that of one throughout."""
     dying = {"rank": 1, "step": 14, "how": "error"}
-    done = spawn(2, "train", *given(corpus, tmp_path / "run", WITHOUT_NORM, dying), timeout=120)
+    done = spawn(2, "train", *given(corpus, tmp_path / "run", WITHOUT_NORM, dying))
     assert done.returncode == 1
     assert done.stderr.count("process 1: the disk of this machine has gone") == 1
     config = config_for(corpus, **WITHOUT_NORM)

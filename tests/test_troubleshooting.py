@@ -313,6 +313,40 @@ case("a family of models without a taxonomy", [*TRAIN, "--family", "coarse"], pa
 case("a family of another kind", [*TRAIN, "--family", "fine"], packed())
 case("an unknown experiment", ["compare", "architecture", "--data", "pack", "--out", "x"], packed())
 
+TREE = b"coarse:\n  1: engine\n  2: dog\nfine:\n  1: {1: small, X: unclear}\n  2: {1: bark}\n"
+TAGS = "1-1_small,1-X_unclear,2-1_bark,1_engine,2_dog"
+HEAD = "split,sensor_id,audio_filename,annotator_id," + ",".join(f"{tag}_presence" for tag in TAGS.split(","))
+JUDGE = ["evaluate", "--protocol", "urban", "--predictions", "p.csv", "--annotations", "a.csv"]
+JUDGE += ["--taxonomy", "t.yaml"]
+tree = file("t.yaml", TREE)
+annotated = table(HEAD, "validate,1,x.wav,0,1,0,0,1,0", "validate,2,y.wav,0,0,0,1,0,1", name="a.csv")
+
+
+def predicted(*lines: str, head: str = f"audio_filename,{TAGS}") -> Callable[[], object]:
+    return table(head, *lines, name="p.csv")
+
+
+case("annotations that are none", ["annotations", "a.csv"], table("a,b", "1,2", name="a.csv"))
+case("a vote that is none", ["annotations", "a.csv"], table(HEAD, "train,1,x.wav,3,2,0,0,1,0", name="a.csv"))
+case("predictions of other clips", JUDGE, tree, annotated, predicted("x.wav,.9,0,0,.9,0", "z.wav,0,0,1,0,1"))
+case("a clip twice", JUDGE, tree, annotated, predicted("x.wav,.9,0,0,.9,0", "x.wav,.9,0,0,.9,0"))
+case("a score that is none", JUDGE, tree, annotated, predicted("x.wav,much,0,0,.9,0", "y.wav,0,0,1,0,1"))
+case(
+    "no score of the level that was asked for",
+    [*JUDGE, "--level", "fine"],
+    tree,
+    annotated,
+    predicted("x.wav,.9,0", "y.wav,0,1", head="audio_filename,1_engine,2_dog"),
+)
+case("a level that there is not", [*JUDGE, "--level", "middle"], tree, annotated)
+case(
+    "a taxonomy of other labels",
+    JUDGE,
+    file("t.yaml", TREE.replace(b"bark", b"miaow")),
+    annotated,
+    predicted("x.wav,.9,0,0,.9,0"),
+)
+
 case(
     "a picture of an unknown kind", ["timeline", "a.wav", "--model", "model", "--out", "x.gif"], sounds, model
 )

@@ -234,8 +234,8 @@ def test_a_file_of_one_level_is_judged_at_that_level(
     assert status == 0 and not err and "fine" not in found
     assert_figures(found["coarse"], expected_figures("coarse"))
     status, out, err = judge(capsys, files, "--format", "json", "--level", "fine")
-    assert status == 0 and "no column of the fine level" in err
-    assert json.loads(out)["micro_auprc"] == 0.0
+    assert (status, out) == (1, "") and "pred.csv: has no scores of fine labels" in err
+    assert len(err.splitlines()) == 1
 
 
 def fill(rows: list[list[object]], labels: Iterable[str], value: object) -> list[list[object]]:
@@ -259,8 +259,7 @@ def test_coarse_predictions_as_the_challenges_baseline_writes_them_are_judged(
     assert_figures(found["coarse"], expected_figures("coarse"))
     assert err.count("\n") == 1 and "pred.csv: 7 columns of -1 throughout, taken as missing: 1-1_small" in err
     status, out, err = judge(capsys, files, "--level", "fine", "--format", "json")
-    assert status == 0 and "taken as missing" in err and "no column of the fine level" in err
-    assert json.loads(out)["micro_auprc"] == 0.0
+    assert (status, out) == (1, "") and "taken as missing" in err and "has no scores of fine labels" in err
 
 
 @pytest.mark.filterwarnings("default")  # as on the command line
@@ -345,7 +344,7 @@ def change(rows: list[list[object]], row: int, column: int, value: object) -> li
         ([], "no column 'audio_filename'"),
         (
             prediction_rows([0, 2, 8]),
-            "8 clips without a prediction: 06.wav, 10.wav, 12.wav, 14.wav, 16.wav, ...",
+            "8 clips without a prediction: 06.wav, 10.wav, 12.wav, 14.wav, 16.wav, 18.wav, 20.wav, 22.wav",
         ),
         (prediction_rows([*VALIDATE, 1]), "1 clip without a truth: 01.wav"),
         (prediction_rows([*VALIDATE, 4]), "1 clip without a truth: 04.wav"),
@@ -384,6 +383,45 @@ def test_other_wrong_files_are_one_line_too(
     write_rows(files["annotations"], unverified)
     expected = "no rows of annotator 0, the verified truth, in split validate; there are some in: train"
     assert expected in error()
+
+
+def test_up_to_twenty_other_clips_are_named_and_the_rest_counted(files: dict[str, Path]) -> None:
+    rows = [["audio_filename", *COARSE], *([f"x{clip:02d}.wav", 0, 0, 0] for clip in range(25))]
+    write_rows(files["predictions"], rows)
+    with pytest.raises(ValueError) as said:
+        evaluate_submission(**files, splits=["validate"])
+    extra, _, missing = str(said.value).partition(": its clips are not those")[2].partition("; ")
+    assert all(f"x{clip:02d}.wav" in extra for clip in range(20)) and extra.endswith("x19.wav and 5 more")
+    assert all(f"{clip:02d}.wav" in missing for clip in VALIDATE) and "more" not in missing
+
+
+def test_a_level_without_a_single_column_of_scores_is_refused_as_it_is_of_a_model(
+    files: dict[str, Path],
+) -> None:
+    rows = prediction_rows()
+    write_rows(files["predictions"], [[row[0], *row[1 + len(FINE) :]] for row in rows])
+    with pytest.raises(
+        ValueError, match=r"pred\.csv: has no scores of fine labels; expected columns like '1-1_small-engine'"
+    ):
+        evaluate_submission(**files, levels=["fine"])
+    write_rows(files["predictions"], fill(rows, FINE, -1))
+    with (
+        pytest.warns(UserWarning, match="7 columns of -1 throughout"),
+        pytest.raises(ValueError, match="has no scores of fine labels"),
+    ):
+        evaluate_submission(**files, levels=["fine"])
+
+
+def test_a_folder_that_cannot_be_made_is_told_before_the_work(
+    files: dict[str, Path], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("auricle.evaluation.urban.level_figures", lambda *_, **__: pytest.fail("drew"))
+    options = [part for name, file in files.items() for part in (f"--{name}", file)]
+    out = files["taxonomy"] / "x"
+    code, _, err = run(
+        capsys, "evaluate", "--protocol", "urban", *options, "--split", "validate", "--out", out
+    )
+    assert code == 1 and str(out) in err and len(err.splitlines()) == 1
 
 
 @pytest.mark.parametrize(

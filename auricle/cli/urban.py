@@ -3,7 +3,6 @@
 import json
 import sys
 from collections.abc import Collection
-from pathlib import Path
 from typing import Any
 
 import typer
@@ -69,7 +68,7 @@ def flat(figures: dict[str, Any], level: str | None) -> dict[str, Any]:
 
 
 def _of_files(asked: dict[str, Any], given: Collection[str]) -> dict[str, Any]:
-    from auricle.evaluation.urban import evaluate_submission, write_figures
+    from auricle.evaluation.urban import evaluate_submission
 
     if asked["model"] is not None:
         raise typer.BadParameter(
@@ -83,17 +82,14 @@ def _of_files(asked: dict[str, Any], given: Collection[str]) -> dict[str, Any]:
             param_hint=" and ".join(missing),
         )
     refuse_options(given, NOT_OF_FILES, "has no effect with --predictions")
-    figures = evaluate_submission(
+    return evaluate_submission(
         *(asked[name] for name in OF_FILES),
         splits=asked["split"] or None,
         levels=asked["level"] and [str(asked["level"])],
+        out=asked["out"],
         draws=asked["draws"],
         seed=asked["seed"],
     )
-    if out := asked["out"]:
-        Path(out).mkdir(parents=True, exist_ok=True)
-        write_figures(Path(out), figures)
-    return figures
 
 
 def _of_model(asked: dict[str, Any]) -> dict[str, Any]:

@@ -127,6 +127,16 @@ def some(names: Sequence[str], most: int = 5) -> str:
     return ", ".join([*names[:most], *["..."] * (len(names) > most)])
 
 
+def listed(names: Sequence[str], most: int = 20) -> str:
+    """Names one by one, and how many there are beyond `most`.
+
+    >>> listed(["a", "b"]), listed(["a", "b", "c", "d"], most=2)
+    ('a, b', 'a, b and 2 more')
+    """
+    more = f" and {len(names) - most:,} more" if len(names) > most else ""
+    return ", ".join(names[:most]) + more
+
+
 def _label_columns(path: Path, columns: Sequence[str], taxonomy: Taxonomy) -> tuple[str, ...]:
     if twice := sorted({name for name in columns if columns.count(name) > 1}):
         raise ValueError(f"{path}: two columns are named {twice[0]!r}; leave one")

@@ -22,7 +22,7 @@ from auricle.evaluation import affordable_draws, provenance
 from auricle.evaluation.choice import clips_heard, select_clips
 from auricle.evaluation.files import Replacing, jsonable
 from auricle.evaluation.scoring import open_model, stream_scores
-from auricle.evaluation.submission import Submission, read_submission, some, write_submission
+from auricle.evaluation.submission import Submission, listed, read_submission, some, write_submission
 from auricle.evaluation.truth import (
     LABEL_SET,
     LEVELS,
@@ -52,6 +52,7 @@ def evaluate_submission(
     *,
     splits: Sequence[str] | None = None,
     levels: Sequence[str] | None = None,
+    out: str | Path | None = None,
     draws: int | None = None,
     seed: int = 0,
 ) -> dict[str, Any]:
@@ -64,6 +65,7 @@ def evaluate_submission(
         splits: only clips of these splits; None takes all.
         levels: of "fine" and "coarse", columns of others are not read; None takes those of which the
             predictions have a column with scores.
+        out: a folder for `metrics.json`; None writes nothing.
         draws: bootstrap draws, of sensors, for the intervals; 0 leaves them out; None takes what is quick.
         seed: of the draws.
 
@@ -72,8 +74,8 @@ def evaluate_submission(
         gives.
 
     Raises:
-        ValueError: a file is missing or damaged, no clip of the split has a verified truth, or predictions
-            are of other clips than those that have; the message names them.
+        ValueError: a file is missing or damaged, no clip of the split has a verified truth, predictions have
+            no scores of a level asked for, or are of other clips than those that have a truth.
 
     >>> figures = evaluate_submission("pred.csv", "annotations-dev.csv", "taxonomy.yaml",
     ...                               splits=["validate"])  # doctest: +SKIP
@@ -84,16 +86,26 @@ def evaluate_submission(
     wanted = None if levels is None else {label for level in levels for label in level_labels(read, level)}
     submission = read_submission(predictions, read, wanted)
     truth = annotated_truth(read_annotations(annotations, read), splits, str(annotations))
-    if levels is None:
-        levels = [level for level in LEVELS if set(level_labels(read, level)) & set(submission.labels)]
+    able = [level for level in LEVELS if set(level_labels(read, level)) & set(submission.labels)]
+    levels = able if levels is None else levels
+    if lacking := [level for level in levels if level not in able]:
+        raise ValueError(
+            f"{predictions}: has no scores of {lacking[0]} labels; expected columns like "
+            f"{level_labels(read, lacking[0])[0]!r}, or another level"
+        )
     figures: dict[str, Any] = {"protocol": "urban", "clips": len(truth.clips)}
     figures |= {"groups": len(np.unique(truth.groups)), "splits": names_of(splits)}
     files = {"predictions": predictions, "annotations": annotations, "taxonomy": taxonomy}
     figures |= {name: str(file) for name, file in files.items()}
     submission = in_order(submission, truth)
+    if out is not None:
+        Path(out).mkdir(parents=True, exist_ok=True)  # before intervals are drawn
     for level in levels:
         figures[level] = level_figures(truth, submission, level, draws=draws, seed=seed)
-    return jsonable(figures)
+    figures = jsonable(figures)
+    if out is not None:
+        write_figures(Path(out), figures)
+    return figures
 
 
 def evaluate_urban(
@@ -214,9 +226,8 @@ def level_figures(
         if label in place:
             scores[:, column] = submission.scores[:, place[label]]
     if missing:
-        which = f"no column of the {level} level" if len(missing) == len(labels) else "no column"
         warnings.warn(
-            f"{submission.source}: {which} for {counted(len(missing), 'label')}, which count as zeros: "
+            f"{submission.source}: no column for {counted(len(missing), 'label')}, which count as zeros: "
             f"{some(missing)}",
             stacklevel=2,
         )
@@ -301,7 +312,7 @@ def in_order(submission: Submission, truth: Truth) -> Submission:
     """Predictions with clips in the order of the truth's.
 
     Raises:
-        ValueError: they are of other clips; the message names them.
+        ValueError: they are of other clips; the message names up to twenty of each and counts the rest.
 
     >>> in_order(Submission(clips=("a",), labels=(), scores=np.zeros((1, 0)), source="p.csv"),
     ...          Truth(taxonomy=Taxonomy(("1_dog",), (("1-1_barking",),)), clips=("b",), groups=np.zeros(1),
@@ -313,7 +324,7 @@ def in_order(submission: Submission, truth: Truth) -> Submission:
     place = {clip: row for row, clip in enumerate(submission.clips)}
     there = set(truth.clips)
     parts = [
-        f"{counted(len(names), 'clip')} without a {what}: {some(names)}"
+        f"{counted(len(names), 'clip')} without a {what}: {listed(names)}"
         for names, what in (
             ([clip for clip in submission.clips if clip not in there], "truth"),
             ([clip for clip in truth.clips if clip not in place], "prediction"),
