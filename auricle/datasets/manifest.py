@@ -17,10 +17,10 @@ def manifest(path: str | Path, root: str | Path | None = None) -> list[Clip]:
     """Clips of a CSV, TSV or Parquet table, in the order of its rows.
 
     Columns: `path` (relative to the table's folder, or an address such as s3://bucket/a.wav) and `labels`
-    (separated by `;`; may be empty) are needed; `id`, `start` and `end` (seconds), `split`, `group` and `scores` (separated by `;`, parallel to
-    the labels, 0 to 1) are optional; all others become attributes. Without `group`, all clips of one file
-    are a group. Without `id`, the id is the path, with the range where there is one. In Parquet, labels and
-    scores may be lists.
+    (separated by `;`; may be empty) are needed; `id`, `start` and `end` (seconds), `split`, `group` and
+    `scores` (separated by `;`, parallel to the labels, 0 to 1) are optional; all others become attributes.
+    Without `group`, all clips of one file are a group. Without `id`, the id is the path, with the range where
+    there is one. In Parquet, labels and scores may be lists.
 
     Args:
         path: the table.

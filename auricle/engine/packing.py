@@ -148,13 +148,13 @@ def pack(
     >>> pack("esc50/meta.csv", "out/pack")["clips"]  # doctest: +SKIP
     2000
     """
-    started, address = time.monotonic(), remote.address_of(out)
+    started, away = time.monotonic(), remote.address_of(out)
     out, workers = Path(out), Engine(kind=engine, jobs=jobs, address=address)
     if not LOWEST_RATE <= rate <= HIGHEST_RATE:
         raise ValueError(f"rate: expected {LOWEST_RATE} to {HIGHEST_RATE} Hz, got {rate}")
     plan = _plan(_open(source, media), source, rate, label_set, about or {}, tables or {})
-    if address is not None:
-        return _pack_away(plan, address, decode, workers, label_set, verify, quiet, started)
+    if away is not None:
+        return _pack_away(plan, away, decode, workers, label_set, verify, quiet, started)
     with full_disk_told(out, "make room and give the same command again, which goes on where it was"):
         if out.exists() and not out.is_dir():
             raise ValueError(f"{out}: is a file; give a folder")

@@ -1,7 +1,7 @@
 """Copies of files from elsewhere, kept for the next time: by their checksum, up to so many bytes.
 
-`$AURICLE_CACHE` names the folder (at first `auricle` in the user's cache folder), `$AURICLE_CACHE_GB` how much
-of a disk shards may take (50). The longest unused make way; a copy that is being read stays readable.
+`$AURICLE_CACHE` names the folder (at first `auricle` in the user's cache folder), `$AURICLE_CACHE_GB` how
+many gigabytes of shards are kept (50). The longest unused make way; one that is being read stays readable.
 """
 
 import hashlib
