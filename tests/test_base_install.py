@@ -30,7 +30,7 @@ import importlib.abc, sys
 
 class Blocker(importlib.abc.MetaPathFinder):
     def find_spec(self, name, path=None, target=None):
-        if name.split(".")[0] in ("torch", "tensorboard", "onnx", "onnxscript", "librosa", "sklearn", "ray"):
+        if name.split(".")[0] in ("torch", "tensorboard", "onnx", "onnxscript", "librosa", "sklearn", "ray", "fsspec"):
             raise ModuleNotFoundError(f"No module named {name!r}", name=name)
 
 sys.meta_path.insert(0, Blocker())

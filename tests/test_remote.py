@@ -5,8 +5,10 @@ s3fs are installed.
 """
 
 import contextlib
+import dataclasses
 import json
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -22,7 +24,7 @@ import soundfile
 from auricle import remote
 from auricle.cli import main
 from auricle.datasets import open_corpus
-from auricle.engine import Engine, pack
+from auricle.engine import Engine, jobs, pack
 from auricle.engine.embedding import EmbedOptions, embed_clips, embed_many
 from auricle.engine.tagging import tag_to_file, tag_to_folder
 from auricle.evaluation import evaluate
@@ -292,7 +294,7 @@ def test_esc50_elsewhere_finds_its_recordings(away: str, tmp_path: Path) -> None
         assert (name, clip.path) == ("esc50", f"{away}/audio/1-2-A-0.wav")
 
 
-@pytest.mark.parametrize("calls", range(1, 12, 2))
+@pytest.mark.parametrize("calls", [2, 4, 9])
 def test_packing_killed_at_any_put_goes_on_and_ends_with_the_same_bytes(
     away: str, tmp_path: Path, local: Path, monkeypatch: pytest.MonkeyPatch, calls: int
 ) -> None:
@@ -353,13 +355,16 @@ def test_a_pack_elsewhere_is_read_by_copies_and_shards_when_they_are_needed(
     assert fetched == [] and repr(two).startswith(f"Pack('{out}'")
 
 
-def test_a_damaged_shard_elsewhere_is_named_when_it_is_fetched(away: str, local: Path) -> None:
+def test_a_damaged_shard_elsewhere_is_named_when_it_is_fetched(
+    away: str, tmp_path: Path, local: Path
+) -> None:
     out = put_folder(local, f"{away}/pack")
     name = next(name for name in remote.list_files(out) if name.endswith(".arrow"))
     whole = remote.read(f"{out}/{name}")
     remote.put_bytes(whole[:-1] + bytes([whole[-1] ^ 1]), f"{out}/{name}")
     with pytest.raises(ValueError, match=rf"{out}/{name}: damaged \(its checksum"):
         Pack(out).samples(0)
+    shutil.rmtree(tmp_path / "cache")
     remote.remove([f"{out}/index/offset.npy"])
     with pytest.raises(ValueError, match=f"{out}/index/offset.npy: missing"):
         Pack(out)
@@ -441,7 +446,8 @@ def test_tagging_elsewhere_that_was_killed_goes_on(
     assert f"{away}/t.jsonl" not in remote.list_files(away) and len(seen) == 3
     with pytest.raises(ValueError, match=f"{away}/t.jsonl.parts: a run was begun there and not finished"):
         tag(files[:-1], f"{away}/t.jsonl")
-    tag(files, f"{away}/t.jsonl", engine=Engine(kind="here"))
+    monkeypatch.setattr(jobs, "_workers", lambda engine: contextlib.nullcontext(jobs._here))  # to be counted
+    tag(files, f"{away}/t.jsonl")
     assert len(seen) == len(set(seen)) == len(files), "each once"
     assert remote.read(f"{away}/t.jsonl") == (tmp_path / "here.jsonl").read_bytes()
     assert list(remote.list_files(away)) == ["t.jsonl"]
@@ -500,10 +506,13 @@ def test_a_training_elsewhere_that_was_killed_ends_with_the_same_weights(away: s
 
     from auricle.training import train
 
-    corpus = make_tones(tmp_path / "tones")
-    here = train(config_for(corpus, steps=12, checkpoint_every=4), tmp_path / "run", quiet=True)
-    config, out = config_for(corpus, steps=12, checkpoint_every=4), f"{away}/run"
-    config = __import__("dataclasses").replace(config, data=Path(put_folder(config.data, f"{away}/tones")))
+    (tmp_path / "made").mkdir()
+    corpus = make_tones(tmp_path / "made")
+    here = train(
+        config_for(corpus, steps=12, checkpoint_every=4, validate_every=5), tmp_path / "run", quiet=True
+    )
+    config, out = config_for(corpus, steps=12, checkpoint_every=4, validate_every=5), f"{away}/run"
+    config = dataclasses.replace(config, data=Path(put_folder(config.data, f"{away}/tones")))
 
     def end(step: int, steps: int, figures: Any) -> None:
         if step >= 5:

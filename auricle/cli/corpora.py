@@ -49,10 +49,12 @@ def pack(
         str,
         typer.Argument(
             help="A CSV or Parquet manifest, a folder with one folder a class, ESC-50's meta.csv, a list (or "
-            "a folder of lists) of AudioSet, or annotations like SONYC-UST's."
+            "a folder of lists) of AudioSet, or annotations like SONYC-UST's; the first three also by address."
         ),
     ],
-    out: Annotated[Path, typer.Argument(help="The pack's folder; one begun earlier is gone on with.")],
+    out: Annotated[
+        Path, typer.Argument(help="The pack's folder, or its address; one begun earlier is gone on with.")
+    ],
     rate: Annotated[int, typer.Option(min=1000, metavar="HZ", help="Sample rate of the pack.")] = 16000,
     jobs: Annotated[
         int | None, typer.Option(min=1, metavar="N", help="Processes; as many as cores at first.")

@@ -37,7 +37,9 @@ class Precision(StrEnum):
 def embed(
     paths: Annotated[
         list[str],
-        typer.Argument(help="Recordings, folders, globs, - for a pipe; or one pack.", metavar="PATHS"),
+        typer.Argument(
+            help="Recordings, folders, globs, addresses, - for a pipe; or one pack.", metavar="PATHS"
+        ),
     ],
     model: Annotated[str | None, typer.Option(help=MODEL_HELP)] = None,
     out: Annotated[

@@ -48,7 +48,10 @@ SUFFIXES = {TagFormat.table: ".txt", TagFormat.csv: ".csv", TagFormat.jsonl: ".j
 def tag(
     paths: Annotated[
         list[str],
-        typer.Argument(help="Recordings, films, folders of them, globs; - for a pipe.", metavar="PATHS"),
+        typer.Argument(
+            help="Recordings, films, folders, globs, also by address (s3://...); - for a pipe.",
+            metavar="PATHS",
+        ),
     ],
     model: Annotated[
         str, typer.Option(help="A bundled model's name, an artifact's folder, an .onnx file.")

@@ -65,7 +65,7 @@ def evaluate_submission(
         splits: only clips of these splits; None takes all.
         levels: of "fine" and "coarse", columns of others are not read; None takes those of which the
             predictions have a column with scores.
-        out: a folder for `metrics.json`; None writes nothing.
+        out: a folder, or its address, for `metrics.json`; None writes nothing.
         draws: bootstrap draws, of sensors, for the intervals; 0 leaves them out; None takes what is quick.
         seed: of the draws.
 
@@ -98,13 +98,12 @@ def evaluate_submission(
     files = {"predictions": predictions, "annotations": annotations, "taxonomy": taxonomy}
     figures |= {name: str(file) for name, file in files.items()}
     submission = in_order(submission, truth)
-    if out is not None:
-        Path(out).mkdir(parents=True, exist_ok=True)  # before intervals are drawn
-    for level in levels:
-        figures[level] = level_figures(truth, submission, level, draws=draws, seed=seed)
-    figures = jsonable(figures)
-    if out is not None:
-        write_figures(Path(out), figures)
+    with results_folder(out) as folder:  # made before intervals are drawn
+        for level in levels:
+            figures[level] = level_figures(truth, submission, level, draws=draws, seed=seed)
+        figures = jsonable(figures)
+        if folder is not None:
+            write_figures(folder, figures)
     return figures
 
 
@@ -138,7 +137,7 @@ def evaluate_urban(
         where: attribute -> values; only clips that have one of them.
         subset: only clips of this subset of the pack.
         levels: of "fine" and "coarse"; None takes those that the model can be judged at.
-        out: folder for `submission.csv` and `metrics.json`; None writes nothing.
+        out: folder, or its address, for `submission.csv` and `metrics.json`; None writes nothing.
         label_set: a label set with a taxonomy.
         pooling: of a clip's windows, as `auricle.evaluation.evaluate` takes it.
         batch: windows scored at once.

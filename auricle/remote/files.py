@@ -39,7 +39,7 @@ def look_up(address: str) -> Entry | None:
     with _told(address):
         try:
             info = _filesystem(address).info(_inside(address))
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             return None
     return _entry(info) if info["type"] == "file" else None
 
@@ -315,7 +315,7 @@ def _told(address: str) -> Iterator[None]:
         if error.errno == errno.ENOSPC or (error.filename is not None and error.filename == address):
             raise
         cause = error.strerror or " ".join(str(error).split()) or type(error).__name__
-        raise type(error)(error.errno or errno.EIO, cause, address) from error
+        raise OSError(error.errno or errno.EIO, cause, address) from error
     except Exception as error:
         if type(error).__module__.partition(".")[0] not in THEIRS:
             raise
