@@ -49,7 +49,8 @@ def pack(
         str,
         typer.Argument(
             help="A CSV or Parquet manifest, a folder with one folder a class, ESC-50's meta.csv, a list (or "
-            "a folder of lists) of AudioSet, or annotations like SONYC-UST's; the first three also by address."
+            "a folder of lists) of AudioSet, or annotations like SONYC-UST's. The first three may "
+            "be addresses (s3://...)."
         ),
     ],
     out: Annotated[
