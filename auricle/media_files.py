@@ -65,7 +65,11 @@ def walk_media(folder: str | Path) -> tuple[list[Path], list[tuple[str, str]]]:
 
 
 def media_below(address: str) -> list[str]:
-    """The media files in a folder elsewhere, by their path from there, to any depth, sorted; none hidden."""
+    """The media files in a folder elsewhere, by their path from there, to any depth, sorted; none hidden.
+
+    >>> media_below("s3://bucket/night")  # doctest: +SKIP
+    ['a.flac', 'deep/b.wav']
+    """
     from auricle.audio import MEDIA_SUFFIXES
 
     return [

@@ -46,7 +46,9 @@ def server() -> Iterator[str]:
     pytest.importorskip("s3fs", reason="s3fs is not installed: pip install 'auricle[ray]'")
     pytest.importorskip("moto.server", reason="moto's server is not installed: pip install 'moto[server]'")
     command = [sys.executable, "-W", "ignore", "-c", SERVER]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stdin=subprocess.PIPE, text=True) as process:
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stdin=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+    ) as process:
         assert process.stdout is not None
         try:
             yield f"http://127.0.0.1:{int(process.stdout.readline())}"
@@ -89,7 +91,7 @@ def make_corpus(folder: Path, count: int = 6) -> Path:
     for number in range(count):
         noise = np.random.default_rng(number).integers(-9999, 9999, 8000).astype(np.int16)
         soundfile.write(folder / f"sound/{number}.wav", noise, 8000)
-        rows.append(f"sound/{number}.wav,{('dog', 'rain')[number % 2]},{('train', 'test')[number // 4]}")
+        rows.append(f"sound/{number}.wav,{('dog', 'rain')[number % 2]},{('train', 'test')[number > 3]}")
     (folder / "sound/broken.wav").write_bytes(b"\0\1\2 no recording")
     rows.append("sound/broken.wav,dog,train")
     (folder / "meta.csv").write_text("\n".join(rows) + "\n")

@@ -35,7 +35,11 @@ def result_file(out: str | Path) -> Iterator[tuple[Path, str]]:
 
 @contextlib.contextmanager
 def held(away: str, *, file: bool = False) -> Iterator[Callable[[], None]]:
-    """`auricle.remote.held` of an address; nothing for ""."""
+    """`auricle.remote.held` of an address; nothing for "".
+
+    >>> with held("") as check:
+    ...     check()
+    """
     if not away:
         yield lambda: None
         return
@@ -44,14 +48,20 @@ def held(away: str, *, file: bool = False) -> Iterator[Callable[[], None]]:
 
 
 def take_header(journal: Path, away: str, header: str) -> None:
-    """Bring the header of a journal elsewhere, if there is one."""
+    """Bring the header of a journal elsewhere, if there is one.
+
+    >>> take_header(Path("journal"), "", "header.json")
+    """
     with contextlib.suppress(FileNotFoundError):
         if away:
             remote.get(remote.join(away, header), journal / header)
 
 
 def put_header(journal: Path, away: str, header: str) -> None:
-    """Put the header of a journal that was opened here."""
+    """Put the header of a journal that was opened here.
+
+    >>> put_header(Path("journal"), "", "header.json")
+    """
     if away:
         remote.put(journal / header, remote.join(away, header))
 
@@ -60,6 +70,8 @@ def take_entries(folder: Path, away: str, tasks: Tasks) -> None:
     """Bring the entries of tasks whose results are all elsewhere as they were entered.
 
     What a killed worker had half written there is removed.
+
+    >>> take_entries(Path("out"), "", [])
     """
     if not away:
         return
@@ -79,7 +91,10 @@ def take_entries(folder: Path, away: str, tasks: Tasks) -> None:
 
 
 def enter(path: Path, entry: Mapping[str, Any]) -> None:
-    """Keep an entry in this machine's copy of a journal."""
+    """Keep an entry in this machine's copy of a journal.
+
+    >>> enter(Path("out/journal/00000.json"), {"files": {}})  # doctest: +SKIP
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     write_journal(path, entry)
 
@@ -87,7 +102,10 @@ def enter(path: Path, entry: Mapping[str, Any]) -> None:
 def put_results(
     away: str, names: Sequence[str], results: Sequence[Path], entry_name: str, entry: Mapping[str, Any]
 ) -> None:
-    """Put what a task made, and then its entry; what it left out goes, if an earlier job had it."""
+    """Put what a task made, and then its entry; what it left out goes, if an earlier job had it.
+
+    >>> put_results("s3://bucket/out", ["a.csv"], [Path("a.csv")], "journal/00000.json", {})  # doctest: +SKIP
+    """
     for name, path in zip(names, results, strict=True):
         if path.exists():
             remote.put(path, remote.join(away, name))
@@ -97,7 +115,10 @@ def put_results(
 
 
 def forget_entry(folder: Path, away: str, name: str) -> None:
-    """So that a later run makes it again."""
+    """So that a later run makes it again.
+
+    >>> forget_entry(Path("out"), "", "00000.json")
+    """
     (folder / name).unlink(missing_ok=True)
     if away:
         remote.remove([remote.join(away, name)])

@@ -47,6 +47,8 @@ def fetch_checked(address: str, path: Path, size: int | None, checksum: str) -> 
     Raises:
         FileNotFoundError: there is none.
         ValueError: it is not as it was written.
+
+    >>> fetch_checked("s3://bucket/a", Path("a"), 5, checksum)  # doctest: +SKIP
     """
     if path.is_file() and size is not None and path.stat().st_size == size:
         return
@@ -67,6 +69,9 @@ def cached_shard(address: str, size: int, checksum: str) -> Path:
 
     Raises:
         FileNotFoundError, ValueError: as `fetch_checked`.
+
+    >>> cached_shard("s3://bucket/pack/shards/00000.arrow", 2_000_000, checksum).suffix  # doctest: +SKIP
+    '.arrow'
     """
     folder = cache_folder() / "shards"
     path = folder / f"{checksum}.arrow"
@@ -90,6 +95,9 @@ def cached_folder(address: str, kind: str, files: Mapping[str, tuple[int | None,
 
     Raises:
         FileNotFoundError, ValueError: as `fetch_checked`; the name is in the message.
+
+    >>> cached_folder("s3://bucket/pack", "packs", {"clips.parquet": (310, checksum)}, manifest).name  # doctest: +SKIP
+    '0f5c2e...'
     """
     folder = cache_folder() / kind / hashlib.blake2b(key, digest_size=16).hexdigest()
     for name, (size, checksum) in files.items():
@@ -102,7 +110,11 @@ def cached_folder(address: str, kind: str, files: Mapping[str, tuple[int | None,
 
 
 def copied_folder(address: str, kind: str, files: Mapping[str, Entry]) -> Path:
-    """Copies of files that say nothing of their checksums: anew for each state, by size and mark."""
+    """Copies of files that say nothing of their checksums: anew for each state, by size and mark.
+
+    >>> copied_folder("s3://bucket/model", "models", list_files("s3://bucket/model")).is_dir()  # doctest: +SKIP
+    True
+    """
     state = json.dumps([address, sorted((name, entry.size, entry.mark) for name, entry in files.items())])
     folder = cache_folder() / kind / hashlib.blake2b(state.encode(), digest_size=16).hexdigest()
     for name, entry in files.items():

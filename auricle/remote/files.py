@@ -35,7 +35,11 @@ class Entry(NamedTuple):
 
 
 def look_up(address: str) -> Entry | None:
-    """A file's entry; None where there is none."""
+    """A file's entry; None where there is none.
+
+    >>> look_up("s3://bucket/a.wav").size  # doctest: +SKIP
+    32044
+    """
     with _told(address):
         try:
             info = _filesystem(address).info(_inside(address))
@@ -45,13 +49,21 @@ def look_up(address: str) -> Entry | None:
 
 
 def is_folder(address: str) -> bool:
-    """Whether there is a folder: on an object store, whether anything lies below."""
+    """Whether there is a folder: on an object store, whether anything lies below.
+
+    >>> is_folder("s3://bucket/night")  # doctest: +SKIP
+    True
+    """
     with _told(address):
         return bool(_filesystem(address).isdir(_inside(address)))
 
 
 def list_files(folder: str) -> dict[str, Entry]:
-    """The files in a folder, to any depth: path from there -> entry, sorted; none where there is none."""
+    """The files in a folder, to any depth: path from there -> entry, sorted; none where there is none.
+
+    >>> list(list_files("s3://bucket/night"))  # doctest: +SKIP
+    ['a.flac', 'deep/b.wav']
+    """
     with _told(folder):
         base = _inside(folder).rstrip("/") + "/"
         try:
@@ -67,7 +79,11 @@ def list_files(folder: str) -> dict[str, Entry]:
 
 
 def match(pattern: str) -> list[str]:
-    """The addresses of the files that a pattern with * or ? stands for, sorted."""
+    """The addresses of the files that a pattern with * or ? stands for, sorted.
+
+    >>> match("s3://bucket/*.wav")  # doctest: +SKIP
+    ['s3://bucket/a.wav']
+    """
     with _told(pattern):
         found = _filesystem(pattern).glob(_inside(pattern), detail=True)
     scheme = pattern.partition("://")[0]
@@ -76,7 +92,11 @@ def match(pattern: str) -> list[str]:
 
 
 def sizes(addresses: Iterable[str]) -> list[int]:
-    """Bytes of each file, -1 where there is none; a folder of several is listed once."""
+    """Bytes of each file, -1 where there is none; a folder of several is listed once.
+
+    >>> sizes(["s3://bucket/a.wav", "s3://bucket/none"])  # doctest: +SKIP
+    [32044, -1]
+    """
     wanted = list(addresses)
     counts: dict[str, int] = {}
     for address in set(wanted):
@@ -115,13 +135,20 @@ def read(address: str) -> bytes:
 
     Raises:
         FileNotFoundError: there is none.
+
+    >>> read("s3://bucket/a.txt")  # doctest: +SKIP
+    b'text'
     """
     with _told(address):
         return bytes(_filesystem(address).cat_file(_inside(address)))
 
 
 def read_json(address: str) -> Any:
-    """A file of JSON; None where there is none in full."""
+    """A file of JSON; None where there is none in full.
+
+    >>> read_json("s3://bucket/pack/manifest.json")["rate"]  # doctest: +SKIP
+    16000
+    """
     try:
         return json.loads(read(address))
     except (FileNotFoundError, ValueError):
@@ -129,7 +156,11 @@ def read_json(address: str) -> Any:
 
 
 def read_many(folder: str, names: Iterable[str]) -> dict[str, bytes]:
-    """Small files of one folder, fetched side by side where the store allows it: name -> bytes."""
+    """Small files of one folder, fetched side by side where the store allows it: name -> bytes.
+
+    >>> read_many("s3://bucket/night", ["a.json", "b.json"]).keys()  # doctest: +SKIP
+    dict_keys(['a.json', 'b.json'])
+    """
     names = list(names)
     if not names:
         return {}
@@ -146,6 +177,8 @@ def get(address: str, path: Path) -> None:
 
     Raises:
         FileNotFoundError: there is none.
+
+    >>> get("s3://bucket/a.wav", Path("a.wav"))  # doctest: +SKIP
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f"{path.name}.{uuid.uuid4().hex[:12]}{TEMPORARY}")
@@ -158,7 +191,10 @@ def get(address: str, path: Path) -> None:
 
 
 def get_into(address: str, file: Any) -> None:
-    """Fetch a file into a temporary one that is open for both; it is then at its beginning."""
+    """Fetch a file into a temporary one that is open for both; it is then at its beginning.
+
+    >>> get_into("s3://bucket/a.wav", tempfile.NamedTemporaryFile())  # doctest: +SKIP
+    """
     if os.name == "posix":
         with _told(address):
             _filesystem(address).get_file(_inside(address), file.name)
@@ -170,13 +206,20 @@ def get_into(address: str, file: Any) -> None:
 
 
 def stream(address: str, block: int) -> BinaryIO:
-    """A file to be read from any place, `block` bytes at a time as they are needed."""
+    """A file to be read from any place, `block` bytes at a time as they are needed.
+
+    >>> stream("s3://bucket/a.wav", 8 << 20).read(4)  # doctest: +SKIP
+    b'RIFF'
+    """
     with _told(address):
         return _filesystem(address).open(_inside(address), "rb", block_size=block)
 
 
 def put(path: Path, address: str) -> None:
-    """Put a file of this machine; it is there in full or not at all."""
+    """Put a file of this machine; it is there in full or not at all.
+
+    >>> put(Path("a.wav"), "s3://bucket/a.wav")  # doctest: +SKIP
+    """
     with _told(address):
         files = _filesystem(address)
         if _is_store(address):
@@ -196,6 +239,9 @@ def put_new(content: bytes, address: str) -> bool:
     """Write a small file if there is none; whether it was written.
 
     Of two that do this at once, one does where the store has conditional writes; elsewhere both may.
+
+    >>> put_new(b"mine", "s3://bucket/lock")  # doctest: +SKIP
+    True
     """
     with _told(address):
         files = _filesystem(address)
@@ -221,7 +267,10 @@ def put_new(content: bytes, address: str) -> bool:
 
 
 def put_bytes(content: bytes, address: str) -> None:
-    """Write a small file, over one that is there."""
+    """Write a small file, over one that is there.
+
+    >>> put_bytes(b"text", "s3://bucket/a.txt")  # doctest: +SKIP
+    """
     with _told(address):
         files = _filesystem(address)
         if not _is_store(address):
@@ -230,20 +279,30 @@ def put_bytes(content: bytes, address: str) -> None:
 
 
 def remove(addresses: Iterable[str]) -> None:
-    """Remove files, as far as they are there."""
+    """Remove files, as far as they are there.
+
+    >>> remove(["s3://bucket/a.wav"])  # doctest: +SKIP
+    """
     for address in addresses:
         with _told(address), contextlib.suppress(FileNotFoundError):
             _filesystem(address).rm_file(_inside(address))
 
 
 def remove_folder(folder: str) -> None:
-    """Remove a folder and all that is in it, if it is there."""
+    """Remove a folder and all that is in it, if it is there.
+
+    >>> remove_folder("s3://bucket/night")  # doctest: +SKIP
+    """
     with _told(folder), contextlib.suppress(FileNotFoundError):
         _filesystem(folder).rm(_inside(folder), recursive=True)
 
 
 def digest(address: str) -> str:
-    """BLAKE2b-256 of a file elsewhere, which is read through and not kept."""
+    """BLAKE2b-256 of a file elsewhere, which is read through and not kept.
+
+    >>> digest("s3://bucket/a.wav")[:6]  # doctest: +SKIP
+    '5e1b07'
+    """
     state = hashlib.blake2b(digest_size=32)
     with stream(address, 8 << 20) as file, _told(address):
         while block := file.read(1 << 20):

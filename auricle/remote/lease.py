@@ -36,6 +36,9 @@ def held(address: str, *, file: bool = False) -> Iterator[Callable[[], None]]:
 
     Raises:
         ValueError: another run is at work there.
+
+    >>> with held("s3://bucket/pack") as check:  # doctest: +SKIP
+    ...     check()
     """
     lock = join(parent(address), f".{name_of(address)}{LOCK}") if file else join(address, LOCK)
     token = uuid.uuid4().hex

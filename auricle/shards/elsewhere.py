@@ -18,6 +18,9 @@ def copy_of_pack(address: str) -> Path:
 
     Raises:
         ValueError: no pack, an unfinished one, or one with a damaged file.
+
+    >>> copy_of_pack("s3://bucket/pack").is_dir()  # doctest: +SKIP
+    True
     """
     try:
         content = remote.read(remote.join(address, MANIFEST))
@@ -49,7 +52,10 @@ def index_files(manifest: dict[str, Any]) -> dict[str, tuple[int | None, str]]:
 
 
 def copy_embeddings(address: str, folder: Path, name: str) -> None:
-    """Bring the values of an embedding set beside its description; where there is no such set, nothing."""
+    """Bring the values of an embedding set beside its description; where there is no such set, nothing.
+
+    >>> copy_embeddings("s3://bucket/pack", Path("copy"), "yamnet")  # doctest: +SKIP
+    """
     described = folder / embedding_file(name)
     if not described.is_file():
         return
