@@ -108,10 +108,13 @@ def make_verbs(work: Path, recordings: int) -> dict[str, Verb]:
         return ["pack", str(table), str(out), "--jobs", "2"]
 
     def tagging(out: Path) -> list[str]:
-        return ["tag", sounds, "--out", str(out / "tags.jsonl"), "--jobs", "2"]
+        return ["tag", sounds, "--format", "jsonl", "--out", str(out / "tags.jsonl"), "--jobs", "2"]
+
+    def into_folder(out: Path) -> list[str]:
+        return ["tag", sounds, "--format", "csv", "--windows", "--out", f"{out}/tags/", "--jobs", "2"]
 
     def embedding(out: Path) -> list[str]:
-        return ["embed", sounds, "--out", str(out / "embeddings.parquet")]
+        return ["embed", sounds, "--out", str(out / "embeddings.parquet"), "--jobs", "2"]
 
     packed = work / "pack"
     auricle(packing(packed))
@@ -127,6 +130,7 @@ def make_verbs(work: Path, recordings: int) -> dict[str, Verb]:
     return {
         "pack": Verb(first=packing, again=packing, left=files),
         "tag": Verb(first=tagging, again=tagging, left=files),
+        "tag into a folder": Verb(first=into_folder, again=into_folder, left=files),
         "embed": Verb(first=embedding, again=embedding, left=files),
         "train": Verb(first=training, again=lambda out: [*training(out), "--resume"], left=trained),
     }
@@ -176,13 +180,13 @@ def killed(arguments: list[str], after: float, whole: bool) -> bool:
 
 def kill_and_compare(name: str, verb: Verb, work: Path, kills: int, draw: random.Random) -> dict[str, int]:
     """Runs with kills until there were enough of them; each finished run held against the undisturbed one."""
-    whole = work / f"{name}-undisturbed"
+    whole = work / f"{name.replace(' ', '-')}-undisturbed"
     whole.mkdir()
     seconds = auricle(verb.first(whole))
     expected = verb.left(whole)
     count = {"runs": 0, "kills": 0, "files": len(expected), "differences": 0}
     while count["kills"] < kills:
-        out = work / f"{name}-{count['runs']}"
+        out = work / f"{name.replace(' ', '-')}-{count['runs']}"
         out.mkdir()
         arguments, longest = verb.first(out), seconds
         while killed(arguments, draw.uniform(0, longest), whole=count["kills"] % 2 == 1):
@@ -205,13 +209,16 @@ def kill_and_compare(name: str, verb: Verb, work: Path, kills: int, draw: random
 def main() -> None:
     """Kill, compare, print a table; exit 1 where anything differs."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("--verbs", default="pack,tag,embed,train", help="with commas between")
+    parser.add_argument(
+        "--verbs", default="pack,tag,tag into a folder,embed,train", help="with commas between"
+    )
     parser.add_argument("--kills", type=int, default=100, help="at least, of each verb")
     parser.add_argument("--recordings", type=int, default=60)
+    parser.add_argument("--folder", help="where to work; in memory (/dev/shm) no time goes into fsync")
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
     draw = random.Random(options.seed)
-    with tempfile.TemporaryDirectory(prefix="kills-") as folder:
+    with tempfile.TemporaryDirectory(prefix="kills-", dir=options.folder) as folder:
         verbs = make_verbs(Path(folder), options.recordings)
         print("| verb | runs | kills | files compared | differences |\n|---|---|---|---|---|")
         differences = 0
