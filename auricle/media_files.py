@@ -4,7 +4,9 @@ import glob
 import os
 import stat
 from collections.abc import Iterable
-from pathlib import Path
+from pathlib import Path, PurePosixPath
+
+from auricle import remote
 
 GONE = (FileNotFoundError, NotADirectoryError)
 
@@ -13,8 +15,8 @@ def find_media(paths: Iterable[str | Path]) -> list[tuple[str, str | None]]:
     """The files that paths stand for.
 
     Args:
-        paths: files, folders (searched as `walk_media` does), globs that no shell has expanded, and "-" for
-            standard input.
+        paths: files, folders (searched as `walk_media` does), globs that no shell has expanded, "-" for
+            standard input; and addresses of files, folders and globs elsewhere.
 
     Returns:
         (file, None) for every file, once, and (path, what is wrong) for what stands for none and for every
@@ -62,11 +64,45 @@ def walk_media(folder: str | Path) -> tuple[list[Path], list[tuple[str, str]]]:
     return sorted(found), sorted((str(error.filename), error.strerror or str(error)) for error in failed)
 
 
+def media_below(address: str) -> list[str]:
+    """The media files in a folder elsewhere, by their path from there, to any depth, sorted; none hidden.
+
+    >>> media_below("s3://bucket/night")  # doctest: +SKIP
+    ['a.flac', 'deep/b.wav']
+    """
+    from auricle.audio import MEDIA_SUFFIXES
+
+    return [
+        name
+        for name in remote.list_files(address)
+        if PurePosixPath(name).suffix.lower() in MEDIA_SUFFIXES
+        and not any(part.startswith(".") for part in name.split("/"))
+    ]
+
+
+def _expanded_elsewhere(address: str) -> tuple[list[str], list[tuple[str, str]]]:
+    try:
+        if remote.look_up(address) is not None:
+            return [address], []
+        if glob.has_magic(address):
+            files = remote.match(address)
+            return files, [] if files else [(address, "no file matches")]
+        files = [remote.join(address, name) for name in media_below(address)]
+        if files:
+            return files, []
+        empty = "no media files in this folder (known by suffix: .wav, .mp3, .mp4 ...)"
+        return [], [(address, empty if remote.is_folder(address) else "no such file or folder")]
+    except OSError as error:
+        return [], [(address, error.strerror or str(error))]
+
+
 def _expanded(text: str) -> tuple[list[str], list[tuple[str, str]]]:
     if text == "-":
         return [text], []
     if not text:  # Path("") would be the current folder
         return [], [("", "a path is empty; name a file or a folder, say . for this one")]
+    if (address := remote.address_of(text)) is not None:
+        return _expanded_elsewhere(address)
     try:
         mode = Path(text).stat().st_mode
     except (OSError, ValueError) as error:  # ValueError: a null byte

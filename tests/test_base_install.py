@@ -28,9 +28,11 @@ NEEDS_TORCH = (
 BLOCK = """
 import importlib.abc, sys
 
+BLOCKED = ("torch", "tensorboard", "onnx", "onnxscript", "librosa", "sklearn", "ray", "fsspec", "s3fs")
+
 class Blocker(importlib.abc.MetaPathFinder):
     def find_spec(self, name, path=None, target=None):
-        if name.split(".")[0] in ("torch", "tensorboard", "onnx", "onnxscript", "librosa", "sklearn", "ray"):
+        if name.split(".")[0] in BLOCKED:
             raise ModuleNotFoundError(f"No module named {name!r}", name=name)
 
 sys.meta_path.insert(0, Blocker())

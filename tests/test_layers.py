@@ -8,7 +8,7 @@ import pytest
 
 PACKAGE = Path(__file__).parents[1] / "auricle"
 LAYERS = [  # lowest first; modules of one layer do not import each other
-    {"text", "disk", "hierarchy", "grids"},
+    {"text", "disk", "hierarchy", "grids", "remote"},
     {"audio", "features", "metrics", "formats", "embedding_tables", "progress", "gating"},
     {"media_files"},
     {"datasets", "models", "augment", "noise", "pitch", "distributed", "events", "frontend"},
@@ -31,6 +31,8 @@ ONLY_IN = {
     "torchvision": set(),
     "torch.distributed": {"distributed"},
     "ray": {"engine/ray.py"},
+    "fsspec": {"remote/files.py"},
+    "s3fs": set(),
     "torch": {
         "frontend",
         "augment",

@@ -15,9 +15,11 @@ from pathlib import Path
 
 import numpy as np
 
+from auricle import remote
 from auricle.artifact.model import CHECK_KEY, METADATA_KEY, Artifact, read_model
 from auricle.artifact.onnx_file import onnx_metadata
 from auricle.artifact.saving import embedding_input, encode_check, previous, save_artifact
+from auricle.remote import address_of
 
 BUNDLED = Path(__file__).parents[1] / "bundled"
 DEFAULT_MODEL = "auricle-esc50"
@@ -39,6 +41,8 @@ def load_artifact(name_or_path: str | Path) -> Artifact:
     ValueError: no model nonesuch: neither a folder with a model.json nor an .onnx file nor one of ...
     """
     path = Path(name_or_path)
+    if (address := address_of(name_or_path)) is not None:
+        path = _copy_of_model(address)
     if isinstance(name_or_path, str):
         bundled = DEFAULT_MODEL if name_or_path == "default" else name_or_path
         if bundled in bundled_models():
@@ -54,6 +58,17 @@ def load_artifact(name_or_path: str | Path) -> Artifact:
         reason = f"neither a folder with a model.json nor an .onnx file nor one of {known}"
         raise ValueError(f"no model {name_or_path}: {reason}")
     return read_model(path)
+
+
+def _copy_of_model(address: str) -> Path:
+    """A model elsewhere, copied into the cache: a folder for each state that it had."""
+    entry = remote.look_up(address)
+    files = {remote.name_of(address): entry} if entry is not None else remote.list_files(address)
+    if entry is None and "model.json" not in files:
+        raise ValueError(f"no model {address}: neither a folder with a model.json nor an .onnx file")
+    base = address if entry is None else remote.parent(address)
+    folder = remote.copied_folder(base, "models", files)
+    return folder if entry is None else folder / remote.name_of(address)
 
 
 def bundled_models() -> list[str]:

@@ -9,9 +9,12 @@ from pathlib import Path
 from typing import BinaryIO
 
 from auricle.audio.types import Notices, problem
+from auricle.remote import address_of
 from auricle.text import printable
 
 READ_BYTES = 1 << 20
+FETCHED_BYTES = 256_000_000  # a recording elsewhere of up to so many is fetched first
+STREAM_BLOCK = 8 << 20  # of a larger one, so many are read ahead at a time
 
 
 class Source:
@@ -27,7 +30,13 @@ class Source:
         self._kept = bytearray()
         self._position = 0
         self._keeping = True
-        if isinstance(source, str | os.PathLike) and os.fspath(source) != "-":
+        elsewhere = address_of(source) if isinstance(source, str | os.PathLike) else None
+        if elsewhere is not None:
+            self.name, self._owned = printable(elsewhere), True
+            self._file = _fetched(elsewhere, self.name)
+            if os.name == "posix" and isinstance(path := getattr(self._file, "name", None), str):
+                self.path = path if Path(path).is_file() else None
+        elif isinstance(source, str | os.PathLike) and os.fspath(source) != "-":
             self.name = printable(source)
             self._file = _open(os.fspath(source), self.name)
             self._owned = True
@@ -199,3 +208,27 @@ def _open(path: str, name: str) -> BinaryIO:
     except (OSError, ValueError) as error:
         cause = getattr(error, "strerror", None) or str(error)
         raise problem(name, f"cannot be opened ({cause})", "check the path") from None
+
+
+def _fetched(address: str, name: str) -> BinaryIO:
+    """A recording elsewhere as a temporary file, which goes when it is closed; a large one as a stream."""
+    from auricle.remote import get_into, is_folder, look_up, stream
+
+    try:
+        if (entry := look_up(address)) is None:
+            folder = is_folder(address)
+            cause = "is a folder" if folder else "does not exist"
+            raise problem(name, cause, "name a file in it" if folder else "check the address")
+        if entry.size > FETCHED_BYTES:
+            return stream(address, STREAM_BLOCK)
+        file = tempfile.NamedTemporaryFile(prefix="auricle-")  # noqa: SIM115 - closed in close()
+        try:
+            get_into(address, file)
+        except BaseException:
+            file.close()
+            raise
+        return file  # type: ignore[return-value]
+    except OSError as error:
+        raise problem(
+            name, f"cannot be fetched ({error.strerror or error})", "check address and access"
+        ) from None

@@ -11,6 +11,7 @@ import typer
 
 from auricle.cli.options import Address, EngineName, EngineOption, Threads, check_address
 from auricle.cli.output import assignments, print_error, print_table, print_warning, refuse_file
+from auricle.remote import address_of
 
 FIGURES = ("map", "auc", "d_prime", "d_prime_mean", "accuracy", "micro_ap", "micro_auc")
 
@@ -48,10 +49,13 @@ def pack(
         str,
         typer.Argument(
             help="A CSV or Parquet manifest, a folder with one folder a class, ESC-50's meta.csv, a list (or "
-            "a folder of lists) of AudioSet, or annotations like SONYC-UST's."
+            "a folder of lists) of AudioSet, or annotations like SONYC-UST's. The first three may "
+            "be addresses (s3://...)."
         ),
     ],
-    out: Annotated[Path, typer.Argument(help="The pack's folder; one begun earlier is gone on with.")],
+    out: Annotated[
+        Path, typer.Argument(help="The pack's folder, or its address; one begun earlier is gone on with.")
+    ],
     rate: Annotated[int, typer.Option(min=1000, metavar="HZ", help="Sample rate of the pack.")] = 16000,
     jobs: Annotated[
         int | None, typer.Option(min=1, metavar="N", help="Processes; as many as cores at first.")
@@ -76,6 +80,7 @@ def pack(
     from auricle.engine import pack as pack_corpus
     from auricle.progress import format_seconds
 
+    shown = address_of(out) or out
     report = pack_corpus(
         source,
         out,
@@ -90,15 +95,15 @@ def pack(
     done = (
         "was packed before" if report["finished_before"] else f"packed in {format_seconds(report['elapsed'])}"
     )
-    print(f"{out}: {report['clips']} clips, {format_seconds(report['seconds'])} of sound, {done}")
+    print(f"{shown}: {report['clips']} clips, {format_seconds(report['seconds'])} of sound, {done}")
     for problem in report.get("problems") or []:
-        print_error(f"{out}: {problem}")
+        print_error(f"{shown}: {problem}")
     if report["failures"]:
-        print_error(f"{report['failures']} clips could not be read: {out / 'failures.parquet'} names them")
+        print_error(f"{report['failures']} clips could not be read: {shown}/failures.parquet names them")
     if report["failures"] or report.get("problems"):
         raise typer.Exit(1)
     if verify:
-        print(f"{out}: every checksum is as written")
+        print(f"{shown}: every checksum is as written")
 
 
 def evaluate(

@@ -20,6 +20,7 @@ from auricle.cli.options import (
 )
 from auricle.cli.output import describe, print_error, print_warning
 from auricle.cli.recordings import STDIN, engine_for, naming, refuse_overwriting, shared_cores
+from auricle.remote import address_of, join, look_up
 from auricle.text import counted
 
 MODEL_HELP = "A bundled model's name, an artifact's folder, an .onnx file; at first default."
@@ -36,7 +37,9 @@ class Precision(StrEnum):
 def embed(
     paths: Annotated[
         list[str],
-        typer.Argument(help="Recordings, folders, globs, - for a pipe; or one pack.", metavar="PATHS"),
+        typer.Argument(
+            help="Recordings, folders, globs, addresses, - for a pipe; or one pack.", metavar="PATHS"
+        ),
     ],
     model: Annotated[str | None, typer.Option(help=MODEL_HELP)] = None,
     out: Annotated[
@@ -87,9 +90,11 @@ def embed(
             )
         jobs = 1
     given = {"--out": out, "--hop": hop, "--clips": clips or None, "--model": model}
-    if len(paths) == 1 and (Path(paths[0]) / "manifest.json").is_file():
+    if len(paths) == 1 and _is_pack(paths[0]):
         media = {"--start": start or None, "--end": end, "--raw": raw}
         _refuse(media, "is for recordings; a pack is embedded clip by clip")
+        if from_ is not None and address_of(paths[0]) is not None:
+            raise typer.BadParameter("stores in a pack on a disk of this machine", param_hint="--from")
         if from_ is not None:
             _refuse(given, "does not go with --from")
             return _store(paths[0], from_, name, replace)
@@ -136,14 +141,17 @@ def embed(
         "raw": None if raw is None else raw_format(raw),
         "device": device,
     }
-    if engine is EngineName.local and (len(files) < 2 or STDIN in files):
+    away = address_of(out) is not None
+    if away and STDIN in files:
+        raise typer.BadParameter("what comes from a pipe is written to a disk", param_hint="--out")
+    if engine is EngineName.local and not (away and files) and (len(files) < 2 or STDIN in files):
         result = _embed_one(files, model or "default", out, threads, wishes)
     else:
         result = _embed_job(files, model or "default", out, threads, wishes, (engine, address, jobs))
     failures = result["failures"] + len(problems)
     if result["windows"]:
         recordings = counted(result["files"] - result["failures"], "recording")
-        print(f"{out}: {counted(result['windows'], 'window')} of {recordings}")
+        print(f"{address_of(out) or out}: {counted(result['windows'], 'window')} of {recordings}")
     if failures and len(found) > 1:
         print_error(f"{failures} of {len(found)} inputs could not be embedded: they are named above")
     if failures:
@@ -190,6 +198,13 @@ def _embed_job(
     return result | {"failures": sum(1 for told in result["told"] if told["error"] is not None)}
 
 
+def _is_pack(path: str) -> bool:
+    address = address_of(path)
+    if address is None:
+        return (Path(path) / "manifest.json").is_file()
+    return look_up(join(address, "manifest.json")) is not None
+
+
 def _engine(
     where: tuple[EngineName, str | None, int | None], threads: int | None, count: int
 ) -> tuple[Any, int | None]:
@@ -229,7 +244,7 @@ def _embed_pack(
     engine, threads = _engine(where, threads, len(Pack(pack)))
     options = EmbedOptions(threads=threads, **wishes)
     result = embed_clips(pack, options, name=name, out=out, replace=replace, engine=engine)
-    _report(str(out) if out is not None else f"{pack}: {name or result['model']}", result)
+    _report(address_of(out) or str(out) if out is not None else f"{pack}: {name or result['model']}", result)
 
 
 def _store(pack: str, table: Path, name: str | None, replace: bool) -> None:

@@ -13,6 +13,7 @@ import typer
 from auricle.cli.corpora import ReportFormat
 from auricle.cli.options import Threads
 from auricle.cli.output import assignments, print_error, print_table
+from auricle.remote import address_of
 
 MODEL_HELP = "A bundled model's name, an artifact's folder, an .onnx file."
 
@@ -88,7 +89,7 @@ def train(
     else:
         trained = train_model(chosen, out, resume=resume)
     if distributed.rank() == 0:
-        print(trained)
+        print(address_of(trained) or trained)
     distributed.leave()
 
 

@@ -74,6 +74,8 @@ def missing(module: str) -> str:
         "ai_edge_litert": "tflite",
         "optuna": "sweep",
         "ray": "ray",
+        "fsspec": "ray",
+        "s3fs": "ray",
     }
     name = module.split(".")[0]
     what = f"'auricle[{extras[name]}]'" if name in extras else name

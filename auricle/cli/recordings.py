@@ -22,6 +22,7 @@ from auricle.cli.options import (
     raw_format,
 )
 from auricle.cli.output import describe, opened, print_error, print_table, print_warning
+from auricle.remote import address_of
 from auricle.text import for_terminal
 
 if TYPE_CHECKING:
@@ -47,7 +48,10 @@ SUFFIXES = {TagFormat.table: ".txt", TagFormat.csv: ".csv", TagFormat.jsonl: ".j
 def tag(
     paths: Annotated[
         list[str],
-        typer.Argument(help="Recordings, films, folders of them, globs; - for a pipe.", metavar="PATHS"),
+        typer.Argument(
+            help="Recordings, films, folders, globs, also by address (s3://...); - for a pipe.",
+            metavar="PATHS",
+        ),
     ],
     model: Annotated[
         str, typer.Option(help="A bundled model's name, an artifact's folder, an .onnx file.")
@@ -129,6 +133,10 @@ def is_job(out: str, files: list[str], engine: EngineName) -> bool:
     >>> is_job("tags.csv", ["a.wav", "b.wav"], EngineName.local), is_job("-", ["a.wav"], EngineName.local)
     (True, False)
     """
+    if address_of(out) is not None:
+        if STDIN in files:
+            raise typer.BadParameter("what comes from a pipe is written to a disk", param_hint="--out")
+        return True
     target = Path(out)
     regular = out != STDIN and (
         is_folder(out) or target.is_file() or not target.exists()
@@ -152,7 +160,7 @@ def is_folder(out: str) -> bool:
     >>> is_folder("tags/"), is_folder("tags.csv")
     (True, False)
     """
-    return out.endswith(("/", os.sep)) or Path(out).is_dir()
+    return out.endswith(("/", os.sep)) or (address_of(out) is None and Path(out).is_dir())
 
 
 def engine_for(engine: EngineName, address: str | None, jobs: int | None, files: int) -> "Engine":
@@ -210,9 +218,11 @@ def _merged(
 
 def refuse_overwriting(out: str, files: list[str]) -> None:
     """Results must not take the place of a recording."""
-    target = Path(out)
+    target, address = Path(out), address_of(out)
+    if address is not None and address in files:
+        raise typer.BadParameter(f"{out} is one of the recordings; name another file", param_hint="--out")
     for file in files if out != STDIN and target.is_file() else ():
-        if file != STDIN and target.samefile(file):
+        if file != STDIN and address_of(file) is None and target.samefile(file):
             raise typer.BadParameter(f"{out} is one of the recordings; name another file", param_hint="--out")
 
 

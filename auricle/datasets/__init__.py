@@ -7,10 +7,12 @@ from pathlib import Path
 
 from auricle.datasets.audioset import audioset, find_lists
 from auricle.datasets.clips import Clip, check_ids, check_leaks
+from auricle.datasets.elsewhere import corpus_root, open_elsewhere
 from auricle.datasets.esc50 import esc50, find_table, is_esc50
 from auricle.datasets.folders import folders
 from auricle.datasets.manifest import manifest
 from auricle.datasets.sonyc_ust import find_annotations, sonyc_ust
+from auricle.remote import address_of
 
 __all__ = [
     "DATASETS",
@@ -18,6 +20,7 @@ __all__ = [
     "audioset",
     "check_ids",
     "check_leaks",
+    "corpus_root",
     "esc50",
     "folders",
     "manifest",
@@ -43,7 +46,7 @@ def open_corpus(source: str | Path, media: str | Path | None = None) -> tuple[st
     `NAME:PATH` says which reader of `DATASETS` to take.
 
     Args:
-        source: a folder or a file.
+        source: a folder or a file, or the address of one; there, no lists and annotations.
         media: where the recordings are, for AudioSet's lists and annotations; others say it themselves.
 
     Returns:
@@ -58,6 +61,13 @@ def open_corpus(source: str | Path, media: str | Path | None = None) -> tuple[st
     """
     text = str(source)
     name, _, rest = text.partition(":")
+    address = address_of(rest if name in DATASETS else text)
+    if address is not None:
+        if media is not None:
+            raise ValueError(
+                f"{address}: a folder of media is for lists and annotations of this machine's disk"
+            )
+        return open_elsewhere(address, name if name in DATASETS else None)
     if name in DATASETS and rest and not Path(text).exists():
         return name, _read(name, rest, media)
     path = Path(source)

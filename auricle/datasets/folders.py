@@ -1,5 +1,6 @@
 """A folder of recordings in folders named by class: CLASS/recording.wav, or SPLIT/CLASS/recording.wav."""
 
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from auricle.datasets.clips import Clip
@@ -39,7 +40,24 @@ def folders(path: str | Path) -> list[Clip]:
         raise ValueError(
             f"{folder}: {cause}{more}; a pack would lack what is in there: make it readable, or move it away"
         )
-    found = sorted(file.relative_to(root).parts for file in files)
+    found = [file.relative_to(root).parts for file in files]
+    return clips_of(root, found, lambda parts: str(root.joinpath(*parts)))
+
+
+def clips_of(
+    root: str | Path, found: Sequence[tuple[str, ...]], place: Callable[[tuple[str, ...]], str]
+) -> list[Clip]:
+    """Clips of recordings, by the names of the folders that they lie in: as `folders`.
+
+    Args:
+        root: what messages name.
+        found: parts of each recording's path, from the root.
+        place: parts -> the path that opens it.
+
+    >>> clips_of("birds", [("owl", "a.wav")], lambda parts: "/".join(("birds", *parts)))[0].labels
+    ('owl',)
+    """
+    found = sorted(found)
     if not found:
         raise ValueError(f"{root}: no media files in this folder or below it")
     tops = {parts[0] for parts in found if len(parts) > 1}
@@ -55,7 +73,7 @@ def folders(path: str | Path) -> list[Clip]:
     return [
         Clip(
             id="/".join(parts),
-            path=str(root.joinpath(*parts)),
+            path=place(parts),
             labels=(parts[depth - 1],),
             split=SPLITS[parts[0].lower()] if by_split else "",
             group="/".join(parts),

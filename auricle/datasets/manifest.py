@@ -6,23 +6,25 @@ from typing import Any
 
 from auricle.datasets.clips import Clip, check_ids
 from auricle.datasets.tables import read_text_table
+from auricle.remote import address_of, join, sizes_of
 
 NEEDED = ("path", "labels")
 OPTIONAL = ("id", "start", "end", "split", "group", "scores")
 LOOK_AT = 20  # paths that are looked up before a long run starts
 
 
-def manifest(path: str | Path) -> list[Clip]:
+def manifest(path: str | Path, root: str | Path | None = None) -> list[Clip]:
     """Clips of a CSV, TSV or Parquet table, in the order of its rows.
 
-    Columns: `path` (relative to the table's folder) and `labels` (separated by `;`; may be empty) are
-    needed; `id`, `start` and `end` (seconds), `split`, `group` and `scores` (separated by `;`, parallel to
-    the labels, 0 to 1) are optional; all others become attributes. Without `group`, all clips of one file
-    are a group. Without `id`, the id is the path, with the range where there is one. In Parquet, labels and
-    scores may be lists.
+    Columns: `path` (relative to the table's folder, or an address such as s3://bucket/a.wav) and `labels`
+    (separated by `;`; may be empty) are needed; `id`, `start` and `end` (seconds), `split`, `group` and
+    `scores` (separated by `;`, parallel to the labels, 0 to 1) are optional; all others become attributes.
+    Without `group`, all clips of one file are a group. Without `id`, the id is the path, with the range where
+    there is one. In Parquet, labels and scores may be lists.
 
     Args:
         path: the table.
+        root: the folder, or an address, that paths are relative to; None is the table's folder.
 
     Raises:
         ValueError: a column or a field is missing, a row does not make sense (its line is named), two rows
@@ -44,10 +46,10 @@ def manifest(path: str | Path) -> list[Clip]:
         )
     if len(set(columns)) != len(columns):
         raise ValueError(f"{table}: a column is there twice: {', '.join(columns)}")
-    clips = []
+    folder, clips = table.parent if root is None else root, []
     for line, row in rows:
         try:
-            clips.append(_clip(row, table.parent))
+            clips.append(_clip(row, folder))
         except ValueError as error:
             raise ValueError(f"{table}, row {line}: {error}") from None
     if not clips:
@@ -56,7 +58,7 @@ def manifest(path: str | Path) -> list[Clip]:
         check_ids(clips)
     except ValueError as error:
         raise ValueError(f"{table}: {error}") from None
-    _check_some_exist(clips, table)
+    _check_some_exist(clips, table, folder)
     return clips
 
 
@@ -86,7 +88,7 @@ def _read_parquet(table: Path) -> tuple[list[str], Rows]:
     return list(file.schema_arrow.names), rows()
 
 
-def _clip(row: dict[str, Any], folder: Path) -> Clip:
+def _clip(row: dict[str, Any], folder: str | Path) -> Clip:
     name = _text(row["path"])
     if not name:
         raise ValueError("path is empty")
@@ -98,7 +100,7 @@ def _clip(row: dict[str, Any], folder: Path) -> Clip:
     known = set(NEEDED) | set(OPTIONAL)
     return Clip(
         id=_text(row.get("id")) or name + _range(start, end),
-        path=str(folder / name),
+        path=_placed(folder, name),
         start=start,
         end=end,
         labels=labels,
@@ -107,6 +109,13 @@ def _clip(row: dict[str, Any], folder: Path) -> Clip:
         scores=tuple(_number(score, "scores") for score in scores) if scores else None,
         attributes={key: _text(value) for key, value in row.items() if key and key not in known},
     )
+
+
+def _placed(folder: str | Path, name: str) -> str:
+    address = address_of(name)
+    if address is None and (base := address_of(folder)) is not None:
+        return join(base, name)
+    return address or str(Path(folder) / name)
 
 
 def _range(start: float | None, end: float | None) -> str:
@@ -138,10 +147,14 @@ def _seconds(value: Any, name: str) -> float | None:
     return None if _text(value) in ("", "nan") else _number(value, name)
 
 
-def _check_some_exist(clips: list[Clip], table: Path) -> None:
+def _check_some_exist(clips: list[Clip], table: Path, folder: str | Path) -> None:
     looked_at = list(dict.fromkeys(clip.path for clip in clips))[:LOOK_AT]
-    if not any(Path(path).is_file() for path in looked_at):
+    if not any(_is_there(path) for path in looked_at):
         raise ValueError(
             f"{table}: none of its first {len(looked_at)} files exists, e.g. {looked_at[0]}; "
-            f"paths are relative to the table's folder, {table.parent}"
+            f"paths are relative to the table's folder, {folder}"
         )
+
+
+def _is_there(path: str) -> bool:
+    return sizes_of([path])[0] >= 0 if address_of(path) is not None else Path(path).is_file()

@@ -5,7 +5,9 @@ What is joined is what `auricle.embedding` writes in one go, by the same functio
 Shape letters: W windows, E values of an embedding.
 """
 
+import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import lru_cache, partial
 from pathlib import Path
@@ -14,14 +16,17 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from auricle import remote
 from auricle.artifact import load_artifact
 from auricle.audio import RawFormat
 from auricle.embedding import PACK_BATCH, check_rate, describe_model, embed_recording, pack_embeddings
 from auricle.embedding_tables import EmbeddingTable, as_stored
-from auricle.engine.jobs import Engine, describe_files, describe_job, size_of, write_joined
+from auricle.engine.jobs import Engine, describe_files, describe_job, write_joined
+from auricle.engine.journals import result_file
 from auricle.runners import load_runner
 from auricle.shards import Pack, add_embeddings
 from auricle.shards.embedding_sets import embedding_file
+from auricle.shards.layout import MANIFEST, write_json
 from auricle.tagging import BATCH, Tagger, source_name
 
 
@@ -54,7 +59,7 @@ def embed_many(
 
     Args:
         files: the recordings.
-        out: the file, which appears when it is complete.
+        out: the file, which appears when it is complete; or its address.
         options: what embeds.
         engine: where; by default in processes of this machine.
         explain: what is said of an error; picklable.
@@ -70,10 +75,25 @@ def embed_many(
     >>> embed_many(["a.wav", "b.mp3"], "x.parquet", EmbedOptions())["windows"]  # doctest: +SKIP
     14
     """
-    artifact, target = load_artifact(options.model), Path(out).resolve()
+    with result_file(out) as (target, away):
+        return _embed_into(files, target, away, options, engine or Engine(), explain, quiet, task_bytes)
+
+
+def _embed_into(
+    files: Sequence[str],
+    target: Path,
+    away: str,
+    options: EmbedOptions,
+    engine: Engine,
+    explain: Callable[[Exception], str],
+    quiet: bool,
+    task_bytes: int | None,
+) -> dict[str, Any]:
+    """`embed_many` to a file, or, through it, to an address."""
+    artifact = load_artifact(options.model)
     about = describe_model(artifact, hop=options.hop, clips=options.clips)
     EmbeddingTable(target, about, precision=options.precision)  # says what is wrong with these
-    sizes = [size_of(file) for file in files]
+    sizes = remote.sizes_of(files)
     told: list[dict[str, Any]] = []
 
     def join(parts: Iterator[tuple[Path, dict[str, Any]]], temporary: Path) -> int:
@@ -83,7 +103,9 @@ def embed_many(
                 for item, starts, ends, rows in _read_part(part):
                     table.add(source_name(files[first + item]), starts, ends, rows)
                 told.extend(entry["told"])
-            return table.rows
+        if away:
+            remote.put(target, away)
+        return table.rows
 
     windows = write_joined(
         target,
@@ -93,10 +115,11 @@ def embed_many(
         partial(_probe, options, explain),
         join,
         header=describe_job(artifact, options, describe_files(files, sizes)),
-        engine=engine or Engine(),
+        engine=engine,
         label="embedding",
         quiet=quiet,
         task_bytes=task_bytes,
+        away=away,
     )
     seconds = sum(piece for entry in told for piece in entry.pop("seconds"))
     return {"files": len(files), "windows": windows, "seconds": seconds, "told": told}
@@ -116,7 +139,7 @@ def embed_clips(
     """`auricle.embedding.embed_pack`, as a job.
 
     Args:
-        pack: the pack's folder.
+        pack: the pack's folder, or its address.
         options: what embeds.
         name: of the set; None takes the model's name.
         out: write this Parquet file, and leave the pack as it is.
@@ -138,42 +161,73 @@ def embed_clips(
     check_rate(opened, artifact)
     about = describe_model(artifact, hop=options.hop, clips=options.clips)
     name = artifact.name if name is None else name
-    if out is None:
-        target = Path(pack, embedding_file(name)).with_suffix("").resolve()
-        if name in opened.embedding_sets and not replace:
-            raise ValueError(
-                f"{pack}: embedding set {name!r} is there already: choose another name, or --replace it"
-            )
-        target.parent.mkdir(exist_ok=True)
-    else:
-        target = Path(out).resolve()
-        EmbeddingTable(target, about, key="clip", precision=options.precision)
-
-    def join(parts: Iterator[tuple[Path, dict[str, Any]]], temporary: Path) -> dict[str, Any]:
-        rows = _by_clip(parts, len(opened))
+    with ExitStack() as held:
         if out is None:
-            return add_embeddings(pack, name, (row[-1] for row in rows), about, replace=replace)
-        described = about | {"pack": opened.fingerprint}
-        kept: dict[str, Any] = {"precision": options.precision, "temporary": temporary}
-        with EmbeddingTable(target, described, key="clip", **kept) as table:
-            for clip, row in zip(opened.ids, rows, strict=True):
-                table.add(clip, *row)
-        return {"clips": len(opened), "windows": table.rows, "size": artifact.embedding_size}
+            if name in opened.embedding_sets and not replace:
+                raise ValueError(
+                    f"{pack}: embedding set {name!r} is there already: choose another name, or --replace it"
+                )
+            target, away = _place_of_set(opened, name, held)
+        else:
+            target, away = held.enter_context(result_file(out))
+            EmbeddingTable(target, about, key="clip", precision=options.precision)
 
-    return write_joined(
-        target,
-        range(len(opened)),
-        [2 * int(samples) for samples in opened.lengths],
-        partial(_write_clips, str(pack), options, artifact.embedding_size),
-        partial(_probe_clip, str(pack), options),
-        join,
-        header=describe_job(artifact, options, opened.fingerprint),
-        engine=engine or Engine(),
-        label="embedding",
-        unit="clips",
-        quiet=quiet,
-        task_bytes=task_bytes,
-    )
+        def join(parts: Iterator[tuple[Path, dict[str, Any]]], temporary: Path) -> dict[str, Any]:
+            rows = _by_clip(parts, len(opened))
+            if out is None:
+                return _add_set(opened, name, target, (row[-1] for row in rows), about, replace)
+            described = about | {"pack": opened.fingerprint}
+            kept: dict[str, Any] = {"precision": options.precision, "temporary": temporary}
+            with EmbeddingTable(target, described, key="clip", **kept) as table:
+                for clip, row in zip(opened.ids, rows, strict=True):
+                    table.add(clip, *row)
+            if away:
+                remote.put(target, away)
+            return {"clips": len(opened), "windows": table.rows, "size": artifact.embedding_size}
+
+        return write_joined(
+            target,
+            range(len(opened)),
+            [2 * int(samples) for samples in opened.lengths],
+            partial(_write_clips, opened.name, options, artifact.embedding_size),
+            partial(_probe_clip, opened.name, options),
+            join,
+            header=describe_job(artifact, options, opened.fingerprint),
+            engine=engine or Engine(),
+            label="embedding",
+            unit="clips",
+            quiet=quiet,
+            task_bytes=task_bytes,
+            away=away,
+        )
+
+
+def _place_of_set(opened: Pack, name: str, held: ExitStack) -> tuple[Path, str]:
+    """What a set's parts lie beside, and its address: of a pack elsewhere, in a folder like the pack's."""
+    if opened.address is None:
+        target = Path(opened.path, embedding_file(name)).with_suffix("").resolve()
+        target.parent.mkdir(exist_ok=True)
+        return target, ""
+    folder = held.enter_context(tempfile.TemporaryDirectory(prefix="auricle-"))
+    write_json(Path(folder, MANIFEST), opened.manifest)  # all that `add_embeddings` reads
+    target = Path(folder, embedding_file(name)).with_suffix("").resolve()
+    target.parent.mkdir()
+    return target, remote.join(opened.address, embedding_file(name).removesuffix(".json"))
+
+
+def _add_set(
+    opened: Pack, name: str, target: Path, rows: Iterator[np.ndarray], about: dict[str, Any], replace: bool
+) -> dict[str, Any]:
+    """Put a set beside its pack, the description last."""
+    if opened.address is None:
+        return add_embeddings(opened.path, name, rows, about, replace=replace)
+    entry = add_embeddings(target.parent.parent, name, rows, about)
+    described = embedding_file(name)
+    if replace:  # killed from here on, the pack has no such set rather than half of two
+        remote.remove([remote.join(opened.address, described)])
+    for file in (*entry["files"], described):
+        remote.put(target.parent.parent / file, remote.join(opened.address, file))
+    return entry
 
 
 @lru_cache(maxsize=1)

@@ -11,6 +11,7 @@ import dataclasses
 import hashlib
 import json
 import shutil
+import tempfile
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -18,8 +19,17 @@ from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol, TypeVar
 
-from auricle import __version__
+from auricle import __version__, remote
 from auricle.disk import full_disk_told
+from auricle.engine.journals import (
+    enter,
+    forget_entry,
+    held,
+    put_header,
+    put_results,
+    take_entries,
+    take_header,
+)
 from auricle.engine.processes import WorkerDied, default_jobs, run_files
 from auricle.progress import Progress
 from auricle.shards.layout import (
@@ -75,12 +85,15 @@ class Job:
         tasks: in the order of the source.
         write: see `Write`.
         probe: picklable; one item's work, of which nothing is kept: it shows whether that kills a worker.
+        away: address of the folder that the names begin in where results lie elsewhere; `folder` then has a
+            copy of the journal, see `auricle.engine.journals`.
     """
 
     folder: Path
     tasks: Sequence[Task]
     write: Write
     probe: Callable[[Any], object]
+    away: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -137,7 +150,7 @@ def read_entry(job: Job, task: Task) -> dict[str, Any] | None:
     entry = read_journal(job.folder / task.entry)
     if not isinstance(entry, dict) or not isinstance(entry.get("files"), dict):
         return None
-    for name, facts in entry["files"].items():
+    for name, facts in () if job.away else entry["files"].items():  # looked at when it was brought here
         try:
             if (job.folder / name).stat().st_size != facts["bytes"]:
                 return None
@@ -193,7 +206,7 @@ def run_job(
     """
     if not todo:
         return
-    work = partial(_do, str(job.folder), job.write)
+    work = partial(_do, str(job.folder), job.away, job.write)
     with _workers(engine) as run:
         tasks: list[tuple[Task, Mapping[int, str]]] = [(job.tasks[number], {}) for number in todo]
         with contextlib.closing(run(work, tasks, engine.jobs)) as results:
@@ -204,6 +217,8 @@ def run_job(
                     result = _without_the_deadly(job, task, work, run)
                 if isinstance(result, BaseException):
                     raise result
+                if job.away:
+                    enter(job.folder / job.tasks[todo[index]].entry, result)
                 yield todo[index], result
 
 
@@ -221,6 +236,7 @@ def write_joined(
     unit: str = "files",
     quiet: bool = False,
     task_bytes: int | None = None,
+    away: str = "",
 ) -> T:
     """One output, joined from the parts that tasks write: in the order of the items, once all are there.
 
@@ -242,6 +258,8 @@ def write_joined(
         unit: of the progress.
         quiet: show no progress.
         task_bytes: see `split_by_bytes`.
+        away: address of the output where it lies elsewhere: the parts lie beside that. `out` is then in a
+            temporary folder, and `join` puts it where it belongs.
 
     Raises:
         ValueError: the parts that are there are of another job; another process writes them; a full disk.
@@ -253,19 +271,26 @@ def write_joined(
         Task([items[i] for i in part], sum(sizes[i] for i in part), (f"{n:05d}.part",), f"{n:05d}.json")
         for n, part in enumerate(parts)
     ]
-    job = Job(folder=out.with_name(out.name + PARTS), tasks=tasks, write=write, probe=probe)
+    parts_away = away + PARTS if away else ""
+    job = Job(folder=out.with_name(out.name + PARTS), tasks=tasks, write=write, probe=probe, away=parts_away)
     header = json.loads(json.dumps({**header, "tasks": len(tasks)}))
     with (
         full_disk_told(out.parent, "make room and give the same command again, which goes on where it was"),
         locked(out.parent, out.name),
+        held(away, file=True) as check,
     ):
-        refuse = partial(refuse_other, job.folder, header)
+        take_header(job.folder, job.away, HEADER)
+        refuse = partial(refuse_other, job.away or job.folder, header)
         if open_journal(job.folder, header, refuse) and engine.kind == "here":
             engine = dataclasses.replace(engine, kind="local", jobs=1)
+        put_header(job.folder, job.away, HEADER)
+        take_entries(job.folder, job.away, job.tasks)
         remove_leftovers(job.folder)
-        show_job(job, engine, label, unit, quiet)
+        show_job(job, engine, label, unit, quiet, check)
         result = join(_finished_parts(job), job.folder / f"joined{TEMPORARY}")
         sync_folder(out.parent)
+        if job.away:
+            remote.remove_folder(job.away)
         remove_journal(job.folder)
     return result
 
@@ -327,7 +352,7 @@ DIFFERS = {
 }
 
 
-def refuse_other(journal: Path, header: Mapping[str, Any], found: Mapping[str, Any]) -> None:
+def refuse_other(journal: Path | str, header: Mapping[str, Any], found: Mapping[str, Any]) -> None:
     """Refuse to go on with what was begun as something else.
 
     >>> refuse_other(Path("x.csv.parts"), {"model": "a"}, {"model": "b"})
@@ -349,31 +374,44 @@ def remove_leftovers(*folders: Path) -> None:
             leftover.unlink(missing_ok=True)
 
 
-def show_job(job: Job, engine: Engine, label: str, unit: str, quiet: bool) -> None:
-    """Do what is left of a job, and show how far it is."""
+def show_job(
+    job: Job,
+    engine: Engine,
+    label: str,
+    unit: str,
+    quiet: bool,
+    check: Callable[[], None] = lambda: None,
+) -> None:
+    """Do what is left of a job, and show how far it is; `check` raises where it is no longer this run's."""
     todo = unfinished(job)
     total = sum(len(task.items) for task in job.tasks)
     with Progress(total, label, unit, quiet=quiet) as progress:
         progress.resume_at(total - sum(len(job.tasks[number].items) for number in todo))
         for number, _ in run_job(job, todo, engine, progress.note):
+            check()
             progress.advance(len(job.tasks[number].items))
 
 
 def _finished_parts(job: Job) -> Iterator[tuple[Path, dict[str, Any]]]:
     for task in job.tasks:
         [name] = task.results
-        entry = read_entry(job, task)
-        if entry is None or digest(job.folder / name) != entry["files"][name]["blake2b"]:
-            (job.folder / task.entry).unlink(missing_ok=True)  # so that the next run makes it again
-            raise ValueError(
-                f"{job.folder / name}: lost or damaged since it was written; give the same command again"
-            )
-        yield job.folder / name, entry
+        entry, path = read_entry(job, task), job.folder / name
+        if job.away and entry is not None:
+            remote.get(remote.join(job.away, name), path)
+        if entry is None or digest(path) != entry["files"][name]["blake2b"]:
+            forget_entry(job.folder, job.away, task.entry)  # so that the next run makes it again
+            where = remote.join(job.away, name) if job.away else path
+            raise ValueError(f"{where}: lost or damaged since it was written; give the same command again")
+        yield path, entry
+        if job.away:
+            path.unlink(missing_ok=True)
 
 
-def _do(folder: str, write: Write, attempt: tuple[Task, Mapping[int, str]]) -> dict[str, Any]:
+def _do(folder: str, away: str, write: Write, attempt: tuple[Task, Mapping[int, str]]) -> dict[str, Any]:
     """One task, in a worker: results, then their names, then the entry."""
     task, given_up = attempt
+    if away:
+        return _do_away(away, write, task, given_up)
     results = [Path(folder, name) for name in task.results]
     # Of this attempt alone: a worker that was given up for lost may still be at it, on another machine.
     temporaries = [path.with_name(f"{path.name}.{uuid.uuid4().hex[:12]}{TEMPORARY}") for path in results]
@@ -391,6 +429,18 @@ def _do(folder: str, write: Write, attempt: tuple[Task, Mapping[int, str]]) -> d
     finally:
         for temporary in temporaries:
             temporary.unlink(missing_ok=True)
+    return entry
+
+
+def _do_away(away: str, write: Write, task: Task, given_up: Mapping[int, str]) -> dict[str, Any]:
+    """One task whose results lie elsewhere: made here, put there, and then entered there."""
+    with tempfile.TemporaryDirectory(prefix="auricle-", ignore_cleanup_errors=True) as folder:
+        results = [Path(folder, f"{number:05d}{TEMPORARY}") for number in range(len(task.results))]
+        entry = write(results, task.items, given_up) | {"files": {}}
+        for name, path in zip(task.results, results, strict=True):
+            if path.exists():
+                entry["files"][name] = {"bytes": path.stat().st_size, "blake2b": digest(path)}
+        put_results(away, task.results, results, task.entry, entry)
     return entry
 
 

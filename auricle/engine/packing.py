@@ -5,6 +5,7 @@ source's order and the journal, the manifest last.
 """
 
 import os
+import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
@@ -14,8 +15,9 @@ from typing import Any, NamedTuple
 import numpy as np
 import pyarrow.parquet as pq
 
+from auricle import remote
 from auricle.audio import AudioError, blocks
-from auricle.datasets import Clip, check_ids, check_leaks, open_corpus
+from auricle.datasets import Clip, check_ids, check_leaks, corpus_root, open_corpus
 from auricle.disk import full_disk_told
 from auricle.engine.jobs import (
     HEADER,
@@ -29,6 +31,7 @@ from auricle.engine.jobs import (
     run_job,
     unfinished,
 )
+from auricle.engine.journals import put_header, take_entries, take_header
 from auricle.progress import Progress
 from auricle.shards.labels import check_labels
 from auricle.shards.layout import (
@@ -121,8 +124,8 @@ def pack(
     source's labels are added to it.
 
     Args:
-        source: a folder, a table (see `open_corpus`), or clips.
-        out: the pack's folder; new, or as an earlier call with the same arguments left it.
+        source: a folder, a table (see `open_corpus`), or clips; or an address of a folder or table elsewhere.
+        out: the pack's folder; new, or as an earlier call with the same arguments left it; or an address.
         rate: Hz, of all clips.
         jobs: number of processes; by default one for each core. The bytes written do not depend on it.
         engine: "local" or "ray", see `Engine`, nor on this.
@@ -146,11 +149,13 @@ def pack(
     >>> pack("esc50/meta.csv", "out/pack")["clips"]  # doctest: +SKIP
     2000
     """
-    started = time.monotonic()
+    started, away = time.monotonic(), remote.address_of(out)
     out, workers = Path(out), Engine(kind=engine, jobs=jobs, address=address)
     if not LOWEST_RATE <= rate <= HIGHEST_RATE:
         raise ValueError(f"rate: expected {LOWEST_RATE} to {HIGHEST_RATE} Hz, got {rate}")
     plan = _plan(_open(source, media), source, rate, label_set, about or {}, tables or {})
+    if away is not None:
+        return _pack_away(plan, away, decode, workers, label_set, verify, quiet, started)
     with full_disk_told(out, "make room and give the same command again, which goes on where it was"):
         if out.exists() and not out.is_dir():
             raise ValueError(f"{out}: is a file; give a folder")
@@ -169,6 +174,43 @@ def pack(
             if not finished_before:
                 write_json(out / RUN, report | {"source": plan.source})
     return report | {"problems": find_damage(out, manifest, read=True) if verify else []}
+
+
+def _pack_away(
+    plan: Plan,
+    address: str,
+    decode: Callable[[Range, int], Decoded],
+    workers: Engine,
+    label_set: str,
+    verify: bool,
+    quiet: bool,
+    started: float,
+) -> dict[str, Any]:
+    """`pack` to an address: workers put shards and entries; the rest is written here, and put at the end."""
+    journal, shards = f"{JOURNAL}/", "shards/"
+    with (
+        full_disk_told(tempfile.gettempdir(), "make room, or name another folder in TMPDIR"),
+        remote.working_copy(address, last=(MANIFEST,)) as copy,
+        remote.held(address) as check,
+    ):
+        out = copy.folder
+        finished_before = remote.look_up(remote.join(address, MANIFEST)) is not None
+        if finished_before:
+            copy.fetch(lambda name: not name.startswith((journal, shards, "embeddings/")))
+            _on_finished(out, plan, label_set, verify, address)
+        else:
+            _write(plan, out, decode, workers, quiet, address, check)
+        check()
+        copy.put(lambda name: not name.startswith((journal, shards)))
+        remote.remove_folder(remote.join(address, JOURNAL))
+        manifest = read_manifest(out)
+        report = {key: manifest[key] for key in ("clips", "failures", "seconds")}
+        report |= {"elapsed": time.monotonic() - started, "finished_before": finished_before}
+        if not finished_before:
+            write_json(out / RUN, report | {"source": plan.source})
+            remote.put(out / RUN, remote.join(address, RUN))
+        problems = find_damage(out, manifest, read=True, address=address) if verify else []
+    return report | {"problems": problems}
 
 
 def _plan(
@@ -196,21 +238,28 @@ def _plan(
 
 
 def _write(
-    plan: Plan, out: Path, decode: Callable[[Range, int], Decoded], engine: Engine, quiet: bool
+    plan: Plan,
+    out: Path,
+    decode: Callable[[Range, int], Decoded],
+    engine: Engine,
+    quiet: bool,
+    address: str = "",
+    check: Callable[[], None] = lambda: None,
 ) -> None:
-    _prepare(out, plan.header)
+    _prepare(out, plan.header, address)
     for name, table in plan.tables.items():
         if not (out / name).is_file():
             write_table(out / name, table)
-    job = _job(plan, out, decode)
-    _write_shards(job, engine, quiet)
+    job = _job(plan, out, decode, address)
+    take_entries(out, address, job.tasks)
+    _write_shards(job, engine, quiet, check)
     remove_leftovers(out / JOURNAL, out / "shards")  # of workers that outlived a killed run
     finish_pack(
         out, plan.clips, partial(_read_entry, job), root=plan.root, header=plan.header, tables=plan.tables
     )
 
 
-def _job(plan: Plan, out: Path, decode: Callable[[Range, int], Decoded]) -> Job:
+def _job(plan: Plan, out: Path, decode: Callable[[Range, int], Decoded], address: str) -> Job:
     sizes = plan.sizes
     tasks = [
         Task(
@@ -223,7 +272,11 @@ def _job(plan: Plan, out: Path, decode: Callable[[Range, int], Decoded]) -> Job:
     ]
     rate = plan.header["rate"]
     return Job(
-        folder=out, tasks=tasks, write=partial(_pack_shard, decode, rate), probe=partial(_probe, decode, rate)
+        folder=out,
+        tasks=tasks,
+        write=partial(_pack_shard, decode, rate),
+        probe=partial(_probe, decode, rate),
+        away=address,
     )
 
 
@@ -232,6 +285,8 @@ def _open(source: str | Path | Sequence[Clip], media: str | Path | None) -> tupl
         name, clips = open_corpus(source, media)
         if media is not None:
             return name, clips, Path(media)
+        if (address := remote.address_of(str(source).removeprefix(f"{name}:"))) is not None:
+            return name, clips, Path(corpus_root(name, address))
         path = Path(source if Path(source).exists() else str(source).removeprefix(f"{name}:"))
         return name, clips, path if path.is_dir() else path.parent
     clips = list(source)
@@ -245,20 +300,29 @@ def _open(source: str | Path | Sequence[Clip], media: str | Path | None) -> tupl
     return "clips", clips, Path(os.path.commonpath([Path(clip.path).absolute().parent for clip in clips]))
 
 
-def _prepare(out: Path, header: dict[str, Any]) -> None:
-    journal = out / JOURNAL
+def _prepare(out: Path, header: dict[str, Any], address: str = "") -> None:
+    journal, away = out / JOURNAL, remote.join(address, JOURNAL) if address else ""
+    take_header(journal, away, HEADER)
+    names = (
+        [name.split("/")[0] for name in remote.list_files(address)]
+        if address
+        else [path.name for path in out.iterdir()]
+    )
     if not (journal / HEADER).is_file() and (
-        foreign := sorted(path.name for path in out.iterdir() if path.name not in (LOCK, JOURNAL))
+        foreign := sorted(name for name in names if name not in (LOCK, JOURNAL))
     ):
-        raise ValueError(f"{out}: the folder holds something else ({foreign[0]}); give a new or empty folder")
+        raise ValueError(
+            f"{address or out}: the folder holds something else ({foreign[0]}); give a new or empty folder"
+        )
     # Before anything else: a run that ends here would leave a folder of unknown things.
-    open_journal(journal, header, lambda found: _check_same(out, header, found, list(header)))
+    open_journal(journal, header, lambda found: _check_same(address or out, header, found, list(header)))
+    put_header(journal, away, HEADER)
     for folder in (out / "shards", out / "labels", out / "index"):
         folder.mkdir(exist_ok=True)
     remove_leftovers(out, journal, out / "shards", out / "labels", out / "index")
 
 
-def _check_same(out: Path, header: dict[str, Any], found: dict[str, Any], keys: list[str]) -> None:
+def _check_same(out: Path | str, header: dict[str, Any], found: dict[str, Any], keys: list[str]) -> None:
     different = [key for key in keys if found.get(key) != header[key]]
     follow = ("fingerprint", "num_shards", "label_sets")  # from any other, which is then the cause
     different = [key for key in different if key not in follow] or different
@@ -275,22 +339,22 @@ def _check_same(out: Path, header: dict[str, Any], found: dict[str, Any], keys: 
     raise ValueError(f"{out}: a pack of something else is there: {'; '.join(reasons)}. Give a new folder")
 
 
-def _on_finished(out: Path, plan: Plan, label_set: str, verify: bool) -> None:
+def _on_finished(out: Path, plan: Plan, label_set: str, verify: bool, address: str = "") -> None:
     """Check that the pack is of this source, and all there; add its labels if they are new."""
-    manifest, header = read_manifest(out), plan.header
-    _check_same(out, header, manifest, ["rate", "source", "fingerprint", *plan.about])
-    if damage := find_damage(out, manifest, read=False):
+    manifest, header, where = read_manifest(out), plan.header, address or out
+    _check_same(where, header, manifest, ["rate", "source", "fingerprint", *plan.about])
+    if damage := find_damage(out, manifest, read=False, address=address):
         if verify:
             return  # which names every file
         more = f" (and {len(damage) - 1} more files; --verify names them)" if len(damage) > 1 else ""
         raise ValueError(
-            f"{out}: was packed before, but {damage[0].removesuffix(f'; {REMEDY}')}{more}; {REMEDY}"
+            f"{where}: was packed before, but {damage[0].removesuffix(f'; {REMEDY}')}{more}; {REMEDY}"
         )
     source = header["label_sets"][label_set]
     if label_set in manifest["label_sets"]:
         if manifest["label_sets"][label_set].get("source") != source:
             raise ValueError(
-                f"{out}: these recordings are packed, but label set {label_set!r} holds other labels; "
+                f"{where}: these recordings are packed, but label set {label_set!r} holds other labels; "
                 "give the new ones another name: they are added without decoding"
             )
         return
@@ -308,12 +372,13 @@ def _read_entry(job: Job, shard: int) -> dict[str, Any]:
     return entry | entry["files"][task.results[0]]
 
 
-def _write_shards(job: Job, engine: Engine, quiet: bool) -> None:
+def _write_shards(job: Job, engine: Engine, quiet: bool, check: Callable[[], None]) -> None:
     todo = unfinished(job)
     total = sum(len(task.items) for task in job.tasks)
     with Progress(total, "packing", "clips", quiet=quiet) as progress:
         progress.resume_at(total - sum(len(job.tasks[shard].items) for shard in todo))
         for shard, entry in run_job(job, todo, engine, progress.note):
+            check()
             for row in entry["clips"]:
                 if "error" in row:
                     progress.note(f"failed: {row['error']}")

@@ -7,14 +7,17 @@ the other would have said.
 
 import json
 import os
+import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, TextIO, TypeVar
 
+from auricle import remote
 from auricle.artifact import load_artifact
 from auricle.disk import full_disk_told
 from auricle.engine.jobs import (
+    HEADER,
     Engine,
     Job,
     Task,
@@ -26,10 +29,10 @@ from auricle.engine.jobs import (
     remove_journal,
     remove_leftovers,
     show_job,
-    size_of,
     split_by_bytes,
     write_joined,
 )
+from auricle.engine.journals import held, put_header, result_file, take_entries, take_header
 from auricle.shards.layout import TEMPORARY, locked, publish
 from auricle.tagging import TagOptions, follow_file, load_tagger
 from auricle.text import as_utf8
@@ -55,7 +58,7 @@ def tag_to_file(
 
     Args:
         files: the recordings.
-        out: the file.
+        out: the file, or its address.
         options: as for `tag_file`.
         write: is given all results in the order of `files`, {"path", "error"} of one that failed, and writes
             them.
@@ -73,28 +76,31 @@ def tag_to_file(
     >>> from auricle.formats import write_csv
     >>> tag_to_file(["a.wav", "b.mp3"], "tags.csv", TagOptions(), write_csv)  # doctest: +SKIP
     """
-    target = Path(out).resolve()  # a link stays one: what it leads to is replaced
-    sizes = [size_of(file) for file in files]
+    sizes = remote.sizes_of(files)
+    with result_file(out) as (target, away):
 
-    def join(parts: Iterator[tuple[Path, dict[str, Any]]], temporary: Path) -> T:
-        with temporary.open("w", encoding="utf-8", errors="backslashreplace", newline="") as stream:
-            result = write((result for part, _ in parts for result in _read_part(part, options)), stream)
-        publish(temporary, target)
-        return result
+        def join(parts: Iterator[tuple[Path, dict[str, Any]]], temporary: Path) -> T:
+            with temporary.open("w", encoding="utf-8", errors="backslashreplace", newline="") as stream:
+                result = write((result for part, _ in parts for result in _read_part(part, options)), stream)
+            publish(temporary, target)
+            if away:
+                remote.put(target, away)
+            return result
 
-    return write_joined(
-        target,
-        files,
-        sizes,
-        partial(_write_part, options, explain),
-        partial(_probe, options, explain),
-        join,
-        header=describe_job(load_artifact(options.model), options, describe_files(files, sizes)),
-        engine=engine or Engine(),
-        label="tagging",
-        quiet=quiet,
-        task_bytes=task_bytes,
-    )
+        return write_joined(
+            target,
+            files,
+            sizes,
+            partial(_write_part, options, explain),
+            partial(_probe, options, explain),
+            join,
+            header=describe_job(load_artifact(options.model), options, describe_files(files, sizes)),
+            engine=engine or Engine(),
+            label="tagging",
+            quiet=quiet,
+            task_bytes=task_bytes,
+            away=away,
+        )
 
 
 def tag_to_folder(
@@ -116,7 +122,7 @@ def tag_to_folder(
 
     Args:
         files: the recordings.
-        out: the folder; it may hold other files.
+        out: the folder, or its address; it may hold other files.
         options: as for `tag_file`.
         write: picklable; writes a list of one result.
         suffix: of the files, say ".csv".
@@ -133,10 +139,31 @@ def tag_to_folder(
 
     >>> results = tag_to_folder(["a.wav"], "tags", TagOptions(), write_csv, suffix=".csv")  # doctest: +SKIP
     """
-    folder, engine = Path(out), engine or Engine()
+    engine, away = engine or Engine(), remote.address_of(out)
+    if away is not None:
+        with tempfile.TemporaryDirectory(prefix="auricle-", ignore_cleanup_errors=True) as temporary:
+            place = Path(temporary), away
+            return _tag_into(place, files, options, explain, write, suffix, engine, quiet, task_bytes)
+    folder = Path(out)
     if folder.exists() and not folder.is_dir():
         raise ValueError(f"{out}: is a file; give a folder")
-    names, sizes = result_names(files, suffix), [size_of(file) for file in files]
+    return _tag_into((folder, ""), files, options, explain, write, suffix, engine, quiet, task_bytes)
+
+
+def _tag_into(
+    place: tuple[Path, str],
+    files: Sequence[str],
+    options: TagOptions,
+    explain: Callable[[Exception], str],
+    write: Callable[[Iterable[Result], TextIO], object],
+    suffix: str,
+    engine: Engine,
+    quiet: bool,
+    task_bytes: int | None,
+) -> list[Result]:
+    """`tag_to_folder` into a folder, or, through it, to an address."""
+    folder, away = place
+    names, sizes = result_names(files, suffix), remote.sizes_of(files)
     tasks = [
         Task(
             [files[i] for i in part],
@@ -151,25 +178,33 @@ def tag_to_folder(
         tasks=tasks,
         write=partial(_write_files, options, explain, write),
         probe=partial(_probe, options, explain),
+        away=away,
     )
     header = describe_job(load_artifact(options.model), options, describe_files(files, sizes)) | {
         "tasks": len(tasks),
         "suffix": suffix,
     }
     header = json.loads(json.dumps(header))
-    journal = folder / JOURNAL
+    journal, journal_away = folder / JOURNAL, remote.join(away, JOURNAL) if away else ""
     with full_disk_told(folder, "make room and give the same command again, which goes on where it was"):
         folder.mkdir(parents=True, exist_ok=True)
-        with locked(folder):
+        with locked(folder), held(away) as check:
+            take_header(journal, journal_away, HEADER)
             if (
-                open_journal(journal, header, partial(refuse_other, journal, header))
+                open_journal(journal, header, partial(refuse_other, journal_away or journal, header))
                 and engine.kind == "here"
             ):
                 engine = Engine(jobs=1)
+            put_header(journal, journal_away, HEADER)
+            take_entries(folder, away, tasks)
             remove_leftovers(journal, *{(folder / name).parent for name in names})
-            show_job(job, engine, "tagging", "files", quiet)
+            show_job(job, engine, "tagging", "files", quiet, check)
             results = [result for task in tasks for result in _entered(job, task)]
             _write_failures(folder / FAILURES, results, journal / f"failures{TEMPORARY}")
+            if away:
+                failed, there = folder / FAILURES, remote.join(away, FAILURES)
+                remote.put(failed, there) if failed.exists() else remote.remove([there])
+                remote.remove_folder(journal_away)
             remove_journal(journal)
     return results
 

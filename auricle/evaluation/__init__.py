@@ -34,6 +34,7 @@ from auricle.evaluation.scoring import open_model, score_clips, stream_scores
 from auricle.metrics.blocks import MEMORY, Ranking, rank_blocks
 from auricle.metrics.bootstrap import bootstrap_blocks
 from auricle.progress import Progress
+from auricle.remote import results_folder
 from auricle.shards import Pack
 
 __all__ = ["affordable_draws", "evaluate", "provenance", "score_clips", "select_clips"]
@@ -73,12 +74,13 @@ def evaluate(
 
     Args:
         model: a model's name or path, an artifact, or a runner.
-        pack: a pack's folder, or a `Pack`. One of a higher rate than the model's is resampled.
+        pack: a pack's folder, its address, or a `Pack`. One of a higher rate than the model's is resampled.
         splits: only clips of these splits; None takes all.
         where: attribute -> values; only clips that have one of them.
         subset: only clips of this subset of the pack.
         clips: only these, positions in the pack.
-        out: folder for `scores.parquet`, `metrics.json` and `per_class.csv`; None writes nothing.
+        out: folder, or its address, for `scores.parquet`, `metrics.json` and `per_class.csv`; None writes
+            nothing.
         label_set: the labels to compare with.
         pooling: "mean", or what else `auricle.runners.windows.PooledScores` has.
         class_share: of the shared classes, chosen at random, that the figures are over.
@@ -112,10 +114,8 @@ def evaluate(
     columns = match_labels(artifact, pack, labels, label_set)
     columns = [columns[k] for k in share_of_classes(len(columns), class_share, seed)]
     in_model, in_pack = (list(side) for side in zip(*columns, strict=True))
-    folder = None if out is None else Path(out)
-    if folder is not None:
-        folder.mkdir(parents=True, exist_ok=True)  # before the work, which may take hours
     with (
+        results_folder(out, ("metrics.json",)) as folder,  # made before the work, which may take hours
         full_disk_told(folder or tempfile.gettempdir(), "make room, or name another folder for the scores"),
         ScoreFile(folder, (len(clips), len(artifact.labels)), half=half) as kept,
     ):
@@ -234,7 +234,7 @@ def provenance(
     return {
         "model": artifact.name,
         "model_fingerprint": artifact.fingerprint,
-        "pack": str(pack.path),
+        "pack": getattr(pack, "name", str(pack.path)),
         "pack_fingerprint": pack.fingerprint,
         "mixed_from": (pack.manifest.get("mixed_from") or {}).get("heading"),
         "label_set": label_set,

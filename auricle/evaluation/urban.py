@@ -37,6 +37,7 @@ from auricle.evaluation.truth import (
 from auricle.hierarchy import coarse_from_fine
 from auricle.metrics.urban import Branch, coarse_metrics, fine_metrics, urban_intervals
 from auricle.progress import Progress
+from auricle.remote import results_folder
 from auricle.shards import Pack
 from auricle.text import counted
 
@@ -64,7 +65,7 @@ def evaluate_submission(
         splits: only clips of these splits; None takes all.
         levels: of "fine" and "coarse", columns of others are not read; None takes those of which the
             predictions have a column with scores.
-        out: a folder for `metrics.json`; None writes nothing.
+        out: a folder, or its address, for `metrics.json`; None writes nothing.
         draws: bootstrap draws, of sensors, for the intervals; 0 leaves them out; None takes what is quick.
         seed: of the draws.
 
@@ -97,13 +98,12 @@ def evaluate_submission(
     files = {"predictions": predictions, "annotations": annotations, "taxonomy": taxonomy}
     figures |= {name: str(file) for name, file in files.items()}
     submission = in_order(submission, truth)
-    if out is not None:
-        Path(out).mkdir(parents=True, exist_ok=True)  # before intervals are drawn
-    for level in levels:
-        figures[level] = level_figures(truth, submission, level, draws=draws, seed=seed)
-    figures = jsonable(figures)
-    if out is not None:
-        write_figures(Path(out), figures)
+    with results_folder(out) as folder:  # made before intervals are drawn
+        for level in levels:
+            figures[level] = level_figures(truth, submission, level, draws=draws, seed=seed)
+        figures = jsonable(figures)
+        if folder is not None:
+            write_figures(folder, figures)
     return figures
 
 
@@ -137,7 +137,7 @@ def evaluate_urban(
         where: attribute -> values; only clips that have one of them.
         subset: only clips of this subset of the pack.
         levels: of "fine" and "coarse"; None takes those that the model can be judged at.
-        out: folder for `submission.csv` and `metrics.json`; None writes nothing.
+        out: folder, or its address, for `submission.csv` and `metrics.json`; None writes nothing.
         label_set: a label set with a taxonomy.
         pooling: of a clip's windows, as `auricle.evaluation.evaluate` takes it.
         batch: windows scored at once.
@@ -164,31 +164,29 @@ def evaluate_urban(
     levels = model_levels(artifact, taxonomy, levels)
     clips = select_clips(pack, splits, where, subset)
     truth, clips = packed_truth(pack, clips, label_set)
-    folder = None if out is None else Path(out)
-    if folder is not None:
-        folder.mkdir(parents=True, exist_ok=True)  # before the work, which may take hours
-    started = time.perf_counter()
-    scores = np.empty((len(clips), len(artifact.labels)))
-    with Progress(len(clips), "scoring", unit="clips", quiet=quiet) as progress:
-        scored = stream_scores(runner, pack, clips, batch=batch, pooling=pooling)
-        for row, scores_K in zip(scores, scored, strict=True):
-            row[:] = scores_K
-            progress.advance()
-    seconds = time.perf_counter() - started
-    submission, inferred = of_model(artifact, scores, truth)
-    figures: dict[str, Any] = {"protocol": "urban", "clips": len(clips)}
-    figures["groups"] = len(np.unique(truth.groups))
-    for level in levels:
-        figures[level] = level_figures(truth, submission, level, draws=draws, seed=seed)
-    figures |= {"coarse_inferred": inferred, "taxonomy": taxonomy.as_dict()}
-    figures["clips_in_training"] = len(np.intersect1d(clips, clips_heard(artifact, pack)))
-    figures |= {"pooling": pooling, "seed": seed, "subset": subset}
-    figures |= provenance(artifact, pack, clips, splits, where, label_set, seconds)
-    figures = jsonable(figures)
-    if folder is not None:
-        with full_disk_told(folder, "make room, or name another folder"):
-            write_submission(folder / "submission.csv", submission)
-            write_figures(folder, figures)
+    with results_folder(out, ("metrics.json",)) as folder:  # made before the work, which may take hours
+        started = time.perf_counter()
+        scores = np.empty((len(clips), len(artifact.labels)))
+        with Progress(len(clips), "scoring", unit="clips", quiet=quiet) as progress:
+            scored = stream_scores(runner, pack, clips, batch=batch, pooling=pooling)
+            for row, scores_K in zip(scores, scored, strict=True):
+                row[:] = scores_K
+                progress.advance()
+        seconds = time.perf_counter() - started
+        submission, inferred = of_model(artifact, scores, truth)
+        figures: dict[str, Any] = {"protocol": "urban", "clips": len(clips)}
+        figures["groups"] = len(np.unique(truth.groups))
+        for level in levels:
+            figures[level] = level_figures(truth, submission, level, draws=draws, seed=seed)
+        figures |= {"coarse_inferred": inferred, "taxonomy": taxonomy.as_dict()}
+        figures["clips_in_training"] = len(np.intersect1d(clips, clips_heard(artifact, pack)))
+        figures |= {"pooling": pooling, "seed": seed, "subset": subset}
+        figures |= provenance(artifact, pack, clips, splits, where, label_set, seconds)
+        figures = jsonable(figures)
+        if folder is not None:
+            with full_disk_told(folder, "make room, or name another folder"):
+                write_submission(folder / "submission.csv", submission)
+                write_figures(folder, figures)
     return figures
 
 

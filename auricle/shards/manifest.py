@@ -5,6 +5,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from auricle import remote
 from auricle.shards.embedding_sets import embedding_damage
 from auricle.shards.layout import FORMAT, JOURNAL, MANIFEST, REMEDY, SHARDS, digest
 
@@ -21,6 +22,10 @@ def read_manifest(path: Path) -> dict[str, Any]:
     """
     file = path / MANIFEST
     if not file.is_file():
+        if (address := remote.address_of(path)) is not None:
+            raise ValueError(
+                f"{address}: lies elsewhere, where this is not possible; copy the pack to a disk"
+            )
         if not path.is_dir():
             raise ValueError(f"{path}: no such folder; expected a pack, as `auricle pack` writes it")
         if (path / JOURNAL).is_dir():
@@ -38,28 +43,34 @@ def read_manifest(path: Path) -> dict[str, Any]:
     return manifest
 
 
-def find_damage(path: Path, manifest: Mapping[str, Any], *, read: bool) -> list[str]:
+def find_damage(path: Path, manifest: Mapping[str, Any], *, read: bool, address: str = "") -> list[str]:
     """A line for each file of a pack that is missing or damaged: its name, the cause, what to do.
 
     Args:
         path: the pack's folder.
         manifest: its manifest.
         read: read everything and compare checksums; otherwise sizes alone are compared.
+        address: of a pack elsewhere, whose shards are looked at there; `path` has its tables.
     """
     facts = {file: (size, checksum) for file, size, checksum in _shards(path, manifest)}
     for part in (manifest, *manifest["label_sets"].values(), *manifest.get("subsets", {}).values()):
         sizes = part.get("sizes", {})
         facts |= {name: (sizes.get(name), checksum) for name, checksum in part["files"].items()}
+    there = remote.list_files(address) if address else {}
     found = []
     for name, (size, checksum) in facts.items():
         file = path / name
-        if not file.is_file():
+        if address:
+            length = there[name].size if name in there else None
+        else:
+            length = file.stat().st_size if file.is_file() else None
+        if length is None:
             found.append(f"{name}: missing; {REMEDY}")
-        elif size is not None and file.stat().st_size != size:
-            found.append(f"{name}: damaged (it has {file.stat().st_size} bytes of {size}); {REMEDY}")
-        elif read and digest(file) != checksum:
+        elif size is not None and length != size:
+            found.append(f"{name}: damaged (it has {length} bytes of {size}); {REMEDY}")
+        elif read and (remote.digest(remote.join(address, name)) if address else digest(file)) != checksum:
             found.append(f"{name}: damaged (its checksum is not the manifest's); {REMEDY}")
-    return found + (list(embedding_damage(path)) if read else [])
+    return found + (list(embedding_damage(path)) if read and not address else [])
 
 
 def _shards(path: Path, manifest: Mapping[str, Any]) -> Iterable[tuple[str, int, str]]:

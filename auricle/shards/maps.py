@@ -1,6 +1,7 @@
 """Shards as memory-mapped arrays, some hundred at a time: a pack may have more than may be open at once."""
 
 from collections import OrderedDict
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -18,10 +19,11 @@ class ShardMaps:
     Args:
         path: the pack's folder.
         sizes: (S,) bytes of each shard.
+        fetch: of a pack elsewhere: shard -> its copy on this machine.
     """
 
-    def __init__(self, path: Path, sizes: np.ndarray):
-        self.path = path
+    def __init__(self, path: Path, sizes: np.ndarray, fetch: Callable[[int], Path] | None = None):
+        self.path, self.fetch = path, fetch
         self.sizes = sizes
         self._maps: OrderedDict[int, np.ndarray] = OrderedDict()
 
@@ -34,7 +36,8 @@ class ShardMaps:
         """
         mapped = self._maps.get(shard)
         if mapped is None:
-            file, size = self.path / shard_file(shard), int(self.sizes[shard])
+            file = self.path / shard_file(shard) if self.fetch is None else self.fetch(shard)
+            size = int(self.sizes[shard])
             if (found := file.stat().st_size) != size:
                 raise ValueError(f"it has {found} bytes of {size}")
             # A plain array over the mapping: slices of np.memmap cost three times as much.

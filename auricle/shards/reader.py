@@ -9,8 +9,19 @@ from typing import Any
 import numpy as np
 
 from auricle.grids import block_ends
+from auricle.remote import address_of, cached_shard, join
+from auricle.shards.elsewhere import copy_embeddings, copy_of_pack
 from auricle.shards.embedding_sets import Embeddings, open_embeddings, set_names
-from auricle.shards.layout import CLIPS, FAILURES, REMEDY, grid_file, label_file, shard_file, subset_file
+from auricle.shards.layout import (
+    CLIPS,
+    FAILURES,
+    REMEDY,
+    SHARDS,
+    grid_file,
+    label_file,
+    shard_file,
+    subset_file,
+)
 from auricle.shards.manifest import find_damage, read_manifest
 from auricle.shards.maps import ShardMaps
 
@@ -22,14 +33,17 @@ class Pack:
     """A pack, opened for reading; cheap to open, and to send to another process.
 
     Args:
-        path: the folder that `auricle pack` wrote.
+        path: the folder that `auricle pack` wrote, or its address elsewhere: then its tables and index are
+            copied into the cache at once, and a shard when it is first read.
 
     Raises:
         ValueError: no pack, an unfinished one, or (also later, as it is read) one with a damaged file.
     """
 
     def __init__(self, path: str | Path):
-        self.path = Path(path)
+        self.address = address_of(path)  # None for a folder of this machine
+        self.path = Path(path) if self.address is None else copy_of_pack(self.address)
+        self.name = self.address or str(self.path)  # for messages
         self.manifest = read_manifest(self.path)
         self.rate: int = self.manifest["rate"]
         self.fingerprint: str = self.manifest["fingerprint"]
@@ -40,13 +54,13 @@ class Pack:
         self._csr: dict[str, np.ndarray] = {}
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return Pack, (self.path,)
+        return Pack, (self.address or self.path,)
 
     def __len__(self) -> int:
         return len(self.lengths)
 
     def __repr__(self) -> str:
-        return f"Pack({str(self.path)!r}: {len(self)} clips, {self.rate} Hz)"
+        return f"Pack({self.name!r}: {len(self)} clips, {self.rate} Hz)"
 
     @cached_property
     def ids(self) -> np.ndarray:
@@ -92,7 +106,7 @@ class Pack:
         """(N,) values of a further column of the source, as text; None where a row had none."""
         if name not in self.attribute_names:
             known = ", ".join(self.attribute_names) or "none"
-            raise ValueError(f"{self.path}: no attribute {name!r}; there are: {known}")
+            raise ValueError(f"{self.name}: no attribute {name!r}; there are: {known}")
         return self._attribute_table.field(name).to_numpy(zero_copy_only=False)
 
     @cached_property
@@ -236,7 +250,7 @@ class Pack:
         clips = np.unique(np.asarray(clips, dtype=np.int64))
         if clips.size and not 0 <= clips[0] <= clips[-1] < len(self):
             raise ValueError(
-                f"{self.path}: clips are numbered from 0 to {len(self) - 1}, got {clips[0]} to {clips[-1]}"
+                f"{self.name}: clips are numbered from 0 to {len(self) - 1}, got {clips[0]} to {clips[-1]}"
             )
         return clips
 
@@ -296,9 +310,11 @@ class Pack:
         Raises:
             ValueError: no such set, one that was made on another pack, or a file of it is damaged.
         """
+        if self.address is not None:
+            copy_embeddings(self.address, self.path, name)
         found = open_embeddings(self.path, name)
         if found.about["pack"] != self.fingerprint:
-            raise ValueError(f"{self.path}: embedding set {name!r} was made on another pack; make it again")
+            raise ValueError(f"{self.name}: embedding set {name!r} was made on another pack; make it again")
         return found
 
     def unknown(self, clips: np.ndarray, label_set: str = "labels") -> np.ndarray:
@@ -335,7 +351,7 @@ class Pack:
             names, codes = self._split_codes()
             if unknown := sorted(wanted - set(names)):
                 raise ValueError(
-                    f"{self.path}: no split {unknown[0]!r}; there are: {', '.join(sorted(names))}"
+                    f"{self.name}: no split {unknown[0]!r}; there are: {', '.join(sorted(names))}"
                 )
             mask &= np.array([name in wanted for name in names], dtype=bool)[codes]
         for name, values in (where or {}).items():
@@ -356,13 +372,13 @@ class Pack:
         """
         if name not in self.manifest.get("subsets", {}):
             raise ValueError(
-                f"{self.path}: no subset {name!r}; there are: {', '.join(self.subset_names) or 'none'}"
+                f"{self.name}: no subset {name!r}; there are: {', '.join(self.subset_names) or 'none'}"
             )
         return self._load(subset_file(name))
 
     def verify(self) -> list[str]:
         """Read every file again and compare checksums; one line for each that is missing or damaged."""
-        return find_damage(self.path, self.manifest, read=True)
+        return find_damage(self.path, self.manifest, read=True, address=self.address or "")
 
     def _column(self, name: str) -> np.ndarray:
         return self._table(CLIPS, [name])[name].to_numpy()
@@ -395,7 +411,8 @@ class Pack:
 
     def _broken(self, name: str, error: Exception) -> ValueError:
         cause = "missing" if isinstance(error, FileNotFoundError) else f"damaged ({error})"
-        return ValueError(f"{self.path / name}: {cause}; {REMEDY}")
+        where = self.path / name if self.address is None else join(self.address, name)
+        return ValueError(f"{where}: {cause}; {REMEDY}")
 
     def _index(self, label_set: str, part: str) -> np.ndarray:
         name = f"{label_set}.{part}"
@@ -407,7 +424,7 @@ class Pack:
     def _check_label_set(self, label_set: str) -> None:
         if label_set not in self.manifest["label_sets"]:
             raise ValueError(
-                f"{self.path}: no label set {label_set!r}; there are: {', '.join(self.label_sets)}"
+                f"{self.name}: no label set {label_set!r}; there are: {', '.join(self.label_sets)}"
             )
 
     @cached_property
@@ -416,7 +433,19 @@ class Pack:
             sizes = np.array([shard["bytes"] for shard in self.manifest["shards"]], dtype=np.int64)
         else:
             sizes = self._array("shard_bytes")
-        return ShardMaps(self.path, sizes)
+        return ShardMaps(self.path, sizes, None if self.address is None else self._fetch_shard)
+
+    def _fetch_shard(self, shard: int) -> Path:
+        assert self.address is not None
+        return cached_shard(
+            join(self.address, shard_file(shard)), int(self._maps.sizes[shard]), self._checksums[shard]
+        )
+
+    @cached_property
+    def _checksums(self) -> list[str]:
+        if "shards" in self.manifest:
+            return [shard["blake2b"] for shard in self.manifest["shards"]]
+        return self._table(SHARDS, ["blake2b"])["blake2b"].to_pylist()
 
     def _map(self, shard: int) -> np.ndarray:
         try:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from auricle.datasets import Clip
+from auricle.remote import sizes_of
 from auricle.text import as_utf8
 
 # Up to 82 GB of sound, a pack has at most 2 x 256 shards and one, which a reader can keep mapped all at once.
@@ -22,13 +23,8 @@ FEWEST_BYTES = 2_000_000  # a minute or two of sound, so that a few files are wo
 
 def file_sizes(clips: Sequence[Clip]) -> list[int]:
     """Bytes of each clip's file; -1 where there is none."""
-    sizes: dict[str, int] = {}
-    for clip in clips:
-        if clip.path not in sizes:
-            try:
-                sizes[clip.path] = Path(clip.path).stat().st_size
-            except (OSError, ValueError):
-                sizes[clip.path] = -1
+    paths = list(dict.fromkeys(clip.path for clip in clips))
+    sizes = dict(zip(paths, sizes_of(paths), strict=True))
     return [sizes[clip.path] for clip in clips]
 
 

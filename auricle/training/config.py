@@ -11,6 +11,7 @@ import yaml
 from auricle.augment import MIXINGS
 from auricle.changes import NOISES, ChangeRanges
 from auricle.features import FeatureConfig
+from auricle.remote import address_of
 from auricle.sampling import BALANCES
 
 CHOICES = {
@@ -301,7 +302,8 @@ class TrainConfig:
 
     def as_dict(self) -> dict[str, Any]:
         """As JSON can hold it."""
-        return dataclasses.asdict(self) | {"data": str(self.data), "features": self.features.as_dict()}
+        data = address_of(self.data) or str(self.data)
+        return dataclasses.asdict(self) | {"data": data, "features": self.features.as_dict()}
 
 
 def configure(config: TrainConfig, settings: Mapping[str, str]) -> TrainConfig:

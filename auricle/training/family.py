@@ -18,6 +18,7 @@ from auricle import distributed
 from auricle.artifact import load_artifact
 from auricle.datasets.taxonomy import Taxonomy
 from auricle.family import save_family
+from auricle.remote import address_of
 from auricle.shards import Pack
 from auricle.shards.labels import add_label_view, add_labels
 from auricle.shards.subsets import add_subset
@@ -86,6 +87,10 @@ def train_family(
         raise ValueError(
             "a family's models are trained on subsets of their own; leave out train_subset and "
             "validation_subset, or name splits"
+        )
+    if (address := address_of(out)) is not None:
+        raise ValueError(
+            f"{address}: a family is trained on a disk of this machine; copy it there afterwards"
         )
     run, pack = Path(out), Pack(config.data)
     taxonomy = taxonomy_of(pack, config.label_set)

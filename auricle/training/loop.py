@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from auricle import distributed
+from auricle import distributed, remote
 from auricle.augment import source_samples
 from auricle.disk import full_disk_told
 from auricle.progress import Progress
@@ -27,6 +27,7 @@ from auricle.shards.layout import locked
 from auricle.training.batches import Batches
 from auricle.training.beside import check_stored, open_beside
 from auricle.training.checkpoints import (
+    CHECKPOINT,
     check_alike,
     load_checkpoint,
     open_run,
@@ -89,8 +90,9 @@ def train(
 
     Args:
         config: everything that decides the result.
-        out: the run's folder: config.json, log.jsonl, tensorboard/, checkpoint.pt, and the models last/ and,
-            where there is validation, best/ (by the first of `config.monitors`, mAP as it comes) and
+        out: the run's folder, or its address (what is in it is then put there with each checkpoint):
+            config.json, log.jsonl, tensorboard/, checkpoint.pt, and the models last/ and, where there is
+            validation, best/ (by the first of `config.monitors`, mAP as it comes) and
             best-NAME/ (by each other); of a two-step training also stage1/, what step one leaves.
         resume: go on from the run's last checkpoint; a finished run is left as it is. Also what is done where
             torchrun has started the processes again.
@@ -110,10 +112,12 @@ def train(
     >>> train(TrainConfig(data=Path("packs/birds"), epochs=20), "runs/birds")  # doctest: +SKIP
     PosixPath('runs/birds/best')
     """
-    run, resume = Path(out), resume or distributed.restarts() > 0
+    resume = resume or distributed.restarts() > 0
     distributed.join(config.device, config.rank_timeout)
     remedy = "make room and go on with --resume"
     with ExitStack() as held, distributed.ends_told():
+        copy = held.enter_context(remote.working_copy(out, last=(CHECKPOINT,)))
+        run = copy.folder
         with distributed.agreed():
             setting = prepare(config, resume=resume)
         state, stages = setting.state, setting.stages
@@ -122,7 +126,7 @@ def train(
             check_alike(counting)
         held.enter_context(full_disk_told(run, remedy))
         held.enter_context(full_memory_told(setting.live.device, config))
-        saved, finished = distributed.first(lambda: begin(run, config, setting.pack, held, resume=resume))
+        saved, finished = distributed.first(lambda: begin(copy, config, setting.pack, held, resume=resume))
         if saved is not None:
             restore(state, saved)
         elif config.init_from:
@@ -130,8 +134,8 @@ def train(
             state.average.load_state_dict(state.net.state_dict())
         state.predict = distributed.wrap(state.net, state.predict)
         if state.step < stages[-1].end or not finished:
-            run_steps(setting, config, run, quiet=quiet, on_validation=on_validation)
-        return distributed.first(lambda: run / ("best" if (run / "best").is_dir() else "last"))
+            run_steps(setting, config, run, quiet=quiet, on_validation=on_validation, put=copy.put)
+        return distributed.first(lambda: Path(out) / ("best" if (run / "best").is_dir() else "last"))
 
 
 def prepare(config: TrainConfig, *, resume: bool) -> Setting:
@@ -166,12 +170,17 @@ def prepare(config: TrainConfig, *, resume: bool) -> Setting:
 
 
 def begin(
-    run: Path, config: TrainConfig, pack: Pack, held: ExitStack, *, resume: bool
+    copy: remote.WorkingCopy, config: TrainConfig, pack: Pack, held: ExitStack, *, resume: bool
 ) -> tuple[dict[str, Any] | None, bool]:
     """Take the run's folder: its last checkpoint, if it has one, and whether it has its last model."""
+    run = copy.folder
     run.mkdir(parents=True, exist_ok=True)
     held.enter_context(locked(run))
-    open_run(run, config, pack, resume=resume)
+    if copy.address:
+        held.enter_context(remote.held(copy.address))
+        copy.fetch()
+    with copy.told():
+        open_run(run, config, pack, resume=resume)
     return load_checkpoint(run), (run / "last").is_dir()
 
 
@@ -182,6 +191,7 @@ def run_steps(
     *,
     quiet: bool,
     on_validation: OnValidation | None = None,
+    put: Callable[[], None] = lambda: None,
 ) -> None:
     """The loop: from the state's step to the last; log, validation, models and checkpoints on the way."""
     pack, sampler, stages, live = setting.pack, setting.sampler, setting.stages, setting.live
@@ -240,11 +250,13 @@ def run_steps(
                         log.write(step=state.step, event="rate", what=done, **rate_now(state))
                 if saving and writes:
                     save_checkpoint(run, as_saved(state))
+                    put()  # to where the run lies, if that is elsewhere
                 if validating and on_validation is not None:  # after the checkpoint: it may end the run
                     on_validation(state.step, steps, state.metrics)
                 progress.advance(note=f"stage {stage.number}, " * (len(stages) > 1) + f"loss {loss:.3f}")
     if writes:
         save_model(run / "last", config, pack, live, state)
+        put()
 
 
 def keep_best(state: State, run: Path, config: TrainConfig, pack: Pack, live: LiveRunner) -> None:
