@@ -17,7 +17,7 @@ from auricle.datasets import Clip
 from auricle.engine import pack
 from auricle.engine.packing import Decoded, Range
 from auricle.models import MODELS
-from auricle.shards import Pack, add_labels
+from auricle.shards import Pack, add_labels, reader, subsets
 from auricle.shards.subsets import add_subset
 from auricle.training import TrainConfig, configure, train
 from auricle.training.batches import Batch, Batches
@@ -93,6 +93,25 @@ def test_clips_without_a_group_are_each_a_recording_of_their_own(tmp_path: Path)
     kept, _ = chosen(tmp_path / "pack", **everything, validation_fraction=0.0, train_fraction=0.2)
     assert len(kept) == 4
     assert Pack(tmp_path / "pack").groups.tolist() == [""] * 20
+
+
+def test_validation_by_fraction_reads_names_a_few_at_a_time(
+    corpus: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The same clips, however many names are read at once; all of them are never in memory."""
+    config = config_for(corpus, train_splits=None, validation_splits=(), validation_fraction=0.25)
+    whole = choose_clips(Pack(corpus), config)
+    names = Pack(corpus).recordings.tolist()
+    monkeypatch.setattr(reader, "AT_A_TIME", 5)
+    monkeypatch.setattr(Pack, "recordings", property(lambda _: pytest.fail("all names at once")))
+    pack = Pack(corpus)
+    parts = list(pack.recordings_in_parts())
+    assert [len(part) for part in parts] == [5, 5, 5, 5, 4] and sum(parts, []) == names
+    for one, other in zip(whole, choose_clips(pack, config), strict=True):
+        assert np.array_equal(one, other)
+    held = {names[clip] for clip in whole[1]}
+    ranked = sorted(set(names), key=lambda name: subsets._hash(name, "validation 0"))
+    assert held == set(ranked[: round(len(ranked) / 4)])
 
 
 def test_a_subset_narrows_what_is_trained_on(corpus: Path) -> None:

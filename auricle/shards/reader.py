@@ -1,7 +1,7 @@
 """Random access to a pack: memory-mapped, no copy until a patch is asked for."""
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -26,7 +26,8 @@ from auricle.shards.manifest import find_damage, read_manifest
 from auricle.shards.maps import ShardMaps
 
 AT_A_TIME_MAPPED = 256  # clips of a batch whose shards are held open together, whoever else is mapped
-AT_A_TIME = 1 << 18  # clips whose labels are counted at a time, so that memory does not grow with the pack
+AT_A_TIME = 1 << 18  # clips that are counted or named at a time, so that memory does not grow with the pack
+ALONE = "\x1f"  # before the id of a clip that belongs to no group: no group's name begins so
 
 
 class Pack:
@@ -93,8 +94,21 @@ class Pack:
         if not len(alone):
             return groups
         names = groups.copy()
-        names[alone] = ["\x1f" + name for name in self.ids[alone].tolist()]  # no group's name begins so
+        names[alone] = [ALONE + name for name in self.ids[alone].tolist()]
         return names
+
+    def recordings_in_parts(self) -> Iterator[list[str]]:
+        """The same names, some thousand at a time: all of millions of clips take gigabytes."""
+        import pyarrow.parquet as pq
+
+        try:
+            file = pq.ParquetFile(self.path / CLIPS)
+        except (FileNotFoundError, ValueError) as error:
+            raise self._broken(CLIPS, error) from None
+        with file:
+            for part in file.iter_batches(AT_A_TIME, columns=["id", "group"]):
+                both = zip(part["group"].to_pylist(), part["id"].to_pylist(), strict=True)
+                yield [group or ALONE + name for group, name in both]
 
     def places(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """(paths, starts, ends), each (N,): where each clip lies; NaN seconds for a whole recording."""

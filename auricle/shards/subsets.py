@@ -92,13 +92,36 @@ def fraction_of_groups(groups: np.ndarray, fraction: float, seed: int = 0) -> np
     encoded = pa.array(groups.tolist(), pa.string()).dictionary_encode()
     names = encoded.dictionary.to_pylist()
     hashes = np.fromiter((_hash(name, seed) for name in names), np.uint64, len(names))
-    taken = np.zeros(len(names), dtype=bool)
-    taken[np.argsort(hashes, kind="stable")[: max(1, round(fraction * len(names)))]] = True
-    return taken[encoded.indices.to_numpy()]
+    return lowest(hashes, fraction, least=1)[encoded.indices.to_numpy()]
 
 
-def _hash(name: str, seed: int) -> int:
-    salt = b"" if seed == 0 else hashlib.blake2b(str(seed).encode(), digest_size=16).digest()
+def recording_hashes(pack: Pack, seed: str = "") -> np.ndarray:
+    """(N,) uint64: a hash of the name of what each clip was cut from, and the seed.
+
+    Names are read some thousand at a time: a pack may have more than fit into memory.
+
+    >>> recording_hashes(Pack("out/pack"))  # doctest: +SKIP
+    array([ 3521784602146214053, 12157663958171452433], dtype=uint64)
+    """
+    found = [np.zeros(0, np.uint64)]
+    for names in pack.recordings_in_parts():
+        found.append(np.fromiter((_hash(name, seed) for name in names), np.uint64, len(names)))
+    return np.concatenate(found)
+
+
+def lowest(hashes: np.ndarray, fraction: float, least: int = 0) -> np.ndarray:
+    """(N,) bool: which are among the lowest of the values that there are.
+
+    >>> lowest(np.array([7, 2, 2, 5]), 0.6).tolist()
+    [False, True, True, True]
+    """
+    distinct = np.unique(hashes)
+    count = max(least, round(fraction * len(distinct)))
+    return hashes <= distinct[count - 1] if count and len(distinct) else np.zeros(len(hashes), bool)
+
+
+def _hash(name: str, seed: int | str) -> int:
+    salt = hashlib.blake2b(str(seed).encode(), digest_size=16).digest() if seed else b""
     return int.from_bytes(hashlib.blake2b(name.encode(), digest_size=8, salt=salt).digest(), "little")
 
 

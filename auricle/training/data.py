@@ -8,7 +8,7 @@ from auricle import distributed
 from auricle.augment import source_samples
 from auricle.sampling import PatchSampler, hash_uint64
 from auricle.shards import Pack
-from auricle.shards.subsets import fraction_of_groups, without_groups
+from auricle.shards.subsets import fraction_of_groups, lowest, recording_hashes, without_groups
 from auricle.training.beside import takes_both
 from auricle.training.config import TrainConfig
 
@@ -59,10 +59,8 @@ def held_out(pack: Pack, config: TrainConfig) -> np.ndarray:
         held[chosen] = True
     elif config.validation_fraction:
         chosen = pack.select(config.train_splits)
-        groups, of_clip = np.unique(pack.recordings[chosen].astype(str), return_inverse=True)
-        order = np.argsort(hash_uint64(config.seed, np.arange(len(groups)), 5))
-        held_groups = order[: round(config.validation_fraction * len(groups))]
-        held[chosen[np.isin(of_clip, held_groups)]] = True
+        hashes = recording_hashes(pack, f"validation {config.seed}")[chosen]
+        held[chosen[lowest(hashes, config.validation_fraction)]] = True
     return held
 
 
