@@ -13,6 +13,7 @@ LAYERS = [  # lowest first; modules of one layer do not import each other
     {"media_files"},
     {"datasets", "models", "augment", "noise", "pitch", "distributed", "events", "frontend"},
     {"shards", "sampling", "artifact", "runners"},
+    {"probabilities"},
     {"changes", "tagging", "evaluation", "report", "planning", "hear", "family"},
     {"embedding"},
     {"training", "engine", "calibration", "doctor", "search", "interop"},

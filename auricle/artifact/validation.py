@@ -70,6 +70,8 @@ def validate(artifact: Any) -> None:
         "attachments",
         "names of further files in the folder",
     )
+    validate_calibration(artifact.calibration, len(labels))
+    _validate_thresholds(artifact.thresholds)
     _validate_parents(artifact.labels, artifact.parents)
     _validate_inputs(artifact.inputs)
     _validate_kinds([entry["kind"] for entry in artifact.inputs], artifact.backend)
@@ -114,6 +116,65 @@ def _validate_parents(labels: tuple[str, ...], parents: list[list[str]] | None) 
         parents_of(labels, parents)
     except ValueError as error:
         raise ValueError(f"field 'parents': {error}") from error
+
+
+def validate_calibration(calibration: Any, num_classes: int) -> None:
+    """Refuse a calibration that does not map the logits of so many labels, each rising; None is none.
+
+    >>> validate_calibration({"kind": "affine", "scale": [1.0, 0.0], "offset": [0.0, 0.0]}, 2)
+    Traceback (most recent call last):
+    ValueError: field 'calibration.scale': expected 2 finite numbers above 0, got [1.0, 0.0]
+    """
+    if calibration is None:
+        return
+    fields = {"affine": {"kind", "scale", "offset"}, "isotonic": {"kind", "labels"}}
+    kind = calibration.get("kind")
+    if not isinstance(kind, str) or kind not in fields:
+        raise ValueError(f"field 'calibration.kind': expected affine or isotonic, got {kind!r}")
+    if set(calibration) != fields[kind]:
+        wanted = ", ".join(sorted(fields[kind]))
+        raise ValueError(f"field 'calibration': expected {wanted}, got {', '.join(sorted(calibration))}")
+    if kind == "affine":
+        for name, above, told in (("scale", 0.0, " above 0"), ("offset", -np.inf, "")):
+            values = calibration[name]
+            if not _are_numbers(values) or len(values) != num_classes or not all(v > above for v in values):
+                raise ValueError(
+                    f"field 'calibration.{name}': expected {num_classes} finite numbers{told}, "
+                    f"got {repr(values)[:80]}"
+                )
+        return
+    labels = calibration["labels"]
+    if not isinstance(labels, list) or len(labels) != num_classes:
+        raise ValueError(f"field 'calibration.labels': expected {num_classes} maps, got {repr(labels)[:80]}")
+    for number, knots in enumerate(labels):
+        where = f"field 'calibration.labels[{number}]'"
+        if not isinstance(knots, dict) or set(knots) != {"x", "y"}:
+            raise ValueError(f"{where}: expected x and y, got {repr(knots)[:80]}")
+        for name in ("x", "y"):
+            rising = _are_numbers(knots[name]) and all(np.diff(np.array(knots[name], np.float64)) > 0)
+            if not rising or len(knots[name]) < 2 or len(knots[name]) != len(knots["x"]):
+                got = repr(knots[name])[:80]
+                raise ValueError(
+                    f"{where}: expected as many {name} as x, 2 or more, strictly rising, got {got}"
+                )
+
+
+def _validate_thresholds(thresholds: list[float] | None) -> None:
+    if thresholds is None:
+        return
+    for number, value in enumerate(thresholds):
+        if not _are_numbers([value]) or not 0 <= value <= 1:
+            raise ValueError(
+                f"field 'thresholds[{number}]': expected a score from 0 to 1, got {repr(value)[:80]}"
+            )
+
+
+def _are_numbers(values: Any) -> bool:
+    """Whether it is a list of finite numbers."""
+    return isinstance(values, list) and all(
+        isinstance(value, (int, float)) and not isinstance(value, bool) and bool(np.isfinite(value))
+        for value in values
+    )
 
 
 def _validate_kinds(kinds: list[str], backend: str) -> None:

@@ -1,0 +1,127 @@
+"""Logits -> scores: what a model's calibration and thresholds say, for whoever shows scores.
+
+A calibration maps each label's logits to better ones; the sigmoid of these are the scores. It rises for every
+label, so it never changes which of two windows scores more for a label. Two kinds:
+
+    {"kind": "affine", "scale": [K], "offset": [K]}                   scale * logit + offset
+    {"kind": "isotonic", "labels": [{"x": [J], "y": [J]}, ... K]}      straight lines from knot to knot
+
+Beyond its first and last knot, the first and last line go on. docs/calibration.md has the whole form.
+
+Shape letters: W windows, K classes of the model, J knots of a label.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+
+from auricle.runners.windows import PooledScores, sigmoid
+
+Mapped = Callable[[np.ndarray], np.ndarray]
+
+
+def calibrated(artifact: Any) -> Mapped:
+    """A function from logits (..., K) to calibrated logits (..., K), float64; the same without calibration.
+
+    >>> from types import SimpleNamespace
+    >>> model = SimpleNamespace(calibration={"kind": "affine", "scale": [0.5, 1.0], "offset": [0.0, -1.0]})
+    >>> calibrated(model)(np.array([[4.0, 4.0]]))
+    array([[2., 3.]])
+    """
+    return as_function(artifact.calibration)
+
+
+def to_scores(artifact: Any) -> Mapped:
+    """A function from logits (..., K) to scores (..., K), float64 in [0, 1].
+
+    >>> from types import SimpleNamespace
+    >>> to_scores(SimpleNamespace(calibration=None))(np.zeros((1, 3)))
+    array([[0.5, 0.5, 0.5]])
+    """
+    mapped = calibrated(artifact)
+    return lambda logits: sigmoid(mapped(logits))
+
+
+def pooled(artifact: Any, logits_WK: np.ndarray, pooling: str = "mean") -> np.ndarray:
+    """Scores of a clip (K,), float64, from its windows: see `auricle.runners.windows.PooledScores`.
+
+    Raises:
+        ValueError: there is no window, or the pooling is unknown.
+
+    >>> from types import SimpleNamespace
+    >>> pooled(SimpleNamespace(calibration=None), np.array([[0.0, 100.0], [0.0, -100.0]]))
+    array([0.5, 0.5])
+    """
+    mapped_WK = calibrated(artifact)(logits_WK)
+    return PooledScores(mapped_WK.shape[1], pooling).add(mapped_WK).score()
+
+
+def chosen_thresholds(artifact: Any, threshold: float | None = None) -> np.ndarray:
+    """(K,) float64, the least score with which each label is shown.
+
+    Args:
+        artifact: with `labels` and `thresholds`.
+        threshold: of every label; None takes the model's own, where it has some, else 0.
+
+    Raises:
+        ValueError: the threshold is no score.
+
+    >>> from types import SimpleNamespace
+    >>> model = SimpleNamespace(labels=("dog", "rain"), thresholds=[0.25, 0.5])
+    >>> chosen_thresholds(model), chosen_thresholds(model, 0.1)
+    (array([0.25, 0.5 ]), array([0.1, 0.1]))
+    """
+    if threshold is not None:
+        if not 0 <= threshold <= 1:
+            raise ValueError(f"threshold is {threshold}; expected a score from 0 to 1")
+        return np.full(len(artifact.labels), float(threshold))
+    if artifact.thresholds is None:
+        return np.zeros(len(artifact.labels))
+    return np.array(artifact.thresholds, np.float64)
+
+
+def as_function(calibration: Mapping[str, Any] | None) -> Mapped:
+    """What `calibrated` gives, of a calibration as model.json holds it.
+
+    Raises:
+        ValueError: its kind is unknown.
+
+    >>> as_function({"kind": "isotonic", "labels": [{"x": [0.0, 2.0, 3.0], "y": [0.0, 1.0, 3.0]}]})(
+    ...     np.array([[-1.0], [1.0], [2.0], [5.0]])).ravel()
+    array([-0.5,  0.5,  1. ,  7. ])
+    """
+    if calibration is None:
+        return lambda logits: np.asarray(logits, np.float64)
+    if calibration["kind"] == "affine":
+        scale_K, offset_K = (np.array(calibration[name], np.float64) for name in ("scale", "offset"))
+        return lambda logits: np.asarray(logits, np.float64) * scale_K + offset_K
+    if calibration["kind"] == "isotonic":
+        lines = _lines(calibration["labels"])
+        return lambda logits: _along(lines, np.asarray(logits, np.float64))
+    raise ValueError(f"calibration is of the kind {calibration['kind']!r}; expected affine or isotonic")
+
+
+def _lines(labels: list[Mapping[str, Any]]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Of each label's lines: where each but the first begins (inf: there is none), a point, the slope."""
+    most = max((len(label["x"]) for label in labels), default=2) - 1
+    begins = np.full((len(labels), most - 1), np.inf)
+    points = np.zeros((len(labels), most, 2))
+    slopes = np.zeros((len(labels), most))
+    for k, label in enumerate(labels):
+        x, y = np.array(label["x"], np.float64), np.array(label["y"], np.float64)
+        lines = len(x) - 1
+        begins[k, : lines - 1] = x[1:-1]
+        points[k, :lines] = np.stack([x[:-1], y[:-1]], axis=1)
+        slopes[k, :lines] = np.diff(y) / np.diff(x)
+    return begins, points, slopes
+
+
+def _along(lines: tuple[np.ndarray, np.ndarray, np.ndarray], logits: np.ndarray) -> np.ndarray:
+    begins_KJ, points_KJ2, slopes_KJ = lines
+    which = np.zeros(logits.shape, np.int64)
+    for begin_K in begins_KJ.T:  # one knot of all labels at a time: no table of windows, labels and knots
+        which += logits >= begin_K
+    labels = np.arange(logits.shape[-1])
+    x, y = np.moveaxis(points_KJ2[labels, which], -1, 0)
+    return y + slopes_KJ[labels, which] * (logits - x)
