@@ -119,13 +119,17 @@ def make_verbs(work: Path, recordings: int) -> dict[str, Verb]:
     packed = work / "pack"
     auricle(packing(packed))
     settings = [
-        "model=compact", "model_arguments.width=0.25", "steps=60", "batch=16", "checkpoint_every=7",
-        "log_every=5", "validate_every=20", "validation_splits=validation", "train_splits=train",
+        "model=compact", "model_arguments.stem=8", "model_arguments.widths=[16, 32]",
+        "model_arguments.blocks=[1, 1]", "steps=60", "batch=16", "checkpoint_every=7", "log_every=5",
+        "validate_every=20", "validation_splits=validation", "train_splits=train",
     ]  # fmt: skip
     sets = [part for setting in settings for part in ("--set", setting)]
 
     def training(out: Path) -> list[str]:
-        return ["train", "--data", str(packed), "--out", str(out), "--threads", "1", "--device", "cpu", *sets]
+        return [
+            "train", "--recipe", "hershey", "--data", str(packed), "--out", str(out),
+            "--threads", "1", "--device", "cpu", *sets,
+        ]  # fmt: skip
 
     return {
         "pack": Verb(first=packing, again=packing, left=files),

@@ -61,6 +61,7 @@ class Task(NamedTuple):
     size: int  # bytes to be read
     results: tuple[str, ...]  # the files it makes, from the job's folder; it may leave some out
     entry: str  # its entry in the journal, from there too
+    sizes: Sequence[int] = ()  # bytes of each item's file as the job began, below 0 where that is not known
 
 
 class Write(Protocol):
@@ -268,7 +269,13 @@ def write_joined(
         raise ValueError(f"{out}: the folder {out.parent} does not exist; create it or write elsewhere")
     parts = split_by_bytes(sizes, task_bytes)
     tasks = [
-        Task([items[i] for i in part], sum(sizes[i] for i in part), (f"{n:05d}.part",), f"{n:05d}.json")
+        Task(
+            [items[i] for i in part],
+            sum(sizes[i] for i in part),
+            (f"{n:05d}.part",),
+            f"{n:05d}.json",
+            [sizes[i] for i in part],
+        )
         for n, part in enumerate(parts)
     ]
     parts_away = away + PARTS if away else ""
@@ -418,7 +425,7 @@ def _do(folder: str, away: str, write: Write, attempt: tuple[Task, Mapping[int, 
     try:
         for parent in {path.parent for path in results}:
             parent.mkdir(parents=True, exist_ok=True)
-        entry = write(temporaries, task.items, given_up) | {"files": {}}
+        entry = _write_unchanged(write, temporaries, task, given_up) | {"files": {}}
         for name, path, temporary in zip(task.results, results, temporaries, strict=True):
             if not temporary.exists():  # left out; an earlier job may have had it
                 path.unlink(missing_ok=True)
@@ -432,11 +439,34 @@ def _do(folder: str, away: str, write: Write, attempt: tuple[Task, Mapping[int, 
     return entry
 
 
+def _write_unchanged(
+    write: Write, paths: Sequence[Path], task: Task, given_up: Mapping[int, str]
+) -> dict[str, Any]:
+    """The work itself; again without items whose files have changed since the job began, until none has."""
+    while True:
+        entry = write(paths, task.items, given_up)
+        changed = {
+            position: f"changed while the job ran, from {size:,} bytes to {now:,}; it is left out: run the "
+            "job anew when it is complete"
+            for position, (item, size) in enumerate(zip(task.items, task.sizes, strict=False))
+            if position not in given_up and 0 <= size != (now := _size_now(item)) >= 0
+        }
+        if not changed:
+            return entry
+        given_up = {**given_up, **changed}
+
+
+def _size_now(item: Any) -> int:
+    """Bytes of an item's file; below 0 where it is none, is gone, or lies elsewhere and is asked for once."""
+    path = getattr(item, "path", item)
+    return size_of(path) if isinstance(path, str) and remote.address_of(path) is None else -1
+
+
 def _do_away(away: str, write: Write, task: Task, given_up: Mapping[int, str]) -> dict[str, Any]:
     """One task whose results lie elsewhere: made here, put there, and then entered there."""
     with tempfile.TemporaryDirectory(prefix="auricle-", ignore_cleanup_errors=True) as folder:
         results = [Path(folder, f"{number:05d}{TEMPORARY}") for number in range(len(task.results))]
-        entry = write(results, task.items, given_up) | {"files": {}}
+        entry = _write_unchanged(write, results, task, given_up) | {"files": {}}
         for name, path in zip(task.results, results, strict=True):
             if path.exists():
                 entry["files"][name] = {"bytes": path.stat().st_size, "blake2b": digest(path)}

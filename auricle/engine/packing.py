@@ -267,6 +267,7 @@ def _job(plan: Plan, out: Path, decode: Callable[[Range, int], Decoded], address
             sum(max(sizes[i], 0) for i in part),
             (shard_file(number),),
             journal_file(number),
+            [sizes[i] for i in part],
         )
         for number, part in enumerate(plan.shards)
     ]

@@ -170,6 +170,7 @@ def _tag_into(
             sum(sizes[i] for i in part),
             tuple(names[i] for i in part),
             f"{JOURNAL}/{number:05d}.json",
+            [sizes[i] for i in part],
         )
         for number, part in enumerate(split_by_bytes(sizes, task_bytes))
     ]
