@@ -4,6 +4,7 @@ WAV and headerless PCM are read here (`pcm.py`), all else by FFmpeg through PyAV
 pipe or a file object (`source.py`); `stream.py` resamples (soxr, HQ) and cuts blocks and ranges.
 """
 
+from auricle.audio.devices import Device, find_device
 from auricle.audio.stream import blocks, probe, read
 from auricle.audio.types import AudioError, AudioWarning, Block, Info, RawFormat
 
@@ -21,9 +22,11 @@ __all__ = [
     "AudioError",
     "AudioWarning",
     "Block",
+    "Device",
     "Info",
     "RawFormat",
     "blocks",
+    "find_device",
     "probe",
     "read",
 ]

@@ -19,8 +19,9 @@ class Gatherer:
     FFmpeg's own queue takes the frames, in their format; NumPy sees a chunk of many at once.
     """
 
-    def __init__(self, rate: int, notices: Notices):
+    def __init__(self, rate: int, notices: Notices, chunk: int = CHUNK_SAMPLES):
         self.position = 0  # of the next sample
+        self._chunk = chunk  # samples; of less than a frame, each is handed out when the next has come
         self._rate, self._notices = rate, notices
         self._channels = self._filled = 0
         self._converter: Any = None
@@ -32,7 +33,7 @@ class Gatherer:
             return self._add_converted(frame)
         done, samples = None, frame.samples
         # The queue itself does not see a change of channels, and would read planes that are not there.
-        if frame.layout.nb_channels != self._channels or self._filled + samples > CHUNK_SAMPLES:
+        if frame.layout.nb_channels != self._channels or self._filled + samples > self._chunk:
             done = self.flush()
             if frame.layout.nb_channels != self._channels:
                 self._new_queue(frame)

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from auricle.audio.gather import Gatherer
+from auricle.audio.gather import CHUNK_SAMPLES, Gatherer
 from auricle.audio.mp3 import sound_length
 from auricle.audio.opening import (
     choose_stream,
@@ -31,6 +31,7 @@ PREROLL_SECONDS = 1.0  # a decoder started in mid-stream (MP3 bit reservoir, Opu
 SEEK_FROM_SECONDS = 10.0  # before this, decoding from the start costs less than it could go wrong
 SHORT_SECONDS = 0.05  # ending this much before the header's duration is a truncated file
 MOST_PADDING = 4096  # samples that an MP3's header can tell of
+PROMPT_CHUNK = 512  # samples that are gathered of a stream that is wanted soon
 DEMUX_FAILURES = 64  # in a row, after which the rest is given up
 
 
@@ -220,7 +221,7 @@ class Media:
         """(position, samples) without holes, from the frames `head` on: gaps are silence."""
         scale = float((head[0].time_base or self._stream.time_base) * self.rate)  # time stamps -> samples
         shift = -float(self._origin * self.rate)
-        gatherer = Gatherer(self.rate, self._notices)
+        gatherer = Gatherer(self.rate, self._notices, PROMPT_CHUNK if self._source.prompt else CHUNK_SAMPLES)
         start = self._position_of(head[0])
         if head is not self._head and start is not None:
             gatherer.position = self._on_grid(start, head[0].samples)

@@ -3,6 +3,7 @@
 from fractions import Fraction
 from typing import Any
 
+from auricle.audio.devices import open_device
 from auricle.audio.source import Source
 from auricle.audio.types import Notices, problem
 
@@ -31,6 +32,8 @@ def open_container(source: Source, notices: Notices) -> Any:
     import av
     from av.error import FFmpegError
 
+    if source.device is not None:
+        return open_device(source.device)
     # Before FFmpeg sees it: by its suffix it would take a text for a subtitle, a picture or a playlist.
     if _looks_like_text(source.peek(4096)):
         raise problem(source.name, "is text, not a recording", "name an audio or video file")

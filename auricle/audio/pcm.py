@@ -82,16 +82,21 @@ class Pcm:
             source.release()
             while skip and (data := source.read(min(skip, 1 << 20))):
                 skip -= len(data)
-        position = first
+        position, rest = first, b""
         piece = max(1, CHUNK_SAMPLES // layout.channels)
         while (wanted := piece if self.length is None else min(piece, self.length - position)) > 0:
-            data = source.read_all(wanted * step)
+            # Of a stream that is wanted soon, what is there; the last sample of it may have come in part.
+            size = wanted * step - len(rest)
+            data = source.read(size) if source.prompt else source.read_all(size)
+            ended = not data or (len(data) < size and not source.prompt)
+            data = rest + data
             frames = len(data) // step
+            rest = data[frames * step :]
             if frames:
                 samples = decode_pcm(data[: frames * step], layout.dtype, layout.channels)
                 position += frames
                 yield to_mono(samples, self._notices)
-            if frames < wanted:
+            if ended:
                 break
         self._check_end(position)
 

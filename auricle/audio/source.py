@@ -1,6 +1,7 @@
 """Where the bytes come from: a path, standard input, or any binary file object, seekable or not."""
 
 import contextlib
+import io
 import os
 import stat
 import sys
@@ -8,6 +9,7 @@ import tempfile
 from pathlib import Path
 from typing import BinaryIO
 
+from auricle.audio.devices import Device
 from auricle.audio.types import Notices, problem
 from auricle.remote import address_of
 from auricle.text import printable
@@ -24,12 +26,18 @@ class Source:
     is kept until `release`, so that a second look at the head, or a spool to disk, loses nothing.
     """
 
-    def __init__(self, source: str | Path | BinaryIO):
+    def __init__(self, source: str | Path | BinaryIO | Device, *, prompt: bool = False):
         self.path: str | None = None
+        self.device: Device | None = None
+        self.prompt = prompt  # hand on at once what there is, in pieces however small
         self._owned = False
         self._kept = bytearray()
         self._position = 0
         self._keeping = True
+        self._file: BinaryIO
+        if isinstance(source, Device):  # FFmpeg reads it by itself
+            self.name, self.device, self._file, self._seekable = str(source), source, io.BytesIO(), False
+            return
         elsewhere = address_of(source) if isinstance(source, str | os.PathLike) else None
         if elsewhere is not None:
             self.name, self._owned = printable(elsewhere), True
@@ -171,7 +179,9 @@ class Source:
 
     def _pull_once(self, size: int) -> bytes:
         try:
-            data = self._file.read(size)
+            # read() of a buffered pipe waits for all that it was asked for.
+            once = None if self._seekable or size < 0 else getattr(self._file, "read1", None)
+            data = self._file.read(size) if once is None else once(size)
         except OSError as error:
             raise problem(
                 self.name, f"cannot be read ({error.strerror or error})", "check the disk or pipe"

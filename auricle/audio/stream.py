@@ -7,6 +7,7 @@ from typing import BinaryIO
 
 import numpy as np
 
+from auricle.audio.devices import Device
 from auricle.audio.media import Media
 from auricle.audio.pcm import Pcm, raw_layout, wav_layout
 from auricle.audio.source import Source
@@ -24,11 +25,12 @@ from auricle.audio.types import (
 # Samples of the lower rate that the resampler is given on each side of what is wanted of it. Its HQ filter
 # is about 100 such samples long on each side; beyond them nothing changes.
 LEAD_SAMPLES = 512
+PROMPT_SECONDS = 1.0  # blocks shorter than this are wanted soon: nothing is gathered on the way to them
 FURTHEST_SECONDS = 1e9  # 30 years: no recording goes on for longer, and every index fits into 64 bits
 
 
 def blocks(
-    source: str | Path | BinaryIO,
+    source: str | Path | BinaryIO | Device,
     rate: int | None,
     *,
     start: float = 0.0,
@@ -40,11 +42,13 @@ def blocks(
     """A recording as consecutive blocks of mono samples, in memory that does not grow with its length.
 
     Args:
-        source: a path, "-" for standard input, or a binary file object (read from its first byte).
+        source: a path, "-" for standard input, a binary file object (read from its first byte), or an input
+            to record from.
         rate: Hz of what is returned; None for the recording's own, which `probe` tells.
         start: seconds from the start of the recording, 0 or more.
         end: seconds, where to stop; None, infinity or more than there is for the end of the recording.
-        block_seconds: length of a block; the last is as long as what is left.
+        block_seconds: length of a block; the last is as long as what is left. Below 1, a block of a pipe or
+            a microphone comes as soon as its sound is there.
         raw: how to read a source without a header.
         warn: is called with each warning, one line a cause, once the reading ends; without it they are
             Python warnings of class AudioWarning.
@@ -115,12 +119,14 @@ def probe(source: str | Path | BinaryIO, *, raw: RawFormat | None = None) -> Inf
 
 def _recording(source: Source, raw: RawFormat | None, notices: Notices) -> Pcm | Media:
     """The reader for a source, chosen by what its first bytes are, not by its name."""
+    if source.device is not None:
+        return Media(source, notices)
     layout = raw_layout(raw) if raw is not None else wav_layout(source, notices)
     return Media(source, notices) if layout is None else Pcm(source, layout, notices)
 
 
 def _blocks(
-    source: str | Path | BinaryIO,
+    source: str | Path | BinaryIO | Device,
     rate: int | None,
     start: float,
     end: float | None,
@@ -128,7 +134,7 @@ def _blocks(
     raw: RawFormat | None,
     warn: Callable[[str], None] | None,
 ) -> Iterator[Block]:
-    opened = Source(source)
+    opened = Source(source, prompt=block_seconds < PROMPT_SECONDS)
     notices = Notices(opened.name, warn)
     recording = None
     try:
