@@ -29,7 +29,7 @@ def calibrated(artifact: Any) -> Mapped:
     >>> calibrated(model)(np.array([[4.0, 4.0]]))
     array([[2., 3.]])
     """
-    return as_function(artifact.calibration)
+    return as_function(getattr(artifact, "calibration", None))  # a net in training is no artifact yet
 
 
 def to_scores(artifact: Any) -> Mapped:

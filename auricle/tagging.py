@@ -7,11 +7,11 @@ neighbours in a batch change a score.
 Shape letters: B windows of a batch, K classes, E embedding.
 """
 
+import contextlib
 import queue
 import threading
 import warnings
 from collections.abc import Callable, Generator, Iterator
-from contextlib import closing
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -20,18 +20,24 @@ from typing import Any, BinaryIO, NamedTuple
 import numpy as np
 
 from auricle.artifact import load_artifact
-from auricle.audio import AudioError, AudioWarning, Block, RawFormat, blocks
+from auricle.audio import AudioError, AudioWarning, Block, Device, RawFormat, blocks
 from auricle.hierarchy import consistent as consistent_scores
 from auricle.hierarchy import parents_of
+from auricle.probabilities import calibrated, chosen_thresholds
 from auricle.runners import load_runner
 from auricle.runners.windows import MeanScores, sigmoid
 
 # Windows scored at once: as fast as 16 on long recordings, and three times as fast on clips of 5 seconds.
 BATCH = 4
+BATCH_ON_GPU = 64
 BLOCKS_AHEAD = 3  # decoded blocks that may wait: enough to hide a slow read, a few MB at most
+# Of a source that plays while it is heard: short blocks, of which so many seconds may wait to be scored.
+LIVE_BLOCK_SECONDS, LIVE_AHEAD_SECONDS = 0.1, 10.0
 # A decoder that waits for a silent pipe cannot be interrupted: it is a daemon and dies with the process, and
 # nobody waits long for it.
 JOIN_SECONDS, JOIN_STDIN_SECONDS = 5.0, 0.2
+STOP_SECONDS = 0.1  # how often a wait for sound looks whether it should go on
+LATE = "scoring takes longer than the sound lasts, so tags come late; a larger --hop or a faster model helps"
 
 
 class Windows(NamedTuple):
@@ -74,13 +80,15 @@ class Tagger:
 
     def windows(
         self,
-        source: str | Path | BinaryIO,
+        source: str | Path | BinaryIO | Device,
         *,
         start: float = 0.0,
         end: float | None = None,
         raw: RawFormat | None = None,
         hop: int | None = None,
         warn: Callable[[str], None] | None = None,
+        live: bool = False,
+        stop: threading.Event | None = None,
     ) -> Iterator[Windows]:
         """Score a recording window by window, as it is read.
 
@@ -89,13 +97,15 @@ class Tagger:
         any size gives the same scores, to the last bit, as reading the recording whole.
 
         Args:
-            source: a path, "-" for standard input, or an open binary file.
+            source: a path, "-" for standard input, an open binary file, or an input to record from.
             start: seconds at which to begin.
             end: seconds at which to stop; None is the end of the recording.
             raw: set where the source is PCM without a header.
             hop: samples from window to window; None takes the model's.
             warn: is told, in this thread, what was wrong with the recording but could be got over; None makes
                 an `AudioWarning` of it.
+            live: score a window as soon as it was heard, in place of a batch; the logits are the same.
+            stop: once it is set, the recording ends: what was heard until then is still scored.
 
         Yields:
             Windows, at most `batch` at a time, in order.
@@ -112,32 +122,44 @@ class Tagger:
             raise ValueError(f"hop is {hop}; expected at least 1 sample")
         gathered = np.empty((self.batch, window), np.float32)
         spans: list[tuple[int, int, bool]] = []  # (start, stop, on grid) of the windows gathered so far
-        decoded = _decoded(source, self.artifact.rate, start=start, end=end, raw=raw, warn=warn)
-        with closing(decoded):  # its thread ends here, also where the caller stops early
-            for samples, begin, stop, on_grid in _cut(decoded, window, hop):
-                gathered[len(spans), : len(samples)] = samples
-                gathered[len(spans), len(samples) :] = 0
-                spans.append((begin, stop, on_grid))
-                if len(spans) == self.batch:
-                    yield self._score(source, gathered, spans)
+        depth = round(LIVE_AHEAD_SECONDS / LIVE_BLOCK_SECONDS) if live else BLOCKS_AHEAD
+        ready: queue.Queue[Block | BaseException | None] = queue.Queue(depth)
+        place: dict[str, Any] = {"start": start, "end": end, "raw": raw}
+        decoded = _decoded(ready, source, self.artifact.rate, **place, warn=warn, live=live, stop=stop)
+        with contextlib.closing(decoded):  # its thread ends here, also where the caller stops early
+            for piece in _cut(decoded, window, hop):
+                if piece is not None:
+                    samples, begin, upto, on_grid = piece
+                    gathered[len(spans), : len(samples)] = samples
+                    gathered[len(spans), len(samples) :] = 0
+                    spans.append((begin, upto, on_grid))
+                if len(spans) == self.batch or (live and spans and piece is None and ready.empty()):
+                    yield self._score(source, gathered[: len(spans)], spans)
                     spans = []
             if spans:
                 yield self._score(source, gathered[: len(spans)], spans)
 
     def follow(
         self,
-        source: str | Path | BinaryIO,
+        source: str | Path | BinaryIO | Device,
         *,
         top: int | None = 5,
-        threshold: float = 0.0,
+        threshold: float | None = None,
         windows: bool = True,
         consistent: bool = False,
         start: float = 0.0,
         end: float | None = None,
         raw: RawFormat | None = None,
+        hop: float | None = None,
         warn: Callable[[str], None] | None = None,
+        live: bool = False,
+        stop: threading.Event | None = None,
+        heard: Callable[[float], object] | None = None,
     ) -> Iterator[dict[str, Any]]:
         """What `tag` gives, piece by piece as it is heard, in memory that does not grow.
+
+        Args are those of `tag`, and `live` and `stop` those of `windows`; `heard` is told, after every batch,
+        how many seconds were heard.
 
         Yields:
             {"start", "end" (seconds), "tags"} of every window, where `windows`; last of all {"path",
@@ -149,58 +171,67 @@ class Tagger:
         >>> for piece in Tagger().follow("-", top=1):  # doctest: +SKIP
         ...     print(piece)
         """
-        _check_choice(top, threshold)
+        thresholds_K = _checked_choice(self.artifact, top, threshold)
         if not self.artifact.labels:
             raise ValueError(f"{self.artifact.path}: has no labels, it embeds only: use `auricle embed`")
         fitted = self._consistent if consistent else np.asarray
+        mapped = calibrated(self.artifact)
         if consistent and self.artifact.parents is None:
             raise ValueError(
                 f"{self.artifact.path}: its labels are flat, so no score can contradict another; leave out "
                 "--consistent"
             )
         rate, drops = self.artifact.rate, self.artifact.tail == "drop"
+        place: dict[str, Any] = {"start": start, "end": end, "raw": raw, "hop": _hop(hop, self.artifact)}
         mean = MeanScores(self.artifact.num_classes)
         first = last = None
-        for part in self.windows(source, start=start, end=end, raw=raw, warn=warn):
-            mean.add(part.logits[part.on_grid if drops else slice(None)])
+        for part in self.windows(source, **place, warn=warn, live=live, stop=stop):
+            logits = mapped(part.logits)
+            mean.add(logits[part.on_grid if drops else slice(None)])
             first, last = (part.starts[0] if first is None else first), part.stops[-1]
+            if heard is not None:
+                heard(float((last - first) / rate))
             if windows:
-                scored = fitted(sigmoid(part.logits))
-                for begin, stop, scores in zip(part.starts, part.stops, scored, strict=True):
-                    span = {"start": _seconds(begin / rate), "end": _seconds(stop / rate)}
-                    yield span | {"tags": self._tags(scores, top, threshold)}
+                scored = fitted(sigmoid(logits))
+                for begin, upto, scores in zip(part.starts, part.stops, scored, strict=True):
+                    span = {"start": _seconds(begin / rate), "end": _seconds(upto / rate)}
+                    yield span | {"tags": self._tags(scores, top, thresholds_K)}
         assert first is not None and last is not None  # `windows` raises where there is no sample
         duration = _seconds((last - first) / rate)
-        tags = self._tags(fitted(mean.mean()[None])[0], top, threshold)
+        tags = self._tags(fitted(mean.mean()[None])[0], top, thresholds_K)
         yield {"path": source_name(source), "duration": duration, "tags": tags}
 
     def tag(
         self,
-        source: str | Path | BinaryIO,
+        source: str | Path | BinaryIO | Device,
         *,
         top: int | None = 5,
-        threshold: float = 0.0,
+        threshold: float | None = None,
         windows: bool = False,
         consistent: bool = False,
         start: float = 0.0,
         end: float | None = None,
         raw: RawFormat | None = None,
+        hop: float | None = None,
         warn: Callable[[str], None] | None = None,
     ) -> dict[str, Any]:
         """The tags of a recording, as one object that JSON can hold.
 
-        A score is the mean over the windows of the sigmoid of their logits, over the windows that the model's
-        `tail` names. Scores are rounded to six significant digits, times to the microsecond.
+        A score is the mean over the windows of theirs, over the windows that the model's `tail` names: the
+        sigmoid of their logits, calibrated where the model has a calibration. Scores are rounded to six
+        significant digits, times to the microsecond.
 
         Args:
             source: as in `windows`.
             top: how many tags at most; None gives all.
-            threshold: tags below this score are left out.
+            threshold: tags below this score are left out; None takes the model's own thresholds, or 0 where
+                it has none.
             windows: also give the tags of every window.
             consistent: give a label above others at least their scores, see `auricle.hierarchy`.
             start: as in `windows`.
             end: as in `windows`.
             raw: as in `windows`.
+            hop: seconds from window to window; None takes the model's.
             warn: as in `windows`; None puts what it would be told under "warnings", where there is something.
 
         Returns:
@@ -216,7 +247,7 @@ class Tagger:
         warned: list[str] = []
         choice: dict[str, Any] = {"top": top, "threshold": threshold, "windows": windows}
         choice |= {"consistent": consistent}
-        place: dict[str, Any] = {"start": start, "end": end, "raw": raw}
+        place: dict[str, Any] = {"start": start, "end": end, "raw": raw, "hop": hop}
         *rows, result = self.follow(source, **choice, **place, warn=warn or warned.append)
         if windows:
             result["windows"] = rows
@@ -242,14 +273,11 @@ class Tagger:
         labels = self.artifact.labels
         return consistent_scores(scores_WK, labels, parents_of(labels, self.artifact.parents))
 
-    def _tags(self, scores: np.ndarray, top: int | None, threshold: float) -> list[dict[str, Any]]:
-        order = np.argsort(-scores, kind="stable")[:top]  # equal scores keep the labels' order
+    def _tags(self, scores: np.ndarray, top: int | None, thresholds_K: np.ndarray) -> list[dict[str, Any]]:
+        order = np.argsort(-scores, kind="stable")  # equal scores keep the labels' order
+        shown = order[scores[order] >= thresholds_K[order]][:top]
         labels = self.artifact.labels
-        return [
-            {"label": labels[k], "score": _rounded(scores[k])}
-            for k in order.tolist()
-            if scores[k] >= threshold
-        ]
+        return [{"label": labels[k], "score": _rounded(scores[k])} for k in shown.tolist()]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -260,12 +288,14 @@ class TagOptions:
     threads: int | None = None
     batch: int = BATCH
     top: int | None = 5
-    threshold: float = 0.0
+    threshold: float | None = None
     windows: bool = False
     consistent: bool = False
     start: float = 0.0
     end: float | None = None
     raw: RawFormat | None = None
+    hop: float | None = None  # seconds
+    device: str = "cpu"
 
 
 def tag_file(path: str, options: TagOptions) -> dict[str, Any]:
@@ -279,8 +309,16 @@ def tag_file(path: str, options: TagOptions) -> dict[str, Any]:
     return load_tagger(options).tag(path, **_wishes(options))
 
 
-def follow_file(path: str, options: TagOptions, warn: Callable[[str], None]) -> Iterator[dict[str, Any]]:
+def follow_file(
+    path: str | Device, options: TagOptions, warn: Callable[[str], None], **listening: Any
+) -> Iterator[dict[str, Any]]:
     """`Tagger.follow` of one file, with a model that this process loads once.
+
+    Args:
+        path: the file, or an input.
+        options: what is wanted of it.
+        warn: as in `Tagger.windows`.
+        listening: `live`, `stop` and `heard` of `Tagger.follow`.
 
     Raises:
         AudioError, ValueError: as `Tagger`.
@@ -288,7 +326,7 @@ def follow_file(path: str, options: TagOptions, warn: Callable[[str], None]) -> 
     >>> for piece in follow_file("day.flac", TagOptions(windows=True), print):  # doctest: +SKIP
     ...     print(piece)
     """
-    yield from load_tagger(options).follow(path, **_wishes(options), warn=warn)
+    yield from load_tagger(options).follow(path, **_wishes(options), warn=warn, **listening)
 
 
 def load_tagger(options: TagOptions) -> Tagger:
@@ -300,33 +338,45 @@ def load_tagger(options: TagOptions) -> Tagger:
     >>> load_tagger(TagOptions(threads=1)).artifact.name  # doctest: +SKIP
     'auricle-esc50'
     """
-    return _tagger(str(options.model), options.threads, options.batch)
+    return _tagger(str(options.model), options.threads, options.batch, options.device)
 
 
-def source_name(source: str | Path | BinaryIO) -> str:
+def source_name(source: str | Path | BinaryIO | Device) -> str:
     """What to call a source.
 
-    >>> source_name("a.wav"), source_name("-")
-    ('a.wav', '-')
+    >>> source_name("a.wav"), source_name("-"), source_name(Device("alsa", "default"))
+    ('a.wav', '-', 'alsa:default')
     """
-    return str(source) if isinstance(source, str | Path) else str(getattr(source, "name", "stream"))
+    return str(source) if isinstance(source, str | Path | Device) else str(getattr(source, "name", "stream"))
 
 
 @lru_cache(maxsize=2)
-def _tagger(model: str, threads: int | None, batch: int) -> Tagger:
-    return Tagger(model, threads=threads, batch=batch)
+def _tagger(model: str, threads: int | None, batch: int, device: str) -> Tagger:
+    return Tagger(model, threads=threads, batch=batch, device=device)
+
+
+def _hop(seconds: float | None, artifact: Any) -> int | None:
+    """Samples from window to window."""
+    if seconds is None:
+        return None
+    if not 1 <= seconds * artifact.rate <= artifact.window:
+        raise ValueError(
+            f"hop is {seconds:g} s; expected at most {artifact.window / artifact.rate:g} s, a window of this "
+            "model, so that nothing goes unheard"
+        )
+    return round(seconds * artifact.rate)
 
 
 def _wishes(options: TagOptions) -> dict[str, Any]:
-    names = ("top", "threshold", "windows", "consistent", "start", "end", "raw")
+    names = ("top", "threshold", "windows", "consistent", "start", "end", "raw", "hop")
     return {name: getattr(options, name) for name in names}
 
 
-def _check_choice(top: int | None, threshold: float) -> None:
+def _checked_choice(artifact: Any, top: int | None, threshold: float | None) -> np.ndarray:
+    """(K,) the thresholds that count, or ValueError."""
     if top is not None and top < 1:
         raise ValueError(f"top is {top}; expected at least 1")
-    if not 0 <= threshold <= 1:
-        raise ValueError(f"threshold is {threshold}; expected a score from 0 to 1")
+    return chosen_thresholds(artifact, threshold)
 
 
 def _seconds(value: float) -> float:
@@ -338,8 +388,13 @@ def _rounded(value: float) -> float:
     return float(f"{float(value):.6g}")
 
 
-def _cut(decoded: Iterator[Block], window: int, hop: int) -> Iterator[tuple[np.ndarray, int, int, bool]]:
-    """Blocks -> windows (samples, start, stop, on the grid?), as `window_starts` with tail "align"."""
+def _cut(
+    decoded: Iterator[Block], window: int, hop: int
+) -> Iterator[tuple[np.ndarray, int, int, bool] | None]:
+    """Blocks -> windows (samples, start, stop, on the grid?), as `window_starts` with tail "align".
+
+    None stands after those of a block.
+    """
     kept = np.empty(0, np.float32)  # what a later window may still need, up to sample `heard`
     first = heard = following = -1
     for block in decoded:
@@ -352,6 +407,7 @@ def _cut(decoded: Iterator[Block], window: int, hop: int) -> Iterator[tuple[np.n
             yield kept[following - base : following - base + window], following, following + window, True
             following += hop
         kept = kept[-window:]  # a later window may begin in it, or the last be aligned to the end
+        yield None
     if heard == first:
         return
     if heard - first < window:
@@ -361,20 +417,28 @@ def _cut(decoded: Iterator[Block], window: int, hop: int) -> Iterator[tuple[np.n
 
 
 def _decoded(
-    source: str | Path | BinaryIO,
+    ready: "queue.Queue[Block | BaseException | None]",
+    source: str | Path | BinaryIO | Device,
     rate: int,
     *,
     start: float,
     end: float | None,
     raw: RawFormat | None,
     warn: Callable[[str], None] | None,
+    live: bool,
+    stop: threading.Event | None,
 ) -> Generator[Block, None, None]:
     """`blocks`, decoded ahead in a thread that ends with this generator, and never without a sample."""
-    ready: queue.Queue[Block | BaseException | None] = queue.Queue(BLOCKS_AHEAD)
     warned: queue.SimpleQueue[str] = queue.SimpleQueue()
-    stopped = threading.Event()
+    stopped, told_late = threading.Event(), list[bool]()
+    place: dict[str, Any] = {"start": start, "end": end, "raw": raw}
+    if live:
+        place["block_seconds"] = LIVE_BLOCK_SECONDS
 
     def put(item: Block | BaseException | None) -> None:
+        if live and ready.full() and not told_late:
+            told_late.append(True)
+            warned.put(f"{source_name(source)}: {LATE}")
         while not stopped.is_set():
             try:
                 return ready.put(item, timeout=0.1)
@@ -384,13 +448,25 @@ def _decoded(
     def decode() -> None:
         last: BaseException | None = None
         try:
-            for block in blocks(source, rate, start=start, end=end, raw=raw, warn=warned.put):
+            for block in blocks(source, rate, **place, warn=warned.put):
                 put(block)
                 if stopped.is_set():
                     break
         except BaseException as error:  # whatever it is, the caller's thread is the one to hear of it
             last = error
         put(last)
+
+    def following() -> Block | BaseException | None:
+        if stop is None:
+            return ready.get()
+        while True:
+            with contextlib.suppress(queue.Empty):
+                if not stop.is_set():
+                    return ready.get(timeout=STOP_SECONDS)
+                stopped.set()  # what waits is still scored, and no more comes
+                return ready.get_nowait()
+            if stopped.is_set():
+                return None
 
     def tell() -> None:
         while not warned.empty():
@@ -399,9 +475,9 @@ def _decoded(
 
     thread = threading.Thread(target=decode, name="auricle-decode", daemon=True)
     thread.start()
-    empty, patience = True, JOIN_STDIN_SECONDS if source == "-" else JOIN_SECONDS
+    empty, patience = True, JOIN_STDIN_SECONDS if live or source == "-" else JOIN_SECONDS
     try:
-        while (item := ready.get()) is not None:
+        while (item := following()) is not None:
             tell()
             if isinstance(item, BaseException):
                 raise item
@@ -414,6 +490,8 @@ def _decoded(
     finally:
         stopped.set()
         thread.join(patience)
+    if empty and stop is not None and stop.is_set():
+        raise AudioError(f"{source_name(source)}: was stopped before anything was heard")
     if empty:
         upto = "its end" if end is None else f"{end:g} s"
         raise AudioError(f"{source_name(source)}: no sound between {start:g} s and {upto}; nothing to tag")

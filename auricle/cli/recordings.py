@@ -2,7 +2,7 @@
 
 import os
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from enum import StrEnum
 from functools import partial
 from pathlib import Path
@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, TextIO
 
 import typer
 
+from auricle import formats
 from auricle.cli.options import (
     Address,
     End,
@@ -26,6 +27,7 @@ from auricle.remote import address_of
 from auricle.text import for_terminal
 
 if TYPE_CHECKING:
+    from auricle.artifact import Artifact
     from auricle.engine import Engine
     from auricle.tagging import TagOptions
 
@@ -40,12 +42,18 @@ class TagFormat(StrEnum):
     table = "table"
     csv = "csv"
     jsonl = "jsonl"
+    parquet = "parquet"
+    audacity = "audacity"
+    raven = "raven"
+    webvtt = "webvtt"
+    jams = "jams"
 
 
-SUFFIXES = {TagFormat.table: ".txt", TagFormat.csv: ".csv", TagFormat.jsonl: ".jsonl"}
+SUFFIXES = {TagFormat.table: ".txt", **{TagFormat(name): suffix for name, suffix in formats.SUFFIXES.items()}}
 
 
 def tag(
+    context: typer.Context,
     paths: Annotated[
         list[str],
         typer.Argument(
@@ -58,9 +66,17 @@ def tag(
     ] = "default",
     top: Annotated[int, typer.Option(min=1, metavar="K", help="At most K tags a recording (or window).")] = 5,
     threshold: Annotated[
-        float, typer.Option(min=0.0, max=1.0, metavar="X", help="Only tags that score X or more.")
-    ] = 0.0,
-    format: Annotated[TagFormat, typer.Option(help="For people, spreadsheets, programs.")] = TagFormat.table,
+        float | None,
+        typer.Option(
+            min=0.0,
+            max=1.0,
+            metavar="X",
+            help="Only tags that score X or more; else the model's own thresholds, where it has some.",
+        ),
+    ] = None,
+    format: Annotated[
+        TagFormat, typer.Option(help="For people, spreadsheets, programs, audio editors, players.")
+    ] = TagFormat.table,
     out: Annotated[
         str,
         typer.Option(
@@ -106,6 +122,8 @@ def tag(
         )
     files = [path for path, problem in found if problem is None]
     refuse_overwriting(out, files)
+    check_format(format, out, files, given_of(context))
+    windows = windows or format.value in formats.TIMED  # these say when
     job = is_job(out, files, engine)
     if engine is EngineName.ray:
         threads = threads or 1
@@ -113,15 +131,73 @@ def tag(
         jobs, threads = _shared_cores(jobs, threads, files)
     wishes: dict[str, Any] = {"top": top, "threshold": threshold, "windows": windows}
     wishes["consistent"] = consistent
+    wishes["scores"] = format is TagFormat.parquet
+    about = about_of(loaded, start)
     options = TagOptions(model=model, threads=threads, **wishes, **place)
     if job:
-        return _tag_job(found, out, options, format, engine_for(engine, address, jobs, len(files)))
+        return _tag_job(found, out, options, format, about, engine_for(engine, address, jobs, len(files)))
     assert jobs is not None
-    live = windows and format is TagFormat.csv and jobs == 1
+    live = windows and format is not TagFormat.table and jobs == 1
     results = _Told(_results(found, options, jobs, live))
     with opened(out) as stream:
-        write_results(results, stream, format, start)
+        write_results(results, stream, format, about)
     results.finish()
+
+
+def given_of(context: typer.Context) -> set[str]:
+    """The parameters of a verb that its command line has.
+
+    >>> given_of(typer.Context(typer.main.get_command(typer.Typer(callback=print))))
+    set()
+    """
+    sources = {name: context.get_parameter_source(name) for name in context.params}
+    return {name for name, source in sources.items() if source is not None and source.name == "COMMANDLINE"}
+
+
+def check_format(format: TagFormat, out: str, files: list[str], given: Collection[str] = ()) -> None:
+    """Refuse what a format cannot hold, before anything is heard.
+
+    Args:
+        format: of the results.
+        out: where they go.
+        files: the recordings.
+        given: parameters that were asked for.
+
+    Raises:
+        typer.BadParameter: several recordings in a file that holds one; bytes on a terminal; fewer scores
+            than there are in a format that has them all.
+
+    >>> check_format(TagFormat.webvtt, "subtitles/", ["a.mp4", "b.mp4"])
+    """
+    if format.value in formats.ONE_RECORDING and len(files) > 1 and not is_folder(out):
+        raise typer.BadParameter(
+            f"{format.value} holds one recording in a file, and these are {len(files)}: give a folder, "
+            "--out FOLDER/, for a file each; or take csv, jsonl or parquet",
+            param_hint="--format",
+        )
+    if format is not TagFormat.parquet:
+        return
+    if out == STDIN and sys.stdout is not None and sys.stdout.isatty():
+        raise typer.BadParameter("parquet is no text: name a file with --out", param_hint="--format")
+    for name in sorted({"top", "threshold"}.intersection(given)):
+        raise typer.BadParameter(
+            "parquet has every label's score in every window; leave this out", param_hint=f"--{name}"
+        )
+
+
+def about_of(artifact: "Artifact", start: float = 0.0) -> formats.About:
+    """What a format may say of a model.
+
+    >>> about_of(load_artifact("default")).rate  # doctest: +SKIP
+    16000
+    """
+    return formats.About(
+        model=artifact.name,
+        fingerprint=artifact.fingerprint,
+        labels=artifact.labels,
+        rate=artifact.rate,
+        start=start,
+    )
 
 
 def is_job(out: str, files: list[str], engine: EngineName) -> bool:
@@ -181,6 +257,7 @@ def _tag_job(
     out: str,
     options: "TagOptions",
     format: TagFormat,
+    about: formats.About,
     engine: "Engine",
 ) -> None:
     from auricle.engine.tagging import tag_to_file, tag_to_folder
@@ -194,7 +271,7 @@ def _tag_job(
         return told[0]
 
     if is_folder(out):
-        write = partial(write_results, format=format, start=options.start)
+        write = partial(write_results, format=format, about=about)
         for _ in all_of(iter(tag_to_folder(files, out, options, write, suffix=SUFFIXES[format], **chosen))):
             pass
     else:
@@ -202,7 +279,7 @@ def _tag_job(
             files,
             out,
             options,
-            lambda results, stream: write_results(all_of(results), stream, format, options.start),
+            lambda results, stream: write_results(all_of(results), stream, format, about),
             **chosen,
         )
     told[0].finish()
@@ -246,21 +323,20 @@ def shared_cores(jobs: int | None, threads: int | None, files: int) -> tuple[int
 
 
 def write_results(
-    results: Iterable[dict[str, Any]], stream: TextIO, format: TagFormat, start: float = 0.0
+    results: Iterable[dict[str, Any]],
+    stream: TextIO,
+    format: TagFormat,
+    about: formats.About | None = None,
 ) -> None:
-    """Write results as one of the formats; `start` seconds is where each recording was begun.
+    """Write results as one of the formats.
 
     >>> write_results([{"path": "a.wav", "duration": 2.0, "tags": []}], sys.stdout, TagFormat.jsonl)
     {"path": "a.wav", "duration": 2.0, "tags": []}
     """
-    from auricle.formats import write_csv, write_jsonl
-
-    if format is TagFormat.csv:
-        write_csv((_placed(result, start) for result in results), stream)
-    elif format is TagFormat.jsonl:
-        write_jsonl(results, stream)
-    else:
+    if format is TagFormat.table:
         _write_table(results, stream)
+    else:
+        formats.write(format.value, results, stream, about)
 
 
 class _Told:
@@ -277,7 +353,7 @@ class _Told:
             if "error" in result:
                 self._fail(result["path"], result["error"])
             elif not isinstance(result.get("windows", []), list):
-                result["windows"] = self._scored(result["path"], result["windows"])
+                result["windows"] = self._scored(result, result["windows"])
             yield result
 
     def finish(self) -> None:
@@ -291,12 +367,17 @@ class _Told:
         self.failures += 1
         print_error(naming(path, text))
 
-    def _scored(self, path: str, pieces: Iterator[dict[str, Any]]) -> Iterator[dict[str, Any]]:
+    def _scored(self, result: dict[str, Any], pieces: Iterator[dict[str, Any]]) -> Iterator[dict[str, Any]]:
         """Windows that are being scored while they are written: what goes wrong, goes wrong here."""
         try:
-            yield from (piece for piece in pieces if "path" not in piece)  # the last is of the whole
+            for piece in pieces:
+                if "path" in piece:  # the last, of the whole
+                    result.update(piece)
+                else:
+                    yield piece
         except Exception as error:
-            self._fail(path, describe(error))
+            result["error"] = describe(error)
+            self._fail(result["path"], result["error"])
 
 
 def naming(path: str, text: str) -> str:
@@ -346,14 +427,6 @@ def _attempt(tag_one: partial[dict[str, Any]], path: str) -> dict[str, Any] | Ex
         return tag_one(path)
     except Exception as error:
         return error
-
-
-def _placed(result: dict[str, Any], start: float) -> dict[str, Any]:
-    """A result whose tags of the whole say where the whole began."""
-    if not start or "error" in result or "windows" in result:
-        return result
-    whole = {"start": start, "end": start + result["duration"], "tags": result["tags"]}
-    return {**result, "windows": [whole]}
 
 
 def _write_table(results: Iterable[dict[str, Any]], stream: TextIO) -> None:

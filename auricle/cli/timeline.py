@@ -116,6 +116,7 @@ def _scored(
     tagger: "Tagger", path: str, *, top: int, start: float, end: float | None, hop: int | None
 ) -> "Timeline":
     from auricle.audio import probe
+    from auricle.probabilities import calibrated
     from auricle.progress import Progress
     from auricle.report.timeline import gather
 
@@ -130,7 +131,15 @@ def _scored(
                 done = int(part.stops[-1] / artifact.rate - start)
                 progress.advance(max(0, min(done, total or done) - progress.done))
 
-        return gather(parts(), artifact.labels, artifact.rate, path=path, model=artifact.name, top=top)
+        return gather(
+            parts(),
+            artifact.labels,
+            artifact.rate,
+            path=path,
+            model=artifact.name,
+            top=top,
+            calibrate=calibrated(artifact),
+        )
 
 
 def report(

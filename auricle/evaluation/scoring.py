@@ -10,6 +10,7 @@ import numpy as np
 import soxr
 
 from auricle.artifact import load_artifact
+from auricle.probabilities import calibrated
 from auricle.progress import Progress
 from auricle.runners import load_runner
 from auricle.runners.windows import PooledScores, window_starts
@@ -97,16 +98,17 @@ def pool(
 def _batches(
     artifact: Any, pack: Any, clips: np.ndarray, runner: Any, buffer: np.ndarray, owners: list[int]
 ) -> Iterator[tuple[np.ndarray, list[int]]]:
-    """Logits of a batch of windows, and the row of the clip that each belongs to."""
+    """Calibrated logits of a batch of windows, and the row of the clip that each belongs to."""
+    mapped = calibrated(artifact)
     for owner, window in _windows(artifact, pack, clips):
         buffer[len(owners), : len(window)] = window
         buffer[len(owners), len(window) :] = 0
         owners.append(owner)
         if len(owners) == len(buffer):
-            yield runner.run(buffer)[0], owners
+            yield mapped(runner.run(buffer)[0]), owners
             owners.clear()
     if owners:
-        yield runner.run(buffer[: len(owners)])[0], owners
+        yield mapped(runner.run(buffer[: len(owners)])[0]), owners
 
 
 def _windows(artifact: Any, pack: Any, clips: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:

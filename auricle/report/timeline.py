@@ -8,7 +8,7 @@ Shape letters: W windows, K classes of the model, S classes shown, F mel bands, 
 """
 
 import tempfile
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -67,7 +67,14 @@ class Timeline:
 
 
 def gather(
-    parts: Iterable[Any], labels: Sequence[str], rate: int, *, path: str, model: str = "", top: int = TOP
+    parts: Iterable[Any],
+    labels: Sequence[str],
+    rate: int,
+    *,
+    path: str,
+    model: str = "",
+    top: int = TOP,
+    calibrate: Callable[[np.ndarray], np.ndarray] = np.asarray,
 ) -> Timeline:
     """The classes with the greatest peaks among windows that come a few at a time.
 
@@ -80,6 +87,7 @@ def gather(
         path: the recording, for the title.
         model: its name, for the title.
         top: how many classes; equal peaks keep the labels' order.
+        calibrate: logits (B, K) -> logits, as `auricle.probabilities.calibrated` gives it for a model.
 
     Raises:
         ValueError: `top` is below 1, or there is no label or no window.
@@ -98,7 +106,7 @@ def gather(
     stops: list[np.ndarray] = []
     with tempfile.TemporaryFile() as spool:
         for part in parts:
-            logits = np.ascontiguousarray(part.logits, np.float32)
+            logits = np.ascontiguousarray(calibrate(part.logits), np.float32)
             np.maximum(peaks, logits.max(axis=0), out=peaks)
             spool.write(logits.tobytes())
             starts.append(np.array(part.starts) / rate)
