@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from auricle.formats import FORMATS, table_rows, write_csv, write_jsonl
+from auricle.formats import table_rows, write, write_csv, write_jsonl
 
 TAGS = [{"label": "Dog, barking", "score": 0.123456}, {"label": 'a "clock"', "score": 1e-9}]
 WHOLE = {"path": "b, é.wav", "duration": 36000.5, "tags": TAGS}
@@ -22,7 +22,7 @@ FAILED = {"path": "x.wav", "error": "x.wav: no audio stream; give a recording"}
 
 def written(name: str, results: list[dict]) -> str:
     stream = io.StringIO()
-    FORMATS[name](results, stream)
+    write(name, results, stream)
     return stream.getvalue()
 
 

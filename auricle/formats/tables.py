@@ -1,0 +1,40 @@
+"""CSV, for spreadsheets: one row a tag."""
+
+import csv
+from collections.abc import Iterable
+from typing import TextIO
+
+from auricle.formats.results import Result, spans
+from auricle.text import as_utf8
+
+CSV_COLUMNS = ("path", "start", "end", "label", "score")
+
+
+def write_csv(results: Iterable[Result], stream: TextIO, *, start: float = 0.0) -> None:
+    r"""Write one row a tag: path, start, end (seconds), label, score (six significant digits).
+
+    A window's rows are flushed as soon as it was scored. A file that failed has no row, or none from where it
+    failed: it is named on standard error.
+
+    Args:
+        results: of any number of files.
+        stream: text, with newline="".
+        start: seconds at which every recording was begun.
+
+    >>> import sys
+    >>> result = {"path": "a, b.wav", "duration": 2.0, "tags": [{"label": "dog", "score": 0.9}]}
+    >>> write_csv([result], sys.stdout)
+    path,start,end,label,score
+    "a, b.wav",0,2,dog,0.9
+    """
+    writer = csv.writer(stream, lineterminator="\n")
+    writer.writerow(CSV_COLUMNS)
+    stream.flush()
+    for result in results:
+        path = as_utf8(result["path"])
+        for span in spans(result, start):
+            begin, end = f"{span['start']:.15g}", f"{span['end']:.15g}"
+            writer.writerows(
+                [path, begin, end, as_utf8(tag["label"]), f"{tag['score']:.6g}"] for tag in span["tags"]
+            )
+            stream.flush()
