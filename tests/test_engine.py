@@ -516,3 +516,33 @@ def test_closing_the_results_ends_the_workers() -> None:
     began = time.monotonic()
     results.close()
     assert time.monotonic() - began < 10
+
+
+@pytest.mark.parametrize("given", ["file", "standard input"])
+def test_a_script_without_a_guard_is_not_run_again_by_workers(tmp_path: Path, given: str) -> None:
+    """As multiprocessing would: pack() at the top of a script, or typed into python."""
+    (tmp_path / "c" / "dog").mkdir(parents=True)
+    for number in range(3):
+        soundfile.write(tmp_path / "c" / "dog" / f"{number}.wav", np.full(800, 0.5), 8000)
+    call = (
+        f"pack({str(tmp_path / 'c')!r}, {str(tmp_path / 'pack')!r}, rate=8000, jobs=2, quiet=True)['clips']"
+    )
+    text = f"from auricle.engine import pack\nprint({call})\n"
+    (tmp_path / "script.py").write_text(text)
+    arguments = [str(tmp_path / "script.py")] if given == "file" else ["-"]
+    done = subprocess.run(
+        [sys.executable, *arguments], input=text, capture_output=True, text=True, timeout=100
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (0, "3\n", "")
+
+
+def test_a_function_of_the_script_itself_is_found_by_workers(tmp_path: Path) -> None:
+    text = (
+        "from auricle.engine import run_files\ndef twice(n):\n    return 2 * n\n"
+        "if __name__ == '__main__':\n    print(dict(run_files(twice, [1, 2], jobs=1)))\n"
+    )
+    (tmp_path / "script.py").write_text(text)
+    done = subprocess.run(
+        [sys.executable, str(tmp_path / "script.py")], capture_output=True, text=True, timeout=100
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (0, "{0: 2, 1: 4}\n", "")

@@ -7,7 +7,9 @@ what was under way is done again alone, and an item that kills its worker again 
 import contextlib
 import multiprocessing
 import os
+import pickle
 import signal
+import sys
 import threading
 from collections import deque
 from collections.abc import Callable, Generator, Iterator, Sequence
@@ -99,12 +101,13 @@ def _as_completed(
     waiting = deque(range(len(items)))
     running: dict[Future[Any], int] = {}
     pool = _new_pool(jobs, start)
+    submit = partial(_submit, of_main=b"__main__" in pickle.dumps((work, start)))
     try:
         while waiting or running:
             # One more than the workers have in hand, so that none waits for this process.
             with contextlib.suppress(BrokenProcessPool):  # then the futures under way say so too
                 while waiting and len(running) <= jobs:
-                    running[pool.submit(work, items[waiting[0]])] = waiting[0]
+                    running[submit(pool, work, items[waiting[0]])] = waiting[0]
                     waiting.popleft()
             done = set(wait(running, return_when=FIRST_COMPLETED).done)
             outcomes = [(running.pop(future), _outcome(future)) for future in done]
@@ -116,16 +119,33 @@ def _as_completed(
                 pool = _new_pool(jobs, start)
             for index, outcome in sorted(outcomes, key=lambda pair: pair[0]):
                 if isinstance(outcome, BrokenProcessPool):
-                    outcome = _alone(work, items[index], start)
+                    outcome = _alone(submit, work, items[index], start)
                 yield index, outcome
     finally:
         _stop(pool)
 
 
-def _alone(work: Callable[[Any], Any], item: Any, start: Callable[[], None]) -> Any:
+def _submit(pool: ProcessPoolExecutor, work: Callable[[Any], Any], item: Any, of_main: bool) -> Future[Any]:
+    """Give work out; where it needs nothing of the caller's script, workers do not run that script again.
+
+    They would by default: a script that does its work at import would begin it anew in each of them, and one
+    that was read from standard input could not be found.
+    """
+    script = vars(sys.modules["__main__"])
+    kept = {name: script[name] for name in ("__file__", "__spec__") if name in script}
+    if not of_main:
+        script.pop("__file__", None)
+        script["__spec__"] = None
+    try:
+        return pool.submit(work, item)  # which starts a worker where there are too few
+    finally:
+        script.update(kept)
+
+
+def _alone(submit: Callable[..., Future[Any]], work: Any, item: Any, start: Callable[[], None]) -> Any:
     pool = _new_pool(1, start)
     try:
-        outcome = _outcome(pool.submit(work, item))
+        outcome = _outcome(submit(pool, work, item))
     finally:
         _stop(pool)
     if isinstance(outcome, BrokenProcessPool):
