@@ -147,6 +147,7 @@ class Tagger:
         threshold: float | None = None,
         windows: bool = True,
         consistent: bool = False,
+        scores: bool = False,
         start: float = 0.0,
         end: float | None = None,
         raw: RawFormat | None = None,
@@ -162,8 +163,8 @@ class Tagger:
         how many seconds were heard.
 
         Yields:
-            {"start", "end" (seconds), "tags"} of every window, where `windows`; last of all {"path",
-            "duration", "tags"} of the whole.
+            {"start", "end" (seconds), "tags"} of every window, where `windows`; with `scores` "on_grid" and
+            "scores" in place of a window's tags; last of all {"path", "duration", "tags"} of the whole.
 
         Raises:
             AudioError, ValueError: as `windows`, after what was heard until then.
@@ -193,9 +194,12 @@ class Tagger:
                 heard(float((last - first) / rate))
             if windows:
                 scored = fitted(sigmoid(logits))
-                for begin, upto, scores in zip(part.starts, part.stops, scored, strict=True):
+                for row, (begin, upto) in enumerate(zip(part.starts, part.stops, strict=True)):
                     span = {"start": _seconds(begin / rate), "end": _seconds(upto / rate)}
-                    yield span | {"tags": self._tags(scores, top, thresholds_K)}
+                    if scores:
+                        yield span | {"on_grid": bool(part.on_grid[row]), "scores": scored[row]}
+                    else:
+                        yield span | {"tags": self._tags(scored[row], top, thresholds_K)}
         assert first is not None and last is not None  # `windows` raises where there is no sample
         duration = _seconds((last - first) / rate)
         tags = self._tags(fitted(mean.mean()[None])[0], top, thresholds_K)
@@ -209,6 +213,7 @@ class Tagger:
         threshold: float | None = None,
         windows: bool = False,
         consistent: bool = False,
+        scores: bool = False,
         start: float = 0.0,
         end: float | None = None,
         raw: RawFormat | None = None,
@@ -228,6 +233,8 @@ class Tagger:
                 it has none.
             windows: also give the tags of every window.
             consistent: give a label above others at least their scores, see `auricle.hierarchy`.
+            scores: give windows "scores", (K,) float32, which JSON cannot hold, in place of tags; and
+                "on_grid", which is false for the one that was aligned to the end.
             start: as in `windows`.
             end: as in `windows`.
             raw: as in `windows`.
@@ -246,7 +253,7 @@ class Tagger:
         """
         warned: list[str] = []
         choice: dict[str, Any] = {"top": top, "threshold": threshold, "windows": windows}
-        choice |= {"consistent": consistent}
+        choice |= {"consistent": consistent, "scores": scores}
         place: dict[str, Any] = {"start": start, "end": end, "raw": raw, "hop": hop}
         *rows, result = self.follow(source, **choice, **place, warn=warn or warned.append)
         if windows:
@@ -291,6 +298,7 @@ class TagOptions:
     threshold: float | None = None
     windows: bool = False
     consistent: bool = False
+    scores: bool = False  # every label's, of every window, in place of its tags
     start: float = 0.0
     end: float | None = None
     raw: RawFormat | None = None
@@ -368,7 +376,7 @@ def _hop(seconds: float | None, artifact: Any) -> int | None:
 
 
 def _wishes(options: TagOptions) -> dict[str, Any]:
-    names = ("top", "threshold", "windows", "consistent", "start", "end", "raw", "hop")
+    names = ("top", "threshold", "windows", "consistent", "scores", "start", "end", "raw", "hop")
     return {name: getattr(options, name) for name in names}
 
 

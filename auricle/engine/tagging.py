@@ -33,6 +33,7 @@ from auricle.engine.jobs import (
     write_joined,
 )
 from auricle.engine.journals import held, put_header, result_file, take_entries, take_header
+from auricle.formats import packed
 from auricle.shards.layout import TEMPORARY, locked, publish
 from auricle.tagging import TagOptions, follow_file, load_tagger
 from auricle.text import as_utf8
@@ -261,7 +262,7 @@ def _write_part(
                 if "error" in piece:  # its windows until there are dropped, as from a file that failed
                     part.seek(begin)
                     part.truncate()
-                part.write(json.dumps(piece, allow_nan=False).encode("ascii") + b"\n")
+                part.write(json.dumps(piece, allow_nan=False, default=packed).encode("ascii") + b"\n")
     return {}
 
 
