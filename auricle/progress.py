@@ -5,6 +5,29 @@ import time
 from typing import Any, Self
 
 LINE_EVERY_SECONDS = 30.0
+_silent = False
+
+
+def silence(asked: bool = True) -> None:
+    """Show no progress in this process from now on: what --quiet asks for.
+
+    >>> silence()
+    >>> with Progress(2, "packing") as progress:
+    ...     progress.quiet
+    True
+    >>> silence(False)
+    """
+    global _silent
+    _silent = asked
+
+
+def say(text: str) -> None:
+    """Print one line about how work went, where progress is shown.
+
+    >>> say("on standard error")
+    """
+    if not _silent:
+        print(f"auricle: {text}", file=sys.stderr, flush=True)
 
 
 class Progress:
@@ -15,6 +38,7 @@ class Progress:
         label: what is being done, e.g. "packing".
         unit: plural name of what is counted.
         quiet: print nothing.
+        size: bytes of all units, where units differ: the time left then goes by bytes.
 
     >>> with Progress(2, "packing", quiet=True) as progress:
     ...     progress.advance()
@@ -22,10 +46,14 @@ class Progress:
     1
     """
 
-    def __init__(self, total: int | None, label: str, unit: str = "files", *, quiet: bool = False):
-        self.total, self.label, self.unit, self.quiet = total, label, unit, quiet
+    def __init__(
+        self, total: int | None, label: str, unit: str = "files", *, quiet: bool = False, size: int = 0
+    ):
+        self.total, self.label, self.unit, self.quiet = total, label, unit, quiet or _silent
         self.done = 0
+        self.heard = 0.0  # seconds of sound
         self._offset = 0
+        self._size, self._size_done, self._size_offset = max(size, 0), 0, 0
         self._started = self._last_line = time.monotonic()
         self._bar: Any = None
         self._task: Any = None
@@ -33,18 +61,18 @@ class Progress:
     def __enter__(self) -> Self:
         if not self.quiet and sys.stderr.isatty():
             from rich.console import Console
-            from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
+            from rich.progress import BarColumn, TextColumn, TimeRemainingColumn
             from rich.progress import Progress as Bar
 
             count = (
                 TextColumn("{task.description}"),
                 BarColumn(),
-                MofNCompleteColumn(),
-                TextColumn(self.unit),
+                TextColumn("{task.fields[count]}"),
             )
             rest = (TimeRemainingColumn(), TextColumn("{task.fields[note]}"))
             self._bar = Bar(*count, *rest, console=Console(stderr=True))
-            self._task = self._bar.add_task(self.label, total=self.total, note="")
+            whole = self._size or self.total
+            self._task = self._bar.add_task(self.label, total=whole, count=self._count(), note="")
             self._bar.start()
         return self
 
@@ -54,19 +82,31 @@ class Progress:
         elif not self.quiet:
             self._line()
 
-    def resume_at(self, done: int) -> None:
-        """Count `done` units as finished earlier: they do not enter the estimate."""
+    def resume_at(self, done: int, size: int = 0) -> None:
+        """Count `done` units, of `size` bytes, as finished earlier: they do not enter the estimate."""
         self.done = self._offset = done
+        self._size_done = self._size_offset = size
         if self._bar is not None:
-            self._bar.update(self._task, completed=done)
+            self._bar.reset(self._task, completed=size if self._size else done, count=self._count())
 
-    def advance(self, count: int = 1, note: str = "") -> None:
-        """Count `count` more units as done; `note` (a loss, a rate) stands beside the bar."""
+    def advance(self, count: int = 1, note: str = "", *, size: int = 0, seconds: float = 0.0) -> None:
+        """Count `count` more units as done, of `size` bytes and `seconds` of sound.
+
+        `note` (a loss, a rate) stands beside the bar.
+        """
         self.done += count
+        self._size_done += max(size, 0)
+        self.hear(seconds, note)
+
+    def hear(self, seconds: float, note: str = "") -> None:
+        """Count `seconds` more of sound as heard."""
+        self.heard += seconds
         if self.quiet:
             return
+        note = "; ".join(filter(None, [self._speed(), note]))
         if self._bar is not None:
-            self._bar.update(self._task, completed=self.done, note=note)
+            completed = self._size_done if self._size else self.done
+            self._bar.update(self._task, completed=completed, count=self._count(), note=note)
         elif time.monotonic() - self._last_line > LINE_EVERY_SECONDS:
             self._line(note)
 
@@ -82,14 +122,24 @@ class Progress:
     def _line(self, note: str = "") -> None:
         self._last_line = time.monotonic()
         elapsed = self._last_line - self._started
-        text = f"{self.label}: {self.done}"
-        if self.total is not None:
-            text += f"/{self.total}"
-        text += f" {self.unit}, {format_seconds(elapsed)}"
-        finished = self.done - self._offset
-        if self.total is not None and finished and self.done < self.total:
-            text += f", {format_seconds(elapsed / finished * (self.total - self.done))} left"
+        text = f"{self.label}: {self._count()}, {format_seconds(elapsed)}"
+        done, whole, before = self.done, self.total, self._offset
+        if self._size:
+            done, whole, before = self._size_done, self._size, self._size_offset
+        if whole is not None and before < done < whole:
+            text += f", {format_seconds(elapsed / (done - before) * (whole - done))} left"
+        note = note or self._speed()
         print(text + (f"; {note}" if note else ""), file=sys.stderr, flush=True)
+
+    def _count(self) -> str:
+        return f"{self.done}{'' if self.total is None else f'/{self.total}'} {self.unit}"
+
+    def _speed(self) -> str:
+        """Sound heard, and how many times as fast as it was played."""
+        elapsed = time.monotonic() - self._started
+        if not self.heard or not elapsed:
+            return ""
+        return f"{format_seconds(self.heard)} of sound, {self.heard / elapsed:,.0f} times real time"
 
 
 def format_seconds(seconds: float) -> str:

@@ -388,15 +388,25 @@ def show_job(
     unit: str,
     quiet: bool,
     check: Callable[[], None] = lambda: None,
+    before: int = 0,
 ) -> None:
-    """Do what is left of a job, and show how far it is; `check` raises where it is no longer this run's."""
+    """Do what is left of a job, and show how far it is; `check` raises where it is no longer this run's.
+
+    `before` items were done by an earlier job. An entry's `seconds`, of sound, are shown.
+    """
     todo = unfinished(job)
-    total = sum(len(task.items) for task in job.tasks)
-    with Progress(total, label, unit, quiet=quiet) as progress:
-        progress.resume_at(total - sum(len(job.tasks[number].items) for number in todo))
-        for number, _ in run_job(job, todo, engine, progress.note):
+    rest = [job.tasks[number] for number in todo]
+    total, size = before, 0
+    for task in job.tasks:
+        total, size = total + len(task.items), size + max(task.size, 0)
+    with Progress(total, label, unit, quiet=quiet, size=size) as progress:
+        progress.resume_at(
+            total - sum(len(task.items) for task in rest), size - sum(max(task.size, 0) for task in rest)
+        )
+        for number, entry in run_job(job, todo, engine, progress.note):
             check()
-            progress.advance(len(job.tasks[number].items))
+            task = job.tasks[number]
+            progress.advance(len(task.items), size=task.size, seconds=entry.get("seconds", 0.0))
 
 
 def _finished_parts(job: Job) -> Iterator[tuple[Path, dict[str, Any]]]:
