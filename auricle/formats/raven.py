@@ -45,7 +45,7 @@ def write_raven(results: Iterable[Result], stream: TextIO, *, rate: int | None, 
     >>> text, tags = io.StringIO(), [{"label": "dog", "score": 0.9}]
     >>> write_raven([{"path": "x/a.wav", "duration": 2.0, "tags": tags}], text, rate=16_000)
     >>> text.getvalue().splitlines()[1].split("\t")[3:]
-    ['0.000000', '2.000000', '0', '8000', 'a.wav', 'x/a.wav', '0.000000', 'dog', '0.9']
+    ['0.000000', '2.000000', '0.0', '8000.0', 'a.wav', 'x/a.wav', '0.000000', 'dog', '0.9']
     """
     if rate is None:
         raise ValueError("a selection has a highest frequency: raven needs the rate that the model hears")
@@ -57,7 +57,7 @@ def write_raven(results: Iterable[Result], stream: TextIO, *, rate: int | None, 
         file = in_a_cell(os.path.basename(result["path"]))  # noqa: PTH119  of an address, too
         for _, begin, end, label, score in table_rows(result, start):
             number += 1
-            times = f"{begin:.6f}\t{end:.6f}\t0\t{rate / 2:.15g}"
+            times = f"{begin:.6f}\t{end:.6f}\t0.0\t{rate / 2:.1f}"
             what = f"{in_a_cell(label)}\t{score:.6g}"
             stream.write(f"{number}\t{VIEW}\t1\t{times}\t{file}\t{path}\t{begin:.6f}\t{what}\n")
             stream.flush()
