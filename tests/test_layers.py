@@ -28,6 +28,8 @@ ONLY_IN = {
     "matplotlib": {"report"},
     "sklearn": set(),
     "librosa": set(),
+    "pandas": set(),
+    "duckdb": set(),
     "torchaudio": set(),
     "torchvision": set(),
     "torch.distributed": {"distributed"},

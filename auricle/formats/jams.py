@@ -8,7 +8,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Iterable
-from typing import TextIO
+from typing import Any, TextIO
 
 from auricle.formats.jsonl import SPOOL_CHARACTERS
 from auricle.formats.results import About, Result, as_json, only_one, table_rows
@@ -49,7 +49,7 @@ def write_jams(results: Iterable[Result], stream: TextIO, *, about: About | None
         stream.flush()
 
 
-def _write_whole(result: Result, about: About, observations: TextIO, stream: TextIO) -> None:
+def _write_whole(result: Result, about: About, observations: Any, stream: TextIO) -> None:
     tools = {"annotation_tools": "auricle", "data_source": "program", "version": about.model}
     annotator = {"model": about.model, "fingerprint": about.fingerprint}
     rest = {

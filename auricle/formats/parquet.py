@@ -107,7 +107,7 @@ class _Rows:
             pa.FixedSizeListArray.from_arrays(values, self.size),
         ]
         for column in (self.paths, self.starts, self.ends, self.on_grid, self.scores):
-            column.clear()  # type: ignore[attr-defined]
+            column.clear()
         return pa.RecordBatch.from_arrays(columns, schema=self.schema)
 
 
