@@ -18,7 +18,7 @@ import numpy as np
 from auricle import remote
 from auricle.artifact.model import CHECK_KEY, METADATA_KEY, Artifact, read_model
 from auricle.artifact.onnx_file import onnx_metadata
-from auricle.artifact.saving import embedding_input, encode_check, previous, save_artifact
+from auricle.artifact.saving import embedding_input, encode_check, previous, save_artifact, save_changed
 from auricle.remote import address_of
 
 BUNDLED = Path(__file__).parents[1] / "bundled"
@@ -101,4 +101,5 @@ __all__ = [
     "onnx_metadata",
     "read_check",
     "save_artifact",
+    "save_changed",
 ]

@@ -110,6 +110,43 @@ def save_artifact(
     return artifact
 
 
+def save_changed(source: Artifact, path: str | Path, **changes: Any) -> Artifact:
+    """Write a model once more with some fields changed, whole or not at all; the old one stays as it is.
+
+    Args:
+        source: the model.
+        path: the new folder, another one than the source's.
+        **changes: fields of `Artifact`, say `events`; the weights, the check and all else are the source's.
+
+    Raises:
+        ValueError: as `save_artifact`, or the folder is the source's own.
+
+    >>> from auricle.artifact import load_artifact
+    >>> save_changed(load_artifact("default"), "out/mine", events={"onset": 0.4})  # doctest: +SKIP
+    """
+    path = Path(path)
+    if path.exists() and path.resolve() == source.path.resolve():
+        raise ValueError(f"{path}: is the model itself; name another folder, so that both are there")
+    written = ("format", "checksum", "backend", "attachments", "members")  # by `save_artifact`
+    fields = {name: value for name, value in source.description().items() if name not in written}
+    state: dict[str, Any] = {"onnx": source.state_path} if source.backend == "onnx" else {}
+    if source.backend == "torch":
+        state = {"weights": source.read_weights()}
+    elif source.backend == "tflite":
+        state = {"tflite": source.state_path}
+    elif source.backend == FAMILY:
+        state = {"members": {name: source.path / MEMBERS / name for name in source.members}}
+    waveforms, logits, _ = source.read_check()
+    return save_artifact(
+        path,
+        **state,
+        check=(waveforms, logits),
+        embedder=source.path / EMBEDDER if source.embedder_windows else None,
+        attachments={name: (source.path / name).read_bytes() for name in source.attachments},
+        **(fields | changes),
+    )
+
+
 def embedding_input(embedder: Artifact, windows: int = 1) -> dict[str, Any]:
     """The entry of `inputs` of a model that takes the embeddings of `windows` windows of another one.
 

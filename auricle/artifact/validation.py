@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from auricle.artifact.checksum import CHECKSUM
+from auricle.events import event_config
 from auricle.features import LATER, FeatureConfig
 from auricle.gating import plan_gates
 from auricle.hierarchy import parents_of
@@ -72,6 +73,10 @@ def validate(artifact: Any) -> None:
     )
     validate_calibration(artifact.calibration, len(labels))
     _validate_thresholds(artifact.thresholds)
+    try:
+        event_config(artifact.events, artifact.labels)
+    except ValueError as error:
+        raise ValueError(f"field 'events': {error}") from error
     _validate_parents(artifact.labels, artifact.parents)
     _validate_inputs(artifact.inputs)
     _validate_kinds([entry["kind"] for entry in artifact.inputs], artifact.backend)
@@ -118,7 +123,7 @@ def _validate_parents(labels: tuple[str, ...], parents: list[list[str]] | None) 
         raise ValueError(f"field 'parents': {error}") from error
 
 
-def validate_calibration(calibration: Any, num_classes: int) -> None:
+def validate_calibration(calibration: Any, num_classes: int, field: str = "calibration") -> None:
     """Refuse a calibration that does not map the logits of so many labels, each rising; None is none.
 
     >>> validate_calibration({"kind": "affine", "scale": [1.0, 0.0], "offset": [0.0, 0.0]}, 2)
@@ -127,27 +132,32 @@ def validate_calibration(calibration: Any, num_classes: int) -> None:
     """
     if calibration is None:
         return
+    if not isinstance(calibration, dict):
+        raise ValueError(f"field '{field}': expected an object, got {repr(calibration)[:80]}")
+    if field == "calibration" and "clips" in calibration:
+        calibration = dict(calibration)
+        validate_calibration(calibration.pop("clips") or {}, num_classes, "calibration.clips")
     fields = {"affine": {"kind", "scale", "offset"}, "isotonic": {"kind", "labels"}}
     kind = calibration.get("kind")
     if not isinstance(kind, str) or kind not in fields:
-        raise ValueError(f"field 'calibration.kind': expected affine or isotonic, got {kind!r}")
+        raise ValueError(f"field '{field}.kind': expected affine or isotonic, got {kind!r}")
     if set(calibration) != fields[kind]:
         wanted = ", ".join(sorted(fields[kind]))
-        raise ValueError(f"field 'calibration': expected {wanted}, got {', '.join(sorted(calibration))}")
+        raise ValueError(f"field '{field}': expected {wanted}, got {', '.join(sorted(calibration))}")
     if kind == "affine":
         for name, above, told in (("scale", 0.0, " above 0"), ("offset", -np.inf, "")):
             values = calibration[name]
             if not _are_numbers(values) or len(values) != num_classes or not all(v > above for v in values):
                 raise ValueError(
-                    f"field 'calibration.{name}': expected {num_classes} finite numbers{told}, "
+                    f"field '{field}.{name}': expected {num_classes} finite numbers{told}, "
                     f"got {repr(values)[:80]}"
                 )
         return
     labels = calibration["labels"]
     if not isinstance(labels, list) or len(labels) != num_classes:
-        raise ValueError(f"field 'calibration.labels': expected {num_classes} maps, got {repr(labels)[:80]}")
+        raise ValueError(f"field '{field}.labels': expected {num_classes} maps, got {repr(labels)[:80]}")
     for number, knots in enumerate(labels):
-        where = f"field 'calibration.labels[{number}]'"
+        where = f"field '{field}.labels[{number}]'"
         if not isinstance(knots, dict) or set(knots) != {"x", "y"}:
             raise ValueError(f"{where}: expected x and y, got {repr(knots)[:80]}")
         for name in ("x", "y"):
