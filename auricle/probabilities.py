@@ -6,7 +6,8 @@ label, so it never changes which of two windows scores more for a label. Two kin
     {"kind": "affine", "scale": [K], "offset": [K]}                   scale * logit + offset
     {"kind": "isotonic", "labels": [{"x": [J], "y": [J]}, ... K]}      straight lines from knot to knot
 
-Beyond its first and last knot, the first and last line go on. docs/calibration.md has the whole form.
+Beyond its first and last knot, the first and last line go on. Under "clips" there may be a second such map,
+of the mean of a recording's windows' scores. docs/calibration.md has the whole form.
 
 Shape letters: W windows, K classes of the model, J knots of a label.
 """
@@ -16,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from auricle.runners.windows import PooledScores, sigmoid
+from auricle.runners.windows import PooledScores, logit, sigmoid
 
 Mapped = Callable[[np.ndarray], np.ndarray]
 
@@ -43,8 +44,26 @@ def to_scores(artifact: Any) -> Mapped:
     return lambda logits: sigmoid(mapped(logits))
 
 
+def clip_scores(artifact: Any) -> Mapped:
+    """A function from means of windows' scores (..., K) to scores of the recording (..., K), float64.
+
+    >>> from types import SimpleNamespace
+    >>> clips = {"kind": "affine", "scale": [1.0], "offset": [2.0]}
+    >>> model = SimpleNamespace(calibration=clips | {"clips": clips})
+    >>> clip_scores(model)(np.array([0.0, 0.5, 1.0])[:, None]).ravel().round(2)
+    array([0.  , 0.88, 1.  ])
+    """
+    calibration = getattr(artifact, "calibration", None)
+    if calibration is None or "clips" not in calibration:
+        return lambda scores: np.asarray(scores, np.float64)
+    mapped = as_function(calibration["clips"])
+    return lambda scores: sigmoid(mapped(logit(np.asarray(scores, np.float64))))
+
+
 def pooled(artifact: Any, logits_WK: np.ndarray, pooling: str = "mean") -> np.ndarray:
     """Scores of a clip (K,), float64, from its windows: see `auricle.runners.windows.PooledScores`.
+
+    The calibration of clips, where there is one, is of the mean.
 
     Raises:
         ValueError: there is no window, or the pooling is unknown.
@@ -54,7 +73,8 @@ def pooled(artifact: Any, logits_WK: np.ndarray, pooling: str = "mean") -> np.nd
     array([0.5, 0.5])
     """
     mapped_WK = calibrated(artifact)(logits_WK)
-    return PooledScores(mapped_WK.shape[1], pooling).add(mapped_WK).score()
+    score_K = PooledScores(mapped_WK.shape[1], pooling).add(mapped_WK).score()
+    return clip_scores(artifact)(score_K) if pooling == "mean" else score_K
 
 
 def chosen_thresholds(artifact: Any, threshold: float | None = None) -> np.ndarray:

@@ -23,7 +23,7 @@ from auricle.artifact import load_artifact
 from auricle.audio import AudioError, AudioWarning, Block, Device, RawFormat, blocks
 from auricle.hierarchy import consistent as consistent_scores
 from auricle.hierarchy import parents_of
-from auricle.probabilities import calibrated, chosen_thresholds
+from auricle.probabilities import calibrated, chosen_thresholds, clip_scores
 from auricle.runners import load_runner
 from auricle.runners.windows import MeanScores, sigmoid
 
@@ -36,6 +36,7 @@ LIVE_BLOCK_SECONDS, LIVE_AHEAD_SECONDS = 0.1, 10.0
 # A decoder that waits for a silent pipe cannot be interrupted: it is a daemon and dies with the process, and
 # nobody waits long for it.
 JOIN_SECONDS, JOIN_STDIN_SECONDS = 5.0, 0.2
+DECODER = "auricle-decode"  # its thread's name
 STOP_SECONDS = 0.1  # how often a wait for sound looks whether it should go on
 LATE = "scoring takes longer than the sound lasts, so tags come late; a larger --hop or a faster model helps"
 
@@ -202,7 +203,7 @@ class Tagger:
                         yield span | {"tags": self._tags(scored[row], top, thresholds_K)}
         assert first is not None and last is not None  # `windows` raises where there is no sample
         duration = _seconds((last - first) / rate)
-        tags = self._tags(fitted(mean.mean()[None])[0], top, thresholds_K)
+        tags = self._tags(fitted(clip_scores(self.artifact)(mean.mean())[None])[0], top, thresholds_K)
         yield {"path": source_name(source), "duration": duration, "tags": tags}
 
     def tag(
@@ -481,7 +482,7 @@ def _decoded(
             message = warned.get()
             warnings.warn(message, AudioWarning, stacklevel=4) if warn is None else warn(message)
 
-    thread = threading.Thread(target=decode, name="auricle-decode", daemon=True)
+    thread = threading.Thread(target=decode, name=DECODER, daemon=True)
     thread.start()
     empty, patience = True, JOIN_STDIN_SECONDS if live or source == "-" else JOIN_SECONDS
     try:

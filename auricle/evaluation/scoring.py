@@ -10,7 +10,7 @@ import numpy as np
 import soxr
 
 from auricle.artifact import load_artifact
-from auricle.probabilities import calibrated
+from auricle.probabilities import calibrated, clip_scores
 from auricle.progress import Progress
 from auricle.runners import load_runner
 from auricle.runners.windows import PooledScores, window_starts
@@ -66,7 +66,11 @@ def stream_scores(
     check_rate(artifact, pack)
     buffer = np.zeros((batch, artifact.window), np.float32)
     owners: list[int] = []  # of the buffer's rows: clips in order, each clip's windows together
-    yield from pool(_batches(artifact, pack, clips, runner, buffer, owners), len(artifact.labels), pooling)
+    of_clip = clip_scores(artifact) if pooling == "mean" else np.asarray
+    for score_K in pool(
+        _batches(artifact, pack, clips, runner, buffer, owners), len(artifact.labels), pooling
+    ):
+        yield of_clip(score_K)
 
 
 def pool(
