@@ -108,15 +108,11 @@ def main() -> None:
                     for jobs in cores:
                         began = time.perf_counter()
                         work(paths, folder / "out", jobs)
-                        taken.append(
-                            {
-                                "work": work.__name__,
-                                "hours": len(paths) * seconds / 3600,
-                                "jobs": jobs,
-                                "round": round_,
-                                "seconds": time.perf_counter() - began,
-                            }
-                        )
+                        took = time.perf_counter() - began
+                        hours = len(paths) * seconds / 3600
+                        row = {"work": work.__name__, "hours": hours, "jobs": jobs, "round": round_}
+                        taken.append(row | {"seconds": took})
+                        print(f"{work.__name__} {hours:.1f} h, {jobs} at once: {took:.1f} s", file=sys.stderr)
     report(taken)
     if arguments.json:
         arguments.json.write_text(json.dumps(taken, indent=1) + "\n", encoding="utf-8")
