@@ -1,8 +1,11 @@
 """`auricle tag` says when to the sample: by the container's clock, in every format, for files and folders."""
 
 import csv
+import io
 import json
 import struct
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -263,3 +266,17 @@ def test_what_a_format_cannot_hold_is_refused_before_anything_is_heard(
         arguments = ["tag", folder, "--model", bursts, "--format", "parquet", "--out", out, *option]
         status, _, err = run(capsys, *arguments)
         assert status == 2 and "every label's score" in err and not out.exists()
+
+
+@pytest.mark.parametrize("format", ["parquet", "webvtt"])
+def test_from_a_pipe_into_a_pipe(tmp_path: Path, bursts: Path, format: str) -> None:
+    recording = wav(tmp_path / "a.wav", sound(0.3)[:, 0]).read_bytes()
+    command = [sys.executable, "-m", "auricle", "tag", "-", "--model", str(bursts), "--format", format]
+    command += [] if format == "parquet" else ["--threshold", "0.5", "--top", "1"]
+    done = subprocess.run(command, input=recording, capture_output=True, check=True)
+    assert done.stderr == b""
+    if format == "parquet":
+        table = pyarrow.parquet.read_table(io.BytesIO(done.stdout)).to_pylist()
+        assert [(row["path"], row["start"]) for row in table if row["scores"][0] > 0.5] == [("-", 0.3)]
+    else:
+        assert "00:00:00.300 --> 00:00:00.310\nburst 1.00\n" in done.stdout.decode()
