@@ -23,6 +23,7 @@ NEEDS_TORCH = (
     "recipes",
     "interop",
     "experiments",
+    "own_classes.fine_tuning",
     "runners.torch",
 )
 BLOCK = """

@@ -9,15 +9,15 @@ import pytest
 PACKAGE = Path(__file__).parents[1] / "auricle"
 LAYERS = [  # lowest first; modules of one layer do not import each other
     {"text", "disk", "hierarchy", "grids", "remote"},
-    {"audio", "features", "metrics", "formats", "embedding_tables", "progress", "gating"},
+    {"audio", "features", "metrics", "formats", "embedding_tables", "progress", "gating", "linear"},
     {"media_files"},
     {"datasets", "models", "augment", "noise", "pitch", "distributed", "events", "frontend"},
     {"shards", "sampling", "artifact", "runners"},
     {"probabilities"},
-    {"changes", "tagging", "evaluation", "report", "planning", "hear", "family"},
+    {"changes", "tagging", "evaluation", "report", "planning", "hear", "family", "heads"},
     {"embedding"},
     {"training", "engine", "calibration", "doctor", "search", "interop"},
-    {"recipes"},
+    {"recipes", "own_classes"},
     {"experiments", "serve"},
     {"measuring"},
     {"cli"},

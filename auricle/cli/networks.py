@@ -19,8 +19,21 @@ MODEL_HELP = "A bundled model's name, an artifact's folder, an .onnx file."
 
 
 def train(
-    data: Annotated[Path, typer.Option(metavar="PACK", help="The pack to train on.")],
     out: Annotated[Path, typer.Option(metavar="RUN", help="The run's folder.")],
+    data: Annotated[
+        Path | None, typer.Option(metavar="PACK", help="The pack to train on, by a recipe.")
+    ] = None,
+    examples: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="SOURCE",
+            help="Your own classes: a folder of folders named by class, a manifest or a pack; no recipe.",
+        ),
+    ] = None,
+    fine_tune: Annotated[
+        bool,
+        typer.Option("--fine-tune", help="With --examples: train the whole network, not only a classifier."),
+    ] = False,
     recipe: Annotated[
         str, typer.Option(metavar="NAME", help="A whole configuration by name; needed without --config.")
     ] = "",
@@ -60,7 +73,9 @@ def train(
 
     With --init-from, weights whose name and shape the new net has too are taken from a trained model; what
     was taken and what was not is printed. Resumed after a kill, a run on a CPU ends with the same weights,
-    bit for bit, as one never stopped. With --family, the models of a hierarchy of labels are trained, and
+    bit for bit, as one never stopped. With --examples, a classifier of your own classes is solved on the
+    embeddings of --init-from (at first the bundled model) in seconds, and judged by folds of recordings;
+    docs/own-classes.md has more. With --family, the models of a hierarchy of labels are trained, and
     saved as one; docs/urban.md has more. Several processes, on a GPU or core each, train one model together:
     torchrun --standalone --nproc-per-node 2 -m auricle train ...; docs/scaling.md has more.
     """
@@ -71,6 +86,28 @@ def train(
     if family and init_from:
         raise typer.BadParameter("a family's models have labels of their own", param_hint="--init-from")
     settings = assignments(set_ or [], "--set")
+    if (data is None) == (examples is None):
+        raise typer.BadParameter("give one of --data and --examples", param_hint="--data")
+    if fine_tune and examples is None:
+        raise typer.BadParameter("goes with --examples", param_hint="--fine-tune")
+    if examples is not None:
+        for name, given in {"--recipe": recipe, "--config": config, "--family": family}.items():
+            if given:
+                raise typer.BadParameter("does not go with --examples", param_hint=name)
+        from auricle.cli.own import train_examples
+
+        made = train_examples(
+            examples,
+            out,
+            init_from or "default",
+            settings,
+            fine_tune=fine_tune,
+            resume=resume,
+            device=device,
+            threads=threads,
+        )
+        return print(made)
+    assert data is not None
     if not recipe and config is None:
         raise typer.BadParameter("name a recipe, or a file with --config", param_hint="--recipe")
     from auricle import distributed

@@ -1,0 +1,60 @@
+"""What train does with examples of somebody's own classes."""
+
+import dataclasses
+import sys
+from pathlib import Path
+
+import typer
+
+from auricle.cli.output import print_warning
+from auricle.text import for_terminal
+
+
+def train_examples(
+    source: Path,
+    out: Path,
+    model: str,
+    settings: dict[str, str],
+    *,
+    fine_tune: bool = False,
+    resume: bool = False,
+    device: str = "auto",
+    threads: int | None = None,
+) -> Path:
+    """The folder of the model; what was found is told on standard error.
+
+    >>> train_examples(Path("my sounds"), Path("runs/mine"), "default", {})  # doctest: +SKIP
+    PosixPath('runs/mine/last')
+    """
+    from auricle.own_classes import OwnClasses, configure, train_own
+
+    config, rest = configure(OwnClasses(init_from=model), settings)
+
+    def tell(line: str) -> None:
+        if line.startswith("out of "):  # the result
+            print(for_terminal(line), file=sys.stderr)
+        else:
+            print_warning(line)
+
+    if fine_tune:
+        from auricle.own_classes.fine_tuning import fine_tune_own
+
+        return fine_tune_own(
+            source, out, config, rest, tell=tell, device=device, threads=threads, resume=resume
+        )
+    if resume:
+        raise typer.BadParameter(
+            "takes seconds: give the same command without it (what is packed stays)", param_hint="--resume"
+        )
+    if device not in ("auto", "cpu"):
+        raise typer.BadParameter(
+            f"{device}: a classifier is solved on the CPU; --fine-tune uses it", param_hint="--device"
+        )
+    if rest:
+        known = ", ".join(
+            sorted(item.name for item in dataclasses.fields(OwnClasses) if item.name != "init_from")
+        )
+        raise ValueError(
+            f"unknown setting {next(iter(rest))!r} of a classifier on embeddings; known: {known}"
+        )
+    return train_own(source, out, config, threads=threads, tell=tell)
