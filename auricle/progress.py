@@ -98,9 +98,11 @@ class Progress:
         self._size_done += max(size, 0)
         self.hear(seconds, note)
 
-    def hear(self, seconds: float, note: str = "") -> None:
-        """Count `seconds` more of sound as heard."""
+    def hear(self, seconds: float, note: str = "", *, of_size: bool = False) -> None:
+        """Count `seconds` more of sound as heard; `of_size` where the whole has its size in seconds."""
         self.heard += seconds
+        if of_size and self.total == 1:
+            self._size_done = round(self.heard)
         if self.quiet:
             return
         note = "; ".join(filter(None, [self._speed(), note]))

@@ -328,13 +328,13 @@ def test_processes_share_the_cores(
         seen.append((jobs, function.keywords["options"].threads))
         return ((number, answer(file, function.keywords["options"])) for number, file in enumerate(files))
 
-    def tag_file(path: str, options: Any) -> dict[str, Any]:
+    def follow_file(path: str, options: Any, *rest: Any, **listening: Any) -> Iterator[dict[str, Any]]:
         seen.append((1, options.threads))
-        return answer(path, options)
+        yield answer(path, options)
 
     monkeypatch.setattr(auricle.engine, "default_jobs", lambda: 4)
     monkeypatch.setattr(auricle.engine, "run_files", run_files)
-    monkeypatch.setattr(auricle.tagging, "tag_file", tag_file)
+    monkeypatch.setattr(auricle.tagging, "follow_file", follow_file)
     for number in range(count):
         (recordings / f"many{number}.wav").touch()
     files = sorted(recordings.glob("many*.wav"))
@@ -354,7 +354,7 @@ def test_a_recording_that_breaks_while_it_is_written_is_a_failure(
 ) -> None:
     import auricle.tagging
 
-    def breaks(path: str, *rest: Any) -> Iterator[dict[str, Any]]:
+    def breaks(path: str, *rest: Any, **listening: Any) -> Iterator[dict[str, Any]]:
         yield {"start": 0, "end": 1, "tags": [{"label": "rain", "score": 0.5}]}
         if path.endswith("a.wav"):
             raise auricle.tagging.AudioError(f"{path}: the disk went away; plug it in")

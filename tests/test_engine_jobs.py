@@ -469,7 +469,7 @@ def test_tags_go_into_a_folder_with_a_file_for_each_recording(
     assert (status, said) == (1, "") and "bad.wav" in errors(told)[0] and "1 of 9" in errors(told)[1]
     found = {str(path.relative_to(tmp_path / "tags")) for path in (tmp_path / "tags").rglob("*.*")}
     names = {f"deep/{n}.wav.csv" if n % 2 else f"{n}.wav.csv" for n in range(8)}
-    assert found == names | {"failures.csv"}
+    assert found == names | {"failures.csv", ".auricle-done.jsonl"}
     assert (tmp_path / "tags" / "failures.csv").read_text().splitlines()[1].startswith(f"{many}/bad.wav,")
     _, alone, _ = run(capsys, "tag", many / "deep" / "3.wav", *options)
     assert (tmp_path / "tags" / "deep" / "3.wav.csv").read_text() == alone

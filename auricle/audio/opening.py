@@ -10,6 +10,9 @@ from auricle.audio.types import Notices, problem
 SAFE_OPTIONS = {
     "protocol_whitelist": "file"
 }  # addresses in a playlist stay closed (FFmpeg's default, held here)
+PROMPT_OPTIONS = {
+    "analyzeduration": "500000"
+}  # microseconds of a stream that are looked at before any is heard
 MP4_BOXES = (b"ftyp", b"moov", b"mdat", b"wide", b"free", b"skip")
 CONTAINER_STARTS = (
     *(b"caff", b"riff", b"RIFF", b"RF64", b"BW64", b"RIFX", b"FORM", b".snd", b"OggS", b"fLaC", b"MAC "),
@@ -46,7 +49,8 @@ def open_container(source: Source, notices: Notices) -> Any:
             file: Any = source
             if source.path is not None and source.path.isprintable() and _is_utf8(source.path):
                 file = source.path
-            container = av.open(file, metadata_errors="replace", container_options=dict(SAFE_OPTIONS))
+            options = SAFE_OPTIONS | (PROMPT_OPTIONS if source.prompt and not source.seekable() else {})
+            container = av.open(file, metadata_errors="replace", container_options=options)
             source.release()
             return container
         except FFmpegError as error:

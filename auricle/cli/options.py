@@ -32,6 +32,18 @@ Address = Annotated[
 Threads = Annotated[int | None, typer.Option(min=1, metavar="N", help="Threads; all cores at first.")]
 
 
+def _hush(asked: bool) -> bool:
+    from auricle.progress import silence
+
+    silence(asked)
+    return asked
+
+
+Quiet = Annotated[
+    bool, typer.Option("--quiet", callback=_hush, help="Show no progress; errors and warnings stay.")
+]
+
+
 def check_address(engine: EngineName, address: str | None) -> None:
     """Refuse the address of a cluster where none is used; say at once where Ray is not installed.
 

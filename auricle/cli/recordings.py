@@ -1,7 +1,10 @@
 """Verbs over recordings: tag."""
 
+import contextlib
+import csv
 import os
 import sys
+import tempfile
 from collections.abc import Collection, Iterable, Iterator
 from enum import StrEnum
 from functools import partial
@@ -16,6 +19,7 @@ from auricle.cli.options import (
     End,
     EngineName,
     EngineOption,
+    Quiet,
     Raw,
     Start,
     check_address,
@@ -24,16 +28,18 @@ from auricle.cli.options import (
 )
 from auricle.cli.output import describe, opened, print_error, print_table, print_warning
 from auricle.remote import address_of
-from auricle.text import for_terminal
+from auricle.text import as_utf8, for_terminal
 
 if TYPE_CHECKING:
     from auricle.artifact import Artifact
     from auricle.engine import Engine
+    from auricle.progress import Progress
     from auricle.tagging import TagOptions
 
 STDIN = "-"
 # From so many files a core on, more processes pay for their start, which takes as long as 30 clips of 5 s.
 MANY_FILES = 32
+LONG_SECONDS = 600.0  # a single recording of so much shows how far it is
 
 
 class TagFormat(StrEnum):
@@ -57,7 +63,8 @@ def tag(
     paths: Annotated[
         list[str],
         typer.Argument(
-            help="Recordings, films, folders, globs, also by address (s3://...); - for a pipe.",
+            help="Recordings, films, folders, globs, also by address (s3://...); - for a pipe; for --live "
+            "microphone, or KIND:NAME, say alsa:hw:1,0.",
             metavar="PATHS",
         ),
     ],
@@ -89,6 +96,13 @@ def tag(
     consistent: Annotated[
         bool, typer.Option("--consistent", help="A label above others scores at least what they do.")
     ] = False,
+    live: Annotated[
+        bool, typer.Option("--live", help="Listen, and say what sounds at once, until Ctrl-C.")
+    ] = False,
+    hop: Annotated[
+        float | None,
+        typer.Option(metavar="S", help="Seconds from window to window; at first the model's own, live 1."),
+    ] = None,
     start: Start = 0.0,
     end: End = None,
     jobs: Annotated[
@@ -97,24 +111,35 @@ def tag(
     threads: Annotated[
         int | None, typer.Option(min=1, metavar="N", help="Threads a process; at first they share the cores.")
     ] = None,
+    device: Annotated[str, typer.Option(help="Where a torch model scores: cpu, cuda.")] = "cpu",
     raw: Raw = None,
+    redo: Annotated[
+        bool, typer.Option("--redo", help="Into a folder: tag also what has not changed since.")
+    ] = False,
+    failures: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Also list in this CSV what failed, and why.")
+    ] = None,
     engine: EngineOption = EngineName.local,
     address: Address = None,
+    quiet: Quiet = False,
 ) -> None:
     """Say which sounds are in recordings.
 
     Reads the sound of any audio or video file. A score is between 0 and 1: how sure the model is that the
     sound occurs. A file that cannot be read is named, the others are still tagged, and the exit status is 1.
     Of several recordings, --out is complete or not there; killed, the same command goes on where it was.
+    Into a folder, what has not changed since an earlier run is skipped.
     """
     check_excerpt(start, end)
     check_address(engine, address)
+    if live and (engine is EngineName.ray or jobs is not None or is_folder(out) or address_of(out)):
+        raise typer.BadParameter("hears one source, here, into one file", param_hint="--live")
     from auricle.artifact import load_artifact
     from auricle.media_files import find_media
-    from auricle.tagging import TagOptions
+    from auricle.tagging import BATCH_ON_GPU, TagOptions
 
     place: dict[str, Any] = {"start": start, "end": end, "raw": None if raw is None else raw_format(raw)}
-    found = find_media(paths)
+    found: list[tuple[str, str | None]] = [(path, None) for path in paths] if live else find_media(paths)
     loaded = load_artifact(model)  # a wrong model is one error, and comes before --out is touched
     if consistent and loaded.parents is None:
         raise typer.BadParameter(
@@ -123,8 +148,10 @@ def tag(
     files = [path for path, problem in found if problem is None]
     refuse_overwriting(out, files)
     check_format(format, out, files, given_of(context))
-    windows = windows or format.value in formats.TIMED  # these say when
-    job = is_job(out, files, engine)
+    windows = windows or live or format.value in formats.TIMED  # these say when
+    if redo and not is_folder(out):
+        raise typer.BadParameter("is for results in a folder: --out DIR/", param_hint="--redo")
+    job = not live and is_job(out, files, engine)
     if engine is EngineName.ray:
         threads = threads or 1
     else:
@@ -133,12 +160,18 @@ def tag(
     wishes["consistent"] = consistent
     wishes["scores"] = format is TagFormat.parquet
     about = about_of(loaded, start)
-    options = TagOptions(model=model, threads=threads, **wishes, **place)
+    if device != "cpu":
+        wishes |= {"device": device, "batch": BATCH_ON_GPU}
+    options = TagOptions(model=model, threads=threads, hop=hop, **wishes, **place)
+    if live:
+        from auricle.cli.live import listen
+
+        return listen(paths, options, loaded, format, out, quiet)
     if job:
-        return _tag_job(found, out, options, format, about, engine_for(engine, address, jobs, len(files)))
+        chosen = engine_for(engine, address, jobs, len(files))
+        return _tag_job(found, out, options, format, about, chosen, redo, failures)
     assert jobs is not None
-    live = windows and format is not TagFormat.table and jobs == 1
-    results = _Told(_results(found, options, jobs, live))
+    results = _Told(_results(found, options, jobs), failures)
     with opened(out) as stream:
         write_results(results, stream, format, about)
     results.finish()
@@ -179,7 +212,7 @@ def check_format(format: TagFormat, out: str, files: list[str], given: Collectio
         return
     if out == STDIN and sys.stdout is not None and sys.stdout.isatty():
         raise typer.BadParameter("parquet is no text: name a file with --out", param_hint="--format")
-    for name in sorted({"top", "threshold"}.intersection(given)):
+    for name in sorted({"events", "top", "threshold"}.intersection(given)):
         raise typer.BadParameter(
             "parquet has every label's score in every window; leave this out", param_hint=f"--{name}"
         )
@@ -259,6 +292,8 @@ def _tag_job(
     format: TagFormat,
     about: formats.About,
     engine: "Engine",
+    redo: bool,
+    failures: Path | None,
 ) -> None:
     from auricle.engine.tagging import tag_to_file, tag_to_folder
 
@@ -267,12 +302,13 @@ def _tag_job(
     told: list[_Told] = []
 
     def all_of(results: Iterator[dict[str, Any]]) -> _Told:
-        told.append(_Told(_merged(found, results)))
+        told.append(_Told(_merged(found, results), failures))
         return told[0]
 
     if is_folder(out):
         write = partial(write_results, format=format, about=about)
-        for _ in all_of(iter(tag_to_folder(files, out, options, write, suffix=SUFFIXES[format], **chosen))):
+        chosen |= {"suffix": SUFFIXES[format], "redo": redo}
+        for _ in all_of(iter(tag_to_folder(files, out, options, write, **chosen))):
             pass
     else:
         tag_to_file(
@@ -342,14 +378,17 @@ def write_results(
 class _Told:
     """Results as they pass: failures and warnings are told on standard error, and counted."""
 
-    def __init__(self, results: Iterable[dict[str, Any]]):
+    def __init__(self, results: Iterable[dict[str, Any]], failures: Path | None = None):
         self.results, self.count, self.failures = results, 0, 0
+        self.listed = failures
+        if failures is not None:  # of an earlier run; and one that cannot be written is said at once
+            failures.write_text("")
+            failures.unlink()
 
     def __iter__(self) -> Iterator[dict[str, Any]]:
         for result in self.results:
             self.count += 1
-            for warning in result.pop("warnings", []):
-                print_warning(naming(result["path"], warning))
+            self._warn(result)
             if "error" in result:
                 self._fail(result["path"], result["error"])
             elif not isinstance(result.get("windows", []), list):
@@ -366,6 +405,15 @@ class _Told:
     def _fail(self, path: str, text: str) -> None:
         self.failures += 1
         print_error(naming(path, text))
+        if self.listed is not None:
+            with self.listed.open("a", encoding="utf-8", newline="") as stream:
+                writer = csv.writer(stream, lineterminator="\n")
+                writer.writerows([["path", "error"]] if self.failures == 1 else [])
+                writer.writerow([as_utf8(path), as_utf8(text)])
+
+    def _warn(self, result: dict[str, Any]) -> None:
+        for warning in result.pop("warnings", []):
+            print_warning(naming(result["path"], warning))
 
     def _scored(self, result: dict[str, Any], pieces: Iterator[dict[str, Any]]) -> Iterator[dict[str, Any]]:
         """Windows that are being scored while they are written: what goes wrong, goes wrong here."""
@@ -375,6 +423,7 @@ class _Told:
                     result.update(piece)
                 else:
                     yield piece
+            self._warn(result)
         except Exception as error:
             result["error"] = describe(error)
             self._fail(result["path"], result["error"])
@@ -386,65 +435,99 @@ def naming(path: str, text: str) -> str:
 
 
 def _results(
-    found: list[tuple[str, str | None]], options: "TagOptions", jobs: int, live: bool
+    found: list[tuple[str, str | None]], options: "TagOptions", jobs: int
 ) -> Iterator[dict[str, Any]]:
     """What is said of each input, in the order of the inputs: tags, or {"path", "error"}.
 
-    Where `live`, the windows of a file are an iterator, to be used up before the next file.
+    The windows of a file are an iterator, to be used up before the next file.
     """
     from auricle.engine import run_files
-    from auricle.progress import Progress
-    from auricle.tagging import tag_file
+    from auricle.engine.tagging import spool_file, unspooled
+    from auricle.remote import sizes_of
 
     files = [path for path, problem in found if problem is None]
-    tag_one = partial(tag_file, options=options)
-    if jobs > 1:
-        outcomes = (result for _, result in run_files(tag_one, files, jobs=jobs, ordered=True))
-    else:
-        outcomes = (_live(path, options) if live else _attempt(tag_one, path) for path in files)
-    quiet = len(files) < 2 or (sys.stdout is not None and sys.stdout.isatty())  # results are progress enough
-    with Progress(len(files), "tagging", quiet=quiet) as progress:
+    sizes = dict(zip(files, sizes_of(path for path in files), strict=True)) if len(files) > 1 else {}
+    with (
+        tempfile.TemporaryDirectory(prefix="auricle-", ignore_cleanup_errors=True) as folder,
+        _shown(files, sizes) as progress,
+    ):
+        if jobs > 1:
+            spool = partial(spool_file, options=options, folder=folder)
+            outcomes = (result for _, result in run_files(spool, files, jobs=jobs, ordered=True))
+        else:
+            outcomes = (_attempt(path, options, progress) for path in files)
         for path, problem in found:
             outcome = problem if problem is not None else next(outcomes)
             if isinstance(outcome, Exception):
                 outcome = describe(outcome)
-            yield {"path": path, "error": outcome} if isinstance(outcome, str) else outcome
+            if isinstance(outcome, str):
+                yield {"path": path, "error": outcome}
+            else:
+                heard = outcome.get("duration", 0.0) if jobs > 1 else 0.0
+                yield unspooled(outcome)
+                progress.hear(heard)
             if problem is None:
-                progress.advance()
+                progress.advance(size=sizes.get(path, 0))
 
 
-def _live(path: str, options: "TagOptions") -> dict[str, Any]:
+def _shown(files: list[str], sizes: dict[str, int]) -> "Progress":
+    """Progress by bytes; of a single recording by what was heard of it, where it is long."""
+    from auricle.progress import Progress
+
+    quiet = sys.stdout is not None and sys.stdout.isatty()  # results are progress enough
+    if len(files) != 1:
+        size = sum(max(size, 0) for size in sizes.values())
+        return Progress(len(files), "tagging", quiet=quiet or not files, size=size)
+    seconds = 0.0
+    if files != [STDIN] and address_of(files[0]) is None and not quiet:
+        from auricle.audio import probe
+
+        with contextlib.suppress(Exception):  # what is wrong with it is said when it is tagged
+            seconds = probe(files[0]).duration or 0.0
+    return Progress(1, "tagging", quiet=seconds < LONG_SECONDS, size=int(seconds))
+
+
+def _attempt(path: str, options: "TagOptions", progress: "Progress") -> dict[str, Any] | Exception:
     from auricle.tagging import follow_file
 
-    return {
-        "path": path,
-        "windows": follow_file(path, options, lambda warning: print_warning(naming(path, warning))),
-    }
+    before = 0.0
 
+    def hear(seconds: float) -> None:
+        nonlocal before
+        progress.hear(seconds - before, of_size=True)
+        before = seconds
 
-def _attempt(tag_one: partial[dict[str, Any]], path: str) -> dict[str, Any] | Exception:
+    def warn(text: str) -> None:
+        print_warning(naming(path, text))
+
+    pieces = follow_file(path, options, warn, heard=hear)
+    if options.windows:
+        return {"path": path, "windows": pieces}
     try:
-        return tag_one(path)
+        *_, result = pieces
     except Exception as error:
         return error
+    return result
 
 
 def _write_table(results: Iterable[dict[str, Any]], stream: TextIO) -> None:
-    for number, result in enumerate(result for result in results if "error" not in result):
-        if number:
+    written = 0
+    for result in results:
+        spans = [_row(window) for window in result.get("windows", [])]  # of which the whole is known then
+        if "error" in result:
+            continue
+        if written:
             print(file=stream)
+        written += 1
         title = f"{result['path']}  ({result['duration']:.1f} s)"
         rows = [[f"{tag['score']:.2f}", tag["label"]] for tag in result["tags"]]
         print_table(stream, ["score>", "label"], rows, title)
         if "windows" in result:
             print(file=stream)
-            rows = [
-                [
-                    f"{window['start']:.1f}",
-                    f"{window['end']:.1f}",
-                    ", ".join(f"{tag['label']} {tag['score']:.2f}" for tag in window["tags"]),
-                ]
-                for window in result["windows"]
-            ]
-            print_table(stream, ["from>", "to>", "sounds"], rows)
+            print_table(stream, ["from>", "to>", "sounds"], spans)
         stream.flush()
+
+
+def _row(window: dict[str, Any]) -> list[str]:
+    sounds = ", ".join(f"{tag['label']} {tag['score']:.2f}" for tag in window["tags"])
+    return [f"{window['start']:.1f}", f"{window['end']:.1f}", sounds]

@@ -6,16 +6,27 @@ the other would have said.
 """
 
 import json
-import os
 import tempfile
+import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any, TextIO, TypeVar
+from typing import Any, BinaryIO, TextIO, TypeVar
 
 from auricle import remote
 from auricle.artifact import load_artifact
 from auricle.disk import full_disk_told
+from auricle.engine.done import (
+    Made,
+    Seen,
+    finished,
+    is_unchanged,
+    look_at,
+    mark_of,
+    take_up,
+    write_record,
+    write_seen,
+)
 from auricle.engine.jobs import (
     HEADER,
     Engine,
@@ -25,18 +36,19 @@ from auricle.engine.jobs import (
     describe_job,
     open_journal,
     read_entry,
-    refuse_other,
     remove_journal,
     remove_leftovers,
     show_job,
     split_by_bytes,
     write_joined,
 )
-from auricle.engine.journals import held, put_header, result_file, take_entries, take_header
+from auricle.engine.journals import held, put_header, result_file
+from auricle.engine.names import result_names
 from auricle.formats import packed
+from auricle.progress import say
 from auricle.shards.layout import TEMPORARY, locked, publish
-from auricle.tagging import TagOptions, follow_file, load_tagger
-from auricle.text import as_utf8
+from auricle.tagging import TagOptions, follow_file, load_tagger, tag_file
+from auricle.text import as_utf8, counted
 
 JOURNAL = ".auricle-journal"  # in a folder of results, until it is complete
 FAILURES = "failures.csv"
@@ -82,7 +94,7 @@ def tag_to_file(
 
         def join(parts: Iterator[tuple[Path, dict[str, Any]]], temporary: Path) -> T:
             with temporary.open("w", encoding="utf-8", errors="backslashreplace", newline="") as stream:
-                result = write((result for part, _ in parts for result in _read_part(part, options)), stream)
+                result = write((result for part, _ in parts for result in _read_part(part)), stream)
             publish(temporary, target)
             if away:
                 remote.put(target, away)
@@ -115,11 +127,13 @@ def tag_to_folder(
     explain: Callable[[Exception], str] = str,
     quiet: bool = False,
     task_bytes: int | None = None,
+    redo: bool = False,
 ) -> list[Result]:
     """Tag recordings into a folder: of each a file, which appears when that recording is done.
 
-    It is called as the recording, by its path from the folder that all have in common, and `suffix`. What
-    failed is named in `failures.csv`.
+    It is called as the recording, by its path from the folder that all have in common, and `suffix`; see
+    `result_names`. What failed is named in `failures.csv`. Recordings that have not changed since they were
+    tagged into this folder with the same model, options and version are left out.
 
     Args:
         files: the recordings.
@@ -131,6 +145,7 @@ def tag_to_folder(
         explain: see above.
         quiet: see above.
         task_bytes: see above.
+        redo: leave nothing out.
 
     Returns:
         In the order of `files`: {"path", "warnings"}, or {"path", "error", "warnings"} of what failed.
@@ -144,11 +159,11 @@ def tag_to_folder(
     if away is not None:
         with tempfile.TemporaryDirectory(prefix="auricle-", ignore_cleanup_errors=True) as temporary:
             place = Path(temporary), away
-            return _tag_into(place, files, options, explain, write, suffix, engine, quiet, task_bytes)
+            return _tag_into(place, files, options, explain, write, suffix, engine, quiet, task_bytes, redo)
     folder = Path(out)
     if folder.exists() and not folder.is_dir():
         raise ValueError(f"{out}: is a file; give a folder")
-    return _tag_into((folder, ""), files, options, explain, write, suffix, engine, quiet, task_bytes)
+    return _tag_into((folder, ""), files, options, explain, write, suffix, engine, quiet, task_bytes, redo)
 
 
 def _tag_into(
@@ -161,90 +176,116 @@ def _tag_into(
     engine: Engine,
     quiet: bool,
     task_bytes: int | None,
+    redo: bool,
 ) -> list[Result]:
     """`tag_to_folder` into a folder, or, through it, to an address."""
     folder, away = place
-    names, sizes = result_names(files, suffix), remote.sizes_of(files)
-    tasks = [
-        Task(
-            [files[i] for i in part],
-            sum(sizes[i] for i in part),
-            tuple(names[i] for i in part),
-            f"{JOURNAL}/{number:05d}.json",
-            [sizes[i] for i in part],
-        )
-        for number, part in enumerate(split_by_bytes(sizes, task_bytes))
-    ]
-    job = Job(
-        folder=folder,
-        tasks=tasks,
-        write=partial(_write_files, options, explain, write),
-        probe=partial(_probe, options, explain),
-        away=away,
-    )
-    header = describe_job(load_artifact(options.model), options, describe_files(files, sizes)) | {
-        "tasks": len(tasks),
-        "suffix": suffix,
-    }
-    header = json.loads(json.dumps(header))
+    names, seen = result_names(files, suffix), look_at(files)
+    description = describe_job(load_artifact(options.model), options, "") | {"suffix": suffix}
+    mark = mark_of(description)
     journal, journal_away = folder / JOURNAL, remote.join(away, JOURNAL) if away else ""
     with full_disk_told(folder, "make room and give the same command again, which goes on where it was"):
         folder.mkdir(parents=True, exist_ok=True)
         with locked(folder), held(away) as check:
-            take_header(journal, journal_away, HEADER)
-            if (
-                open_journal(journal, header, partial(refuse_other, journal_away or journal, header))
-                and engine.kind == "here"
-            ):
-                engine = Engine(jobs=1)
+            before = take_up(folder, away, JOURNAL)
+            made = dict(before.made)
+            if before.killed:  # what it had done stays done, whatever this run is asked for
+                write_record(folder, away, made)
+                _drop_journal(journal, journal_away)
+                engine = Engine(jobs=1) if engine.kind == "here" else engine
+            remove_leftovers(folder, *{(folder / name).parent for name in names})
+            todo = [
+                number
+                for number, name in enumerate(names)
+                if redo or not is_unchanged(folder, before, name, seen[number], mark)
+            ]
+            job = Job(
+                folder=folder,
+                tasks=_tasks_of(files, names, seen, todo, task_bytes),
+                write=partial(_write_files, options, explain, write),
+                probe=partial(_probe, options, explain),
+                away=away,
+            )
+            skipped = len(files) - len(todo)
+            if skipped and not quiet:
+                say(f"{skipped} of {counted(len(files), 'recording')} have not changed since: skipped")
+            journal.mkdir(parents=True, exist_ok=True)
+            write_seen(journal, journal_away, {names[number]: seen[number] for number in todo})
+            open_journal(journal, description | {"mark": mark, "tasks": len(job.tasks)}, lambda found: None)
             put_header(journal, journal_away, HEADER)
-            take_entries(folder, away, tasks)
-            remove_leftovers(journal, *{(folder / name).parent for name in names})
-            show_job(job, engine, "tagging", "files", quiet, check)
-            results = [result for task in tasks for result in _entered(job, task)]
+            show_job(job, engine, "tagging", "files", quiet, check, skipped)
+            results: list[Result] = [
+                {"path": file, "warnings": before.warnings.get(name, [])}
+                for file, name in zip(files, names, strict=True)
+            ]
+            told: list[Result] = []
+            by_name = {names[number]: seen[number] for number in todo}
+            for task in job.tasks:
+                entry = _entered(job, task)
+                told += entry["told"]
+                made |= {name: Made(by_name[name], mark, size) for name, size, _ in finished(entry)}
+            for number, result in zip(todo, told, strict=True):
+                results[number] = result
+                if "error" in result:
+                    made.pop(names[number], None)
             _write_failures(folder / FAILURES, results, journal / f"failures{TEMPORARY}")
+            write_record(folder, away, made)
             if away:
                 failed, there = folder / FAILURES, remote.join(away, FAILURES)
                 remote.put(failed, there) if failed.exists() else remote.remove([there])
-                remote.remove_folder(journal_away)
-            remove_journal(journal)
+            _drop_journal(journal, journal_away)
     return results
 
 
-def result_names(files: Sequence[str], suffix: str) -> list[str]:
-    """What each recording's file is called, from the folder of results.
+def _tasks_of(
+    files: Sequence[str],
+    names: Sequence[str],
+    seen: Sequence[Seen],
+    todo: Sequence[int],
+    task_bytes: int | None,
+) -> list[Task]:
+    """What is to be done, cut into tasks."""
+    parts = split_by_bytes([seen[number].size for number in todo], task_bytes)
+    tasks = []
+    for position, part in enumerate(parts):
+        numbers = [todo[index] for index in part]
+        sizes = [seen[number].size for number in numbers]
+        results = tuple(names[number] for number in numbers)
+        entry = f"{JOURNAL}/{position:05d}.json"
+        tasks.append(Task([files[number] for number in numbers], sum(sizes), results, entry, sizes))
+    return tasks
 
-    Raises:
-        ValueError: two would have one name.
 
-    >>> result_names(["x/a.wav", "x/deep/a.wav"], ".csv")
-    ['a.wav.csv', 'deep/a.wav.csv']
-    """
-    if not files:
-        return []
-    whole = [os.path.abspath(file) for file in files]  # noqa: PTH100  links stay as they were given
-    root = os.path.commonpath([os.path.dirname(path) for path in whole])  # noqa: PTH120
-    names = [Path(os.path.relpath(path, root)).as_posix() + suffix for path in whole]
-    seen: dict[str, str] = {}
-    for file, name in zip(files, names, strict=True):
-        if name in seen:
-            raise ValueError(f"{seen[name]} and {file} are one recording; name it once")
-        seen[name] = file
-    return names
+def _drop_journal(journal: Path, away: str) -> None:
+    if away:
+        remote.remove_folder(away)
+    if journal.exists():
+        remove_journal(journal)
 
 
 def _heard(
-    path: str, options: TagOptions, explain: Callable[[Exception], str], killed: str | None = None
+    path: str,
+    options: TagOptions,
+    explain: Callable[[Exception], str],
+    killed: str | None = None,
+    warned: list[str] | None = None,
 ) -> Iterator[Result]:
-    """What `follow_file` gives; last of all the recording's own line, or its error."""
-    warned: list[str] = []
+    """What `follow_file` gives; last of all the recording's own line, or its error.
+
+    Warnings are put into `warned`, or, where there is none, into that line.
+    """
+    kept: list[str] = [] if warned is None else warned
     try:
         if killed is not None:
             raise ValueError(f"{path}: {killed}")
-        for piece in follow_file(path, options, warned.append):
-            yield piece | {"warnings": warned} if warned and "path" in piece else piece
+        for piece in follow_file(path, options, kept.append):
+            yield piece | _warnings(kept, warned) if "path" in piece else piece
     except Exception as error:
-        yield {"path": path, "error": explain(error)} | ({"warnings": warned} if warned else {})
+        yield {"path": path, "error": explain(error)} | _warnings(kept, warned)
+
+
+def _warnings(kept: list[str], warned: list[str] | None) -> dict[str, list[str]]:
+    return {"warnings": kept} if kept and warned is None else {}
 
 
 def _write_part(
@@ -255,15 +296,23 @@ def _write_part(
     given_up: Mapping[int, str],
 ) -> dict[str, Any]:
     load_tagger(options)  # what is wrong with the model is wrong with no recording
+    seconds = 0.0
     with paths[0].open("wb") as part:
         for position, item in enumerate(items):
             begin = part.tell()
+            if options.windows:
+                _write_line(part, {"begin": item})
             for piece in _heard(item, options, explain, given_up.get(position)):
                 if "error" in piece:  # its windows until there are dropped, as from a file that failed
                     part.seek(begin)
                     part.truncate()
-                part.write(json.dumps(piece, allow_nan=False, default=packed).encode("ascii") + b"\n")
-    return {}
+                seconds += piece.get("duration", 0.0)
+                _write_line(part, piece)
+    return {"seconds": seconds}
+
+
+def _write_line(part: BinaryIO, piece: Result) -> None:
+    part.write(json.dumps(piece, allow_nan=False, default=packed).encode("ascii") + b"\n")
 
 
 def _probe(options: TagOptions, explain: Callable[[Exception], str], item: str) -> None:
@@ -271,25 +320,64 @@ def _probe(options: TagOptions, explain: Callable[[Exception], str], item: str) 
         pass
 
 
-def _read_part(part: Path, options: TagOptions) -> Iterator[Result]:
-    """The results of a part, one recording after the other."""
+def spool_file(path: str, options: TagOptions, folder: str) -> Result:
+    """`tag_file`, for another process: windows wait in a file of `folder`, see `unspooled`.
+
+    Raises:
+        AudioError, ValueError: as `Tagger`.
+
+    >>> spool_file("day.flac", TagOptions(windows=True), "spools")  # doctest: +SKIP
+    """
+    if not options.windows:
+        return tag_file(path, options)
+    warned: list[str] = []
+    spool = Path(folder, uuid.uuid4().hex)
+    with spool.open("wb") as stream:
+        for piece in follow_file(path, options, warned.append):
+            _write_line(stream, piece)
+    return piece | {"spooled": str(spool)} | _warnings(warned, None)
+
+
+def unspooled(result: Result) -> Result:
+    """A result whose windows are read from where `spool_file` put them, as they are asked for.
+
+    >>> unspooled({"path": "a.wav", "duration": 2.0, "tags": []})
+    {'path': 'a.wav', 'duration': 2.0, 'tags': []}
+    """
+    if "spooled" in result:
+        result["windows"] = _spooled(Path(result.pop("spooled")), result)
+    return result
+
+
+def _spooled(path: Path, result: Result) -> Iterator[Result]:
+    with path.open("rb") as lines:
+        yield from _windows_of(map(json.loads, lines), result)
+    path.unlink()
+
+
+def _read_part(part: Path) -> Iterator[Result]:
+    """The results of a part, one recording after the other; their windows are read as they are asked for."""
     with part.open("rb") as lines:
-        windows: list[Result] = []
         for line in lines:
             piece = json.loads(line)
-            if "path" not in piece:
-                windows.append(piece)
+            if "begin" not in piece:
+                yield piece
                 continue
-            yield _whole(piece, windows, options)
-            windows = []
+            result: Result = {"path": piece["begin"]}
+            windows = _windows_of(map(json.loads, lines), result)
+            result["windows"] = windows
+            yield result
+            for _ in windows:  # what nobody asked for
+                pass
 
 
-def _whole(result: Result, windows: list[Result], options: TagOptions) -> Result:
-    """A recording's own line, with its windows where `Tagger.tag` puts them."""
-    if not options.windows or "error" in result:
-        return result
-    warned = {"warnings": result.pop("warnings")} if "warnings" in result else {}
-    return result | {"windows": windows} | warned
+def _windows_of(pieces: Iterator[Result], result: Result) -> Iterator[Result]:
+    """The windows of a recording; what is said of it as a whole, which comes last, is put into `result`."""
+    for piece in pieces:
+        if "path" in piece:
+            result.update(piece)
+            return
+        yield piece
 
 
 def _write_files(
@@ -301,24 +389,31 @@ def _write_files(
     given_up: Mapping[int, str],
 ) -> dict[str, Any]:
     load_tagger(options)
-    told = []
+    told, seconds = [], 0.0
     for position, (path, item) in enumerate(zip(paths, items, strict=True)):
-        *windows, result = _heard(item, options, explain, given_up.get(position))
-        warned = result.pop("warnings", [])
+        warned: list[str] = []
+        pieces = _heard(item, options, explain, given_up.get(position), warned)
+        result: Result = {"path": item}
+        if options.windows:
+            result["windows"] = _windows_of(pieces, result)
+        else:
+            result.update(next(pieces))
+        if "error" not in result:
+            with path.open("w", encoding="utf-8", errors="backslashreplace", newline="") as stream:
+                write([result], stream)
         told.append({"path": item, "warnings": warned})
-        if "error" in result:
+        seconds += result.get("duration", 0.0)
+        if "error" in result:  # also where that was met after the first windows
+            path.unlink(missing_ok=True)
             told[-1]["error"] = result["error"]
-            continue
-        with path.open("w", encoding="utf-8", errors="backslashreplace", newline="") as stream:
-            write([_whole(result, windows, options)], stream)
-    return {"told": told}
+    return {"told": told, "seconds": seconds}
 
 
-def _entered(job: Job, task: Task) -> list[Result]:
+def _entered(job: Job, task: Task) -> dict[str, Any]:
     entry = read_entry(job, task)
     if entry is None:
         raise ValueError(f"{job.folder / task.entry}: lost while tagging; give the same command again")
-    return entry["told"]
+    return entry
 
 
 def _write_failures(path: Path, results: Sequence[Result], temporary: Path) -> None:

@@ -91,6 +91,27 @@ def match(pattern: str) -> list[str]:
     return sorted(f"{scheme}://{path.lstrip('/') if scheme != 'file' else path}" for path in files)
 
 
+def entries(addresses: Iterable[str]) -> dict[str, Entry]:
+    """What is known of each file that is there; a folder of several is listed once.
+
+    >>> entries(["s3://bucket/a.wav", "s3://bucket/none"]).keys()  # doctest: +SKIP
+    dict_keys(['s3://bucket/a.wav'])
+    """
+    wanted = set(addresses)
+    counts: dict[str, int] = {}
+    for address in wanted:
+        counts[parent(address)] = counts.get(parent(address), 0) + 1
+    known: dict[str, Entry] = {}
+    for folder, count in counts.items():
+        if count >= MANY:
+            found = {join(folder, name): entry for name, entry in _children(folder).items()}
+            known |= {address: entry for address, entry in found.items() if address in wanted}
+    for address in wanted:
+        if counts[parent(address)] < MANY and (entry := look_up(address)) is not None:
+            known[address] = entry
+    return known
+
+
 def sizes(addresses: Iterable[str]) -> list[int]:
     """Bytes of each file, -1 where there is none; a folder of several is listed once.
 
@@ -98,18 +119,8 @@ def sizes(addresses: Iterable[str]) -> list[int]:
     [32044, -1]
     """
     wanted = list(addresses)
-    counts: dict[str, int] = {}
-    for address in set(wanted):
-        counts[parent(address)] = counts.get(parent(address), 0) + 1
-    known: dict[str, int] = {}
-    for folder, count in counts.items():
-        if count >= MANY:
-            known |= {join(folder, name): entry.size for name, entry in _children(folder).items()}
-    for address in set(wanted):
-        if counts[parent(address)] < MANY:
-            entry = look_up(address)
-            known[address] = -1 if entry is None else entry.size
-    return [known.get(address, -1) for address in wanted]
+    known = entries(wanted)
+    return [known[address].size if address in known else -1 for address in wanted]
 
 
 def sizes_of(paths: Iterable[str]) -> list[int]:

@@ -1,0 +1,72 @@
+"""What the result of a recording is called: a name that every system can give a file."""
+
+import os
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+from auricle.remote import address_of
+
+# What Windows, and disks that it formatted, let no file be called. Recorders on Linux write 12:00:00.wav.
+FORBIDDEN = re.compile(r'[<>:"|?*\\\x00-\x1f\x7f]|[. ]$')
+DEVICES = re.compile(r"(?i)(con|prn|aux|nul|conin\$|conout\$|com[0-9¹²³]|lpt[0-9¹²³])(?= *(\.|$))")
+
+
+def result_names(files: Sequence[str], suffix: str) -> list[str]:
+    """What each recording's file is called, from the folder of results.
+
+    It is the path of the recording from the folder that all have in common, and `suffix`, see `portable`.
+
+    Raises:
+        ValueError: two would have one name.
+
+    >>> result_names(["x/a.wav", "x/deep/a.wav"], ".csv")
+    ['a.wav.csv', 'deep/a.wav.csv']
+    """
+    if not files:
+        return []
+    whole = [_whole(file) for file in files]
+    try:
+        root = os.path.commonpath([os.path.dirname(path) for path in whole])  # noqa: PTH120
+        inside = [Path(os.path.relpath(path, root)).as_posix() for path in whole]
+    except ValueError:  # on several drives of Windows
+        inside = [Path(path).as_posix().lstrip("/") for path in whole]
+    names = [portable(path + suffix) for path in inside]
+    seen: dict[str, int] = {}
+    for number, name in enumerate(names):
+        first = seen.setdefault(os.path.normcase(name), number)
+        if first != number:
+            if whole[first] == whole[number]:
+                raise ValueError(f"{files[first]} and {files[number]} are one recording; name it once")
+            raise ValueError(
+                f"the results of {files[first]} and {files[number]} would both be called {name}; "
+                "tag them into two folders"
+            )
+    return names
+
+
+def portable(name: str) -> str:
+    """A path of several parts, as every system takes it: other characters by number, devices with a line.
+
+    >>> portable("night/2026-11-21T22:00:00.wav.csv"), portable("aux.wav.csv"), portable("take 1. /a.csv")
+    ('night/2026-11-21T22%3A00%3A00.wav.csv', 'aux_.wav.csv', 'take 1.%20/a.csv')
+    """
+    return "/".join(map(_portable, name.split("/")))
+
+
+def _portable(part: str) -> str:
+    if part in ("", ".", ".."):
+        return part
+    part = FORBIDDEN.sub(_by_number, part)
+    device = DEVICES.match(part)
+    return part if device is None else f"{device[1]}_{part[device.end() :]}"
+
+
+def _by_number(found: re.Match[str]) -> str:
+    return f"%{ord(found[0]):02X}"
+
+
+def _whole(file: str) -> str:
+    if (address := address_of(file)) is not None:
+        return os.sep + address.replace("://", "/")
+    return os.path.abspath(file)  # noqa: PTH100  links stay as they were given
