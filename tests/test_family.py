@@ -483,9 +483,20 @@ def test_a_wrong_field_is_refused_by_name(family: Artifact, fields: dict[str, An
     assert str(caught.value).startswith(f"{family.path / 'model.json'}: {message}"), str(caught.value)
 
 
-def test_no_single_file_and_no_graph_of_a_family(family: Artifact, tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="backend 'family' cannot be exported to ONNX"):
-        export_onnx(family.path, tmp_path / "x.onnx")
+@pytest.mark.slow
+def test_one_graph_of_a_family_of_fusions_gives_what_the_family_gives(
+    family: Artifact, tmp_path: Path
+) -> None:
+    pytest.importorskip("onnxscript", reason="onnxscript is not installed")
+    graph = load_artifact(export_onnx(family.path, tmp_path / "x.onnx"))
+    waveforms = noise(32, seed=4)
+    ours, theirs = (load_runner(each, threads=1, batch=8).run(waveforms) for each in (graph, family))
+    np.testing.assert_allclose(ours[0], theirs[0], atol=1e-4)
+    np.testing.assert_allclose(ours[1], theirs[1], atol=1e-4)
+    assert 0 < (theirs[0] == np.float32(NEVER)).mean() < 1
+
+
+def test_a_family_has_no_weights_of_its_own(family: Artifact) -> None:
     with pytest.raises(ValueError, match="is a family, whose weights are its members'"):
         family.state_path  # noqa: B018
     with pytest.raises(ValueError, match="the model has no log-mel input"):

@@ -273,9 +273,17 @@ def test_the_fingerprint_follows_the_embedder(model: Artifact, tmp_path: Path) -
     )
 
 
-def test_export_says_why_not(model: Artifact, tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="takes 'logmel' and 'embedding', which is not made from a wave"):
-        export_onnx(model.path, tmp_path / "x.onnx")
+def test_a_fusion_becomes_one_graph_with_its_resampler_and_embedder_inside(
+    model: Artifact, tmp_path: Path
+) -> None:
+    pytest.importorskip("onnxscript", reason="onnxscript is not installed")
+    exported = load_artifact(export_onnx(model.path, tmp_path / "x.onnx"))
+    assert exported.inputs == [{"kind": "waveform", "rate": 22050}] and exported.embedder is None
+    waveforms = tiny_fusion.noise(5, seed=3)
+    ours, theirs = (load_runner(each, threads=1, batch=2).run(waveforms) for each in (exported, model))
+    np.testing.assert_allclose(ours[0], theirs[0], atol=1e-4)
+    np.testing.assert_allclose(ours[1], theirs[1], atol=1e-4)
+    assert check(load_runner(exported, threads=1))["ok"]
 
 
 def test_the_published_fusion_runs_at_its_own_size(tmp_path: Path) -> None:

@@ -55,7 +55,7 @@ def check_vector(content: bytes) -> tuple[np.ndarray, np.ndarray]:
 
 def save(path: Path, **fields: Any) -> Artifact:
     """The model's folder; `fields` change its description."""
-    content = graph()
+    content = fields.pop("content", None) or graph()
     return save_artifact(
         path,
         onnx=content,

@@ -5,6 +5,7 @@ Shape letters: M clips evaluated, K classes of the model, S classes that model a
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -188,6 +189,9 @@ def clips_heard(artifact: Any, pack: Any) -> np.ndarray:
     """
     heard = [trained(artifact, pack) for trained in (clips_trained_on, scenes_trained_on, sources_trained_on)]
     heard += [clips_heard(model, pack) for _, model in getattr(artifact, "within", {}).values()]
+    # Of an exported graph, whose parts are no models of their own any more.
+    inside = [SimpleNamespace(training=about) for about in artifact.training.get("within", ())]
+    heard += [clips_heard(model, pack) for model in inside]
     return np.unique(np.concatenate(heard))
 
 

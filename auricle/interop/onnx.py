@@ -1,38 +1,49 @@
-"""Export to ONNX: one graph waveform -> logits and embedding, front end inside.
+"""Export to ONNX: one graph waveform -> logits, scores and embedding, all of a model inside.
 
 The graph is compared with torch before it is kept.
 """
 
 import base64
-import contextlib
 import io
 import json
-import logging
-import warnings
-from collections.abc import Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from auricle import __version__
 from auricle.artifact import CHECK_KEY, METADATA_KEY, Artifact, encode_check, load_artifact, save_artifact
 from auricle.artifact.checksum import checksum, graph_digest
 
-OPSET = 18  # read by onnxruntime 1.14 and later
-TOLERANCE = 1e-4  # of a logit, against torch with the Fourier front end
+QUANTISATIONS = ("", "int8")
+NOT_OF_A_GRAPH = ("attachments", "members", "gates", "unasked")
 
 
-def export_onnx(model: str | Path, out: str | Path) -> Path:
+def export_onnx(
+    model: str | Path,
+    out: str | Path,
+    *,
+    quantize: str = "",
+    data: str | Path | None = None,
+    say: Callable[[str], None] = lambda text: None,
+) -> Path:
     """Write a model as one .onnx file that `auricle tag --model FILE.onnx` and any ONNX runtime can run.
 
     Input "waveform" (batch, samples) float32 at the model's rate; outputs "logits" (batch, K), before the
-    sigmoid, and "embedding" (batch, E). Batch size is free, and so is length where the net takes any. The
-    file's metadata holds model.json under "auricle" and the self-check under "auricle.check".
+    sigmoid and as the network gives them, "scores" (batch, K) in [0, 1], calibrated where the model is, and
+    "embedding" (batch, E). Batch size is free, and so is length where the net takes any. A model on another
+    one's embeddings has that one inside, and a family its members. The file's metadata says what an ONNX
+    user needs (see docs/export.md), and holds model.json under "auricle" and the check under "auricle.check".
 
     Args:
         model: name, folder or file, see `load_artifact`.
         out: the file; its folder is made.
+        quantize: "int8" makes layers compute in 8 bits, see `auricle.interop.onnx_int8`; "" is float32.
+        data: a pack whose sounds say which numbers the layers meet, and on which the loss is measured; None
+            takes the model's own check.
+        say: is told what 8 bits cost.
 
     Raises:
         ValueError: the graph's logits differ from torch's by more than 1e-4 (nothing is written then), or the
@@ -42,27 +53,33 @@ def export_onnx(model: str | Path, out: str | Path) -> Path:
     >>> export_onnx("runs/urban/best", "urban.onnx")  # doctest: +SKIP
     PosixPath('urban.onnx')
     """
-    artifact, out = load_artifact(model), Path(out)
+    out = Path(out)
     if out.suffix != ".onnx":
         raise ValueError(f"{out}: expected a name that ends in .onnx")
     if out.is_dir():
         raise ValueError(f"{out}: is a folder; name a file")
-    if artifact.backend == "onnx":  # it is a graph already, metadata included
-        content = artifact.state_path.read_bytes()
-    elif artifact.backend == "torch":
-        content = _export(artifact)
-    else:
-        raise ValueError(f"{artifact.path}: backend {artifact.backend!r} cannot be exported to ONNX")
+    content, _, _ = _export(load_artifact(model), quantize=quantize, data=data, say=say)
     _write(out, content)
     return out
 
 
-def export_artifact(model: str | Path, out: str | Path, **fields: Any) -> Artifact:
-    """Make a model's folder with backend "onnx" from one with backend "torch": it then runs without torch.
+def export_artifact(
+    model: str | Path,
+    out: str | Path,
+    *,
+    quantize: str = "",
+    data: str | Path | None = None,
+    say: Callable[[str], None] = lambda text: None,
+    **fields: Any,
+) -> Artifact:
+    """Make a model's folder with backend "onnx": it then runs without torch.
 
     Args:
-        model: name or folder of a torch model.
+        model: name or folder of a model.
         out: the new folder.
+        quantize: as in `export_onnx`, and so `data` and `say`.
+        data: see there.
+        say: see there.
         **fields: fields of `Artifact` to change (name, licence, metrics), and `attachments`, name -> content.
 
     Raises:
@@ -72,141 +89,149 @@ def export_artifact(model: str | Path, out: str | Path, **fields: Any) -> Artifa
     'onnx'
     """
     artifact = load_artifact(model)
-    if artifact.backend != "torch":
-        raise ValueError(
-            f"{artifact.path}: backend is {artifact.backend!r}; expected a torch model to export"
-        )
     attachments = fields.pop("attachments", None)
     if attachments is None:
         attachments = {name: (artifact.path / name).read_bytes() for name in artifact.attachments}
-    described = replace(artifact, **fields).description() | {"backend": "onnx"}
-    del described["attachments"]
+    content, described, check = _export(replace(artifact, **fields), quantize=quantize, data=data, say=say)
+    kept = {name: value for name, value in described.items() if name not in ("attachments", "checksum")}
+    return save_artifact(out, onnx=content, check=check, attachments=attachments, **kept)
+
+
+def _export(
+    artifact: Artifact, *, quantize: str, data: str | Path | None, say: Callable[[str], None]
+) -> tuple[bytes, dict[str, Any], tuple[np.ndarray, np.ndarray]]:
+    """The file's content, the description and the check in it."""
+    if quantize not in QUANTISATIONS:
+        raise ValueError(f"quantize is {quantize!r}; expected int8, or nothing for float32")
+    if data is not None and not quantize:
+        raise ValueError("data is for quantize int8: float32 needs none")
+    _refuse_missing(artifact)
+    from auricle.interop.onnx_whole import whole_graph
+
+    graph = _with_scores(artifact, whole_graph(artifact))
+    described = _described(artifact)
     waveforms, logits, _ = artifact.read_check()
-    content = _export(replace(artifact, **fields))
-    return save_artifact(out, onnx=content, check=(waveforms, logits), attachments=attachments, **described)
+    if quantize:
+        from auricle.interop.onnx_int8 import quantized
+
+        graph, loss, logits = quantized(artifact, graph, data)
+        said = {name: value for name, value in loss.items() if not isinstance(value, str)}
+        described["metrics"] = artifact.metrics | {"int8": loss}
+        described["tolerance"] = min(1.0, max(artifact.tolerance, said["logit_difference"]))
+        say(_in_words(loss))
+    _describe(graph, artifact, described, (waveforms, logits), quantize or "float32")
+    return graph.SerializeToString(), described, (waveforms, logits)
 
 
-def _export(artifact: Artifact) -> bytes:
-    """The graph as bytes, compared with torch."""
-    torch, onnx, torch_runner = _libraries()
-    frontend, net = torch_runner.build(artifact)
-    convolution, _ = torch_runner.build(artifact, method="convolution")
-    graph = torch_runner.WaveformModel(convolution, net).eval()
-    original = torch_runner.WaveformModel(frontend, net).eval()
+def _with_scores(artifact: Artifact, model: Any) -> Any:
+    """The same graph with a third output, where there are labels."""
+    from auricle.interop.onnx_graph import Assembly, input_shape
+    from auricle.interop.onnx_joins import scores
 
-    def reference(waveforms: np.ndarray) -> list[np.ndarray]:
-        with torch.inference_mode():
-            return [output.numpy() for output in original(torch.from_numpy(waveforms))]
-
-    lengths = [artifact.window]
-    longer = artifact.window * 3 // 2 + 123
-    with contextlib.suppress(ValueError, RuntimeError):  # some nets take one length only
-        reference(np.zeros((1, longer), np.float32))
-        lengths += [longer, artifact.window * 2]
-    axes = {0: torch.export.Dim("batch")}
-    if len(lengths) > 1:
-        # The exporter wants to know that there is at least one frame.
-        shortest = artifact.features.window if net.input_kind == "logmel" else artifact.window
-        axes[1] = torch.export.Dim("samples", min=shortest)
-    try:
-        with _quiet():
-            program = torch.onnx.export(
-                graph,
-                # Not of the shortest length there is: a map of one column would be traced as always one.
-                (torch.zeros(2, max(lengths)),),
-                dynamo=True,  # folds batch norms into the convolutions before them
-                opset_version=OPSET,
-                input_names=["waveform"],
-                output_names=["logits", "embedding"],
-                dynamic_shapes={"waveform": axes},
-                verbose=False,
-            )
-    except Exception as error:  # torch's exporter has no common class for what it raises
-        cause = str(error.__cause__ or error).strip().split("\n")[0]
-        raise ValueError(f"{artifact.path}: torch cannot export this net to ONNX: {cause}") from error
-    proto = program.model_proto
-    _describe(onnx, proto, artifact)
-    content: bytes = proto.SerializeToString()
-    # Without labels the artifact's own tolerance may be a step of quantised embeddings.
-    _compare(content, reference, lengths, artifact.path, step=0.0 if artifact.labels else artifact.tolerance)
-    return content
+    graph = Assembly({"waveform": input_shape(model, "waveform")})
+    values = graph.add(model, {"waveform": "waveform"})
+    widths = {"logits": artifact.num_classes, "embedding": artifact.embedding_size}
+    outputs: dict[str, Any] = {name: (values[name], ("batch", width)) for name, width in widths.items()}
+    if artifact.labels:
+        said = scores(graph, values["logits"], artifact.calibration)
+        outputs["scores"] = (said, ("batch", artifact.num_classes))
+    return graph.model(outputs, artifact.name)
 
 
-def _describe(onnx: Any, proto: Any, artifact: Artifact) -> None:
-    """Put model.json and the check in; take stack traces with the names of local files out."""
-    graph = proto.graph
-    values = (*graph.input, *graph.output, *graph.value_info, *graph.initializer)
-    for part in (graph, *graph.node, *values):
-        del part.metadata_props[:]
-    waveforms, logits, _ = artifact.read_check()
-    check = encode_check(waveforms, logits)
+def _described(artifact: Artifact) -> dict[str, Any]:
+    """model.json of the graph: what is inside it is no part of its own any more."""
     described = artifact.description() | {"backend": "onnx", "attachments": []}
-    described["checksum"] = checksum(described, graph_digest(io.BytesIO(proto.SerializeToString())), check)
+    for name in NOT_OF_A_GRAPH[1:]:
+        described.pop(name, None)
+    if artifact.within:
+        described["inputs"] = [{"kind": "waveform", "rate": artifact.rate}]
+        # What they heard in training, the whole has heard: `auricle evaluate` warns of it.
+        described["training"] = artifact.training | {"within": _trainings(artifact)}
+    return described
+
+
+def _trainings(artifact: Artifact) -> list[dict[str, Any]]:
+    """What is known of the training of each model in a model, and of those in these."""
+    inside = [model for _, model in artifact.within.values()]
+    return [model.training for model in inside] + [about for model in inside for about in _trainings(model)]
+
+
+def _describe(
+    proto: Any,
+    artifact: Artifact,
+    described: dict[str, Any],
+    check: tuple[np.ndarray, np.ndarray],
+    precision: str,
+) -> None:
+    """Put model.json, the check and what others look for in."""
+    import onnx
+
+    length = proto.graph.input[0].type.tensor_type.shape.dim[1]
+    rate, window, hop = artifact.rate, artifact.window, artifact.hop
+    samples = f"of {window} samples" if length.dim_value else f"made for {window} samples, others will do"
+    proto.producer_name, proto.producer_version = "auricle", __version__
+    proto.doc_string = (
+        f"{artifact.name}: {artifact.num_classes} labels, in metadata 'labels'. Cut a recording into windows "
+        f"of {window} samples ({window / rate:g} s at {rate} Hz), each {hop} after the one before."
+    )
+    texts = {
+        "waveform": f"(batch, samples) float32, mono, {rate} Hz, -1 to 1, {samples}",
+        "logits": "as the network gives them: before calibration and sigmoid",
+        "scores": "0 to 1: calibrated where the model is; compare with metadata 'thresholds'",
+        "embedding": "what the last layer sees",
+    }
+    for value in (*proto.graph.input, *proto.graph.output):
+        value.doc_string = texts[value.name]
+    encoded = encode_check(*check)
+    del proto.metadata_props[:]
+    described["checksum"] = checksum(described, graph_digest(io.BytesIO(proto.SerializeToString())), encoded)
+    thresholds = artifact.thresholds
     properties = {
-        METADATA_KEY: json.dumps(described, ensure_ascii=False, allow_nan=False),
-        CHECK_KEY: base64.b64encode(check).decode(),
+        METADATA_KEY: _json(described),
+        CHECK_KEY: base64.b64encode(encoded).decode(),
+        "labels": _json(artifact.labels),
+        "sample_rate": str(rate),
+        "window_samples": str(window),
+        "hop_samples": str(hop),
+        "thresholds": _json(thresholds),
+        "calibrated": "yes" if artifact.calibration else "no",
+        "precision": precision,
+        "model_license": artifact.licence,  # what the ONNX specification calls it
     }
     onnx.helper.set_model_props(proto, properties)
 
 
-def _compare(content: bytes, reference: Any, lengths: list[int], where: Path, *, step: float) -> None:
-    """Refuse a graph whose outputs are not torch's, at several batch sizes and lengths."""
-    import onnxruntime
-
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 3
-    session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
-    rng = np.random.default_rng(0)
-    for batch, length in zip((1, 3, 2), (lengths * 3)[:3], strict=True):
-        level = 10.0 ** rng.uniform(-3, 0, (batch, 1))
-        waveforms = (level * rng.standard_normal((batch, length))).clip(-1, 1).astype(np.float32)
-        for name, ours, torchs in zip(
-            ("logits", "embedding"),
-            session.run(["logits", "embedding"], {"waveform": waveforms}),
-            reference(waveforms),
-            strict=True,
-        ):
-            # Embeddings have no scale of their own: theirs is what they are compared by.
-            scale = 1.0 if name == "logits" else max(1.0, float(np.abs(torchs).max()))
-            same_shape = ours.shape == torchs.shape
-            difference = float(np.abs(ours - torchs).max(initial=0)) / scale if same_shape else np.inf
-            if not difference <= max(TOLERANCE, step / scale):
-                raise ValueError(
-                    f"{where}: the exported graph's {name} differ from torch's by {difference:.2g} for "
-                    f"{batch} x {length} samples; expected at most {TOLERANCE:g}; nothing was written"
-                )
+def _json(value: Any) -> str:
+    return json.dumps(value, ensure_ascii=False, allow_nan=False)
 
 
-def _libraries() -> tuple[Any, Any, Any]:
-    """torch, onnx and the torch runner, or one line that says how to get them."""
+def _in_words(loss: dict[str, Any]) -> str:
+    return (
+        f"int8 against float32 on {loss['windows']} windows of {loss['on']}: scores differ by "
+        f"{loss['score_difference']:.3g} at most, {loss['mean_score_difference']:.2g} on average; the first "
+        f"label is the same in {loss['same_first_label']:.1%}"
+    )
+
+
+def _refuse_missing(artifact: Artifact) -> None:
+    """One line that says how to get what this needs, where it is missing."""
+    needed = ["onnx"]
+    if _has_torch(artifact):
+        needed += ["torch", "onnxscript"]  # which torch.onnx needs
     try:
-        import onnx
-        import onnxscript  # noqa: F401  torch.onnx needs it
-        import torch
-
-        from auricle.runners import torch as torch_runner
+        for name in needed:
+            __import__(name)
     except ModuleNotFoundError as error:
-        if error.name is None or error.name.split(".")[0] not in ("torch", "onnx", "onnxscript"):
+        if error.name is None or error.name.split(".")[0] not in needed:
             raise
         raise ModuleNotFoundError(
             f"export needs {error.name}, which is not installed: pip install auricle[train,export]",
             name=error.name,
         ) from error
-    return torch, onnx, torch_runner
 
 
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """Keep back what torch's exporter prints: the result is compared, and a failure becomes one line."""
-    logger = logging.getLogger("torch.onnx")
-    level = logger.level
-    with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
-        warnings.simplefilter("ignore")
-        logger.setLevel(logging.ERROR)
-        try:
-            yield
-        finally:
-            logger.setLevel(level)
+def _has_torch(artifact: Artifact) -> bool:
+    return artifact.backend == "torch" or any(_has_torch(model) for _, model in artifact.within.values())
 
 
 def _write(out: Path, content: bytes) -> None:
