@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-from auricle.cli.options import Address, EngineName, EngineOption, Threads, check_address
+from auricle.cli.options import Address, EngineName, EngineOption, Quiet, Threads, check_address
 from auricle.cli.output import assignments, print_error, print_table, print_warning, refuse_file
 from auricle.remote import address_of
 
@@ -70,6 +70,7 @@ def pack(
     ] = None,
     engine: EngineOption = EngineName.local,
     address: Address = None,
+    quiet: Quiet = False,
 ) -> None:
     """Decode a corpus once into a pack, from which training reads at random.
 
@@ -177,6 +178,7 @@ def evaluate(
     level: Annotated[
         Level | None, typer.Option(help="urban: one level only.", show_default="those that are scored")
     ] = None,
+    quiet: Quiet = False,
 ) -> None:
     """Score a model on a pack's clips: mAP, AUC, d', accuracy, with intervals.
 
