@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 
 from auricle.cli.corpora import ReportFormat
-from auricle.cli.options import Threads
+from auricle.cli.options import Quiet, Threads
 from auricle.cli.output import assignments, print_error, print_table
 from auricle.remote import address_of
 
@@ -68,6 +68,7 @@ def train(
     ] = False,
     device: Annotated[str, typer.Option(help="cpu, cuda, cuda:1, or auto.")] = "auto",
     threads: Threads = None,
+    quiet: Quiet = False,
 ) -> None:
     """Train a model on a pack by a recipe; prints the folder of the trained artifact.
 
