@@ -34,9 +34,7 @@ from auricle.cli.timeline import report, timeline
 OTHERS_SPEAK = 3.0  # seconds
 
 # Plain help and plain errors: they start faster than rich ones, and one line stays one line.
-app = typer.Typer(
-    rich_markup_mode=None, pretty_exceptions_enable=False, no_args_is_help=True, add_completion=False
-)
+app = typer.Typer(rich_markup_mode=None, pretty_exceptions_enable=False, no_args_is_help=True)
 
 
 def _version(asked: bool) -> None:
