@@ -9,6 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from auricle.cli.corpora import ReportFormat
+from auricle.cli.options import Quiet
 from auricle.cli.output import assignments, print_error, print_table, print_warning
 from auricle.cli.scenes import split_counts
 
@@ -202,6 +203,7 @@ def urban_scenes(
     jobs: Annotated[
         int | None, typer.Option(min=1, metavar="N", help="Processes; as many as cores at first.")
     ] = None,
+    quiet: Quiet = False,
 ) -> None:
     """Make a stand-in for an annotated urban corpus: scenes, a taxonomy, simulated annotators.
 

@@ -11,6 +11,7 @@ from auricle.cli.options import (
     End,
     EngineName,
     EngineOption,
+    Quiet,
     Raw,
     Start,
     Threads,
@@ -74,6 +75,7 @@ def embed(
     ] = None,
     engine: EngineOption = EngineName.local,
     address: Address = None,
+    quiet: Quiet = False,
 ) -> None:
     """Write a model's embeddings: of recordings to a Parquet file, of a pack into the pack.
 

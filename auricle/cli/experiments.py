@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from auricle.cli.options import Threads
+from auricle.cli.options import Quiet, Threads
 from auricle.cli.output import assignments
 
 LISTED = "separated by commas"
@@ -169,6 +169,7 @@ def compare(
     results: Annotated[
         Path | None, typer.Option(metavar="CSV", help="Append the figures to a table like results.csv.")
     ] = None,
+    quiet: Quiet = False,
 ) -> None:
     """Run an experiment of a paper: train, judge and tabulate, with the paper's rows beside.
 
@@ -294,6 +295,7 @@ def sweep(
     name: Annotated[str, typer.Option(metavar="NAME", help="The sweep's name in the storage.")] = "sweep",
     device: Annotated[str, typer.Option(help="cpu, cuda, cuda:1, or auto.")] = "auto",
     threads: Threads = None,
+    quiet: Quiet = False,
 ) -> None:
     """Search for the best settings of a training, by validation mAP; prints the path of the table.
 

@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
+from auricle.cli.options import Quiet
 from auricle.cli.output import assignments, print_error, print_table
 
 
@@ -41,6 +42,7 @@ def scenes(
     verify: Annotated[
         bool, typer.Option("--verify", help="Read everything back and compare checksums.")
     ] = False,
+    quiet: Quiet = False,
 ) -> None:
     """Mix scenes of several sounds, with the truth about them, from a pack of single sounds.
 

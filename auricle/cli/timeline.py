@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from auricle.cli.options import End, Start, check_excerpt
+from auricle.cli.options import End, Quiet, Start, check_excerpt
 from auricle.cli.output import print_table, print_warning, refuse_file
 from auricle.text import for_terminal
 
@@ -38,6 +38,7 @@ def timeline(
     threads: Annotated[
         int | None, typer.Option(min=1, metavar="N", help="Threads that score; else every core.")
     ] = None,
+    quiet: Quiet = False,
 ) -> None:
     """Draw which sounds are where in a recording.
 
