@@ -1,0 +1,303 @@
+"""A model whose scores are probabilities, and which knows from which score on a label is there.
+
+Fitted to clips of a pack that the model was not trained on. Sources: see `fitting`, `stages`, `thresholds`.
+
+Shape letters: W windows, C clips, K labels of the model, S labels that model and pack share.
+"""
+
+import tempfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+
+from auricle.artifact import Artifact, load_artifact, save_changed
+from auricle.calibration.stages import (
+    FEWEST,
+    METHODS,
+    Examples,
+    clip_scores,
+    figures_of,
+    fit_stages,
+    held_out_scores,
+    placed,
+    taken,
+)
+from auricle.calibration.thresholds import FEWEST as FEWEST_FOR_THRESHOLDS
+from auricle.calibration.thresholds import Goal, Ranked, choose, measured, uncertainty
+from auricle.evaluation.choice import clips_heard, match_labels, positives_of, select_clips
+from auricle.evaluation.scoring import open_model, stream_logits
+from auricle.probabilities import as_function
+from auricle.progress import Progress
+from auricle.runners.windows import sigmoid
+from auricle.shards import Pack
+
+__all__ = ["KEEP", "METHODS", "Goal", "calibrate", "gather"]
+
+KEEP = "keep"  # the calibration that the model has, for thresholds alone
+DRAWS, DRAWN_SCORES = 1000, 2 * 10**9  # of the bootstrap; of draw, clip and label together
+
+
+def calibrate(
+    model: str | Path,
+    data: str | Path | Pack,
+    out: str | Path,
+    *,
+    method: str = "affine",
+    goal: Goal | None = None,
+    splits: Sequence[str] | None = None,
+    where: Mapping[str, tuple[str, ...]] | None = None,
+    subset: str | None = None,
+    label_set: str = "labels",
+    fewest: int | None = None,
+    draws: int | None = None,
+    seed: int = 0,
+    batch: int = 16,
+    threads: int | None = None,
+    device: str = "cpu",
+    quiet: bool = False,
+) -> Artifact:
+    """Write a model once more, with a calibration and, for a goal, thresholds; the old one stays as it is.
+
+    Clips that the model was trained on are left out, as far as it says which they are.
+
+    Args:
+        model: name or path.
+        data: a pack's folder, its address, or a `Pack`.
+        out: a new folder.
+        method: "affine" (a scale and an offset for each label), "temperature" (a scale), "isotonic" (any
+            rising map), or "keep": as the model is, for thresholds alone.
+        goal: what thresholds are for; None leaves the new model without.
+        splits: only clips of these splits; None takes all.
+        where: attribute -> values; only clips that have one of them.
+        subset: only clips of this subset of the pack.
+        label_set: the labels to compare with.
+        fewest: positives, and negatives, that a label must have for a map or a threshold of its own, in place
+            of those of all labels together; None takes 5 (30 for isotonic) and 10.
+        draws: bootstrap draws of recordings, for the thresholds' uncertainty; None takes what is affordable.
+        seed: of the draws and of the parts on which the calibration is judged.
+        batch: windows scored at once.
+        threads: of the runner; None takes every core.
+        device: of the runner.
+        quiet: show no progress.
+
+    Returns:
+        The new model. Its `metrics["calibration"]` says what was fitted to what, how good scores were
+        "before" and are "after" (of clips whose recordings the calibration was not fitted to), and what each
+        threshold does.
+
+    Raises:
+        ValueError: no such model, pack, split, label set or method; `out` is there already; no clip is left
+            that the model was not trained on; no label is shared, or no label has examples enough.
+
+    >>> goal = Goal(kind="precision", value=0.9)
+    >>> calibrate("default", "out/mine", "out/calibrated", goal=goal).thresholds[0]  # doctest: +SKIP
+    0.41
+    """
+    if method not in (*METHODS, KEEP):
+        raise ValueError(f"method is {method!r}; expected one of {', '.join((*METHODS, KEEP))}")
+    if method == KEEP and goal is None:
+        raise ValueError("method keep changes no score; ask for thresholds, or choose another method")
+    if Path(out).exists():
+        raise ValueError(f"{out}: is there already; a calibrated model is a new one, name a new folder")
+    pack = data if isinstance(data, Pack) else Pack(data)
+    runner, artifact = open_model(load_artifact(model), pack, batch=batch, threads=threads, device=device)
+    clips, heard = _unheard(artifact, pack, select_clips(pack, splits, where, subset))
+    columns = match_labels(artifact, pack, pack.label_names(label_set), label_set)
+    ours = [column for column, _ in columns]
+    about: dict[str, Any] = {
+        "method": method,
+        "pack": getattr(pack, "name", str(pack.path)),
+        "pack_fingerprint": pack.fingerprint,
+        "label_set": label_set,
+        "splits": None if splits is None else list(splits),
+        "where": {name: list(values) for name, values in (where or {}).items()},
+        "subset": subset,
+        "clips": len(clips),
+        "recordings": len(np.unique(pack.recordings[clips])),
+        "hours": float(pack.lengths[clips].sum()) / pack.rate / 3600,
+        "left_out_as_trained_on": heard,
+        "labels_not_in_pack": [name for k, name in enumerate(artifact.labels) if k not in set(ours)],
+    }
+    with tempfile.TemporaryFile() as file:
+        examples = gather(runner, pack, clips, label_set, columns, file, quiet=quiet)
+        names = [artifact.labels[k] for k in ours]
+        calibration = _part(artifact.calibration, ours)
+        whole = artifact.calibration
+        if method != KEEP:
+            least = FEWEST[method] if fewest is None else fewest
+            _refuse_too_little(examples, least, label_set)
+            calibration, pooled, lent = fit_stages(examples, method, least)
+            whole = placed(calibration, pooled, ours, len(artifact.labels))
+            about |= {"fewest": least, "labels_pooled": [names[k] for k in np.flatnonzero(lent)]}
+            about["before"] = figures_of(clip_scores(examples, None), examples)
+            about["after"] = figures_of(held_out_scores(examples, method, least, seed), examples)
+        thresholds = None
+        if goal is not None:
+            seconds = pack.lengths[clips] / pack.rate
+            fewest = FEWEST_FOR_THRESHOLDS if fewest is None else fewest
+            found = _thresholds(
+                examples, calibration, goal, seconds / 3600, fewest, draws, seed, names, quiet
+            )
+            about["goal"] = {goal.kind: goal.value}
+            about["threshold_of_all"] = found.pop("")
+            about["thresholds"] = found
+            thresholds = [
+                found[name]["threshold"] if name in found else about["threshold_of_all"]
+                for name in artifact.labels
+            ]
+    return save_changed(
+        artifact,
+        out,
+        calibration=whole,
+        thresholds=thresholds,
+        metrics={**artifact.metrics, "calibration": about},
+    )
+
+
+def gather(
+    runner: Any,
+    pack: Pack,
+    clips: np.ndarray,
+    label_set: str,
+    columns: list[tuple[int, int]],
+    file: BinaryIO,
+    *,
+    quiet: bool = False,
+) -> Examples:
+    """A model's logits of the windows of clips, in a file, and what is known of the clips.
+
+    Args:
+        runner: as `auricle.runners.load_runner` gives it.
+        pack: a pack.
+        clips: (C,) positions in it.
+        label_set: its labels.
+        columns: (column in the model, column in the pack) of each shared label.
+        file: an open, empty file, to be kept open.
+        quiet: show no progress.
+
+    >>> gather(runner, pack, np.arange(10), "labels", [(0, 0)], open("x", "w+b"))  # doctest: +SKIP
+    """
+    ours, theirs = (list(side) for side in zip(*columns, strict=True))
+    starts = np.zeros(len(clips), np.int64)
+    windows, seen = 0, -1
+    with Progress(len(clips), "scoring", unit="clips", quiet=quiet) as progress:
+        for logits, owners in stream_logits(runner, pack, clips):
+            if not np.isfinite(logits).all():
+                raise ValueError(
+                    f"{runner.artifact.path}: gives a score that is no number; see auricle check"
+                )
+            file.write(np.ascontiguousarray(logits[:, ours], np.float32).tobytes())
+            for owner in owners:
+                if owner != seen:
+                    starts[owner], seen = windows, owner
+                    progress.advance()
+                windows += 1
+    file.flush()
+    bounds, rows = positives_of(pack, clips, label_set, theirs)
+    targets = np.zeros((len(clips), len(theirs)), bool)
+    targets[rows, np.repeat(np.arange(len(theirs)), np.diff(bounds))] = True
+    known = np.ones(targets.shape, bool)
+    column_of = {column: k for k, column in enumerate(theirs)}
+    for row, column in zip(*pack.unknown_pairs(clips, label_set), strict=True):
+        if int(column) in column_of:
+            known[row, column_of[int(column)]] = False
+    groups = np.unique(pack.recordings[clips], return_inverse=True)[1]
+    logits = np.memmap(file, np.float32, "r", shape=(windows, len(ours)))
+    return Examples(logits=logits, starts=starts, targets=targets, known=known, groups=groups)
+
+
+def _unheard(artifact: Artifact, pack: Pack, clips: np.ndarray) -> tuple[np.ndarray, int]:
+    """The clips that the model was not trained on, at least one; and how many of those chosen it was."""
+    left = np.setdiff1d(clips, clips_heard(artifact, pack))
+    if not len(left):
+        raise ValueError(
+            f"{pack.path}: the model was trained on these clips, or on some of them: what it scores "
+            "on them says nothing of others; choose a --split that it was not trained on, or other recordings"
+        )
+    return left, len(clips) - len(left)
+
+
+def _refuse_too_little(examples: Examples, least: int, label_set: str) -> None:
+    positives = int((examples.targets & examples.known).sum())
+    negatives = int((~examples.targets & examples.known).sum())
+    if min(positives, negatives) < max(least, 1):
+        raise ValueError(
+            f"label set {label_set!r}: {positives} positives and {negatives} negatives in these clips, of "
+            f"all shared labels together; a calibration takes {max(least, 1)} of each at least"
+        )
+
+
+def _part(calibration: Mapping[str, Any] | None, columns: list[int]) -> dict[str, Any] | None:
+    """A calibration of some labels alone."""
+    if calibration is None:
+        return None
+    return {
+        name: value
+        if name == "kind"
+        else _part(value, columns)
+        if name == "clips"
+        else [value[column] for column in columns]
+        for name, value in calibration.items()
+    }
+
+
+def _thresholds(
+    examples: Examples,
+    calibration: Mapping[str, Any] | None,
+    goal: Goal,
+    hours_C: np.ndarray,
+    fewest: int,
+    draws: int | None,
+    seed: int,
+    names: Sequence[str],
+    quiet: bool,
+) -> dict[str, Any]:
+    """Label -> its threshold and what it does; "" -> the threshold of all labels together."""
+    alarms = goal.kind == "false_alarms"
+    scores = None if alarms else clip_scores(examples, calibration)
+    owners = examples.owners
+
+    def ranked(k: int) -> Ranked:
+        known, true = examples.known[:, k], examples.targets[:, k]
+        hours = np.bincount(examples.groups, np.where(known & ~true, hours_C, 0))
+        if scores is not None:
+            return Ranked.of(scores[known, k], true[known], examples.groups[known], hours)
+        there = (known & ~true)[owners]
+        part = slice(k, k + 1)
+        of_windows = sigmoid(as_function(taken(calibration, part))(examples.logits[there, part]))[:, 0]
+        return Ranked.of(of_windows, np.zeros(len(of_windows), bool), examples.groups[owners[there]], hours)
+
+    count = len(names)
+    affordable = DRAWN_SCORES // max(1, count * (len(owners) if alarms else len(hours_C)))
+    draws = max(50, min(DRAWS, affordable)) if draws is None else draws
+    all_threshold, _ = choose(_together([ranked(k) for k in range(count)]), goal)
+    found: dict[str, Any] = {"": all_threshold}
+    with Progress(count, "thresholds", unit="labels", quiet=quiet) as progress:
+        for k, name in enumerate(names):
+            mine = ranked(k)
+            known = examples.known[:, k]
+            positives = int((examples.targets[:, k] & known).sum())
+            row: dict[str, Any] = {"positives": positives, "hours_without": float(mine.hours.sum())}
+            lent = not mine.hours.sum() if alarms else min(positives, int(known.sum()) - positives) < fewest
+            if lent:
+                value = measured(mine, goal, all_threshold)
+                row |= {"threshold": all_threshold, "pooled": True}
+                row |= {"measured": None if np.isnan(value) else value}
+            else:
+                threshold, reached = choose(mine, goal)
+                row |= {"threshold": threshold, "pooled": False, "reached": reached}
+                if draws:
+                    row |= uncertainty(mine, goal, threshold, draws, seed)
+            found[name] = row
+            progress.advance()
+    return found
+
+
+def _together(labels: Sequence[Ranked]) -> Ranked:
+    """All labels' scores as one label's."""
+    scores = np.concatenate([label.scores for label in labels])
+    true = np.concatenate([label.true for label in labels])
+    hours = np.array([sum(float(label.hours.sum()) for label in labels)])
+    return Ranked.of(scores, true, np.zeros(len(scores), np.int64), hours)

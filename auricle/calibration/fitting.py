@@ -20,6 +20,8 @@ from auricle.runners.windows import logit, sigmoid
 STEPS, HALVINGS = 100, 30  # of a fit, at most; ten steps are usual
 PRECISION = 1e-7  # of log scale and offset, at which a fit ends
 LONGEST = 2.0  # step of a parameter
+MANY = 4096  # examples, beyond which a rising map takes logits by 64ths
+LEAST = 1e-6  # between two knots
 MOST = np.array([[5.0], [50.0]])  # log scale and offset, either way
 
 
@@ -114,9 +116,13 @@ def fit_isotonic(
     """
     weights = np.asarray(weights_N, np.float64)
     known = weights > 0
+    if len(weights) > MANY:
+        logits_N = np.rint(np.asarray(logits_N, np.float64) * 64) / 64
     targets = smoothed(np.asarray(targets_N)[known, None], weights[known, None])[:, 0]
     x, share = rising_steps(np.asarray(logits_N, np.float64)[known], targets, weights[known])
     y = logit(share)
+    apart = np.append(True, np.minimum(np.diff(x), np.diff(y)) > LEAST)  # else a line rises by rounding alone
+    x, y = x[apart], y[apart]
     return {
         "x": [float(x[0] - 1), *x.tolist(), float(x[-1] + 1)],
         "y": [float(y[0] - slope), *y.tolist(), float(y[-1] + slope)],
@@ -139,7 +145,7 @@ def rising_steps(x_N: np.ndarray, targets_N: np.ndarray, weights_N: np.ndarray) 
     total = np.bincount(which, weights_N * targets_N)
     steps: list[tuple[float, float, float]] = []  # weight, sum of targets, sum of x
     for w, t, m in zip(weight.tolist(), total.tolist(), (weight * values).tolist(), strict=True):
-        while steps and steps[-1][1] * w >= t * steps[-1][0]:
+        while steps and steps[-1][1] / steps[-1][0] >= t / w:
             w, t, m = w + steps[-1][0], t + steps[-1][1], m + steps[-1][2]
             steps.pop()
         steps.append((w, t, m))

@@ -63,14 +63,29 @@ def stream_scores(
     ...     print(scores_K.argmax())
     """
     artifact = runner.artifact
-    check_rate(artifact, pack)
-    buffer = np.zeros((batch, artifact.window), np.float32)
-    owners: list[int] = []  # of the buffer's rows: clips in order, each clip's windows together
+    of_windows = calibrated(artifact)
     of_clip = clip_scores(artifact) if pooling == "mean" else np.asarray
-    for score_K in pool(
-        _batches(artifact, pack, clips, runner, buffer, owners), len(artifact.labels), pooling
-    ):
-        yield of_clip(score_K)
+    batches = (
+        (of_windows(logits), owners) for logits, owners in stream_logits(runner, pack, clips, batch=batch)
+    )
+    for scores_K in pool(batches, len(artifact.labels), pooling):
+        yield of_clip(scores_K)
+
+
+def stream_logits(
+    runner: Any, pack: Any, clips: np.ndarray, *, batch: int = 16
+) -> Iterator[tuple[np.ndarray, list[int]]]:
+    """Logits (W, K) of a batch of windows, as the model gives them, and each one's position in `clips`.
+
+    Clips come in their order; what is yielded holds until the next.
+
+    >>> for logits_WK, owners in stream_logits(runner, Pack("out/pack"), np.arange(10)):  # doctest: +SKIP
+    ...     print(owners)
+    """
+    check_rate(runner.artifact, pack)
+    buffer = np.zeros((batch, runner.artifact.window), np.float32)
+    owners: list[int] = []  # of the buffer's rows: clips in order, each clip's windows together
+    return _batches(runner.artifact, pack, clips, runner, buffer, owners)
 
 
 def pool(
@@ -102,17 +117,16 @@ def pool(
 def _batches(
     artifact: Any, pack: Any, clips: np.ndarray, runner: Any, buffer: np.ndarray, owners: list[int]
 ) -> Iterator[tuple[np.ndarray, list[int]]]:
-    """Calibrated logits of a batch of windows, and the row of the clip that each belongs to."""
-    mapped = calibrated(artifact)
+    """Logits of a batch of windows, and the row of the clip that each belongs to."""
     for owner, window in _windows(artifact, pack, clips):
         buffer[len(owners), : len(window)] = window
         buffer[len(owners), len(window) :] = 0
         owners.append(owner)
         if len(owners) == len(buffer):
-            yield mapped(runner.run(buffer)[0]), owners
+            yield runner.run(buffer)[0], owners
             owners.clear()
     if owners:
-        yield mapped(runner.run(buffer[: len(owners)])[0]), owners
+        yield runner.run(buffer[: len(owners)])[0], owners
 
 
 def _windows(artifact: Any, pack: Any, clips: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:

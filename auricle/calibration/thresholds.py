@@ -1,0 +1,184 @@
+"""The score from which a label counts as there: for a stated precision, recall or rate of false alarms.
+
+- precision: the least threshold at which so many of the clips that pass have the label;
+- recall: the greatest at which so many of the clips with the label pass;
+- false alarms: the least at which so few windows an hour pass in clips without the label.
+
+A threshold stands midway between the last score that passes and the first that does not. How sure it is, is
+found by drawing recordings again with replacement: clips of one recording err together. Each draw's threshold
+is also tried on the recordings that it left out: that is what to expect of new ones.
+
+Source: Efron and Tibshirani, "An introduction to the bootstrap", 1993, chapters 13 and 17.
+
+Shape letters: N scores of a label, T distinct thresholds, D draws.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+GOALS = ("precision", "recall", "false_alarms")
+LEVEL = 0.95  # share of the draws that an interval covers
+FEWEST = 10  # positives of a label, below which it takes the threshold of all labels together
+NEVER = 1.0  # the threshold of a label that cannot be precise enough
+VALUES = 2**22  # of draws and scores, looked at together
+
+
+@dataclass(frozen=True, kw_only=True)
+class Goal:
+    """What thresholds are for: "precision" or "recall" with a share, "false_alarms" with a number an hour.
+
+    >>> Goal(kind="precision", value=90)
+    Traceback (most recent call last):
+    ValueError: precision is 90; expected a share above 0 and up to 1, like 0.9
+    """
+
+    kind: str
+    value: float
+
+    def __post_init__(self) -> None:
+        if self.kind not in GOALS:
+            raise ValueError(f"a threshold for {self.kind!r}; expected one of {', '.join(GOALS)}")
+        if self.kind == "false_alarms":
+            if not 0 < self.value < np.inf:
+                raise ValueError(f"false_alarms is {self.value:g}; expected a number an hour above 0")
+        elif not 0 < self.value <= 1:
+            raise ValueError(f"{self.kind} is {self.value:g}; expected a share above 0 and up to 1, like 0.9")
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Ranked:
+    """Scores of one label, best first: clips, or for false alarms windows without the label."""
+
+    scores: np.ndarray  # (N,) falling
+    true: np.ndarray  # (N,) bool
+    groups: np.ndarray  # (N,) int
+    hours: np.ndarray  # (G,) of each group's sound without the label
+
+    @classmethod
+    def of(cls, scores: np.ndarray, true: np.ndarray, groups: np.ndarray, hours: np.ndarray) -> "Ranked":
+        """The same in any order."""
+        order = np.argsort(-scores, kind="stable")
+        return cls(
+            scores=np.asarray(scores, np.float64)[order], true=true[order], groups=groups[order], hours=hours
+        )
+
+    @property
+    def ends(self) -> np.ndarray:
+        """(T,) position of the last of each distinct score."""
+        return np.flatnonzero(np.diff(self.scores, append=-1.0))
+
+    @property
+    def thresholds(self) -> np.ndarray:
+        """(T + 1,) falling: with the first nothing passes, with the last everything."""
+        levels = self.scores[self.ends]
+        return (np.concatenate([[1.0], levels]) + np.concatenate([levels, [0.0]])) / 2
+
+
+def choose(ranked: Ranked, goal: Goal) -> tuple[float, bool]:
+    """The threshold, and whether it does what is asked; `NEVER` where precision is out of reach.
+
+    >>> clips = Ranked.of(np.array([0.9, 0.8, 0.5, 0.25]), np.arange(4) % 2 == 0, np.arange(4), np.ones(4))
+    >>> [choose(clips, Goal(kind=kind, value=0.6)) for kind in ("precision", "recall")]
+    [(0.375, True), (0.375, True)]
+    """
+    place = _places(ranked, goal, np.ones((1, len(ranked.hours))))[0]
+    return (NEVER, False) if place < 0 else (float(ranked.thresholds[place]), True)
+
+
+def _places(ranked: Ranked, goal: Goal, draws_DG: np.ndarray) -> np.ndarray:
+    """(D,) which of the thresholds each draw takes; -1 where none does what is asked."""
+    passed, wrong = _counts(ranked, draws_DG)
+    if goal.kind == "false_alarms":
+        allowed = goal.value * (draws_DG @ ranked.hours)
+        return (wrong <= allowed[:, None] + 1e-9).sum(axis=1) - 1  # `wrong` never falls
+    right = passed - wrong
+    if goal.kind == "recall":
+        needed = goal.value * right[:, -1]
+        place = (right < needed[:, None] - 1e-9).sum(axis=1)
+        return np.where(right[:, -1] > 0, place, -1)
+    enough = (right > 0) & (right >= goal.value * passed - 1e-9)
+    last = enough.shape[1] - 1 - enough[:, ::-1].argmax(axis=1)
+    return np.where(enough.any(axis=1), last, -1)
+
+
+def _counts(ranked: Ranked, draws_DG: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """(D, T + 1) how many pass each threshold, and how many of these without the label."""
+    weights = draws_DG[:, ranked.groups]
+    ends = ranked.ends
+    passed = np.cumsum(weights, axis=1)[:, ends]
+    wrong = np.cumsum(np.where(ranked.true, 0, weights), axis=1)[:, ends]
+    nothing = np.zeros((len(draws_DG), 1))
+    return np.hstack([nothing, passed]), np.hstack([nothing, wrong])
+
+
+def measured(ranked: Ranked, goal: Goal, threshold: float) -> float:
+    """What is asked for, at a threshold; NaN where it is not defined.
+
+    >>> clips = Ranked.of(np.array([0.9, 0.8, 0.5, 0.25]), np.arange(4) % 2 == 0, np.arange(4), np.ones(4))
+    >>> measured(clips, Goal(kind="precision", value=0.9), 0.7)
+    0.5
+    """
+    above, below = _parts(ranked, goal, np.array([threshold]), np.ones((1, len(ranked.hours))))
+    return float(above[0] / below[0]) if below[0] else float("nan")
+
+
+def _parts(
+    ranked: Ranked, goal: Goal, thresholds_D: np.ndarray, draws_DG: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """(D,) numerator and denominator of what is asked for, each draw at a threshold of its own."""
+    passed, wrong = _counts(ranked, draws_DG)
+    # The greatest of our thresholds that lets through what this one does.
+    place = (ranked.scores[ranked.ends][None] >= thresholds_D[:, None]).sum(axis=1)
+    rows = np.arange(len(thresholds_D))
+    here, bad = passed[rows, place], wrong[rows, place]
+    if goal.kind == "false_alarms":
+        return bad, draws_DG @ ranked.hours
+    return here - bad, here if goal.kind == "precision" else passed[:, -1] - wrong[:, -1]
+
+
+def uncertainty(ranked: Ranked, goal: Goal, threshold: float, draws: int, seed: int) -> dict[str, Any]:
+    """How sure a threshold is, and what it does.
+
+    Returns:
+        "interval": (low, high) of the draws' thresholds; "measured": what is asked for at `threshold`, and
+        its "measured_interval" over the draws; "left_out": the same at the draws' thresholds, on the
+        recordings that each left out, all draws together. None where it is not defined.
+
+    >>> clips = Ranked.of(np.linspace(0, 1, 100), np.arange(100) >= 50, np.arange(100), np.ones(100))
+    >>> found = uncertainty(clips, Goal(kind="recall", value=0.9), 0.55, draws=50, seed=0)
+    >>> round(found["measured"], 2), found["interval"][0] < 0.55 < found["interval"][1]
+    (0.9, True)
+    """
+    groups = len(ranked.hours)
+    rng = np.random.default_rng(seed)
+    chosen: list[np.ndarray] = []
+    shares: list[np.ndarray] = []
+    outside = np.zeros(2)
+    step = max(1, VALUES // max(1, len(ranked.scores), groups))
+    for first in range(0, draws, step):
+        count = min(step, draws - first)
+        drawn = rng.multinomial(groups, np.full(groups, 1 / groups), size=count).astype(np.float64)
+        places = _places(ranked, goal, drawn)
+        thresholds = np.where(places < 0, NEVER, ranked.thresholds[places])
+        chosen.append(thresholds)
+        above, below = _parts(ranked, goal, np.full(count, threshold), drawn)
+        shares.append(above[below > 0] / below[below > 0])
+        outside += [part.sum() for part in _parts(ranked, goal, thresholds, (drawn == 0).astype(np.float64))]
+    return {
+        "interval": _interval(np.concatenate(chosen)),
+        "measured": _plain(measured(ranked, goal, threshold)),
+        "measured_interval": _interval(np.concatenate(shares)),
+        "left_out": _plain(outside[0] / outside[1]) if outside[1] else None,
+    }
+
+
+def _interval(values: np.ndarray) -> list[float] | None:
+    if not len(values):
+        return None
+    return [float(value) for value in np.quantile(values, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])]
+
+
+def _plain(value: float) -> float | None:
+    return None if np.isnan(value) else float(value)
