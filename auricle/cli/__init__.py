@@ -5,7 +5,7 @@ standard output and nothing else does; errors, warnings and progress go to stand
 of verbs: recordings.py (tag), embedding.py (embed), inputs.py (inputs), timeline.py (timeline, report),
 corpora.py (pack, evaluate), urban.py (evaluate --protocol urban), labels.py (labels, subset), annotations.py
 (annotations, urban-scenes), scenes.py (scenes), networks.py (train, check, export, models, filters),
-experiments.py (compare, sweep), planning.py (plan).
+experiments.py (compare, sweep), planning.py (plan), calibration.py (calibrate).
 """
 
 import os
@@ -18,6 +18,7 @@ import typer
 
 from auricle.cli.annotations import annotations, urban_scenes
 from auricle.cli.augment import augment
+from auricle.cli.calibration import calibrate
 from auricle.cli.corpora import evaluate, pack
 from auricle.cli.embedding import embed
 from auricle.cli.experiments import compare, sweep
@@ -78,6 +79,10 @@ for _verb, _example in (
     (augment, "auricle augment dog.wav --out changed.wav --pitch 2 --noise pink --snr 15"),
     (train, "auricle train --data out/pack --out out/run --recipe compact-esc50"),
     (evaluate, "auricle evaluate out/run/best out/pack --split fold5"),
+    (
+        calibrate,
+        "auricle calibrate out/run/best out/pack --split fold5 --precision 0.9 --out out/calibrated",
+    ),
     (report, "auricle report out/eval out/run --out out/figures"),
     (compare, "auricle compare architectures --data out/esc50 --out out/table2 --test-splits fold5"),
     (

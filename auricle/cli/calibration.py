@@ -1,0 +1,200 @@
+"""A verb that makes scores mean something: calibrate."""
+
+import json
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from auricle.cli.corpora import ReportFormat
+from auricle.cli.options import Quiet, Threads
+from auricle.cli.output import assignments, print_table, print_warning
+
+FIGURES = {
+    "ece": "ECE, all labels",
+    "ece_classwise": "ECE, mean of the labels'",
+    "ece_top": "ECE of the best label",
+    "brier": "Brier score",
+    "log_loss": "log loss",
+}
+UNITS = {"precision": "precision", "recall": "recall", "false_alarms": "false alarms/h"}
+
+
+def calibrate(
+    model: Annotated[
+        str, typer.Argument(help="A bundled model's name, an artifact's folder, an .onnx file.")
+    ],
+    data: Annotated[str, typer.Argument(help="A pack of clips that the model was not trained on.")],
+    out: Annotated[Path, typer.Option(metavar="NEW", help="Folder of the new model; MODEL stays as it is.")],
+    method: Annotated[
+        str,
+        typer.Option(
+            metavar="NAME",
+            help="affine, temperature, isotonic; keep: scores as they are, for thresholds alone.",
+        ),
+    ] = "affine",
+    precision: Annotated[
+        float | None,
+        typer.Option(metavar="P", help="Thresholds: of the clips shown, this share is right, say 0.9."),
+    ] = None,
+    recall: Annotated[
+        float | None,
+        typer.Option(metavar="R", help="Thresholds: of the clips with the label, this share is shown."),
+    ] = None,
+    false_alarms: Annotated[
+        float | None,
+        typer.Option(metavar="N", help="Thresholds: so many windows an hour are shown wrongly, a label."),
+    ] = None,
+    split: Annotated[
+        list[str] | None, typer.Option(metavar="NAME", help="Only this split; may be given again.")
+    ] = None,
+    where: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="KEY=A,B",
+            help="Only clips whose KEY is A or B, say licence=CC0,CC-BY; may be given again.",
+        ),
+    ] = None,
+    subset: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Only clips of this subset of the pack.")
+    ] = None,
+    label_set: Annotated[str, typer.Option(metavar="NAME", help="The label set to compare with.")] = "labels",
+    min_positives: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            metavar="N",
+            help="With fewer, a label takes what fits all labels together; 5 at first, 30 for isotonic, "
+            "10 for thresholds.",
+        ),
+    ] = None,
+    draws: Annotated[
+        int | None,
+        typer.Option(min=0, metavar="N", help="Bootstrap draws for the thresholds' intervals; 0: none."),
+    ] = None,
+    seed: Annotated[int, typer.Option(metavar="N", help="Of the draws, and of parts of the data.")] = 0,
+    format: Annotated[ReportFormat, typer.Option(help="For people, programs.")] = ReportFormat.table,
+    threads: Threads = None,
+    quiet: Quiet = False,
+) -> None:
+    """Write a new model whose scores are probabilities, with thresholds where they are asked for.
+
+    Clips that the model was trained on are left out, as far as it says which they are. Prints how far scores
+    were from probabilities before, and how far they are after, on recordings that the calibration was not
+    fitted to; and for each threshold what it does, with 95% intervals over recordings. Every verb obeys what
+    is stored in the model; docs/calibration.md has more.
+    """
+    from auricle.calibration import KEEP, METHODS, Goal
+    from auricle.calibration import calibrate as calibrate_model
+
+    if method not in (*METHODS, KEEP):
+        known = ", ".join((*METHODS, KEEP))
+        raise typer.BadParameter(f"{method!r}; expected one of {known}", param_hint="--method")
+    asked = {"precision": precision, "recall": recall, "false_alarms": false_alarms}
+    goals = {kind: value for kind, value in asked.items() if value is not None}
+    if len(goals) > 1:
+        hint = " and ".join(f"--{kind.replace('_', '-')}" for kind in goals)
+        raise typer.BadParameter("a threshold can do only one of these; choose", param_hint=hint)
+    if method == KEEP and not goals:
+        raise typer.BadParameter(
+            "keep changes no score; add --precision, --recall or --false-alarms", param_hint="--method"
+        )
+    try:
+        goal = next((Goal(kind=kind, value=value) for kind, value in goals.items()), None)
+    except ValueError as error:
+        raise typer.BadParameter(str(error), param_hint=f"--{next(iter(goals)).replace('_', '-')}") from error
+    chosen = {key: tuple(value.split(",")) for key, value in assignments(where or [], "--where").items()}
+    made = calibrate_model(
+        model,
+        data,
+        out,
+        method=method,
+        goal=goal,
+        splits=tuple(split) if split else None,
+        where=chosen or None,
+        subset=subset,
+        label_set=label_set,
+        fewest=min_positives,
+        draws=draws,
+        seed=seed,
+        threads=threads,
+        quiet=quiet,
+    )
+    about = made.metrics["calibration"]
+    if format is ReportFormat.json:
+        print(json.dumps(about, indent=2, ensure_ascii=False))
+    else:
+        _print_about(about)
+        print(out)
+    _warn(about, made.num_classes)
+
+
+def _print_about(about: dict[str, Any]) -> None:
+    print(f"{about['clips']} clips of {about['recordings']} recordings, {about['hours']:.2f} hours")
+    if "before" in about:
+        rows = [
+            [name, f"{about['before'][key]:.4f}", f"{about['after'][key]:.4f}"]
+            for key, name in FIGURES.items()
+        ]
+        print_table(sys.stdout, ["figure", "before>", "after>"], rows)
+    if "goal" in about:
+        kind, value = next(iter(about["goal"].items()))
+        rows = [_row(label, found, kind) for label, found in about["thresholds"].items()]
+        unit = UNITS[kind]
+        heads = ["label", "threshold>", "interval>", f"{unit}>", "interval>", "on others>", "positives>"]
+        print_table(sys.stdout, heads, rows, title=f"thresholds for {unit} {value:g}")
+
+
+def _row(label: str, found: dict[str, Any], kind: str) -> list[str]:
+    digits = 1 if kind == "false_alarms" else 2
+    threshold = f"{found['threshold']:.3f}"
+    if found["pooled"]:
+        threshold += " (of all)"
+    elif not found["reached"]:
+        threshold = "never"
+    return [
+        label,
+        threshold,
+        _interval(found.get("interval"), 3),
+        "-" if found.get("measured") is None else f"{found['measured']:.{digits}f}",
+        _interval(found.get("measured_interval"), digits),
+        "-" if found.get("left_out") is None else f"{found['left_out']:.{digits}f}",
+        str(found["positives"]),
+    ]
+
+
+def _interval(ends: list[float] | None, digits: int) -> str:
+    return "-" if ends is None else f"{ends[0]:.{digits}f} to {ends[1]:.{digits}f}"
+
+
+def _warn(about: dict[str, Any], num_classes: int) -> None:
+    """What did not go as asked, on standard error."""
+    if heard := about["left_out_as_trained_on"]:
+        print_warning(f"{heard} clips are left out: the model was trained on them, or on some of them")
+    if missing := about["labels_not_in_pack"]:
+        print_warning(
+            f"{_some(missing)}: not among the pack's labels; they get what fits all others together"
+        )
+    if pooled := about.get("labels_pooled"):
+        print_warning(
+            f"{_some(pooled)}: fewer than {about['fewest']} positives or negatives; the map of all labels "
+            "together is theirs"
+        )
+    found = about.get("thresholds", {})
+    if lent := [label for label, row in found.items() if row["pooled"]]:
+        print_warning(f"{_some(lent)}: too few examples; the threshold of all labels together is theirs")
+    if never := [label for label, row in found.items() if not row["pooled"] and not row["reached"]]:
+        print_warning(f"{_some(never)}: no threshold is as precise as that; they will not be shown")
+    rate = about.get("goal", {}).get("false_alarms")
+    if rate and (least := min(row["hours_without"] for row in found.values())) * rate < 1:
+        print_warning(
+            f"{least:.2f} hours without a label cannot tell {rate:g} false alarms an hour from none: these "
+            "thresholds let through no window that was heard"
+        )
+
+
+def _some(names: list[str], most: int = 5) -> str:
+    """Some of the names, and how many there are."""
+    listed = ", ".join([*names[:most], *["..."] * (len(names) > most)])
+    return f"{len(names)} labels ({listed})" if len(names) > 1 else listed
