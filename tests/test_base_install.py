@@ -29,7 +29,7 @@ NEEDS_TORCH = (
 BLOCK = """
 import importlib.abc, sys
 
-BLOCKED = ("torch", "tensorboard", "onnx", "onnxscript", "librosa", "sklearn", "ray", "fsspec", "s3fs")
+BLOCKED = "torch tensorboard onnx onnxscript librosa sklearn ray fsspec s3fs usearch".split()
 
 class Blocker(importlib.abc.MetaPathFinder):
     def find_spec(self, name, path=None, target=None):

@@ -15,8 +15,8 @@ LAYERS = [  # lowest first; modules of one layer do not import each other
     {"shards", "sampling", "artifact", "runners"},
     {"probabilities"},
     {"changes", "tagging", "evaluation", "report", "planning", "hear", "family", "heads"},
-    {"embedding"},
-    {"training", "engine", "calibration", "doctor", "search", "interop"},
+    {"embedding", "search"},
+    {"training", "engine", "calibration", "doctor", "interop"},
     {"recipes", "own_classes"},
     {"experiments", "serve"},
     {"measuring"},
@@ -36,6 +36,7 @@ ONLY_IN = {
     "ray": {"engine/ray.py"},
     "fsspec": {"remote/files.py"},
     "s3fs": set(),
+    "usearch": {"search/graphs.py"},
     "torch": {
         "frontend",
         "augment",

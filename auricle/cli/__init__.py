@@ -2,10 +2,10 @@
 
 Exit status: 0 all well, 1 something failed (and it is named), 2 wrong usage, 130 interrupted. Results go to
 standard output and nothing else does; errors, warnings and progress go to standard error. One file per group
-of verbs: recordings.py (tag), embedding.py (embed), inputs.py (inputs), timeline.py (timeline, report),
-corpora.py (pack, evaluate), urban.py (evaluate --protocol urban), labels.py (labels, subset), annotations.py
-(annotations, urban-scenes), scenes.py (scenes), networks.py (train, check, export, models, filters),
-experiments.py (compare, sweep), planning.py (plan), calibration.py (calibrate).
+of verbs: recordings.py (tag), embedding.py (embed), inputs.py (inputs), search.py (index, find, review),
+timeline.py (timeline, report), corpora.py (pack, evaluate), urban.py (evaluate --protocol urban), labels.py
+(labels, subset), annotations.py (annotations, urban-scenes), scenes.py (scenes), networks.py (train, check,
+export, models, filters), experiments.py (compare, sweep), planning.py (plan), calibration.py (calibrate).
 """
 
 import os
@@ -31,6 +31,7 @@ from auricle.cli.planning import plan
 from auricle.cli.recordings import tag
 from auricle.cli.scenes import scenes
 from auricle.cli.timeline import report, timeline
+from auricle.cli.search import find, index, review
 
 OTHERS_SPEAK = 3.0  # seconds
 
@@ -68,6 +69,9 @@ for _verb, _example in (
     (embed, "auricle embed recordings/ --out x.parquet"),
     (inputs, "auricle inputs street.wav --out street.png"),
     (pack, "auricle pack meta.csv out/pack"),
+    (index, "auricle index recordings/ --out out/index"),
+    (find, "auricle find siren.wav --index out/index --top 20"),
+    (review, "auricle review out/index --label siren --example siren.wav --out labels.csv"),
     (labels, "auricle labels out/pack --most-frequent 400 --name top400"),
     (subset, "auricle subset out/pack --name balanced --split eval --balanced 33"),
     (scenes, "auricle scenes out/pack out/scenes --scenes 1000 --seed 1"),

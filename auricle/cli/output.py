@@ -73,6 +73,7 @@ def missing(module: str) -> str:
         "onnxscript": "export",
         "ai_edge_litert": "tflite",
         "optuna": "sweep",
+        "usearch": "search",
         "ray": "ray",
         "fsspec": "ray",
         "s3fs": "ray",

@@ -100,7 +100,7 @@ def _embed_into(
         with EmbeddingTable(target, about, precision=options.precision, temporary=temporary) as table:
             for part, entry in parts:
                 first = len(told)
-                for item, starts, ends, rows in _read_part(part):
+                for item, starts, ends, rows in read_rows(part):
                     table.add(source_name(files[first + item]), starts, ends, rows)
                 told.extend(entry["told"])
         if away:
@@ -111,8 +111,8 @@ def _embed_into(
         target,
         files,
         sizes,
-        partial(_write_part, options, artifact.embedding_size, explain),
-        partial(_probe, options, explain),
+        partial(write_rows, options, artifact.embedding_size, explain),
+        partial(try_embedding, options, explain),
         join,
         header=describe_job(artifact, options, describe_files(files, sizes)),
         engine=engine,
@@ -257,8 +257,15 @@ def _batch(schema: pa.Schema, item: int, starts: Any, ends: Any, rows_WE: np.nda
     return pa.RecordBatch.from_arrays(columns, schema=schema)
 
 
-def _read_part(part: Path) -> Iterator[tuple[int, np.ndarray, np.ndarray, np.ndarray]]:
-    """(position of the item in its task, starts, ends, rows), in the pieces in which they were made."""
+def read_rows(part: Path) -> Iterator[tuple[int, np.ndarray, np.ndarray, np.ndarray]]:
+    """A part that `write_rows` wrote, in the pieces in which it was made.
+
+    Yields:
+        (position of the recording in its task, starts, ends, embeddings).
+
+    >>> for position, starts, ends, rows in read_rows(Path("00000.part")):  # doctest: +SKIP
+    ...     print(position, rows.shape)
+    """
     with pa.memory_map(str(part)) as file:
         reader = pa.ipc.open_file(file)
         for number in range(reader.num_record_batches):
@@ -274,7 +281,7 @@ def _by_clip(
 ) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
     count = 0
     for part, _ in parts:
-        for _, *row in _read_part(part):
+        for _, *row in read_rows(part):
             count += 1
             yield row[0], row[1], row[2]
     assert count == num_clips, "a batch a clip"
@@ -288,7 +295,7 @@ def _embedded(path: str, options: EmbedOptions, warn: Callable[[str], None]) -> 
     return embed_recording(tagger, path, warn=warn, **wishes)
 
 
-def _write_part(
+def write_rows(
     options: EmbedOptions,
     size: int,
     explain: Callable[[Exception], str],
@@ -296,6 +303,13 @@ def _write_part(
     items: Sequence[str],
     given_up: Mapping[int, str],
 ) -> dict[str, Any]:
+    """`auricle.engine.jobs.Write` of recordings: their embeddings as one part.
+
+    Returns:
+        "told": of each recording its "error" or None, "warnings", and "seconds", of sound in each piece.
+
+    >>> write_rows(EmbedOptions(), 256, str, [Path("00000.part")], ["a.wav"], {})  # doctest: +SKIP
+    """
     _tagger(options.model, options.threads, options.device)  # its error is no recording's
     schema, told = _schema(size, options.precision), []
     with pa.OSFile(str(paths[0]), "wb") as sink, pa.ipc.new_file(sink, schema) as writer:
@@ -327,7 +341,11 @@ def _kept(
         entry["error"] = explain(error)
 
 
-def _probe(options: EmbedOptions, explain: Callable[[Exception], str], path: str) -> None:
+def try_embedding(options: EmbedOptions, explain: Callable[[Exception], str], path: str) -> None:
+    """Embed a recording and keep nothing: it shows whether that kills a worker.
+
+    >>> try_embedding(EmbedOptions(), str, "a.wav")  # doctest: +SKIP
+    """
     for _ in _kept(path, options, explain, {"warnings": []}, None):
         pass
 

@@ -1,0 +1,254 @@
+"""What somebody said of moments, as a manifest that `auricle pack` reads; what is to be asked, as a table.
+
+The manifest has columns path, start, end, labels and no: labels that were heard there, and labels that were
+asked for and not heard, both separated by `;`. A row without labels is a moment in which nothing that was
+asked for is heard.
+"""
+
+import csv
+import os
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import NamedTuple
+
+from auricle.datasets.tables import read_text_table
+from auricle.remote import address_of
+from auricle.shards.layout import publish, temporary_for
+from auricle.text import as_utf8
+
+COLUMNS = ("path", "start", "end", "labels", "no")
+ASKED = ("path", "start", "end", "label", "score", "answer")
+YES, NO, NOTHING = ("y", "yes"), ("n", "no"), ("", "?", "s", "skip")
+TOLERANCE = 1e-3  # seconds within which a moment is the same: text editors and spreadsheets round
+
+
+class Question(NamedTuple):
+    """A moment, and the label that is asked for there."""
+
+    path: str
+    start: float
+    end: float
+    label: str
+    score: float  # how sure the head is, 0 to 1; before there is one, a similarity
+
+
+@dataclass
+class Answer:
+    """What is known of a moment."""
+
+    path: str
+    start: float
+    end: float
+    yes: set[str] = field(default_factory=set)
+    no: set[str] = field(default_factory=set)
+
+
+class Answers:
+    """All that was said, in the order in which moments came up first.
+
+    >>> answers = Answers()
+    >>> answers.add(Question("a.wav", 0.0, 2.0, "dog", 0.5), "y")
+    True
+    >>> answers.add(Question("a.wav", 0.0, 2.0, "rain", 0.5), "n")
+    True
+    >>> answers.moments
+    [Answer(path='a.wav', start=0.0, end=2.0, yes={'dog'}, no={'rain'})]
+    """
+
+    def __init__(self, moments: Iterable[Answer] = ()):
+        self.moments = list(moments)
+        self._by_path: dict[str, list[Answer]] = {}
+        for moment in self.moments:
+            self._by_path.setdefault(moment.path, []).append(moment)
+
+    def __len__(self) -> int:
+        return len(self.moments)
+
+    @property
+    def labels(self) -> list[str]:
+        """Labels that were heard anywhere, sorted."""
+        return sorted(set().union(*(moment.yes for moment in self.moments)))
+
+    def add(self, question: Question, text: str) -> bool:
+        """Take an answer: y, n, or labels that are heard there; a later one counts. False for no answer.
+
+        Raises:
+            ValueError: as `read_answer`.
+        """
+        read = read_answer(text, question.label)
+        if read is None:
+            return False
+        yes, no = read
+        moment = self._moment(question)
+        moment.yes = (moment.yes | yes) - no
+        moment.no = (moment.no | no) - yes
+        return True
+
+    def asked(self, path: str, label: str) -> list[tuple[float, float]]:
+        """Stretches of a recording of which it is known whether a label is heard there."""
+        return [(a.start, a.end) for a in self._by_path.get(path, []) if label in a.yes or label in a.no]
+
+    def _moment(self, question: Question) -> Answer:
+        for moment in self._by_path.get(question.path, []):
+            if abs(moment.start - question.start) < TOLERANCE and abs(moment.end - question.end) < TOLERANCE:
+                return moment
+        moment = Answer(question.path, question.start, question.end)
+        self.moments.append(moment)
+        self._by_path.setdefault(question.path, []).append(moment)
+        return moment
+
+
+def read_answer(text: str, label: str) -> tuple[set[str], set[str]] | None:
+    """What is heard and what is not, by an answer to whether `label` is; None where there is no answer.
+
+    Raises:
+        ValueError: a yes and a no at once.
+
+    >>> read_answer("y", "dog"), read_answer("NO", "dog"), read_answer("?", "dog")
+    (({'dog'}, set()), (set(), {'dog'}), None)
+    >>> read_answer("rain", "dog"), read_answer("y; rain", "dog") == ({"dog", "rain"}, set())
+    (({'rain'}, {'dog'}), True)
+    """
+    parts = [part.strip() for part in text.split(";") if part.strip()]
+    if not parts or (len(parts) == 1 and parts[0].lower() in NOTHING):
+        return None
+    saying_no = [part for part in parts if part.lower() in NO]
+    yes = {label if part.lower() in YES else part for part in parts if part not in saying_no}
+    if saying_no and label in yes:
+        raise ValueError(f"{text!r} says yes and no to {label!r}; expected y, n, or labels separated by ;")
+    return yes, set() if label in yes else {label}
+
+
+def read_labels(file: Path) -> Answers:
+    """The manifest that `write_labels` wrote; empty where there is none.
+
+    Raises:
+        ValueError: it is no such table.
+
+    >>> len(read_labels(Path("no-such-file.csv")))
+    0
+    """
+    if not file.is_file():
+        return Answers()
+    columns, rows = read_text_table(file)
+    if missing := [name for name in COLUMNS if name not in columns]:
+        raise ValueError(
+            f"{file}: column {' and '.join(missing)} missing; expected what `auricle review` wrote before: "
+            f"{', '.join(COLUMNS)}"
+        )
+    return Answers(
+        Answer(_placed(file, row["path"]), *_span(file, line, row), _set(row["labels"]), _set(row["no"]))
+        for line, row in rows
+    )
+
+
+def write_labels(file: Path, answers: Answers) -> None:
+    """Write the manifest, whole or not at all.
+
+    >>> write_labels(Path("out/labels.csv"), Answers())  # doctest: +SKIP
+    """
+    rows = [
+        [
+            _named(file, a.path),
+            _number(a.start),
+            _number(a.end),
+            ";".join(sorted(a.yes)),
+            ";".join(sorted(a.no)),
+        ]
+        for a in answers.moments
+    ]
+    _write(file, COLUMNS, rows)
+
+
+def write_questions(
+    file: Path, questions: Iterable[Question], sounds: Mapping[Question, str] | None = None
+) -> None:
+    """Write moments to be asked about: the column `answer` is empty, to be filled in.
+
+    >>> write_questions(Path("out/todo.csv"), [])  # doctest: +SKIP
+    """
+    more = () if sounds is None else ("sound",)
+    rows = [
+        [_named(file, q.path), _number(q.start), _number(q.end), q.label, f"{q.score:.4f}", ""]
+        + ([] if sounds is None else [sounds.get(q, "")])
+        for q in questions
+    ]
+    _write(file, (*ASKED, *more), rows)
+
+
+def read_questions(file: Path) -> list[tuple[Question, str]]:
+    """Moments and what was answered, of a table that `write_questions` wrote and somebody filled in.
+
+    Rows of one's own may stand in it; `score` may be left out.
+
+    Raises:
+        ValueError: no such file, a column is missing, or a row makes no sense (its line is named).
+
+    >>> read_questions(Path("no-such-file.csv"))
+    Traceback (most recent call last):
+    ValueError: no-such-file.csv: no such file
+    """
+    if not file.is_file():
+        raise ValueError(f"{file}: no such file")
+    columns, rows = read_text_table(file)
+    if missing := [name for name in ASKED if name not in columns and name != "score"]:
+        raise ValueError(f"{file}: column {' and '.join(missing)} missing; expected {', '.join(ASKED)}")
+    found = []
+    for line, row in rows:
+        label = row["label"].strip()
+        try:
+            read_answer(row["answer"], label)
+        except ValueError as error:
+            raise ValueError(f"{file}, row {line}: {error}") from None
+        if not label:
+            raise ValueError(f"{file}, row {line}: label is empty")
+        question = Question(_placed(file, row["path"]), *_span(file, line, row), label, 0.0)
+        found.append((question, row["answer"]))
+    return found
+
+
+def _span(file: Path, line: int, row: Mapping[str, str]) -> tuple[float, float]:
+    try:
+        start, end = float(row["start"]), float(row["end"])
+    except ValueError:
+        start, end = 0.0, -1.0
+    if not 0 <= start < end < float("inf"):
+        raise ValueError(
+            f"{file}, row {line}: expected start and end in seconds, got {row['start']!r} and {row['end']!r}"
+        )
+    return start, end
+
+
+def _set(text: str) -> set[str]:
+    return {part.strip() for part in text.split(";") if part.strip()}
+
+
+def _number(seconds: float) -> str:
+    return f"{seconds:.15g}"
+
+
+def _named(file: Path, path: str) -> str:
+    """A recording's path for a table: from the table's folder where it lies below that."""
+    folder = os.path.abspath(file.parent)  # noqa: PTH100  links stay
+    if address_of(path) is None and path.startswith(folder + os.sep):
+        path = Path(path).relative_to(folder).as_posix()
+    return as_utf8(path)
+
+
+def _placed(file: Path, name: str) -> str:
+    return name if address_of(name) is not None else os.path.abspath(file.parent / name)  # noqa: PTH100
+
+
+def _write(file: Path, columns: tuple[str, ...], rows: Iterable[Iterable[str]]) -> None:
+    if not file.parent.is_dir():
+        raise ValueError(f"{file}: the folder {file.parent} does not exist; create it or write elsewhere")
+    temporary = temporary_for(file)
+    try:
+        with temporary.open("w", encoding="utf-8", newline="") as stream:
+            writer = csv.writer(stream, lineterminator="\n")
+            writer.writerow(columns)
+            writer.writerows(rows)
+        publish(temporary, file)
+    finally:
+        temporary.unlink(missing_ok=True)

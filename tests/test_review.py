@@ -1,0 +1,296 @@
+"""Labelling: telling moments are asked about, answers become a manifest, by terminal and table alike."""
+
+import csv
+import io
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+import tiny_model
+
+from auricle.cli import main
+from auricle.datasets.manifest import manifest
+from auricle.search import VectorIndex
+from auricle.search.answers import (
+    Answers,
+    Question,
+    read_labels,
+    read_questions,
+    write_labels,
+    write_questions,
+)
+from auricle.search.layout import begin
+from auricle.search.nearest import scan
+from auricle.search.proposals import head_scores, known_rows, propose, train_head
+from auricle.search.writing import Heard, commit
+
+ABOUT = {"model": "m", "given": "m", "fingerprint": "f", "rate": 1, "window": 2, "hop": 1, "size": 8}
+SIREN = np.eye(8)[0]
+
+
+@pytest.fixture
+def made(tmp_path: Path) -> VectorIndex:
+    """Twenty recordings of fifty windows; in every fourth recording, a siren sounds in nine."""
+    out = tmp_path / "index"
+    out.mkdir()
+    begin(out, ABOUT)
+    rng, heard = np.random.default_rng(1), []
+    starts = np.arange(50.0)
+    for number in range(20):
+        values = rng.standard_normal((50, 8)) + 3
+        if number % 4 == 0:
+            values[20:29] += 6 * SIREN
+        heard.append(Heard(f"/r/{number}.wav", 1, "", "", [(starts, starts + 2, values)]))
+    commit(out, lambda piece: True, heard, 8, segment_rows=300)
+    return VectorIndex(out)
+
+
+def truth(question: Question) -> bool:
+    return int(Path(question.path).stem) % 4 == 0 and 20 <= question.start < 29
+
+
+def answered(made: VectorIndex, rounds: int, **more: object) -> tuple[Answers, list[Question]]:
+    answers, asked = Answers(), []
+    for _ in range(rounds):
+        questions = propose(made, answers, ["siren"], count=5, **more)  # type: ignore[arg-type]
+        for question in questions:
+            answers.add(question, "y" if truth(question) else "n")
+        asked += questions
+    return answers, asked
+
+
+def test_a_few_answers_find_the_rest(made: VectorIndex) -> None:
+    answers, _ = answered(made, 8, examples={"siren": 6 * SIREN[None] + 3})
+    head = train_head(made, known_rows(made, answers, "siren"))
+    assert head is not None
+    scores = scan(made, head_scores(head))
+    right = [
+        truth(Question(path, start, end, "", 0.0))
+        for path, (start, end) in zip(made.paths(made.alive), made.spans(made.alive), strict=True)
+    ]
+    best = np.argsort(-scores[made.alive])[:40]
+    assert np.mean(np.array(right)[best]) > 0.95
+
+
+def test_the_least_sure_is_asked_first_and_nothing_twice(made: VectorIndex) -> None:
+    answers, asked = answered(made, 6, examples={"siren": 6 * SIREN[None] + 3})
+    assert len({(q.path, q.start) for q in asked}) == len(asked) == 30
+    for path in {question.path for question in asked}:
+        starts = sorted(question.start for question in asked if question.path == path)
+        assert all(later - earlier >= 2.0 for earlier, later in zip(starts, starts[1:], strict=False))
+    head = train_head(made, known_rows(made, answers, "siren"))
+    assert head is not None
+    free = [
+        position
+        for position, path, (start, end) in zip(
+            made.alive, made.paths(made.alive), made.spans(made.alive), strict=True
+        )
+        if not any(start < stop and begun < end for begun, stop in answers.asked(path, "siren"))
+    ]
+    scores = scan(made, head_scores(head))[free]
+    least = free[int(np.argmin(np.abs(scores - 0.5)))]
+    [question] = propose(made, answers, ["siren"], count=1)
+    assert question.path == made.paths(np.array([least]))[0]
+    assert question.start == made.spans(np.array([least]))[0, 0]
+    [likely] = propose(made, answers, ["siren"], count=1, order="likely")
+    assert likely.score == pytest.approx(scores.max()) and likely.score >= question.score
+
+
+def test_without_an_example_what_differs_most_is_asked(made: VectorIndex) -> None:
+    questions = propose(made, Answers(), ["siren"], count=12)
+    assert len({question.path for question in questions}) > 6
+    assert questions == propose(made, Answers(), ["siren"], count=12)
+
+
+def test_before_the_first_no_some_are_drawn_at_random(made: VectorIndex) -> None:
+    questions = propose(made, Answers(), ["siren"], examples={"siren": 6 * SIREN[None] + 3}, count=8)
+    scores = [question.score for question in questions]
+    assert scores[:3] == sorted(scores[:3], reverse=True) and min(scores[3], scores[7]) < scores[6]
+
+
+def test_labels_take_turns(made: VectorIndex) -> None:
+    questions = propose(made, Answers(), ["siren", "rain"], count=6)
+    assert [question.label for question in questions] == ["siren", "rain"] * 3
+
+
+def test_all_is_asked_once_and_then_nothing(made: VectorIndex) -> None:
+    answers = Answers()
+    for number in range(20):
+        answers.add(Question(f"/r/{number}.wav", 0.0, 50.0 if number else 49.0, "siren", 0.0), "n")
+    assert [q.start for q in propose(made, answers, ["siren"], count=5)] == [49.0]
+    with pytest.raises(ValueError, match="no label"):
+        propose(made, answers, [])
+
+
+def test_an_answer_counts_for_the_windows_that_it_covers_by_half(made: VectorIndex) -> None:
+    answers = Answers()
+    answers.add(Question("/r/3.wav", 10.2, 13.0, "siren", 0.0), "y")
+    known = known_rows(made, answers, "siren")
+    assert made.spans(known.positions)[:, 0].tolist() == [10.0, 11.0, 12.0]
+    assert known.heard.all() and not len(known_rows(made, answers, "rain").positions)
+
+
+# --- tables
+
+
+def test_labels_are_a_manifest(tmp_path: Path) -> None:
+    (tmp_path / "r, 1").mkdir()
+    inside, outside = str(tmp_path / "r, 1" / "a.wav"), "/elsewhere/b.wav"
+    soundfile.write(inside, np.zeros(8000), 8000)
+    answers = Answers()
+    answers.add(Question(inside, 0.25, 0.5, "dog", 0.0), "y")
+    answers.add(Question(inside, 0.25, 0.5, "rain", 0.0), "wind; hail")
+    answers.add(Question(outside, 1.0, 2.0, "dog", 0.0), "n")
+    assert not answers.add(Question(outside, 3.0, 4.0, "dog", 0.0), "?")
+    file = tmp_path / "labels.csv"
+    write_labels(file, answers)
+    clips = manifest(file)
+    assert [(clip.start, clip.end, clip.labels) for clip in clips] == [
+        (0.25, 0.5, ("dog", "hail", "wind")),
+        (1.0, 2.0, ()),
+    ]
+    assert Path(clips[0].path) == Path(inside) and clips[1].path == outside
+    assert [clip.attributes["no"] for clip in clips] == ["rain", "dog"]
+    assert read_labels(file).moments == answers.moments
+    answers.add(Question(inside, 0.2500001, 0.5, "dog", 0.0), "no")  # somebody thinks again
+    assert answers.moments[0].yes == {"hail", "wind"} and len(answers) == 2
+
+
+def test_questions_come_back_answered(tmp_path: Path) -> None:
+    questions = [
+        Question(str(tmp_path / "a.wav"), 0.0, 2.0, "dog", 0.75),
+        Question("/b.wav", 1.0, 3.0, "dog", 0.5),
+    ]
+    file = tmp_path / "todo.csv"
+    write_questions(file, questions, {questions[0]: "cut/a.wav"})
+    lines = file.read_text().splitlines()
+    assert lines[:2] == ["path,start,end,label,score,answer,sound", "a.wav,0,2,dog,0.7500,,cut/a.wav"]
+    file.write_text(file.read_text().replace("0.7500,", "0.7500,y"))
+    assert [(question.path, text) for question, text in read_questions(file)] == [
+        (str(tmp_path / "a.wav"), "y"),
+        ("/b.wav", ""),
+    ]
+
+
+@pytest.mark.parametrize(
+    "line, match",
+    [
+        ("a.wav,0,2,dog,y;n", "row 2: 'y;n' says yes and no"),
+        ("a.wav,2,1,dog,y", "row 2: expected start and end in seconds, got '2' and '1'"),
+        ("a.wav,one,2,dog,y", "got 'one' and '2'"),
+        ("a.wav,0,2,,y", "row 2: label is empty"),
+    ],
+)
+def test_a_row_that_makes_no_sense_is_named(tmp_path: Path, line: str, match: str) -> None:
+    file = tmp_path / "todo.csv"
+    file.write_text(f"path,start,end,label,answer\n{line}\n")
+    with pytest.raises(ValueError, match=match):
+        read_questions(file)
+    file.write_text("path,start\na.wav,1\n")
+    with pytest.raises(ValueError, match="column end and label and answer missing"):
+        read_questions(file)
+    with pytest.raises(ValueError, match="column end and labels and no missing"):
+        read_labels(file)
+
+
+# --- the verb
+
+
+@pytest.fixture
+def sounds(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Path:
+    """Recordings of noise, in which a tone sounds from 1 to 2 s in every second one; indexed."""
+    rng, rate = np.random.default_rng(3), tiny_model.RATE
+    tone = 0.5 * np.sin(2 * np.pi * 900 * np.arange(rate) / rate)
+    for number in range(6):
+        samples = rng.uniform(-0.1, 0.1, 3 * rate)
+        samples[rate : 2 * rate] += tone * (number % 2)
+        soundfile.write(tmp_path / f"{number}.wav", samples, rate)
+    soundfile.write(tmp_path / "tone.flac", tone, rate)
+    model = tiny_model.save(tmp_path / "tiny").path
+    assert run(capsys, "index", f"{tmp_path}/*.wav", "--out", tmp_path / "index", "--model", model)[0] == 0
+    return tmp_path
+
+
+def run(capsys: pytest.CaptureFixture[str], *arguments: object) -> tuple[int, str, str]:
+    with pytest.raises(SystemExit) as ended:
+        main([str(argument) for argument in arguments])
+    printed = capsys.readouterr()
+    return int(ended.value.code or 0), printed.out, printed.err
+
+
+def said(row: dict[str, str]) -> str:
+    return "y" if int(Path(row["path"]).stem) % 2 and 1.0 <= float(row["start"]) < 2.0 else "n"
+
+
+def test_review_by_a_table(sounds: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    todo, labels = sounds / "todo.csv", sounds / "labels.csv"
+    ask = ["review", sounds / "index", "--label", "tone", "--out", labels, "--propose", todo, "--count", 6]
+    status, out, _ = run(capsys, *ask, "--example", sounds / "tone.flac", "--sounds", sounds / "cut")
+    assert status == 0 and f"{todo}: 6 questions" in out and not labels.exists()
+    for _ in range(3):
+        rows = list(csv.DictReader(io.StringIO(todo.read_text())))
+        assert len(rows) == 6
+        columns = list(rows[0])
+        with todo.open("w", newline="") as stream:
+            writer = csv.DictWriter(stream, columns)
+            writer.writeheader()
+            writer.writerows(row | {"answer": said(row)} for row in rows)
+        status, out, err = run(capsys, *ask, "--answers", todo)
+        assert (status, err) == (0, "")
+    cut = sorted((sounds / "cut").glob("*.wav"))
+    assert len(cut) == 6 and soundfile.info(cut[0]).frames == tiny_model.WINDOW
+    clips = manifest(labels)
+    assert len(clips) == 18 and f"{labels}: 18 moments; tone " in out
+    heard = [clip for clip in clips if clip.labels]
+    assert len(heard) >= 5 and all(said({"path": c.path, "start": str(c.start)}) == "y" for c in heard)
+    # What the head now thinks likeliest is the tone.
+    likely = sounds / "likely.csv"
+    ask[ask.index(todo)] = likely
+    run(capsys, *ask, "--order", "likely", "--count", 3)
+    found = [said(row) for row in csv.DictReader(io.StringIO(likely.read_text()))]
+    assert found == ["y"] * min(3, 12 - len(heard)) + ["n"] * max(0, 3 - 12 + len(heard))
+
+
+def test_review_in_the_terminal_keeps_every_answer(
+    sounds: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    labels = sounds / "labels.csv"
+    ask = ["review", sounds / "index", "--label", "tone", "--example", f"tone={sounds / 'tone.flac'}"]
+    monkeypatch.setattr("sys.stdin", io.StringIO("y\n\nhum;hiss\ny;n\nn\nq\nn\n"))
+    status, out, err = run(capsys, *ask, "--out", labels, "--count", 2)
+    assert status == 0
+    assert out == f"{labels}: 3 moments; tone 1 yes, 2 no; hiss 1 yes, 0 no; hum 1 yes, 0 no\n"
+    assert "1/2 " in err and "tone? [" in err and "says yes and no" in err
+    assert [clip.labels for clip in manifest(labels)] == [("tone",), ("hiss", "hum"), ()]
+    asked = [line.split("/2 ")[1].split(" s: ")[0] for line in err.split("] ") if "/2 " in line]
+    assert len(set(asked)) == 5  # what was skipped is not asked again; what was answered wrongly is, at once
+    monkeypatch.setattr("sys.stdin", io.StringIO("n\n"))  # and ends there
+    status, out, _ = run(capsys, *ask, "--out", labels)
+    assert status == 0 and out.startswith(f"{labels}: 4 moments; tone 1 yes, 3 no")
+
+
+@pytest.mark.parametrize(
+    "more, match",
+    [
+        (["--label", "y"], "cannot be told from an answer"),
+        (["--label", "a", "--label", "b", "--example", "x.wav"], "say of which label"),
+    ],
+)
+def test_review_refuses_what_it_cannot_tell(
+    made: VectorIndex, tmp_path: Path, more: list[str], match: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    status, out, err = run(capsys, "review", made.path, *more, "--out", tmp_path / "labels.csv")
+    assert (status, out) == (2, "") and match in " ".join(err.split())
+
+
+def test_a_table_without_answers_changes_nothing(
+    made: VectorIndex, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    todo = tmp_path / "todo.csv"
+    ask = ["review", made.path, "--label", "siren", "--out", tmp_path / "labels.csv"]
+    run(capsys, *ask, "--propose", todo)
+    status, out, err = run(capsys, *ask, "--answers", todo)
+    assert status == 0 and "10 questions without an answer" in err and ": 0 moments" in out
+    status, _, err = run(capsys, *ask, "--answers", tmp_path / "none.csv")
+    assert status == 1 and "none.csv: no such file" in err

@@ -1,0 +1,539 @@
+"""An index of embeddings: it follows the recordings, and finds what a plain search finds."""
+
+import csv
+import io
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import soundfile
+import tiny_model
+
+from auricle.cli import main
+from auricle.embedding import embed_recording
+from auricle.engine import Engine
+from auricle.engine.embedding import EmbedOptions
+from auricle.engine.indexing import index_files
+from auricle.search import Moment, VectorIndex, find_moments
+from auricle.search.graphs import can_graph
+from auricle.search.layout import SEGMENTS, array_file, begin, read_contents
+from auricle.search.nearest import keep_apart
+from auricle.search.writing import Heard, add_graph, commit, missing_graphs
+from auricle.tagging import Tagger
+
+RATE = tiny_model.RATE
+HERE = Engine(kind="here", jobs=1)
+ABOUT = {"model": "m", "given": "m", "fingerprint": "f", "rate": 1, "window": 2, "hop": 1, "size": 8}
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tiny_model.save(tmp_path_factory.mktemp("search") / "tiny", hop=1000, tail="align").path
+
+
+def sound(path: Path, number: int, seconds: float) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    rng = np.random.default_rng(number)
+    time_axis = np.arange(int(seconds * RATE)) / RATE
+    loud = 0.3 * np.sin(2 * np.pi * (200 + 170 * number) * time_axis) + rng.uniform(-0.1, 0.1, len(time_axis))
+    soundfile.write(path, loud, RATE)
+    return path
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    for number in range(6):
+        sound(
+            tmp_path / "sounds" / ("deep" if number % 2 else ".") / f"{number}.wav",
+            number,
+            0.6 + 0.3 * number,
+        )
+    return tmp_path / "sounds"
+
+
+def files_of(folder: Path) -> list[str]:
+    return sorted(str(path) for path in folder.rglob("*.wav"))
+
+
+def indexed(files: list[str], out: Path, model: Path, **more: Any) -> dict[str, Any]:
+    options = EmbedOptions(model=str(model), precision="float16", threads=1)
+    return index_files(files, out, options, **({"engine": HERE, "quiet": True} | more))
+
+
+def rows(index: VectorIndex) -> list[tuple[Any, ...]]:
+    """All that an index holds, in an order that its segments do not change."""
+    spans, values = index.spans(index.alive), index.values(index.alive)
+    named = zip(index.paths(index.alive), spans.tolist(), values.tolist(), strict=True)
+    return sorted((path, *span, *value) for path, span, value in named)
+
+
+def by_hand(files: list[str], model: Path) -> list[tuple[Any, ...]]:
+    tagger, found = Tagger(model, threads=1), []
+    for file in files:
+        for part in embed_recording(tagger, file):
+            stored = part.embeddings.astype(np.float16).astype(np.float64)
+            for start, end, value in zip(part.starts, part.ends, stored, strict=True):
+                found.append((str(Path(file).absolute()), start, end, *value))
+    return sorted(found)
+
+
+def close(left: list[tuple[Any, ...]], right: list[tuple[Any, ...]]) -> bool:
+    return [row[:3] for row in left] == [row[:3] for row in right] and np.allclose(
+        [row[3:] for row in left], [row[3:] for row in right], rtol=2e-3, atol=1e-6
+    )
+
+
+# --- what an index holds
+
+
+def test_an_index_holds_the_embeddings_of_all_windows(folder: Path, tmp_path: Path, model: Path) -> None:
+    files = files_of(folder)
+    told = indexed(files, tmp_path / "index", model, task_bytes=20_000, segment_rows=16)
+    index = VectorIndex(tmp_path / "index")
+    assert len(index.segments) > 2  # recordings go on from one segment into the next
+    assert close(rows(index), by_hand(files, model))
+    assert told["windows"] == len(index) == len(index.alive) and told["recordings"] == len(files)
+    assert np.allclose(index.norms(index.alive), np.linalg.norm(index.values(index.alive), axis=1))
+    assert not (tmp_path / "index" / "journal").exists()
+
+
+def test_what_is_unchanged_is_not_heard_again(folder: Path, tmp_path: Path, model: Path) -> None:
+    out = tmp_path / "index"
+    indexed(files_of(folder), out, model)
+    before = {path: path.read_bytes() for path in (out / SEGMENTS).iterdir()}
+    again = indexed(files_of(folder), out, model)
+    assert (again["heard"], again["unchanged"], again["removed"]) == (0, 6, 0)
+    assert {path: path.read_bytes() for path in (out / SEGMENTS).iterdir()} == before
+
+
+@pytest.mark.parametrize("segment_rows", [8, 100_000])
+def test_a_renewed_index_is_the_one_that_is_made_at_once(
+    folder: Path, tmp_path: Path, model: Path, segment_rows: int
+) -> None:
+    out, small = tmp_path / "index", {"segment_rows": segment_rows}
+    indexed(files_of(folder), out, model, **small)
+    (folder / "0.wav").unlink()
+    (folder / "deep" / "5.wav").unlink()
+    sound(folder / "2.wav", 20, 1.7)  # another
+    os.utime(folder / "4.wav", ns=(1, 1))  # the same sound, written at another time
+    sound(folder / "new.wav", 21, 0.1)  # shorter than a window
+    told = indexed(files_of(folder), out, model, gone=lambda path: not Path(path).exists(), **small)
+    assert (told["heard"], told["unchanged"], told["removed"]) == (3, 2, 2)
+    indexed(files_of(folder), tmp_path / "fresh", model, **small)
+    assert rows(VectorIndex(out)) == rows(VectorIndex(tmp_path / "fresh"))
+    named = {piece.segment for piece in read_contents(out) if piece.rows}
+    assert {int(path.name[:5]) for path in (out / SEGMENTS).iterdir()} == named
+
+
+def test_what_is_not_named_stays_unless_it_is_gone(folder: Path, tmp_path: Path, model: Path) -> None:
+    files, out = files_of(folder), tmp_path / "index"
+    indexed(files[:3], out, model)
+    told = indexed(files[3:], out, model)
+    assert (told["recordings"], told["removed"]) == (6, 0)
+
+
+def test_a_recording_that_fails_is_named_and_tried_again(folder: Path, tmp_path: Path, model: Path) -> None:
+    bad = folder / "bad.wav"
+    bad.write_bytes(b"RIFF nothing")
+    told = indexed(files_of(folder), tmp_path / "index", model)
+    assert told["recordings"] == 6 and [path for path, one in told["told"].items() if one["error"]] == [
+        str(bad)
+    ]
+    again = indexed(files_of(folder), tmp_path / "index", model)
+    assert (again["heard"], again["unchanged"]) == (1, 6) and again["told"][str(bad)]["error"]
+    sound(bad, 9, 1.0)
+    assert indexed(files_of(folder), tmp_path / "index", model)["recordings"] == 7
+
+
+def test_another_model_or_hop_is_refused(folder: Path, tmp_path: Path, model: Path) -> None:
+    indexed(files_of(folder)[:1], tmp_path / "index", model)
+    other = tiny_model.save(tmp_path / "other", hop=1000, tail="align", labels=["a", "b", "c"]).path
+    with pytest.raises(ValueError, match="fingerprint .*cannot be compared"):
+        indexed(files_of(folder), tmp_path / "index", other)
+    with pytest.raises(ValueError, match="a window every 0.5 s"):
+        index_files(
+            files_of(folder), tmp_path / "index", EmbedOptions(model=str(model), hop=0.5), engine=HERE
+        )
+
+
+def test_a_folder_of_something_else_is_refused(folder: Path, tmp_path: Path, model: Path) -> None:
+    with pytest.raises(ValueError, match="holds something that is no index"):
+        indexed(files_of(folder), folder, model)
+    with pytest.raises(ValueError, match="on a disk of this machine"):
+        indexed(files_of(folder), "s3://bucket/index", model)  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="no index; expected a folder"):
+        VectorIndex(folder)
+
+
+# --- killed
+
+
+KILLED = """
+import os, sys
+import auricle.engine.indexing as indexing
+import auricle.search.writing as writing
+from auricle.engine import Engine
+from auricle.engine.embedding import EmbedOptions
+
+where, left = sys.argv[1], int(sys.argv[2])
+
+def deadly(function):
+    def call(*arguments, **more):
+        global left
+        left -= 1
+        if left < 0:
+            os._exit(9)
+        return function(*arguments, **more)
+    return call
+
+if where == "part":
+    indexing._write = deadly(indexing._write)
+elif where == "segment":
+    writing.publish = deadly(writing.publish)
+elif where == "contents":
+    writing.write_contents = deadly(writing.write_contents)
+elif where == "named":
+    writing.remove_unnamed = indexing.remove_journal = deadly(writing.remove_unnamed)
+options = EmbedOptions(model=sys.argv[3], precision="float16", threads=1)
+indexing.index_files(
+    sys.argv[5:], sys.argv[4], options, engine=Engine(kind="here"), quiet=True, task_bytes=1, segment_rows=16
+)
+"""
+
+
+@pytest.mark.parametrize("where, left", [("part", 3), ("segment", 4), ("contents", 0), ("named", 0)])
+def test_killed_at_any_moment_the_next_run_goes_on(
+    folder: Path, tmp_path: Path, model: Path, where: str, left: int
+) -> None:
+    out, files = tmp_path / "index", files_of(folder)
+    indexed(files[:1], out, model)
+    whole = rows(VectorIndex(out))
+    command = [sys.executable, "-c", KILLED, where, str(left), str(model), str(out), *files]
+    done = subprocess.run(command, cwd=Path(__file__).parents[1], capture_output=True, text=True)
+    assert done.returncode == 9, done.stderr
+    if where != "named":
+        assert rows(VectorIndex(out)) == whole  # as it was before
+    if where == "part":
+        sound(folder / "6.wav", 6, 1.0)  # the next run is given another recording, too
+    told = indexed(files_of(folder), out, model, engine=Engine(jobs=1))
+    assert told["recordings"] == len(files_of(folder))
+    assert close(rows(VectorIndex(out)), by_hand(files_of(folder), model))
+    assert not (out / "journal").exists()
+
+
+def test_what_a_killed_run_had_finished_is_not_heard_again(
+    folder: Path, tmp_path: Path, model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out, files = tmp_path / "index", files_of(folder)
+    command = [sys.executable, "-c", KILLED, "part", "4", str(model), str(out), *files]
+    assert subprocess.run(command, cwd=Path(__file__).parents[1], capture_output=True).returncode == 9
+    finished = sorted((out / "journal").glob("*.part"))
+    assert len(finished) == 4
+    finished[0].write_bytes(finished[0].read_bytes()[:-1] + b"?")  # damaged since
+    for file in files[1:4]:
+        Path(file).rename(file + ".hidden")  # who hears it again, fails
+    monkeypatch.setattr("auricle.engine.done._look_at", _as_before(files[1:4]))
+    told = indexed(files, out, model, engine=Engine(jobs=1))
+    assert not [one for one in told["told"].values() if one["error"]]
+    assert told["recordings"] == 6
+
+
+def _as_before(hidden: list[str]) -> Any:
+    from auricle.engine.done import _look_at
+
+    def look(file: str) -> Any:
+        if file not in hidden:
+            return _look_at(file)
+        return _look_at(file + ".hidden")._replace(path=str(Path(file).absolute()))
+
+    return look
+
+
+# --- what is found, held against a search in a few plain lines
+
+
+def made_index(out: Path, count: int = 3000, *, files: int = 7, segment_rows: int = 700) -> VectorIndex:
+    """Random embeddings, some of them twice and one of zeros; windows of 2 s, a second apart."""
+    rng = np.random.default_rng(count)
+    out.mkdir()
+    begin(out, ABOUT)
+    heard = []
+    for number, part in enumerate(np.array_split(rng.standard_normal((count, 8)), files)):
+        part[1] = part[0]
+        part[2] = 0 if number == 3 else part[2]
+        starts = np.arange(len(part), dtype=float)
+        heard.append(Heard(f"/r/{number}.wav", 1, "", "", [(starts, starts + 2, part)]))
+    commit(out, lambda piece: True, heard, 8, segment_rows=segment_rows)
+    return VectorIndex(out)
+
+
+def slow_find(
+    index: VectorIndex, queries: np.ndarray, count: int, gap: float, per_file: int | None = None
+) -> list[Moment]:
+    """Every row, one by one, in Python."""
+    scored = []
+    for path, start, end, *value in rows(index):
+        length = np.sqrt(sum(x * x for x in value))
+        best = max(
+            sum(x * y for x, y in zip(value, query, strict=True)) / (length or 1.0) / np.sqrt(sum(query**2))
+            for query in queries
+        )
+        scored.append(Moment(path, start, end, round(float(best), 6)))
+    scored.sort(key=lambda moment: (-moment.score, moment.path, moment.start))
+    kept: list[Moment] = []
+    for moment in scored:
+        same = [other for other in kept if other.path == moment.path]
+        if len(kept) < count and all(abs(other.start - moment.start) >= gap for other in same):
+            if per_file is None or len(same) < per_file:
+                kept.append(moment)
+    return kept
+
+
+@pytest.mark.parametrize("queries", [1, 3])
+@pytest.mark.parametrize("gap, per_file", [(2.0, None), (0.0, None), (50.0, None), (2.0, 1)])
+def test_an_exact_search_is_the_plain_one(
+    tmp_path: Path, queries: int, gap: float, per_file: int | None
+) -> None:
+    index = made_index(tmp_path / "index")
+    asked = np.random.default_rng(5).standard_normal((queries, 8))
+    for count in (1, 10, 40):
+        found = find_moments(index, asked, count=count, gap=gap, per_file=per_file, exact=True)
+        assert found == slow_find(index, asked, count, gap, per_file)
+
+
+def test_one_recording_that_has_all_the_best_leaves_room_for_others(tmp_path: Path) -> None:
+    out = tmp_path / "index"
+    out.mkdir()
+    begin(out, ABOUT)
+    rng, asked = np.random.default_rng(0), np.eye(8)[:1]
+    loud = np.eye(8)[0] + 0.01 * rng.standard_normal((900, 8))
+    rest = np.eye(8)[0] + 0.5 * rng.standard_normal((900, 8))
+    times = np.arange(900.0)
+    # The first segment holds the best 900 rows and then the next best, which must come before the second's.
+    recordings = [("/a.wav", loud), ("/b.wav", rest + 0.3 * np.eye(8)[0]), ("/c.wav", rest[::-1] * 2)]
+    heard = [Heard(name, 1, "", "", [(times, times + 2, values)]) for name, values in recordings]
+    commit(out, lambda piece: True, heard, 8, segment_rows=1500)
+    index = VectorIndex(out)
+    for exact in (True, False):
+        found = find_moments(index, asked, count=6, gap=2.0, per_file=2, exact=exact)
+        assert found == slow_find(index, asked, 6, 2.0, 2)
+
+
+def test_the_best_is_the_moment_itself_and_can_be_left_out(tmp_path: Path) -> None:
+    index = made_index(tmp_path / "index")
+    at = index.rows_of("/r/4.wav", 100.0, 101.0)
+    asked = index.values(at[-1:])
+    found = find_moments(index, asked, count=3, exact=True)
+    assert (found[0].path, found[0].score) == ("/r/4.wav", 1.0)
+    others = find_moments(index, asked, count=3, exact=True, without=("/r/4.wav", 100.0, 102.0))
+    assert all(m.path != "/r/4.wav" or m.end <= 100.0 or m.start >= 102.0 for m in others)
+    # The twin, which stands beside it, is not given: it is less than a window away.
+    twin = find_moments(index, index.values(index.rows_of("/r/2.wav", 0.0, 0.5)), count=2, exact=True)
+    assert twin[0][:2] == ("/r/2.wav", 0.0) and twin[1].score < 1.0
+
+
+def test_more_is_asked_for_than_there_is(tmp_path: Path) -> None:
+    index = made_index(tmp_path / "index", 30, files=3, segment_rows=8)
+    found = find_moments(index, np.ones((1, 8)), count=100, gap=0.0)
+    assert len(found) == 30 and found == slow_find(index, np.ones((1, 8)), 100, 0.0)
+
+
+def test_an_example_that_is_like_nothing_is_refused(tmp_path: Path) -> None:
+    index = made_index(tmp_path / "index", 30, files=3)
+    with pytest.raises(ValueError, match="zero everywhere"):
+        find_moments(index, np.zeros((1, 8)))
+    with pytest.raises(ValueError, match=r"expected embeddings \(Q, 8\)"):
+        find_moments(index, np.ones((1, 4)))
+
+
+def test_an_empty_index_finds_nothing(tmp_path: Path) -> None:
+    begin(tmp_path, ABOUT)
+    assert find_moments(VectorIndex(tmp_path), np.ones((1, 8))) == []
+
+
+def test_rows_of_removed_recordings_are_not_found(tmp_path: Path) -> None:
+    index = made_index(tmp_path / "index", 2100, files=7, segment_rows=900)
+    asked = index.values(index.rows_of("/r/1.wav", 5.0, 6.0)[:1])
+    # A third of the first segment goes: the others stay where they are.
+    commit(tmp_path / "index", lambda piece: piece.path != "/r/1.wav", [], 8, segment_rows=900)
+    after = VectorIndex(tmp_path / "index")
+    assert len(after.alive) == len(after) == 1800 and after.offsets[-1] > 1800
+    found = find_moments(after, asked, count=5, exact=True)
+    assert "/r/1.wav" not in {moment.path for moment in found}
+    assert found == slow_find(after, asked, 5, 2.0)
+
+
+def test_neighbours_are_kept_apart() -> None:
+    moments = [Moment("a", start, start + 2, 1 - start / 100) for start in (5.0, 5.5, 6.9, 7.0, 3.0, 3.1)]
+    kept = [m.start for m in keep_apart(sorted(moments, key=lambda m: -m.score), 9, 2.0)]
+    assert kept == [3.0, 5.0, 7.0]
+
+
+# --- graphs
+
+graphs = pytest.mark.skipif(not can_graph(), reason="usearch is not installed")
+
+
+@graphs
+def test_a_graph_finds_what_an_exact_search_finds(tmp_path: Path) -> None:
+    index = made_index(tmp_path / "index", 6000, segment_rows=2000)
+    assert missing_graphs(index.path, 2001) == []
+    for number, count in missing_graphs(index.path, 1000):
+        assert count == 2000
+        add_graph(index.path, number, threads=1)
+    assert missing_graphs(index.path, 1000) == []
+    linked, right = VectorIndex(index.path), 0
+    assert all(segment.graph is not None for segment in linked.segments)
+    asked = np.random.default_rng(7).standard_normal((50, 8))
+    for query in asked:
+        exact = find_moments(linked, query[None], gap=0.0, exact=True)
+        found = find_moments(linked, query[None], gap=0.0)
+        right += len(set(exact) & set(found))  # with the same similarity to the last digit
+    assert right >= 0.98 * 500
+    several = find_moments(linked, asked[:4], count=20)
+    assert len(set(several) & set(find_moments(linked, asked[:4], count=20, exact=True))) >= 19
+
+
+@graphs
+def test_recordings_in_the_order_of_time_do_not_become_islands(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    out = tmp_path / "index"
+    out.mkdir()
+    begin(out, ABOUT | {"size": 16})
+    heard, asked = [], []
+    for number in range(40):
+        values = rng.standard_normal(16) + np.cumsum(0.02 * rng.standard_normal((100, 16)), axis=0)
+        starts = np.arange(100.0)
+        heard.append(Heard(f"/{number}.wav", 1, "", "", [(starts, starts + 2, values)]))
+        asked.append(values[rng.integers(100)] + 0.1 * rng.standard_normal(16))
+    commit(out, lambda piece: True, heard, 16)
+    add_graph(out, 0, threads=1)
+    index, right = VectorIndex(out), 0
+    for query in asked:
+        exact = find_moments(index, query[None], gap=0.0, exact=True)
+        right += len(set(exact) & set(find_moments(index, query[None], gap=0.0)))
+    assert right >= 0.95 * 400
+
+
+@graphs
+def test_a_damaged_graph_is_done_without(tmp_path: Path) -> None:
+    index = made_index(tmp_path / "index", 3000, segment_rows=3000)
+    add_graph(index.path, 0, threads=1)
+    assert VectorIndex(index.path).segments[0].graph is not None
+    array_file(index.path, 0, "usearch").write_bytes(b"nothing")
+    damaged = VectorIndex(index.path)
+    assert damaged.segments[0].graph is None
+    asked = np.ones((1, 8))
+    assert find_moments(damaged, asked) == slow_find(damaged, asked, 10, 2.0)
+
+
+@graphs
+def test_indexing_builds_graphs_where_they_pay(folder: Path, tmp_path: Path, model: Path) -> None:
+    out = tmp_path / "index"
+    indexed(files_of(folder), out, model)
+    assert not list((out / SEGMENTS).glob("*.usearch"))
+    indexed(files_of(folder), out, model, graph_rows=10)  # nothing new: only what is missing is made
+    assert list((out / SEGMENTS).glob("*.usearch"))
+    shutil.rmtree(folder / "deep")
+    indexed(files_of(folder), out, model, gone=lambda path: not Path(path).exists(), graph_rows=10)
+    assert {path.name[:5] for path in (out / SEGMENTS).iterdir()} == {"00001"}
+
+
+# --- the verbs
+
+
+def run(capsys: pytest.CaptureFixture[str], *arguments: object) -> tuple[int, str, str]:
+    with pytest.raises(SystemExit) as ended:
+        main([str(argument) for argument in arguments])
+    printed = capsys.readouterr()
+    return int(ended.value.code or 0), printed.out, printed.err
+
+
+@pytest.fixture
+def made(folder: Path, tmp_path: Path, model: Path, capsys: pytest.CaptureFixture[str]) -> Iterator[Path]:
+    out = tmp_path / "index"
+    status, printed, _ = run(capsys, "index", folder, "--out", out, "--model", model, "--threads", 1)
+    assert status == 0 and "of 6 recordings (6 heard, 0 unchanged, 0 removed)" in printed
+    yield out
+
+
+def test_find_says_where_an_example_sounds_again(
+    made: Path, folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(folder.parent)
+    excerpt = ["sounds/deep/5.wav", "--start", 0.5, "--end", 0.75, "--index", made, "--threads", 1]
+    status, out, err = run(capsys, "find", *excerpt, "--format", "csv", "--top", 3)
+    assert (status, err) == (0, "")
+    found = list(csv.DictReader(io.StringIO(out)))
+    assert [row["path"] for row in found] == ["sounds/deep/5.wav"] * 3  # the same tone, at other moments
+    assert all(float(row["end"]) <= 0.5 or float(row["start"]) >= 0.75 for row in found)
+    status, out, _ = run(capsys, "find", *excerpt, "--format", "jsonl", "--per-file", 1, "--exact")
+    lines = [json.loads(line) for line in out.splitlines()]
+    assert sorted(line["path"] for line in lines) == sorted(
+        f"sounds/{'deep/' if n % 2 else ''}{n}.wav" for n in range(6)
+    )
+    assert [line["similarity"] for line in lines] == sorted(
+        (line["similarity"] for line in lines), reverse=True
+    )
+    status, out, _ = run(capsys, "find", *excerpt)
+    assert out.splitlines()[0].split() == ["similarity", "from", "to", "recording"]
+
+
+def test_find_refuses_another_model_and_warns_of_a_short_example(
+    made: Path, folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    other = tiny_model.save(tmp_path / "other", hop=900).path
+    status, out, err = run(capsys, "find", folder / "0.wav", "--index", made, "--model", other)
+    assert (status, out) == (1, "") and "cannot be compared" in err and len(err.splitlines()) == 1
+    short = sound(tmp_path / "short.wav", 3, 0.1)
+    status, out, err = run(capsys, "find", short, "--index", made)
+    assert status == 0 and "0.10 s are less than the 0.25 s of a window" in err
+    status, out, err = run(capsys, "find", short, "--index", tmp_path)
+    assert (status, out) == (1, "") and "no index" in err
+
+
+def test_index_renews_by_the_same_command(
+    made: Path, folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (folder / "0.wav").unlink()
+    sound(folder / "7.wav", 7, 0.5)
+    other = tmp_path / "others"
+    sound(other / "x.wav", 8, 0.5)
+    _, out, _ = run(capsys, "index", other, "--out", made)  # the model is the index's own
+    assert "of 7 recordings (1 heard, 0 unchanged, 0 removed)" in out  # 0.wav is not asked after
+    _, out, _ = run(capsys, "index", folder, "--out", made)
+    assert "of 7 recordings (1 heard, 5 unchanged, 1 removed)" in out
+    (other / "x.wav").unlink()
+    status, out, err = run(capsys, "index", other, "--out", made)  # empty: perhaps a disk that is not there
+    assert status == 1 and "no media files" in err and "of 7 recordings" in out
+    sound(other / "y.wav", 9, 0.5)
+    _, out, _ = run(capsys, "index", f"{other}/*.wav", "--out", made)
+    assert "of 7 recordings (1 heard, 0 unchanged, 1 removed)" in out
+
+
+def test_index_names_what_fails_and_refuses_pipes(
+    made: Path, folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (folder / "bad.wav").write_bytes(b"RIFF nothing")
+    status, out, err = run(capsys, "index", folder, folder / "gone.wav", "--out", made)
+    assert status == 1 and "of 6 recordings" in out
+    assert [line for line in err.splitlines() if "bad.wav" in line] and "gone.wav: no such file" in err
+    assert run(capsys, "index", "-", "--out", made)[0] == 2
+
+
+def test_no_model_is_run_where_nothing_has_changed(
+    made: Path, folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def never(*_: object) -> None:
+        raise AssertionError("a model was loaded")
+
+    monkeypatch.setattr("auricle.engine.embedding.Tagger", never)
+    status, out, _ = run(capsys, "index", folder, "--out", made)
+    assert status == 0 and "0 heard, 6 unchanged" in out
