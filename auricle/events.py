@@ -266,6 +266,7 @@ class EventFinder:
     Args:
         labels: K names.
         config: None is `EventConfig()`.
+        least: score below which an event is left out in the end.
 
     >>> finder = EventFinder(["dog"], EventConfig(onset=0.5))
     >>> finder.add(np.array([0.0, 2.0]), np.array([2.0, 4.0]), np.array([[0.9], [0.1]]))
@@ -276,10 +277,10 @@ class EventFinder:
     []
     """
 
-    def __init__(self, labels: Sequence[str], config: EventConfig | None = None):
+    def __init__(self, labels: Sequence[str], config: EventConfig | None = None, *, least: float = 0.0):
         config = config or EventConfig()
         own = [config.of(label) for label in labels]
-        self.labels = list(labels)
+        self.labels, self.least = list(labels), least
         self._onset_K, self._offset_K, self._smooth_K = (
             np.array([getattr(each, name) for each in own], np.float64)
             for name in ("onset", "offset", "smooth")
@@ -391,7 +392,7 @@ class EventFinder:
 
     def _tell(self, k: int) -> Iterator[Event]:
         start, end, score = self._events.pop(k)
-        if end - start >= self._min_length[k] - SAME:
+        if end - start >= self._min_length[k] - SAME and score >= self.least:
             start, end = round(start, 6), round(end, 6)
             yield {"start": start, "end": end, "label": self.labels[k], "score": float(f"{score:.6g}")}
 

@@ -21,6 +21,7 @@ import numpy as np
 
 from auricle.artifact import load_artifact
 from auricle.audio import AudioError, AudioWarning, Block, Device, RawFormat, blocks
+from auricle.events import Event, EventConfig, EventFinder, by_time
 from auricle.hierarchy import consistent as consistent_scores
 from auricle.hierarchy import parents_of
 from auricle.probabilities import calibrated, chosen_thresholds, clip_scores
@@ -149,6 +150,7 @@ class Tagger:
         windows: bool = True,
         consistent: bool = False,
         scores: bool = False,
+        events: EventConfig | None = None,
         start: float = 0.0,
         end: float | None = None,
         raw: RawFormat | None = None,
@@ -165,7 +167,9 @@ class Tagger:
 
         Yields:
             {"start", "end" (seconds), "tags"} of every window, where `windows`; with `scores` "on_grid" and
-            "scores" in place of a window's tags; last of all {"path", "duration", "tags"} of the whole.
+            "scores" in place of a window's tags; last of all {"path", "duration", "tags"} of the whole, with
+            "events" where these are wanted. When `live`, an event comes as soon as it is certain, in the form
+            of a window with one tag, and not again at the end.
 
         Raises:
             AudioError, ValueError: as `windows`, after what was heard until then.
@@ -184,6 +188,11 @@ class Tagger:
                 "--consistent"
             )
         rate, drops = self.artifact.rate, self.artifact.tail == "drop"
+        finder = None
+        if events is not None:
+            finder = EventFinder(self.artifact.labels, events, least=threshold or 0.0)
+        hop = events.hop if events is not None and hop is None else hop
+        found: list[Event] = []
         place: dict[str, Any] = {"start": start, "end": end, "raw": raw, "hop": _hop(hop, self.artifact)}
         mean = MeanScores(self.artifact.num_classes)
         first = last = None
@@ -193,8 +202,14 @@ class Tagger:
             first, last = (part.starts[0] if first is None else first), part.stops[-1]
             if heard is not None:
                 heard(float((last - first) / rate))
-            if windows:
+            if windows or finder is not None:
                 scored = fitted(sigmoid(logits))
+            if finder is not None:
+                found += finder.add(part.starts / rate, part.stops / rate, scored)
+            if live:
+                yield from map(_as_window, found)
+                found.clear()
+            if windows:
                 for row, (begin, upto) in enumerate(zip(part.starts, part.stops, strict=True)):
                     span = {"start": _seconds(begin / rate), "end": _seconds(upto / rate)}
                     if scores:
@@ -204,7 +219,14 @@ class Tagger:
         assert first is not None and last is not None  # `windows` raises where there is no sample
         duration = _seconds((last - first) / rate)
         tags = self._tags(fitted(clip_scores(self.artifact)(mean.mean())[None])[0], top, thresholds_K)
-        yield {"path": source_name(source), "duration": duration, "tags": tags}
+        result = {"path": source_name(source), "duration": duration, "tags": tags}
+        if finder is not None:
+            found += finder.finish()
+            if live:
+                yield from map(_as_window, found)
+            else:
+                result["events"] = sorted(found, key=by_time)
+        yield result
 
     def tag(
         self,
@@ -215,6 +237,7 @@ class Tagger:
         windows: bool = False,
         consistent: bool = False,
         scores: bool = False,
+        events: EventConfig | None = None,
         start: float = 0.0,
         end: float | None = None,
         raw: RawFormat | None = None,
@@ -236,15 +259,18 @@ class Tagger:
             consistent: give a label above others at least their scores, see `auricle.hierarchy`.
             scores: give windows "scores", (K,) float32, which JSON cannot hold, in place of tags; and
                 "on_grid", which is false for the one that was aligned to the end.
+            events: also give events, by these settings, see `auricle.events.events_of`; those that score less
+                than a `threshold` that is given are left out.
             start: as in `windows`.
             end: as in `windows`.
             raw: as in `windows`.
-            hop: seconds from window to window; None takes the model's.
+            hop: seconds from window to window; None takes that of `events`, or the model's.
             warn: as in `windows`; None puts what it would be told under "warnings", where there is something.
 
         Returns:
             {"path": as given, "duration": seconds heard, "tags": [{"label", "score"}, ...] by falling score},
-            and with `windows` also {"windows": [{"start", "end" (seconds), "tags"}, ...]}.
+            and with `windows` also {"windows": [{"start", "end" (seconds), "tags"}, ...]}, with `events` also
+            {"events": [{"start", "end" (seconds), "label", "score"}, ...]} by start, then label.
 
         Raises:
             AudioError, ValueError: as `windows`.
@@ -254,7 +280,7 @@ class Tagger:
         """
         warned: list[str] = []
         choice: dict[str, Any] = {"top": top, "threshold": threshold, "windows": windows}
-        choice |= {"consistent": consistent, "scores": scores}
+        choice |= {"consistent": consistent, "scores": scores, "events": events}
         place: dict[str, Any] = {"start": start, "end": end, "raw": raw, "hop": hop}
         *rows, result = self.follow(source, **choice, **place, warn=warn or warned.append)
         if windows:
@@ -300,6 +326,7 @@ class TagOptions:
     windows: bool = False
     consistent: bool = False
     scores: bool = False  # every label's, of every window, in place of its tags
+    events: EventConfig | None = None
     start: float = 0.0
     end: float | None = None
     raw: RawFormat | None = None
@@ -377,8 +404,13 @@ def _hop(seconds: float | None, artifact: Any) -> int | None:
 
 
 def _wishes(options: TagOptions) -> dict[str, Any]:
-    names = ("top", "threshold", "windows", "consistent", "scores", "start", "end", "raw", "hop")
+    names = ("top", "threshold", "windows", "consistent", "scores", "events", "start", "end", "raw", "hop")
     return {name: getattr(options, name) for name in names}
+
+
+def _as_window(event: Event) -> dict[str, Any]:
+    tag = {"label": event["label"], "score": event["score"]}
+    return {"start": event["start"], "end": event["end"], "tags": [tag]}
 
 
 def _checked_choice(artifact: Any, top: int | None, threshold: float | None) -> np.ndarray:

@@ -158,6 +158,28 @@ def evaluate(
     ] = None,
     seed: Annotated[int, typer.Option(metavar="N", help="Of the draws and of the share of classes.")] = 0,
     threads: Threads = None,
+    events: Annotated[
+        bool, typer.Option("--events", help="When what sounds: F1 of segments and of events, PSDS.")
+    ] = False,
+    set: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="KEY=VALUE", help="events: a setting, say onset=0.4 or hop=0.5; may be given again."
+        ),
+    ] = None,
+    collar: Annotated[
+        float | None,
+        typer.Option(
+            min=0.0,
+            metavar="S",
+            help="events: seconds that one may begin or end early or late.",
+            show_default="0.2",
+        ),
+    ] = None,
+    segment: Annotated[
+        float | None,
+        typer.Option(min=0.01, metavar="S", help="events: length of a segment.", show_default="1"),
+    ] = None,
     protocol: Annotated[
         Protocol | None,
         typer.Option(
@@ -191,8 +213,15 @@ def evaluate(
     if protocol is Protocol.urban:
         evaluate_urban(context)
         return
+    of_events = ("set", "collar", "segment")
+    if not events:
+        refuse_options(options_given(context), of_events, "goes with --events")
     of_urban = ("predictions", "annotations", "taxonomy", "level")
     refuse_options(options_given(context), of_urban, "goes with --protocol urban")
+    if events:
+        from auricle.cli.events import evaluate_events
+
+        return evaluate_events(context)
     from auricle.evaluation import evaluate as evaluate_model
 
     model, pack = require_model(model, pack, "MODEL and PACK")

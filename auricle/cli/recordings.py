@@ -33,6 +33,7 @@ from auricle.text import as_utf8, for_terminal
 if TYPE_CHECKING:
     from auricle.artifact import Artifact
     from auricle.engine import Engine
+    from auricle.events import EventConfig
     from auricle.progress import Progress
     from auricle.tagging import TagOptions
 
@@ -93,6 +94,14 @@ def tag(
     windows: Annotated[
         bool, typer.Option("--windows", help="Also say what sounds when, window by window.")
     ] = False,
+    events: Annotated[
+        bool,
+        typer.Option("--events", help="Say from when to when each sound is heard, by the model's settings."),
+    ] = False,
+    set: Annotated[
+        list[str] | None,
+        typer.Option(metavar="KEY=VALUE", help="events: a setting, say onset=0.4; may be given again."),
+    ] = None,
     consistent: Annotated[
         bool, typer.Option("--consistent", help="A label above others scores at least what they do.")
     ] = False,
@@ -148,7 +157,11 @@ def tag(
     files = [path for path, problem in found if problem is None]
     refuse_overwriting(out, files)
     check_format(format, out, files, given_of(context))
-    windows = windows or live or format.value in formats.TIMED  # these say when
+    config = _event_config(events, set, windows, loaded)
+    if config is not None:
+        hop = config.hop if hop is None else hop
+    else:
+        windows = windows or live or format.value in formats.TIMED  # these say when
     if redo and not is_folder(out):
         raise typer.BadParameter("is for results in a folder: --out DIR/", param_hint="--redo")
     job = not live and is_job(out, files, engine)
@@ -157,7 +170,7 @@ def tag(
     else:
         jobs, threads = _shared_cores(jobs, threads, files)
     wishes: dict[str, Any] = {"top": top, "threshold": threshold, "windows": windows}
-    wishes["consistent"] = consistent
+    wishes |= {"consistent": consistent, "events": config}
     wishes["scores"] = format is TagFormat.parquet
     about = about_of(loaded, start)
     if device != "cpu":
@@ -231,6 +244,21 @@ def about_of(artifact: "Artifact", start: float = 0.0) -> formats.About:
         rate=artifact.rate,
         start=start,
     )
+
+
+def _event_config(
+    events: bool, settings: list[str] | None, windows: bool, loaded: "Artifact"
+) -> "EventConfig | None":
+    """How scores become events, where these are wanted."""
+    if not events:
+        if settings:
+            raise typer.BadParameter("goes with --events", param_hint="--set")
+        return None
+    if windows:
+        raise typer.BadParameter("are given in place of windows; leave out --windows", param_hint="--events")
+    from auricle.cli.events import chosen_config
+
+    return chosen_config(loaded, settings)
 
 
 def is_job(out: str, files: list[str], engine: EngineName) -> bool:
@@ -525,7 +553,15 @@ def _write_table(results: Iterable[dict[str, Any]], stream: TextIO) -> None:
         if "windows" in result:
             print(file=stream)
             print_table(stream, ["from>", "to>", "sounds"], spans)
+        if "events" in result:
+            print(file=stream)
+            rows = [_event_row(event) for event in result["events"]]
+            print_table(stream, ["from>", "to>", "score>", "event"], rows or [["", "", "", "none"]])
         stream.flush()
+
+
+def _event_row(event: dict[str, Any]) -> list[str]:
+    return [f"{event['start']:.1f}", f"{event['end']:.1f}", f"{event['score']:.2f}", event["label"]]
 
 
 def _row(window: dict[str, Any]) -> list[str]:

@@ -1,0 +1,213 @@
+"""`auricle evaluate --events`, and verb events: choose how scores become events, and store it in a model."""
+
+import json
+import sys
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from auricle.cli.output import assignments, print_table, refuse_file
+from auricle.cli.urban import options_given, refuse_options
+
+if TYPE_CHECKING:
+    from auricle.events import EventConfig
+
+NEVER = ("pooling", "class_share", "half", "draws", "seed", "protocol", "predictions", "annotations")
+
+
+class Kind(StrEnum):
+    """What the choice goes by."""
+
+    segments = "segments"
+    events = "events"
+
+
+def chosen_config(model: Any, settings: list[str] | None) -> "EventConfig":
+    """The settings of a loaded model, with those that were typed.
+
+    >>> from types import SimpleNamespace
+    >>> model = SimpleNamespace(events=None, thresholds=None, labels=("dog",))
+    >>> chosen_config(model, ["dog.onset=0.7"]).of("dog").onset
+    0.7
+    """
+    from auricle.events import config_with, event_config, events_of
+
+    try:
+        config = config_with(events_of(model), assignments(settings or [], "--set"))
+        return event_config(config.as_dict(), model.labels)
+    except ValueError as error:
+        raise typer.BadParameter(str(error), param_hint="--set") from error
+
+
+def evaluate_events(context: typer.Context) -> None:
+    """Judge what the command line of `evaluate --events` names, print and write it."""
+    from auricle.artifact import load_artifact
+    from auricle.cli.corpora import require_model, warn_of_training
+    from auricle.evaluation.events import Tolerances
+    from auricle.evaluation.events import evaluate_events as evaluate_model
+
+    asked = context.params
+    refuse_options(options_given(context), (*NEVER, "taxonomy", "level"), "has no effect with --events")
+    refuse_file(asked["out"])
+    model, pack = require_model(asked["model"], asked["pack"], "MODEL and PACK")
+    chosen = assignments(asked["where"] or [], "--where")
+    artifact = load_artifact(model)
+    tolerances = Tolerances()
+    if asked["collar"] is not None:
+        tolerances = Tolerances(onset_collar=asked["collar"], offset_collar=asked["collar"])
+    if asked["segment"] is not None:
+        tolerances = Tolerances(**vars(tolerances) | {"segment": asked["segment"]})
+    figures = evaluate_model(
+        artifact,
+        pack,
+        splits=tuple(asked["split"]) if asked["split"] else None,
+        where={key: tuple(value.split(",")) for key, value in chosen.items()} or None,
+        subset=asked["subset"],
+        config=chosen_config(artifact, asked["set"]),
+        tolerances=tolerances,
+        out=asked["out"],
+        label_set=asked["label_set"] or "labels",
+        threads=asked["threads"],
+    )
+    warn_of_training(model, figures)
+    if asked["format"] == "json":
+        print(json.dumps(figures, indent=2, ensure_ascii=False))
+    else:
+        _print(figures)
+
+
+def events(
+    model: Annotated[
+        str, typer.Argument(help="A bundled model's name, an artifact's folder, an .onnx file.")
+    ],
+    pack: Annotated[
+        Path | None,
+        typer.Argument(help="A pack of auricle scenes, to choose on; without one, --set says all."),
+    ] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", help="Store the settings in a copy of the model; without, print them."),
+    ] = None,
+    split: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME", help="Choose on this split, no test split; may be given again."),
+    ] = None,
+    hop: Annotated[
+        float | None,
+        typer.Option(metavar="S", help="Seconds from window to window.", show_default="the model's"),
+    ] = None,
+    by: Annotated[Kind, typer.Option(help="Whose macro F1 is to be best.")] = Kind.segments,
+    collar: Annotated[
+        float | None,
+        typer.Option(min=0.0, metavar="S", help="Of --by events: seconds early or late.", show_default="0.2"),
+    ] = None,
+    per_label: Annotated[
+        int,
+        typer.Option(min=0, metavar="N", help="Labels with N events get an onset of their own; 0: none."),
+    ] = 20,
+    clips: Annotated[int, typer.Option(min=1, metavar="N", help="Choose on N clips at most.")] = 500,
+    seed: Annotated[int, typer.Option(min=0, metavar="N", help="Of the draw of these clips.")] = 0,
+    set: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="KEY=VALUE",
+            help="A setting, say onset=0.4, or of one label, dog.onset=0.6; may be given again; goes before "
+            "what is chosen.",
+        ),
+    ] = None,
+    threads: Annotated[int | None, typer.Option(min=1, metavar="N", help="Threads for scoring.")] = None,
+) -> None:
+    """Choose how scores over time become events, and store it in a copy of the model.
+
+    Tried on scenes whose truth is known: smoothing, the two thresholds, gaps, lengths, and an onset for each
+    label that has events enough. `auricle tag --events` and `auricle evaluate --events` go by what is stored.
+    """
+    from auricle.artifact import load_artifact, save_changed
+
+    artifact = load_artifact(model)
+    about: dict[str, Any] = {}
+    if pack is None:
+        if not set and hop is None:
+            raise typer.BadParameter("give a PACK to choose on, or settings with --set", param_hint="PACK")
+        config = chosen_config(artifact, [*(set or []), *([f"hop={hop:g}"] if hop is not None else [])])
+    else:
+        config, about = _choose(artifact, pack, split, hop, by, collar, per_label, clips, seed, threads)
+        if set:
+            from auricle.events import config_with
+
+            config = config_with(config, assignments(set, "--set"))
+    _print_settings(config, about)
+    if out is not None:
+        refuse_file(out)
+        metrics = artifact.metrics | ({"events": about} if about else {})
+        saved = save_changed(artifact, out, name=out.name, events=config.as_dict(), metrics=metrics)
+        print(f"{saved.path}: {artifact.name} with these settings")
+
+
+def _choose(
+    artifact: Any,
+    pack: Path,
+    split: list[str] | None,
+    hop: float | None,
+    by: Kind,
+    collar: float | None,
+    per_label: int,
+    clips: int,
+    seed: int,
+    threads: int | None,
+) -> tuple["EventConfig", dict[str, Any]]:
+    from auricle.evaluation.event_choice import choose_events
+    from auricle.evaluation.events import Tolerances
+
+    wide = Tolerances() if collar is None else Tolerances(onset_collar=collar, offset_collar=collar)
+    return choose_events(
+        artifact,
+        pack,
+        splits=tuple(split) if split else None,
+        hop=hop,
+        by=by.value,
+        tolerances=wide,
+        per_label=per_label or None,
+        clips=clips,
+        seed=seed,
+        threads=threads,
+    )
+
+
+def _print_settings(config: "EventConfig", about: dict[str, Any]) -> None:
+    settings = {name: value for name, value in config.as_dict().items() if name != "labels"}
+    rows = [[name, "none" if value is None else f"{value:g}"] for name, value in settings.items()]
+    for label, own in config.labels.items():
+        rows += [[f"{label}.{name}", "none" if own[name] is None else f"{own[name]:g}"] for name in own]
+    print_table(sys.stdout, ["setting", "value>"], rows)
+    if about:
+        of, f1, before = about["by"], about["f1_macro"], about["f1_macro_before"]
+        print(f"macro F1 of {of} on these {about['chosen_on']['clips']} clips: {f1:.4f}, before {before:.4f}")
+        print("on other clips it will be lower: judge the settings there, with auricle evaluate --events")
+
+
+def _print(figures: dict[str, Any]) -> None:
+    rows = []
+    for kind in ("segments", "events"):
+        for name in ("f1", "precision", "recall"):
+            pair = [figures[kind][f"{name}_{mean}"] for mean in ("macro", "micro")]
+            rows.append([f"{kind}: {name}", *("not defined" if v is None else f"{v:.4f}" for v in pair)])
+    for name in ("psds1", "psds2"):
+        rows.append([name, "not defined" if figures[name] is None else f"{figures[name]:.4f}", ""])
+    print_table(sys.stdout, ["figure", "macro>", "micro>"], rows, title=figures["mixed_from"] or "")
+    about = [figures[name] for name in ("true_events", "found_events", "clips", "classes")]
+    print("{} true and {} found events, {} clips, {} classes".format(*about))
+    tolerances = figures["tolerances"]
+    print(
+        f"segments of {tolerances['segment']:g} s; events may begin {tolerances['onset_collar']:g} s early "
+        f"or late; a window every {figures['hop_seconds']:g} s"
+    )
+    for name, what in (
+        ("classes_without_events", "labels without a true event, left out of macro figures and PSDS"),
+        ("labels_not_in_model", "labels of the pack that the model lacks, left out"),
+        ("labels_not_in_pack", "labels of the model that the pack lacks, left out"),
+    ):
+        if left := figures[name]:
+            print(f"{what}: {len(left)}: {', '.join([*left[:5], *['...'] * (len(left) > 5)])}")

@@ -1,0 +1,351 @@
+"""A model's events on a pack of scenes, and what they are worth: figures, label by label, and the events.
+
+Windows are cut as `auricle tag --events` cuts them: a hop apart, and one more aligned to the end of a clip.
+
+Shape letters: M clips evaluated, W windows of a clip, K classes of the model, S classes that both sides have.
+"""
+
+import csv
+import dataclasses
+import json
+import math
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+import soxr
+
+from auricle.evaluation import provenance
+from auricle.evaluation.choice import clips_heard, match_labels, select_clips
+from auricle.evaluation.files import Replacing, jsonable
+from auricle.evaluation.scoring import open_model
+from auricle.events import EventConfig, events_of, find_events, smoothed, stretches
+from auricle.metrics.events import (
+    Counts,
+    EventTable,
+    event_counts,
+    event_table,
+    f1_figures,
+    f1_per_class,
+    segment_counts,
+)
+from auricle.metrics.psds import PSDS1, PSDS2, Psds
+from auricle.probabilities import calibrated
+from auricle.progress import Progress
+from auricle.remote import results_folder
+from auricle.runners.windows import sigmoid, window_starts
+from auricle.shards import Pack
+
+TRUTH = "events.parquet"
+RULES = {"psds1": PSDS1, "psds2": PSDS2}
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Tolerances:
+    """When a found event counts as a true one.
+
+    Args:
+        segment: seconds, length of a segment.
+        onset_collar: seconds that an event may begin early or late.
+        offset_collar: seconds that it may end early or late.
+        offset_share: or this share of the true event's length, where that is more.
+    """
+
+    segment: float = 1.0
+    onset_collar: float = 0.2
+    offset_collar: float = 0.2
+    offset_share: float = 0.2
+
+
+class Line(NamedTuple):
+    """The scores of a clip over time."""
+
+    times: np.ndarray  # (W, 2) float64, start and stop of each window in seconds
+    scores: np.ndarray  # (W, S) float64
+
+
+def evaluate_events(
+    model: Any,
+    pack: Any,
+    *,
+    splits: Sequence[str] | None = None,
+    where: Mapping[str, tuple[str, ...]] | None = None,
+    subset: str | None = None,
+    config: EventConfig | None = None,
+    tolerances: Tolerances | None = None,
+    out: str | Path | None = None,
+    label_set: str = "labels",
+    batch: int = 16,
+    threads: int | None = None,
+    device: str = "cpu",
+    quiet: bool = False,
+) -> dict[str, Any]:
+    """Find events in a pack's clips and compare them with the truth, which lies in its `events.parquet`.
+
+    Args:
+        model: a model's name or path, an artifact, or a runner.
+        pack: a folder that `auricle scenes` made, or a `Pack` of it.
+        splits: only clips of these splits; None takes all.
+        where: attribute -> values; only clips that have one of them.
+        subset: only clips of this subset of the pack.
+        config: how scores become events; None takes the model's settings, see `auricle.events.events_of`.
+        tolerances: None is `Tolerances()`.
+        out: folder, or its address, for `metrics.json`, `per_class.csv` and `events.csv`, if any.
+        label_set: the labels of the pack that the model's are matched with, by name.
+        batch: windows scored at once.
+        threads: of the runner; None takes every core.
+        device: of the runner.
+        quiet: show no progress.
+
+    Returns:
+        What `metrics.json` holds: "segments" and "events" with micro and macro F1, precision and recall,
+        "psds1" and "psds2", the settings and tolerances, what was left out, and where all of it comes from.
+        What is not defined is None.
+
+    Raises:
+        ValueError: as `auricle.evaluation.evaluate`; the pack has no truth about events.
+
+    >>> figures = evaluate_events("default", "out/scenes", splits=["test"])  # doctest: +SKIP
+    """
+    pack = pack if hasattr(pack, "label_names") else Pack(pack)
+    tolerances = tolerances or Tolerances()
+    runner, artifact = open_model(model, pack, batch=batch, threads=threads, device=device)
+    config = config or events_of(artifact)
+    clips = select_clips(pack, splits, where, subset)
+    names, columns, truth = shared_truth(pack, clips, artifact, label_set)
+    judges = {name: Psds(len(names), rules) for name, rules in RULES.items()}
+    durations = pack.lengths[clips] / pack.rate
+    rows: list[tuple[int, int, float, float]] = []
+    scores: list[float] = []
+    position = {name: k for k, name in enumerate(names)}
+    with results_folder(out, ("metrics.json",)) as folder:
+        started = time.perf_counter()
+        with Progress(len(clips), "finding events", unit="clips", quiet=quiet) as progress:
+            lines = score_lines(runner, pack, clips, columns, hop=hop_samples(artifact, config), batch=batch)
+            for clip, (line, own) in enumerate(zip(lines, by_clip(truth, len(clips)), strict=True)):
+                for event in find_events(line.times, line.scores, names, config):
+                    rows.append((clip, position[event["label"]], event["start"], event["end"]))
+                    scores.append(event["score"])
+                bounds, smooth = stretches(*line.times.T), smoothed_line(line, names, config)
+                for judge in judges.values():
+                    judge.add(bounds, smooth, own, float(durations[clip]))
+                progress.advance()
+        seconds = time.perf_counter() - started
+        found = event_table(rows)
+        counts = count(truth, found, durations, len(names), tolerances)
+        figures: dict[str, Any] = {name: f1_figures(each) for name, each in counts.items()}
+        figures |= {name: judge.score() for name, judge in judges.items()}
+        figures |= _about(artifact, pack, clips, label_set, names, truth, found)
+        figures |= {"settings": config.as_dict(), "tolerances": dataclasses.asdict(tolerances)}
+        figures |= {"hop_seconds": hop_samples(artifact, config) / artifact.rate, "subset": subset}
+        figures |= provenance(artifact, pack, clips, splits, where, label_set, seconds)
+        figures = jsonable(figures)
+        if folder is not None:
+            classes = _per_class(counts, judges, truth, found, len(names))
+            _write(folder, figures, names, classes, pack.ids[clips], found, scores)
+    return figures
+
+
+def shared_truth(
+    pack: Any, clips: np.ndarray, artifact: Any, label_set: str = "labels"
+) -> tuple[list[str], list[int], EventTable]:
+    """(S labels that both sides have, their columns in the model, the true events of the chosen clips).
+
+    Raises:
+        ValueError: the pack has no truth about events, or shares no label with the model.
+
+    >>> names, columns, truth = shared_truth(Pack("out/scenes"), clips, artifact)  # doctest: +SKIP
+    """
+    labels = pack.label_names(label_set)
+    columns = [in_model for in_model, _ in match_labels(artifact, pack, labels, label_set)]
+    names = [artifact.labels[k] for k in columns]
+    path = Path(pack.path) / TRUTH
+    if not path.is_file():
+        raise ValueError(f"{pack.path}: has no {TRUTH}, so nobody knows when what sounds; auricle scenes has")
+    table = pq.read_table(path, columns=["id", "label", "onset", "offset"])
+    table = table.filter(pc.is_in(table["label"], pa.array(names, pa.string())))
+    row_of = {name: row for row, name in enumerate(pack.ids[clips].tolist())}
+    position = {name: k for k, name in enumerate(names)}
+    events = zip(*(table[name].to_pylist() for name in table.column_names), strict=True)
+    chosen = [(row_of[name], position[label], a, b) for name, label, a, b in events if name in row_of]
+    return names, columns, event_table(chosen)
+
+
+def by_clip(truth: EventTable, clips: int) -> Iterator[EventTable]:
+    """The events of each of the clips in turn.
+
+    >>> [len(own.label) for own in by_clip(event_table([(1, 0, 0.0, 1.0)]), 2)]
+    [0, 1]
+    """
+    order = np.argsort(truth.clip, kind="stable")
+    cuts = np.searchsorted(truth.clip[order], np.arange(clips + 1))
+    for low, high in zip(cuts, cuts[1:], strict=False):
+        yield EventTable(*(column[order[low:high]] for column in truth))
+
+
+def hop_samples(artifact: Any, config: EventConfig) -> int:
+    """Samples from window to window when events are looked for.
+
+    Raises:
+        ValueError: the hop is longer than a window, or shorter than a sample.
+
+    >>> from types import SimpleNamespace
+    >>> hop_samples(SimpleNamespace(rate=16000, window=32000, hop=32000), EventConfig(hop=0.5))
+    8000
+    """
+    if config.hop is None:
+        return int(artifact.hop)
+    if not 1 <= config.hop * artifact.rate <= artifact.window:
+        raise ValueError(
+            f"hop is {config.hop:g} s; expected at most {artifact.window / artifact.rate:g} s, a window of "
+            "this model, so that nothing goes unheard"
+        )
+    return round(config.hop * artifact.rate)
+
+
+def score_lines(
+    runner: Any, pack: Any, clips: np.ndarray, columns: Sequence[int], *, hop: int, batch: int = 16
+) -> Iterator[Line]:
+    """The scores over time of each clip in turn, of some of the model's classes.
+
+    Windows stand as in `auricle tag`: the last is aligned to the end, and a clip shorter than a window is
+    padded, but its one window ends where the clip does. A clip without samples is silence for a window.
+
+    >>> lines = score_lines(runner, Pack("out/scenes"), clips, [0, 3], hop=8000)  # doctest: +SKIP
+    >>> for line in lines:  # doctest: +SKIP
+    ...     print(line.scores.max(axis=0))
+    """
+    artifact, mapped = runner.artifact, calibrated(runner.artifact)
+    buffer = np.zeros((batch, artifact.window), np.float32)
+    lines: list[tuple[np.ndarray, list[np.ndarray]]] = []  # times, scores so far; the first is the next one
+    owners: list[int] = []  # of the buffer's rows: places in `lines`
+
+    def run() -> None:
+        logits = mapped(runner.run(buffer[: len(owners)])[0])
+        for owner, scores_K in zip(owners, sigmoid(logits)[:, columns], strict=True):
+            lines[owner][1].append(scores_K)
+        owners.clear()
+
+    def ready() -> Iterator[Line]:
+        while lines and len(lines[0][1]) == len(lines[0][0]):
+            times, scores = lines.pop(0)
+            owners[:] = [owner - 1 for owner in owners]
+            yield Line(times, np.stack(scores))
+
+    for clip in clips:
+        samples = pack.samples(int(clip)).astype(np.float32) / 32768
+        if pack.rate != artifact.rate:
+            samples = soxr.resample(samples, pack.rate, artifact.rate, quality="HQ")
+        starts = window_starts(max(len(samples), 1), artifact.window, hop, "align")
+        stops = np.minimum(starts + artifact.window, max(len(samples), 1))
+        lines.append((np.stack([starts, stops], axis=1) / artifact.rate, []))
+        for start in starts:
+            window = samples[start : start + artifact.window]
+            buffer[len(owners), : len(window)] = window
+            buffer[len(owners), len(window) :] = 0
+            owners.append(len(lines) - 1)
+            if len(owners) == batch:
+                run()
+                yield from ready()
+    if owners:
+        run()
+    yield from ready()
+
+
+def smoothed_line(line: Line, labels: Sequence[str], config: EventConfig) -> np.ndarray:
+    """(W, S) scores, smoothed as each label's settings say.
+
+    >>> line = Line(np.array([[0.0, 1.0], [1.0, 2.0]]), np.array([[0.2], [0.4]]))
+    >>> smoothed_line(line, ["dog"], EventConfig(smooth=2.0)).round(3).ravel().tolist()
+    [0.3, 0.3]
+    """
+    seconds_S = np.array([config.of(label).smooth for label in labels])
+    middles, scores = line.times.mean(axis=1), np.array(line.scores, np.float64)
+    for seconds in np.unique(seconds_S[seconds_S > 0]).tolist():
+        which = seconds_S == seconds
+        scores[:, which] = smoothed(middles, scores[:, which], seconds)
+    return scores
+
+
+def count(
+    truth: EventTable, found: EventTable, durations: np.ndarray, num_classes: int, tolerances: Tolerances
+) -> dict[str, Counts]:
+    """Counts of "segments" and "events".
+
+    >>> truth = event_table([(0, 0, 0.0, 1.0)])
+    >>> count(truth, truth, np.array([2.0]), 1, Tolerances())["segments"].hits
+    array([1])
+    """
+    collars = {name: getattr(tolerances, name) for name in ("onset_collar", "offset_collar", "offset_share")}
+    return {
+        "segments": segment_counts(truth, found, durations, num_classes, tolerances.segment),
+        "events": event_counts(truth, found, num_classes, **collars),
+    }
+
+
+def _about(
+    artifact: Any,
+    pack: Any,
+    clips: np.ndarray,
+    label_set: str,
+    names: Sequence[str],
+    truth: EventTable,
+    found: EventTable,
+) -> dict[str, Any]:
+    """What the figures are over, and what was left out."""
+    there = np.bincount(truth.label, minlength=len(names)) > 0
+    mine = set(names)
+    return {
+        "clips": len(clips),
+        "classes": len(names),
+        "true_events": len(truth.label),
+        "found_events": len(found.label),
+        "classes_without_events": [name for name, is_there in zip(names, there, strict=True) if not is_there],
+        "labels_not_in_model": [label for label in pack.label_names(label_set) if label not in mine],
+        "labels_not_in_pack": [label for label in artifact.labels if label not in mine],
+        "clips_in_training": len(np.intersect1d(clips, clips_heard(artifact, pack))),
+    }
+
+
+def _per_class(
+    counts: Mapping[str, Counts],
+    judges: Mapping[str, Psds],
+    truth: EventTable,
+    found: EventTable,
+    num_classes: int,
+) -> dict[str, np.ndarray]:
+    columns = {
+        f"{what}_events": np.bincount(table.label, minlength=num_classes)
+        for what, table in (("true", truth), ("found", found))
+    }
+    for kind, each in counts.items():
+        columns |= {f"{kind}_{name}": values for name, values in f1_per_class(each).items()}
+    return columns | {name: judge.per_class() for name, judge in judges.items()}
+
+
+def _write(
+    folder: Path,
+    figures: Mapping[str, Any],
+    names: Sequence[str],
+    classes: Mapping[str, np.ndarray],
+    ids: np.ndarray,
+    found: EventTable,
+    scores: Sequence[float],
+) -> None:
+    with Replacing(folder / "events.csv") as path, path.open("w", encoding="utf-8", newline="") as stream:
+        writer = csv.writer(stream, lineterminator="\n")
+        writer.writerow(["id", "start", "end", "label", "score"])
+        for clip, label, start, end, score in zip(*found, scores, strict=True):
+            writer.writerow([ids[clip], f"{start:.15g}", f"{end:.15g}", names[label], f"{score:.6g}"])
+    with Replacing(folder / "per_class.csv") as path, path.open("w", encoding="utf-8", newline="") as stream:
+        writer = csv.writer(stream, lineterminator="\n")
+        writer.writerow(["label", *classes])
+        for label, *values in zip(names, *classes.values(), strict=True):
+            writer.writerow([label, *("" if math.isnan(value) else value for value in values)])
+    with Replacing(folder / "metrics.json") as path:  # last: where it is, all is there
+        path.write_text(json.dumps(figures, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
