@@ -21,6 +21,7 @@ from auricle.cli.augment import augment
 from auricle.cli.calibration import calibrate
 from auricle.cli.corpora import evaluate, pack
 from auricle.cli.embedding import embed
+from auricle.cli.events import events
 from auricle.cli.experiments import compare, sweep
 from auricle.cli.importing import tflite, vggish
 from auricle.cli.inputs import inputs
@@ -30,8 +31,8 @@ from auricle.cli.output import describe, print_error, show_warning
 from auricle.cli.planning import plan
 from auricle.cli.recordings import tag
 from auricle.cli.scenes import scenes
-from auricle.cli.timeline import report, timeline
 from auricle.cli.search import find, index, review
+from auricle.cli.timeline import report, timeline
 
 OTHERS_SPEAK = 3.0  # seconds
 
@@ -68,10 +69,10 @@ for _verb, _example in (
     (timeline, "auricle timeline film.mp4 --out tagged.mp4"),
     (embed, "auricle embed recordings/ --out x.parquet"),
     (inputs, "auricle inputs street.wav --out street.png"),
-    (pack, "auricle pack meta.csv out/pack"),
     (index, "auricle index recordings/ --out out/index"),
     (find, "auricle find siren.wav --index out/index --top 20"),
     (review, "auricle review out/index --label siren --example siren.wav --out labels.csv"),
+    (pack, "auricle pack meta.csv out/pack"),
     (labels, "auricle labels out/pack --most-frequent 400 --name top400"),
     (subset, "auricle subset out/pack --name balanced --split eval --balanced 33"),
     (scenes, "auricle scenes out/pack out/scenes --scenes 1000 --seed 1"),
@@ -83,6 +84,7 @@ for _verb, _example in (
     (augment, "auricle augment dog.wav --out changed.wav --pitch 2 --noise pink --snr 15"),
     (train, "auricle train --data out/pack --out out/run --recipe compact-esc50"),
     (evaluate, "auricle evaluate out/run/best out/pack --split fold5"),
+    (events, "auricle events default out/scenes --split validation --hop 0.5 --out out/mine"),
     (
         calibrate,
         "auricle calibrate out/run/best out/pack --split fold5 --precision 0.9 --out out/calibrated",
