@@ -1,6 +1,7 @@
 """Export to ONNX: the graph answers as torch does, and carries what is needed to use it."""
 
 import dataclasses
+import json
 import sys
 from pathlib import Path
 
@@ -19,6 +20,7 @@ from auricle.features import FeatureConfig
 from auricle.frontend import LogMel
 from auricle.interop.onnx import export_artifact, export_onnx
 from auricle.models import MODELS
+from auricle.probabilities import to_scores
 from auricle.runners import check, load_runner
 from auricle.runners import torch as torch_runner
 
@@ -100,6 +102,47 @@ def test_an_exported_file_is_a_model_of_its_own(exported: tuple[Path, Path]) -> 
     # The reader of ours, which knows no protobuf schema, sees what the onnx package sees.
     properties = {p.key: p.value for p in onnx.load(exported[1]).metadata_props}
     assert onnx_metadata(exported[1]) == properties
+
+
+def test_a_foreign_user_finds_what_the_numbers_mean(exported: tuple[Path, Path]) -> None:
+    """With onnxruntime alone: no file of ours is read."""
+    session = onnxruntime.InferenceSession(exported[1], providers=["CPUExecutionProvider"])
+    (given,), outputs = session.get_inputs(), session.get_outputs()
+    assert (given.name, given.type, given.shape) == ("waveform", "tensor(float)", ["batch", "samples"])
+    assert [(output.name, output.shape) for output in outputs] == [
+        ("logits", ["batch", 3]), ("embedding", ["batch", 16]), ("scores", ["batch", 3])
+    ]  # fmt: skip
+    meta = session.get_modelmeta()
+    told = meta.custom_metadata_map
+    assert json.loads(told["labels"]) == list(LABELS) and told["sample_rate"] == "16000"
+    assert (told["window_samples"], told["hop_samples"]) == ("8000", "8000")
+    assert told["model_license"] == "CC-BY-4.0" and told["precision"] == "float32"
+    assert json.loads(told["thresholds"]) is None and told["calibrated"] == "no"
+    assert meta.producer_name == "auricle" and meta.graph_name == "tiny"
+    assert "windows of 8000 samples (0.5 s at 16000 Hz), each 8000 after" in meta.description
+    graph = onnx.load(exported[1])
+    assert graph.opset_import[0].version == 18 and len(graph.opset_import) == 1
+    assert graph.graph.input[0].doc_string.startswith("(batch, samples) float32, mono, 16000 Hz, -1 to 1")
+
+
+def test_calibration_and_thresholds_of_a_calibrated_graph_are_inside(
+    exported: tuple[Path, Path], tmp_path: Path
+) -> None:
+    """A graph that was calibrated after it was made: its old scores go, and torch is not needed."""
+    fields = {
+        "calibration": {"kind": "affine", "scale": [0.5, 1.0, 2.0], "offset": [1.0, 0.0, -1.0]},
+        "thresholds": [0.5, 0.25, 0.125],
+    }
+    folder = export_artifact(exported[1], tmp_path / "calibrated", **fields)
+    again = load_artifact(export_onnx(folder.path, tmp_path / "again.onnx"))
+    assert again.calibration == folder.calibration == fields["calibration"] and not again.changed_parts()
+    waveforms = np.random.default_rng(8).uniform(-1, 1, (6, 8000)).astype(np.float32)
+    session = onnxruntime.InferenceSession(again.path, providers=["CPUExecutionProvider"])
+    logits, scores = session.run(["logits", "scores"], {"waveform": waveforms})
+    np.testing.assert_allclose(logits, load_runner(load_artifact(exported[0])).run(waveforms)[0], atol=1e-4)
+    np.testing.assert_allclose(scores, to_scores(again)(logits), atol=1e-6)
+    told = session.get_modelmeta().custom_metadata_map
+    assert json.loads(told["thresholds"]) == fields["thresholds"] and told["calibrated"] == "yes"
 
 
 def test_a_torch_model_becomes_a_folder_that_runs_without_torch(

@@ -36,6 +36,7 @@ class Assembly:
         self._nodes: list[onnx.NodeProto] = []
         self._initializers: list[onnx.TensorProto] = []
         self._names: set[str] = set(inputs)
+        self._node_names: set[str] = set()
 
     def constant(self, values: Any) -> str:
         """The name of an array in the graph."""
@@ -91,7 +92,10 @@ class Assembly:
             del copy.input[:], copy.output[:], copy.metadata_props[:]  # these hold names of local files
             copy.input.extend(inner(name) for name in node.input)
             copy.output.extend(inner(name) for name in node.output)
-            copy.name, copy.doc_string = prefix + (node.name or copy.output[0]), ""
+            # onnxruntime refuses two nodes of one name; a node's first output has one that is there once.
+            free = node.name and prefix + node.name not in self._node_names and node.name not in RESERVED
+            copy.name, copy.doc_string = prefix + node.name if free else copy.output[0], ""
+            self._node_names.add(copy.name)
             self._nodes.append(copy)
         return {output.name: names[output.name] for output in model.graph.output}
 
