@@ -87,10 +87,10 @@ def take_up(folder: Path, away: str, journal: str) -> Before:
         there, header = None, read_journal(folder / journal / HEADER)
         entries = [read_journal(path) for path in sorted((folder / journal).glob("[0-9]*.json"))]
         done, seen = _bytes(folder / DONE), _bytes(folder / journal / SEEN)
-    made = {name: Made(Seen(*of), job, size) for name, of, job, size in _lines(done)}
+    made = {name: Made(Seen(*of), *rest) for name, of, *rest in _lines(done, 4)}
     warnings: dict[str, list[str]] = {}
     if isinstance(header, dict) and "mark" in header:
-        known = {name: Seen(*of) for name, of in _lines(seen)}
+        known = {name: Seen(*of) for name, of in _lines(seen, 2)}
         for entry in filter(None, entries):
             for name, size, told in finished(entry):
                 if name in known:
@@ -159,11 +159,11 @@ def _write_lines(path: Path, rows: Iterable[Any]) -> None:
     publish(temporary, path)
 
 
-def _lines(content: bytes) -> Iterable[Any]:
+def _lines(content: bytes, columns: int) -> Iterable[Any]:
     """Rows, as far as they can be read: a record that was damaged costs time and nothing else."""
     for line in content.splitlines():
         row = _json(line)
-        if isinstance(row, list):
+        if isinstance(row, list) and len(row) == columns and isinstance(row[1], list) and len(row[1]) == 3:
             yield row
 
 
