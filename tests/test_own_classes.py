@@ -92,7 +92,25 @@ def test_the_report_says_how_good_it_is(run: Path) -> None:
 
 def test_evaluate_judges_it_on_its_pack(run: Path) -> None:
     figures = evaluate(run / "last", run / "pack", draws=0, quiet=True)
-    assert figures["accuracy"] > 0.9
+    assert figures["accuracy"] > 0.9 and figures["clips_in_training"] == 30
+
+
+def test_an_embedder_that_was_trained_on_the_clips_is_told(torch_model: Path, tmp_path: Path) -> None:
+    told: list[str] = []
+    config = OwnClasses(init_from=str(torch_model), folds="0")
+    train_own(torch_model.parents[1] / "pack", tmp_path / "run", config, quiet=True, tell=told.append)
+    assert any("was trained on 18 clips of these: the report will be too good" in line for line in told)
+
+
+def test_more_examples_go_into_a_run_that_is_there(folder: Path, embedder: Path, tmp_path: Path) -> None:
+    import shutil
+
+    shutil.copytree(folder, tmp_path / "sounds")
+    config = OwnClasses(init_from=str(embedder), folds="0")
+    train_own(tmp_path / "sounds", tmp_path / "run", config, quiet=True)
+    write_tone(tmp_path / "sounds" / "low" / "more.wav", FREQUENCIES["low"], 99)
+    model = train_own(tmp_path / "sounds", tmp_path / "run", config, quiet=True)
+    assert load_artifact(model).training["clips"] == 31
 
 
 def test_scores_out_of_fold_are_of_models_that_did_not_hear_the_fold(

@@ -15,6 +15,7 @@ import numpy as np
 import yaml
 
 from auricle.artifact import Artifact
+from auricle.evaluation.choice import clips_heard
 from auricle.heads import embedder_of, save_head
 from auricle.linear import KINDS, Linear
 from auricle.own_classes.examples import Examples, embed_examples, open_examples
@@ -166,6 +167,8 @@ def prepare(
         tell(
             f"fewer than {SOME} clips of {', '.join(few[:5])}{' ...' * (len(few) > 5)}: figures will be rough"
         )
+    if known := len(np.intersect1d(clips_heard(model, examples.pack), examples.clips)):
+        tell(f"{model.name} was trained on {counted(known, 'clip')} of these: the report will be too good")
     return examples
 
 
@@ -230,6 +233,7 @@ def save_own(
 
 def described(examples: Examples, config: OwnClasses, model: Artifact) -> dict[str, Any]:
     """What the artifact says of how it was made."""
+    settings = dataclasses.asdict(config)
     counts = examples.targets.sum(axis=0).tolist()
     return {
         "clips": len(examples.clips),
@@ -238,9 +242,8 @@ def described(examples: Examples, config: OwnClasses, model: Artifact) -> dict[s
         "kind": examples.kind,
         "init_from": {"model": model.name, "fingerprint": model.fingerprint},
         "clips_by_class": dict(zip(examples.labels, counts, strict=True)),
-        "config": {
-            k: v for k, v in dataclasses.asdict(config).items() if k not in ("init_from", "embeddings")
-        },
+        "config": {name: value for name, value in settings.items() if name not in ("init_from", "embeddings")}
+        | {"train_splits": config.splits or None},  # by which `evaluate` knows the clips again
     }
 
 

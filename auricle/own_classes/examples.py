@@ -4,6 +4,8 @@ Shape letters: N clips, K labels, W windows of all clips, D values of an embeddi
 """
 
 import dataclasses
+import hashlib
+import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +20,7 @@ from auricle.runners import load_runner
 from auricle.shards import Pack
 from auricle.shards.layout import MANIFEST
 
+MADE_OF = "examples"  # of a pack's manifest: what it was made of
 FOLDERS = "folders"  # the reader of a folder of folders named by class
 
 
@@ -67,7 +70,7 @@ def open_examples(
 
     Args:
         source: a folder of folders named by class, a manifest, whatever else `auricle pack` takes; or a pack.
-        folder: where the pack is made, if the source is none; it is made once.
+        folder: where the pack is made, if the source is none; made anew where the examples have changed.
         rate: Hz, of the model that hears them.
         kind: "one" label a clip, "several", or "auto": several where a clip has more than one.
         background: a class that is no label: its clips are examples of none of the others.
@@ -122,7 +125,12 @@ def _packed(source: str | Path, folder: Path, rate: int, quiet: bool) -> Pack:
     reader, clips = open_corpus(source)
     if reader == FOLDERS:
         clips = [by_folder(clip) for clip in clips]
-    pack(clips, folder, rate=rate, jobs=None if len(clips) > 500 else 1, quiet=quiet)
+    about = {MADE_OF: digest_of(clips, rate)}
+    if (folder / MANIFEST).is_file():
+        before = Pack(folder).manifest.get(MADE_OF)
+        if before is not None and before != about[MADE_OF]:  # made here, of examples as they were then
+            shutil.rmtree(folder)
+    pack(clips, folder, rate=rate, jobs=None if len(clips) > 500 else 1, quiet=quiet, about=about)
     opened = Pack(folder)
     lost = {failure["id"] for failure in opened.failures}
     gone = {label for clip in clips for label in clip.labels}
@@ -133,6 +141,20 @@ def _packed(source: str | Path, folder: Path, rate: int, quiet: bool) -> Pack:
             f"{source}: no recording of {', '.join(sorted(gone)[:3])} could be read, e.g. {why['error']}"
         )
     return opened
+
+
+def digest_of(clips: Sequence[Clip], rate: int) -> str:
+    """What tells these clips from others, and from the same files as they were before.
+
+    >>> digest_of([Clip(id="a", path="no-such-file")], 16000) != digest_of([Clip(id="a", path="b")], 16000)
+    True
+    """
+    digest = hashlib.blake2b(str(rate).encode(), digest_size=16)
+    for clip in clips:
+        path = Path(clip.path)
+        stat = path.stat() if path.is_file() else None
+        digest.update(repr((clip, stat and (stat.st_size, stat.st_mtime_ns))).encode())
+    return digest.hexdigest()
 
 
 def by_folder(clip: Clip) -> Clip:
