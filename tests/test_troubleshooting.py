@@ -379,6 +379,14 @@ case(
     sounds,
 )
 case("a recording that is not there", ["tag", "nowhere.wav", "--model", "model"], model)
+TAG = ["tag", "a.wav", "b.wav", "--model", "model"]
+case("two recordings, and a format of one", [*TAG, "--format", "raven", "--out", "x.txt"], model, sounds)
+case(
+    "fewer scores than Parquet has",
+    [*TAG, "--format", "parquet", "--top", "3", "--out", "x.parquet"],
+    model,
+    sounds,
+)
 
 
 def happened(what: str, capsys: pytest.CaptureFixture[str]) -> tuple[str, int]:
