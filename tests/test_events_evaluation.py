@@ -222,7 +222,7 @@ def test_settings_without_a_pack_are_those_that_are_typed(
 ) -> None:
     typed = ["--set", "onset=0.4", "--set", "dog.max_gap=2", "--hop", "0.2"]
     status, out, _ = run(capsys, "events", tiny, *typed, "--out", tmp_path / "mine")
-    assert status == 0 and "dog.max_gap" in out
+    assert status == 0 and "max_gap 2: dog (1)" in out
     stored = load_artifact(tmp_path / "mine").events
     assert stored is not None
     assert (stored["onset"], stored["hop"], stored["smooth"]) == (0.4, 0.2, 0.3)

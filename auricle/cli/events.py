@@ -179,9 +179,13 @@ def _choose(
 def _print_settings(config: "EventConfig", about: dict[str, Any]) -> None:
     settings = {name: value for name, value in config.as_dict().items() if name != "labels"}
     rows = [[name, "none" if value is None else f"{value:g}"] for name, value in settings.items()]
-    for label, own in config.labels.items():
-        rows += [[f"{label}.{name}", "none" if own[name] is None else f"{own[name]:g}"] for name in own]
     print_table(sys.stdout, ["setting", "value>"], rows)
+    alike: dict[str, list[str]] = {}
+    for label, own in config.labels.items():
+        text = ", ".join(f"{name} {'none' if value is None else f'{value:g}'}" for name, value in own.items())
+        alike.setdefault(text, []).append(label)
+    for text, labels in alike.items():
+        print(f"{text}: {', '.join([*labels[:8], *['...'] * (len(labels) > 8)])} ({len(labels)})")
     if about:
         of, f1, before = about["by"], about["f1_macro"], about["f1_macro_before"]
         print(f"macro F1 of {of} on these {about['chosen_on']['clips']} clips: {f1:.4f}, before {before:.4f}")

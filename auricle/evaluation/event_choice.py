@@ -27,7 +27,7 @@ from auricle.progress import Progress
 from auricle.shards import Pack
 
 # What is tried; seconds as multiples of the hop, so that each makes a difference.
-ONSETS = (0.05, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
+ONSETS = (0.02, 0.05, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
 OFFSET_SHARES = (1.0, 0.6, 0.3)  # of the onset
 SMOOTH_HOPS = (0, 2, 4)  # the median of 1, 3 and 5 windows
 GAP_HOPS = (0, 1, 2, 4)
@@ -56,7 +56,8 @@ def choose_events(
 
     First smoothing, `onset` and `offset` together, then `max_gap` and `min_length` together, then the onset
     of each label that has enough true events, its offset in proportion. Of equal F1, the earlier in the grid
-    wins, which does less to the scores. What is chosen on a split says nothing about that split any more:
+    wins, which does less to the scores. Labels that no true event is of keep the thresholds they had: nobody
+    knows better ones. What is chosen on a split says nothing about that split any more:
     judge it on another one.
 
     Args:
@@ -105,6 +106,7 @@ def choose_events(
     found = _search(trial, EventConfig(hop=before.hop), step / artifact.rate, quiet)
     if per_label is not None:
         found = _onsets_of_labels(trial, found, per_label)
+    found = _unjudged_as_before(found, before, artifact.labels, names, truth)
     about = {
         "chosen_on": {"pack": pack.fingerprint, "splits": list(splits or []), "clips": len(chosen)},
         "by": by,
@@ -112,7 +114,7 @@ def choose_events(
         "tried": trial.tried,
         "f1_macro_before": trial.macro(before),
         "f1_macro": trial.macro(found),
-        "labels_with_own": len(found.labels),
+        "labels_judged": len(np.unique(truth.label)),
     }
     return found, about
 
@@ -201,3 +203,12 @@ def _onsets_of_labels(trial: _Trial, config: EventConfig, least: int) -> EventCo
             own[trial.names[k]] = settings
             best_S[k] = f1_S[k]
     return dataclasses.replace(config, labels=own)
+
+
+def _unjudged_as_before(
+    config: EventConfig, before: EventConfig, labels: Sequence[str], names: Sequence[str], truth: EventTable
+) -> EventConfig:
+    judged = {names[k] for k in np.unique(truth.label).tolist()}
+    kept = {label: before.of(label) for label in labels if label not in judged}
+    own = {label: {"onset": old.onset, "offset": old.offset} for label, old in kept.items()}
+    return dataclasses.replace(config, labels={**config.labels, **own})
