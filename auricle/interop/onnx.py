@@ -166,9 +166,12 @@ def _describe(
     """Put model.json, the check and what others look for in."""
     import onnx
 
+    from auricle.interop.onnx_graph import IR_VERSION
+
     length = proto.graph.input[0].type.tensor_type.shape.dim[1]
     rate, window, hop = artifact.rate, artifact.window, artifact.hop
     samples = f"of {window} samples" if length.dim_value else f"made for {window} samples, others will do"
+    proto.ir_version = IR_VERSION  # which quantisation raises
     proto.producer_name, proto.producer_version = "auricle", __version__
     proto.doc_string = (
         f"{artifact.name}: {artifact.num_classes} labels, in metadata 'labels'. Cut a recording into windows "

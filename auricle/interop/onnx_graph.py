@@ -12,7 +12,7 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 OPSET = 18  # read by onnxruntime 1.14 and later
-IR_VERSION = 10  # of the file's form; onnxruntime 1.18 and later. Ten is what torch writes
+IR_VERSION = 8  # of the file's form: that of this opset, so that the same runtimes read it
 LARGEST = 2**31 - 2**20  # bytes: a protobuf message has fewer than 2^31, and the graph itself needs some
 RESERVED = ("waveform", "embeddings", "logits", "embedding", "scores")  # names of inputs and outputs
 
