@@ -172,8 +172,8 @@ def test_a_class_without_positives_is_null_in_json_and_empty_in_csv(pack: Pack, 
     assert (figures["classes_without_ap"], figures["classes_without_auc"]) == (["loud"], ["loud"])
     assert figures["map"] is not None
     rows = (tmp_path / "out" / "per_class.csv").read_text().splitlines()
-    assert rows[0] == "label,positives,ap,auc,d_prime,prior,training_prior"
-    assert rows[2] == "loud,0,,,,0.0,0.0"
+    assert rows[0] == "label,positives,ap,auc,d_prime,prior,training_prior,ece"
+    assert rows[2].startswith("loud,0,,,,0.0,0.0,")
     pack.select = lambda splits=None, where=None: np.array([2, 5])  # type: ignore[method-assign]
     nothing = evaluate(LoudnessRunner(), pack, draws=5, quiet=True)
     assert nothing["map"] is None and nothing["accuracy"] is None

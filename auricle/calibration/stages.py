@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from auricle.calibration.fitting import fit_affine, fit_isotonic
-from auricle.metrics.reliability import bin_sums, calibration_error, losses
+from auricle.evaluation.reliability import reliability_figures
 from auricle.probabilities import as_function
 from auricle.runners.windows import logit, sigmoid
 
@@ -216,30 +216,11 @@ def held_out_scores(examples: Examples, method: str, least: int, seed: int) -> n
 
 
 def figures_of(scores_CS: np.ndarray, examples: Examples) -> dict[str, float]:
-    """How far clips' scores are from probabilities, see `auricle.metrics.reliability`.
-
-    Returns:
-        "ece" over all pairs of clip and label; "ece_classwise", the mean of the labels'; "ece_top", of each
-        clip's best label, over clips that have one; "brier" and "log_loss", sums over labels, means over
-        clips.
-    """
-    known = examples.known
-    whole, of_classes, squares, logs = np.zeros((3, 15)), [], 0.0, 0.0
-    for k in range(scores_CS.shape[1]):
-        there = known[:, k]
-        score, true = scores_CS[there, k], examples.targets[there, k]
-        sums = bin_sums(score, true)
-        whole += sums
-        of_classes.append(float(calibration_error(sums)))
-        square, log = losses(score, true)
-        squares, logs = squares + square.sum(), logs + log.sum()
-    best = scores_CS.argmax(axis=1)
-    rows = np.flatnonzero((examples.targets & known).any(axis=1))
-    top = bin_sums(scores_CS[rows, best[rows]], examples.targets[rows, best[rows]])
-    return {
-        "ece": float(calibration_error(whole)),
-        "ece_classwise": float(np.nanmean(of_classes)),
-        "ece_top": float(calibration_error(top)),
-        "brier": float(squares / len(scores_CS)),
-        "log_loss": float(logs / len(scores_CS)),
-    }
+    """How far clips' scores are from probabilities, see `auricle.evaluation.reliability`."""
+    classes, rows = np.nonzero((examples.targets & examples.known).T)
+    bounds = np.searchsorted(classes, np.arange(scores_CS.shape[1] + 1))
+    row, hidden = np.nonzero(~examples.known)
+    figures, _, _ = reliability_figures(
+        scores_CS, (bounds, rows), (row, hidden), examples.groups, range(scores_CS.shape[1])
+    )
+    return {name: figures[name] for name in ("ece", "ece_classwise", "ece_top", "brier", "log_loss")}

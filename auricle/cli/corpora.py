@@ -13,7 +13,7 @@ from auricle.cli.options import Address, EngineName, EngineOption, Quiet, Thread
 from auricle.cli.output import assignments, print_error, print_table, print_warning, refuse_file
 from auricle.remote import address_of
 
-FIGURES = ("map", "auc", "d_prime", "d_prime_mean", "accuracy", "micro_ap", "micro_auc")
+FIGURES = ("map", "auc", "d_prime", "d_prime_mean", "accuracy", "micro_ap", "micro_auc", "ece", "ece_top")
 
 
 class ReportFormat(StrEnum):
@@ -128,7 +128,7 @@ def evaluate(
     ] = None,
     out: Annotated[
         Path | None,
-        typer.Option(metavar="DIR", help="Write scores.parquet, metrics.json and per_class.csv here."),
+        typer.Option(metavar="DIR", help="Write scores.parquet, metrics.json, per_class.csv, reliability.png here."),
     ] = None,
     format: Annotated[ReportFormat, typer.Option(help="For people, programs.")] = ReportFormat.table,
     label_set: Annotated[
@@ -202,7 +202,7 @@ def evaluate(
     ] = None,
     quiet: Quiet = False,
 ) -> None:
-    """Score a model on a pack's clips: mAP, AUC, d', accuracy, with intervals.
+    """Score a model on a pack's clips: mAP, AUC, d', accuracy, calibration error, with intervals.
 
     What is left out is counted and named: labels that only model or pack have, clips without a shared label,
     classes for which a figure is not defined (no positives in the split). A warning says where clips are
@@ -247,6 +247,11 @@ def evaluate(
         seed=seed,
     )
     warn_of_training(model, figures)
+    if out is not None and address_of(out) is None:
+        from auricle.report.reliability import draw_reliability
+        from auricle.report.style import save
+
+        save(draw_reliability(figures, title=figures["mixed_from"] or ""), out / "reliability.png")
     if format is ReportFormat.json:
         print(json.dumps(figures, indent=2, default=float))
     else:

@@ -156,8 +156,9 @@ def report(
 ) -> None:
     """Draw figures of an evaluation and learning curves of training runs.
 
-    Of an evaluation: d' by label prior, tables class by class, and what is taken for what where each clip has
-    one label. Of runs, laid over each other: loss, validation figures and learning rate.
+    Of an evaluation: d' by label prior, tables class by class, whether scores are probabilities, and what is
+    taken for what where each clip has one label. Of runs, laid over each other: loss, validation figures and
+    learning rate.
     """
     import sys
 

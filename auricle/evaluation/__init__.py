@@ -30,6 +30,7 @@ from auricle.evaluation.choice import (
 )
 from auricle.evaluation.files import ScoreFile, jsonable, score_batches, write
 from auricle.evaluation.levels import hierarchy_of, level_figures
+from auricle.evaluation.reliability import reliability_figures
 from auricle.evaluation.scoring import open_model, score_clips, stream_scores
 from auricle.metrics.blocks import MEMORY, Ranking, rank_blocks
 from auricle.metrics.bootstrap import bootstrap_blocks
@@ -139,7 +140,21 @@ def evaluate(
             quiet=quiet,
         )
         names = [artifact.labels[k] for k in in_model]
+        reliable, sure, errors = reliability_figures(
+            kept.array(),
+            positives,
+            _unknown(pack, clips, label_set, in_pack),
+            pack.recordings[clips],
+            in_model,
+            draws=figures.get("interval_draws", 0),
+            seed=seed,
+            level=LEVEL,
+        )
+        figures |= reliable
+        if sure:
+            figures["intervals"] |= {name: list(interval) for name, interval in sure.items()}
         classes, priors_of = _with_priors(ranking.classes, artifact, pack, label_set, in_pack, len(clips))
+        classes["ece"] = errors
         figures |= level_figures(names, classes, hierarchy_of(artifact, pack, label_set))
         figures |= left_out(artifact.labels, labels, names, classes)
         figures["clips_in_training"] = len(np.intersect1d(clips, clips_heard(artifact, pack)))
@@ -151,6 +166,17 @@ def evaluate(
             batches = score_batches(pack, clips, kept.array(), list(artifact.labels), label_set)
             write(folder, figures, names, classes, batches)
     return figures
+
+
+def _unknown(
+    pack: Any, clips: np.ndarray, label_set: str, columns: Sequence[int]
+) -> tuple[np.ndarray, np.ndarray]:
+    """(row, place in `columns`) of the pairs of which it is not known whether they hold."""
+    rows, found = pack.unknown_pairs(clips, label_set)
+    place = np.full(len(pack.label_names(label_set)), -1, np.int64)
+    place[columns] = np.arange(len(columns))
+    kept = place[found] >= 0
+    return rows[kept], place[found[kept]]
 
 
 def affordable_draws(clips: int, classes: int) -> int:

@@ -10,6 +10,7 @@ from auricle.report.classes import classes_html, classes_markdown, read_per_clas
 from auricle.report.confusion import draw_confusion, read_confusion
 from auricle.report.curves import draw_curves, read_logs
 from auricle.report.priors import prior_summary, random_share, write_priors
+from auricle.report.reliability import draw_reliability, read_reliability
 from auricle.report.style import save, undrawable
 
 
@@ -65,6 +66,9 @@ def write_report(
         ):
             (out / name).write_text(content, encoding="utf-8")
             paths.append(out / name)
+        if (figures := read_reliability(evaluation)) is not None:
+            save(draw_reliability(figures, title=heading), out / "reliability.png")
+            paths.append(out / "reliability.png")
         if (found := read_confusion(evaluation)) is not None:
             save(draw_confusion(*found, heading=heading), out / "confusion.png", dpi=90)
             paths.append(out / "confusion.png")
