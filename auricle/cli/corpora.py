@@ -128,7 +128,9 @@ def evaluate(
     ] = None,
     out: Annotated[
         Path | None,
-        typer.Option(metavar="DIR", help="Write scores.parquet, metrics.json, per_class.csv, reliability.png here."),
+        typer.Option(
+            metavar="DIR", help="Write scores.parquet, metrics.json, per_class.csv, reliability.png here."
+        ),
     ] = None,
     format: Annotated[ReportFormat, typer.Option(help="For people, programs.")] = ReportFormat.table,
     label_set: Annotated[
