@@ -35,6 +35,8 @@ def test_the_examples_run(
     assert (tmp_path / "labels" / "scene.ogg.labels.txt").read_text() == (
         tmp_path / "scene.labels.txt"
     ).read_text()
+    events = (tmp_path / "scene.labels.txt").read_text().splitlines()
+    assert events[0].startswith("4.000000\t8.000000\tchurch_bells 0.")
     capsys.readouterr()
     blocks = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
     for block in blocks:
