@@ -17,16 +17,9 @@ from auricle.artifact.saving import save_changed
 from auricle.evaluation import score_clips
 from auricle.features import FeatureConfig
 from auricle.linear import Linear
-from auricle.own_classes import (
-    OwnClasses,
-    choose_folds,
-    described,
-    flat,
-    judge_frozen,
-    prepare,
-    said,
-)
+from auricle.own_classes.config import OwnClasses
 from auricle.own_classes.examples import Examples, embed_examples
+from auricle.own_classes.frozen import choose_folds, described, flat, judge_frozen, prepare, said
 from auricle.own_classes.judging import USUAL, fit_examples
 from auricle.own_classes.report import judge, write_report
 from auricle.runners import load_runner
