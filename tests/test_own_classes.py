@@ -412,3 +412,25 @@ def test_a_graph_is_not_fine_tuned(folder: Path, embedder: Path, run: Path, tmp_
         fine_tune_own(folder, tmp_path / "a", OwnClasses(init_from=str(embedder)), quiet=True)
     with pytest.raises(ValueError, match="leave out --fine-tune"):
         fine_tune_own(folder, tmp_path / "b", OwnClasses(init_from=str(run / "last")), quiet=True)
+
+
+def test_it_is_exported_as_one_file_and_embeds_like_its_embedder(
+    run: Path, folder: Path, embedder: Path, tmp_path: Path
+) -> None:
+    from auricle.embedding import embed_files
+    from auricle.interop.onnx import export_onnx
+
+    file = export_onnx(run / "last", tmp_path / "own.onnx")
+    waveform = np.random.default_rng(2).uniform(-0.5, 0.5, (5, WINDOW)).astype(np.float32)
+    ours, theirs = (
+        load_runner(load_artifact(path), threads=1).run(waveform)[0] for path in (run / "last", file)
+    )
+    assert np.allclose(ours, theirs, atol=1e-4) and load_artifact(file).labels == ("high", "low", "middle")
+    tables = []
+    for number, model in enumerate((run / "last", embedder)):
+        out = tmp_path / f"{number}.parquet"
+        embed_files([str(folder / "low" / "0.wav")], model, out, threads=1, quiet=True)
+        import pyarrow.parquet as pq
+
+        tables.append(pq.read_table(out)["embedding"].to_pylist())
+    assert tables[0] == tables[1]
