@@ -20,7 +20,12 @@ def compare(
     step: float = 0.0,
     names: Sequence[str] = ("logits", "embedding"),
 ) -> None:
-    """Refuse outputs that differ by more than rounding does, or by `step`, if that is more."""
+    """Refuse outputs that differ by more than rounding does, or by `step`, if that is more.
+
+    >>> compare([np.zeros(1)], [np.ones(1)], Path("model"), names=["logits"])
+    Traceback (most recent call last):
+    ValueError: model: the exported graph's logits differ from torch's by 1 for a batch of 1; ...
+    """
     for name, found, expected in zip(names, ours, theirs, strict=True):
         same_shape = found.shape == expected.shape
         difference = float(np.abs(found - expected).max(initial=0)) if same_shape else np.inf
@@ -33,7 +38,11 @@ def compare(
 
 
 def open_session(content: bytes, threads: int = 0) -> Any:
-    """An onnxruntime session of a graph, on the CPU, that prints errors only."""
+    """An onnxruntime session of a graph, on the CPU, that prints errors only.
+
+    >>> open_session(Path("model.onnx").read_bytes()).get_inputs()[0].name  # doctest: +SKIP
+    'waveform'
+    """
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3
     options.intra_op_num_threads = threads

@@ -27,6 +27,11 @@ def cut_windows(graph: Assembly, waveform_BN: str, window: int, hop: int) -> tup
     """(B, N) -> (B T, window), each hop, and the shape (2,) that starts one of an array (B, T, ...).
 
     A rest at the end is dropped.
+
+    >>> graph = Assembly({"waveform": ("batch", 10)})
+    >>> rows, both = cut_windows(graph, "waveform", 4, 2)
+    >>> stack_windows(graph, rows, both, 4)
+    'Reshape_2'
     """
     length = graph.node("Gather", graph.node("Shape", waveform_BN), np.int64(1), axis=0)
     last = graph.node("Sub", length, np.int64(window - 1))
@@ -38,7 +43,11 @@ def cut_windows(graph: Assembly, waveform_BN: str, window: int, hop: int) -> tup
 
 
 def stack_windows(graph: Assembly, embedding_RD: str, both: str, size: int) -> str:
-    """(B T, D) -> (B, T, D); see `cut_windows`."""
+    """(B T, D) -> (B, T, D).
+
+    >>> graph = Assembly({"waveform": ("batch", 10)})
+    >>> rows, both = cut_windows(graph, "waveform", 4, 2)  # which has an example of both
+    """
     shape = graph.node("Concat", both, np.array([size], np.int64), axis=0)
     return graph.node("Reshape", embedding_RD, shape)
 
@@ -48,6 +57,10 @@ def resample(graph: Assembly, waveform_BN: str, samples: int, rates: tuple[int, 
 
     Raises:
         ValueError: the two rates have too little in common.
+
+    >>> graph = Assembly({"waveform": ("batch", 4800)})
+    >>> resample(graph, "waveform", 4800, (48000, 16000), 1600)
+    'Slice_3'
     """
     heard = len(soxr.resample(np.zeros(samples, np.float32), *rates, quality="HQ"))
     if rates[0] == rates[1]:
@@ -124,6 +137,15 @@ def gates(graph: Assembly, gating: Gating, logits: Mapping[str, str]) -> str:
     """Members' logits, name -> (B, M) -> the family's (B, K): `auricle.gating.follow_gates` on all rows.
 
     A label that nobody has given yet is minus infinity in `given`.
+
+    >>> from auricle.gating import plan_gates
+    >>> members = {"roughly": ["animal", "engine"], "engines": ["truck", "boat"]}
+    >>> labels, parents = ["truck", "boat", "animal", "engine"], [["engine"], ["engine"], [], []]
+    >>> graph = Assembly({name: ("batch", len(own)) for name, own in members.items()})
+    >>> plan = plan_gates(labels, parents, members, {"engine": "engines"})
+    >>> name = gates(graph, plan, {member: member for member in members})
+    >>> graph.model({"logits": (name, ("batch", 4))}).graph.output[0].name
+    'logits'
     """
     labels = gating.num_labels
     rows_B1 = graph.node(
@@ -197,7 +219,11 @@ def _widths(gating: Gating) -> dict[str, int]:
 
 
 def scores(graph: Assembly, logits_BK: str, calibration: Mapping[str, Any] | None) -> str:
-    """(B, K) -> (B, K) in [0, 1]: `auricle.probabilities.to_scores`, in float32."""
+    """(B, K) -> (B, K) in [0, 1]: `auricle.probabilities.to_scores`, in float32.
+
+    >>> scores(Assembly({"logits": ("batch", 3)}), "logits", None)
+    'Sigmoid_1'
+    """
     if calibration is None:
         return graph.node("Sigmoid", logits_BK)
     if calibration["kind"] == "affine":

@@ -40,6 +40,9 @@ def net_graph(artifact: Any) -> Any:
 
     Raises:
         ValueError: torch cannot export the net, or the graph does not answer as torch does.
+
+    >>> [output.name for output in net_graph(load_artifact("runs/urban/best")).graph.output]  # doctest: +SKIP
+    ['logits', 'embedding']
     """
     part, original = _parts(artifact)
     shapes = _shapes(artifact)
