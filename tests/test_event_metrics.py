@@ -18,6 +18,7 @@ from event_oracles import (
 
 from auricle.metrics.events import (
     Counts,
+    EventTable,
     event_counts,
     event_table,
     f1_figures,
@@ -93,6 +94,14 @@ def test_events_are_paired_as_often_as_can_be(seed: int) -> None:
         assert counts.hits[label] == slow_hits(rows["truth"], rows["found"], label, collars)
         assert counts.hits[label] + counts.missed[label] == sum(row[1] == label for row in rows["truth"])
         assert counts.hits[label] + counts.false[label] == sum(row[1] == label for row in rows["found"])
+
+
+def test_a_pair_is_given_up_where_that_makes_two() -> None:
+    # The first true event fits both that were found, the second only the one that the first would take.
+    truth = event_table([(0, 0, 1.0, 2.0), (0, 0, 1.2, 2.2)])
+    found = event_table([(0, 0, 1.1, 2.1), (0, 0, 0.9, 1.9)])
+    for rows in (truth, EventTable(*(column[::-1] for column in truth))):
+        assert event_counts(rows, found, 1).hits.tolist() == [2]
 
 
 def test_an_event_at_the_edge_of_the_collar_still_counts() -> None:
