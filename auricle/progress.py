@@ -87,7 +87,8 @@ class Progress:
         self.done = self._offset = done
         self._size_done = self._size_offset = size
         if self._bar is not None:
-            self._bar.reset(self._task, completed=size if self._size else done, count=self._count())
+            completed = size if self._size else done
+            self._bar.reset(self._task, completed=completed, count=self._count(), note="")
 
     def advance(self, count: int = 1, note: str = "", *, size: int = 0, seconds: float = 0.0) -> None:
         """Count `count` more units as done, of `size` bytes and `seconds` of sound.

@@ -343,6 +343,23 @@ def test_progress_says_sound_speed_and_the_time_left_by_bytes(
     assert last.startswith("tagging: 9/10 files, 1 min 05 s")
 
 
+def test_a_terminal_has_a_bar_without_colour_where_none_is_wanted(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Terminal(io.StringIO):
+        def isatty(self) -> bool:
+            return True
+
+    monkeypatch.setattr(sys, "stderr", terminal := Terminal())
+    monkeypatch.setenv("NO_COLOR", "1")
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setenv("COLUMNS", "120")
+    with Progress(10, "tagging", size=1000) as progress:
+        progress.resume_at(2, 500)
+        progress.advance(7, "a note", size=400, seconds=3600.0)
+    last = terminal.getvalue().splitlines()[-2]
+    assert "tagging" in last and "9/10 files" in last and "1 h 00 min of sound" in last and "a note" in last
+    assert "\x1b[3" not in terminal.getvalue(), "colour"
+
+
 def test_quiet_shows_no_progress_and_the_next_verb_does(
     model: Path, sounds: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
