@@ -434,3 +434,35 @@ def test_it_is_exported_as_one_file_and_embeds_like_its_embedder(
 
         tables.append(pq.read_table(out)["embedding"].to_pylist())
     assert tables[0] == tables[1]
+
+
+@pytest.mark.parametrize(
+    "arguments, status, message",
+    [
+        ("--out x", 2, "give one of --data and --examples"),
+        ("--out x --data p --examples s", 2, "give one of --data and --examples"),
+        ("--out x --data p --recipe r --fine-tune", 2, "goes with --examples"),
+        ("--out x --examples s --recipe r", 2, "does not go with --examples"),
+        ("--out x --examples s --resume", 2, "takes seconds"),
+        ("--out x --examples s --device cuda", 2, "a classifier is solved on the CPU"),
+        ("--out x --examples s --set epochs=3", 1, "unknown setting 'epochs' of a classifier"),
+        ("--out x --examples nonesuch", 1, "nonesuch: no such file or folder"),
+        ("--out x --examples s --init-from nonesuch", 1, "no model nonesuch"),
+    ],
+)
+def test_what_the_verb_refuses(
+    arguments: str,
+    status: int,
+    message: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    from auricle.cli import main
+
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SystemExit) as ended:
+        main(["train", *arguments.split()])
+    printed = capsys.readouterr()
+    assert (ended.value.code, printed.out) == (status, "")
+    assert message in " ".join(printed.err.replace("│", " ").split())

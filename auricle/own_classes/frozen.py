@@ -89,7 +89,6 @@ def prepare(
     quiet: bool,
 ) -> Examples:
     """The examples, looked at, and what is to be said of them."""
-    run.mkdir(parents=True, exist_ok=True)
     examples = open_examples(
         source,
         run / "pack",
