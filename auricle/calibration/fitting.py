@@ -80,9 +80,11 @@ def fit_affine(
     for _ in range(STEPS):
         scores, along = sigmoid(mapped), np.exp(at[0]) * logits  # of the mapped logit by the log scale
         pull, bend = weights * (scores - targets), weights * scores * (1 - scores)
-        slopes = np.stack([(pull * along).sum(axis=0), pull.sum(axis=0)]) + strength * (at - centre_P1)
+        slopes_of_scale = (pull * along).sum(axis=0)
+        slopes = np.stack([slopes_of_scale, pull.sum(axis=0)]) + strength * (at - centre_P1)
         cross = (bend * along).sum(axis=0)
         bends = np.array([[(bend * along**2).sum(axis=0), cross], [cross, bend.sum(axis=0)]])
+        bends[0, 0] += np.maximum(slopes_of_scale, 0)  # its own bend; where it is negative, steps stay short
         bends[[0, 1], [0, 1]] += strength
         if not offset:
             slopes[1], bends[0, 1], bends[1, 0] = 0, 0, 0
