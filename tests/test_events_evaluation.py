@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 import soundfile
 import tiny_model
-from event_oracles import slow_hits, slow_segments
+from event_oracles import events_above, random_corpus, slow_hits, slow_segments
 
 from auricle.artifact import load_artifact, save_changed
 from auricle.cli import main
@@ -21,8 +21,9 @@ from auricle.datasets.scene_recipe import SceneRecipe, SceneSplit
 from auricle.engine import make_scenes, pack
 from auricle.engine.packing import Range
 from auricle.evaluation.event_choice import choose_events
-from auricle.evaluation.events import Tolerances, evaluate_events, score_lines
+from auricle.evaluation.events import Tolerances, _intervals, count, evaluate_events, score_lines
 from auricle.events import EventConfig, find_events
+from auricle.metrics.events import event_table, f1_figures
 from auricle.runners import load_runner
 from auricle.shards import Pack
 from auricle.shards.writer import Decoded
@@ -149,6 +150,39 @@ def test_figures_are_those_of_slow_counts_over_the_truth(scenes: Path, tiny: Pat
     assert [row["label"] for row in classes] == names
     macro = np.mean([float(row["events_f1"]) for row in classes])
     assert figures["events"]["f1_macro"] == pytest.approx(macro)
+
+
+def test_intervals_are_those_of_groups_that_are_drawn_again_and_again() -> None:
+    scored, truth, durations = random_corpus(np.random.default_rng(3), 9, 3)
+    found = [
+        (clip, label, a, b)
+        for clip, (bounds, scores) in enumerate(scored)
+        for label in range(3)
+        for a, b in events_above(bounds, scores[:, label], 0.45)
+    ]
+    groups = np.array(["c", "a", "b"] * 3)
+    made = _intervals(
+        event_table(truth), event_table(found), durations, groups, 3, Tolerances(), draws=40, seed=5
+    )
+    weights = np.random.default_rng(5).multinomial(3, np.full(3, 1 / 3), 40)
+    values: dict[str, list[float]] = {name: [] for name in made["intervals"]}
+    for weight in weights:
+        clips = [c for group, times in zip("abc", weight, strict=True) for _ in range(times)
+                 for c in np.flatnonzero(groups == group)]  # fmt: skip
+        rows = [
+            event_table([(new, *row[1:]) for new, old in enumerate(clips) for row in part if row[0] == old])
+            for part in (truth, found)
+        ]
+        for kind, counts in count(*rows, durations[clips], 3, Tolerances()).items():
+            for mean in ("micro", "macro"):
+                values[f"{kind}_f1_{mean}"].append(f1_figures(counts)[f"f1_{mean}"])
+    assert len(values) == 4 and made["groups"] == 3
+    for name, drawn in values.items():
+        assert made["intervals"][name] == pytest.approx(np.quantile(drawn, [0.025, 0.975]).tolist())
+    one = _intervals(
+        event_table(truth), event_table(found), durations, np.zeros(9), 3, Tolerances(), draws=40, seed=5
+    )
+    assert one == {"groups": 1}
 
 
 def test_a_batch_does_not_change_a_line_and_short_clips_have_one_window(scenes: Path, tiny: Path) -> None:

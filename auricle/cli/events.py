@@ -14,7 +14,7 @@ from auricle.cli.urban import options_given, refuse_options
 if TYPE_CHECKING:
     from auricle.events import EventConfig
 
-NEVER = ("pooling", "class_share", "half", "draws", "seed", "protocol", "predictions", "annotations")
+NEVER = ("pooling", "class_share", "half", "protocol", "predictions", "annotations")
 
 
 class Kind(StrEnum):
@@ -45,7 +45,7 @@ def evaluate_events(context: typer.Context) -> None:
     """Judge what the command line of `evaluate --events` names, print and write it."""
     from auricle.artifact import load_artifact
     from auricle.cli.corpora import require_model, warn_of_training
-    from auricle.evaluation.events import Tolerances
+    from auricle.evaluation.events import DRAWS, Tolerances
     from auricle.evaluation.events import evaluate_events as evaluate_model
 
     asked = context.params
@@ -70,6 +70,8 @@ def evaluate_events(context: typer.Context) -> None:
         out=asked["out"],
         label_set=asked["label_set"] or "labels",
         threads=asked["threads"],
+        draws=DRAWS if asked["draws"] is None else asked["draws"],
+        seed=asked["seed"],
     )
     warn_of_training(model, figures)
     if asked["format"] == "json":
@@ -193,16 +195,22 @@ def _print_settings(config: "EventConfig", about: dict[str, Any]) -> None:
 
 
 def _print(figures: dict[str, Any]) -> None:
-    rows = []
+    intervals, rows = figures.get("intervals", {}), []
+    level = f"{100 * figures['interval_level']:g}% interval" if intervals else ""
     for kind in ("segments", "events"):
         for name in ("f1", "precision", "recall"):
             pair = [figures[kind][f"{name}_{mean}"] for mean in ("macro", "micro")]
-            rows.append([f"{kind}: {name}", *("not defined" if v is None else f"{v:.4f}" for v in pair)])
+            ends = [intervals.get(f"{kind}_{name}_{mean}") for mean in ("macro", "micro")]
+            rows.append([f"{kind}: {name}"])
+            for value, end in zip(pair, ends, strict=True):
+                rows[-1].append("not defined" if value is None else f"{value:.4f}")
+                rows[-1].append(f"{end[0]:.4f} to {end[1]:.4f}" if end else "")
     for name in ("psds1", "psds2"):
-        rows.append([name, "not defined" if figures[name] is None else f"{figures[name]:.4f}", ""])
-    print_table(sys.stdout, ["figure", "macro>", "micro>"], rows, title=figures["mixed_from"] or "")
-    about = [figures[name] for name in ("true_events", "found_events", "clips", "classes")]
-    print("{} true and {} found events, {} clips, {} classes".format(*about))
+        rows.append([name, "not defined" if figures[name] is None else f"{figures[name]:.4f}", "", "", ""])
+    heads = ["figure", "macro>", level, "micro>", level]
+    print_table(sys.stdout, heads, rows, title=figures["mixed_from"] or "")
+    about = [figures[name] for name in ("true_events", "found_events", "clips", "groups", "classes")]
+    print("{} true and {} found events, {} clips of {} groups, {} classes".format(*about))
     tolerances = figures["tolerances"]
     print(
         f"segments of {tolerances['segment']:g} s; events may begin {tolerances['onset_collar']:g} s early "

@@ -42,6 +42,7 @@ from auricle.runners.windows import sigmoid, window_starts
 from auricle.shards import Pack
 
 TRUTH = "events.parquet"
+DRAWS, LEVEL = 1000, 0.95  # of the bootstrap; share of the draws that an interval covers
 RULES = {"psds1": PSDS1, "psds2": PSDS2}
 
 
@@ -83,6 +84,8 @@ def evaluate_events(
     batch: int = 16,
     threads: int | None = None,
     device: str = "cpu",
+    draws: int = DRAWS,
+    seed: int = 0,
     quiet: bool = False,
 ) -> dict[str, Any]:
     """Find events in a pack's clips and compare them with the truth, which lies in its `events.parquet`.
@@ -100,11 +103,14 @@ def evaluate_events(
         batch: windows scored at once.
         threads: of the runner; None takes every core.
         device: of the runner.
+        draws: bootstrap draws, of groups of clips, for the intervals of F1; 0 leaves the intervals out.
+        seed: of the draws.
         quiet: show no progress.
 
     Returns:
         What `metrics.json` holds: "segments" and "events" with micro and macro F1, precision and recall,
-        "psds1" and "psds2", the settings and tolerances, what was left out, and where all of it comes from.
+        "psds1" and "psds2", `intervals` of F1 where there are two groups or more, the settings and
+        tolerances, what was left out, and where all of it comes from.
         What is not defined is None.
 
     Raises:
@@ -140,6 +146,9 @@ def evaluate_events(
         counts = count(truth, found, durations, len(names), tolerances)
         figures: dict[str, Any] = {name: f1_figures(each) for name, each in counts.items()}
         figures |= {name: judge.score() for name, judge in judges.items()}
+        figures |= _intervals(
+            truth, found, durations, pack.recordings[clips], len(names), tolerances, draws, seed
+        )
         figures |= _about(artifact, pack, clips, label_set, names, truth, found)
         figures |= {"settings": config.as_dict(), "tolerances": dataclasses.asdict(tolerances)}
         figures |= {"hop_seconds": hop_samples(artifact, config) / artifact.rate, "subset": subset}
@@ -286,6 +295,37 @@ def count(
         "segments": segment_counts(truth, found, durations, num_classes, tolerances.segment),
         "events": event_counts(truth, found, num_classes, **collars),
     }
+
+
+def _intervals(
+    truth: EventTable,
+    found: EventTable,
+    durations: np.ndarray,
+    groups: np.ndarray,
+    num_classes: int,
+    tolerances: Tolerances,
+    draws: int,
+    seed: int,
+) -> dict[str, Any]:
+    """Intervals of F1: groups of clips are drawn with replacement, as many as there are."""
+    names, group_of = np.unique(groups, return_inverse=True)
+    if not draws or len(names) < 2 or not len(truth.label):
+        return {"groups": len(names)}
+    # A label of each group for itself, so that one count gives the counts of all groups.
+    there, said = (t._replace(label=group_of[t.clip] * num_classes + t.label) for t in (truth, found))
+    weights = np.random.default_rng(seed).multinomial(len(names), np.full(len(names), 1 / len(names)), draws)
+    intervals = {}
+    for kind, counts in count(there, said, durations, len(names) * num_classes, tolerances).items():
+        hits, false, missed = (weights @ each.reshape(-1, num_classes) for each in counts)
+        wrong, present = false + missed, hits + missed > 0
+        f1 = 2 * hits / np.maximum(2 * hits + wrong, 1)
+        macro = (f1 * present).sum(1) / np.maximum(present.sum(1), 1)
+        micro = 2 * hits.sum(1) / np.maximum((2 * hits + wrong).sum(1), 1)
+        for mean, values in (("micro", micro), ("macro", macro)):
+            edges = np.quantile(values, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
+            intervals[f"{kind}_f1_{mean}"] = edges.tolist()
+    about = {"interval_level": LEVEL, "interval_draws": draws, "seed": seed}
+    return {"groups": len(names), "intervals": intervals} | about
 
 
 def _about(
