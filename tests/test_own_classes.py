@@ -447,6 +447,7 @@ def test_it_is_exported_as_one_file_and_embeds_like_its_embedder(
         ("--out x --examples s --device cuda", 2, "a classifier is solved on the CPU"),
         ("--out x --examples s --set epochs=3", 1, "unknown setting 'epochs' of a classifier"),
         ("--out x --examples nonesuch", 1, "nonesuch: no such file or folder"),
+        ("--out file:///x --examples s", 2, "is written to a disk"),
         ("--out x --examples s --init-from nonesuch", 1, "no model nonesuch"),
     ],
 )

@@ -7,6 +7,7 @@ from pathlib import Path
 import typer
 
 from auricle.cli.output import print_warning
+from auricle.remote import address_of
 from auricle.text import for_terminal
 
 
@@ -26,6 +27,8 @@ def train_examples(
     >>> train_examples(Path("my sounds"), Path("runs/mine"), "default", {})  # doctest: +SKIP
     PosixPath('runs/mine/last')
     """
+    if address_of(out) is not None:
+        raise typer.BadParameter("a run of own classes is written to a disk", param_hint="--out")
     from auricle.own_classes import OwnClasses, configure, train_own
 
     config, rest = configure(OwnClasses(init_from=model), settings)

@@ -16,6 +16,7 @@ import numpy as np
 from auricle.datasets import Clip, open_corpus
 from auricle.embedding import pack_embeddings
 from auricle.engine import pack
+from auricle.remote import address_of, join, look_up
 from auricle.runners import load_runner
 from auricle.shards import Pack
 from auricle.shards.layout import MANIFEST
@@ -82,7 +83,7 @@ def open_examples(
         ValueError: no such source; fewer than two things to tell apart; a class without a clip that could be
             read; kind "one" where a clip has several labels; a background or split that is not there.
     """
-    if (Path(source) / MANIFEST).is_file():
+    if is_pack(source):
         opened = Pack(source)
     else:
         opened = _packed(source, folder, rate, quiet)
@@ -119,6 +120,17 @@ def open_examples(
         splits=opened.splits[clips].astype(str),
         label_set=label_set,
     )
+
+
+def is_pack(source: str | Path) -> bool:
+    """Whether a pack lies there.
+
+    >>> is_pack("no-such-folder")
+    False
+    """
+    if (address := address_of(source)) is not None:
+        return look_up(join(address, MANIFEST)) is not None
+    return (Path(source) / MANIFEST).is_file()
 
 
 def _packed(source: str | Path, folder: Path, rate: int, quiet: bool) -> Pack:

@@ -5,6 +5,7 @@ linear: training then starts from what `train_own` gives, and not from chance.
 """
 
 import dataclasses
+import hashlib
 import shutil
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -28,7 +29,6 @@ from auricle.training import TrainConfig, train
 from auricle.training import configure as change
 
 HEAD = "head"  # how a network's last layer is called
-LABELS = "own"  # the label set
 EPOCHS, RATE = 20.0, 3e-4
 KIND = "several"  # a network is trained with a sigmoid for each label
 
@@ -47,7 +47,7 @@ def fine_tune_own(
 ) -> Path:
     """As `auricle.own_classes.train_own`, but the whole network is trained: once a fold, once on all.
 
-    Adds to the pack a label set, own, and a subset for each training.
+    Adds to the pack a label set and a subset for each training, own- and what tells them apart.
 
     Args:
         source: as in `train_own`, and so are out and config, quiet and tell.
@@ -78,9 +78,11 @@ def fine_tune_own(
             "start from the folder that training wrote, RUN/best or RUN/last"
         )
     examples = prepare(source, run, model, config, tell, quiet)
-    view = add_label_view(examples.pack.path, LABELS, examples.labels, of=examples.label_set, replace=True)
-    assert view["labels"] == len(examples.labels)
-    base = base_config(model, examples, name=config.name or run.name, device=device, threads=threads)
+    view = own_name(f"{examples.label_set} {examples.labels}".encode())
+    add_label_view(examples.pack.path, view, examples.labels, of=examples.label_set, replace=True)
+    base = base_config(
+        model, examples, label_set=view, name=config.name or run.name, device=device, threads=threads
+    )
     base = change(base, settings or {})
     rows, owners = embed_examples(examples, model, stored=config.embeddings, threads=threads, quiet=quiet)
     targets, folds = examples.targets, choose_folds(examples, config, tell)
@@ -93,7 +95,7 @@ def fine_tune_own(
     def trained(name: str, mask: np.ndarray, weight: float) -> Path:
         """A network of some clips, from the classifier of the same clips."""
         place, start = run / "trainings" / name, run / "starts" / name
-        subset = f"{LABELS}-{name}"
+        subset = own_name(examples.clips[mask].tobytes())
         add_subset(
             examples.pack.path, subset, examples.clips[mask], {"made_by": "auricle train"}, replace=True
         )
@@ -131,12 +133,11 @@ def fine_tune_own(
 
 
 def base_config(
-    model: Artifact, examples: Examples, *, name: str, device: str, threads: int | None
+    model: Artifact, examples: Examples, *, label_set: str, name: str, device: str, threads: int | None
 ) -> TrainConfig:
     """A short training at a low rate of the model's network, with its front end and its windows.
 
-    >>> base_config(artifact, examples, name="mine", device="cpu", threads=None).epochs  # doctest: +SKIP
-    20.0
+    >>> config = base_config(artifact, examples, **rest)  # doctest: +SKIP
     """
     arguments = {k: v for k, v in model.architecture["arguments"].items() if k != "num_classes"}
     logmel = model.input_kinds[0] == "logmel"
@@ -151,7 +152,7 @@ def base_config(
         window=model.window,
         hop=model.hop,
         tail=model.tail,
-        label_set=LABELS,
+        label_set=label_set,
         validation_fraction=0.0,
         epochs=EPOCHS,
         batch=batch,
@@ -162,6 +163,15 @@ def base_config(
         device=device,
         threads=threads,
     )
+
+
+def own_name(content: bytes) -> str:
+    """Name of a label set or subset: of another content another one, and none that somebody else chose.
+
+    >>> own_name(b"owl")
+    'own-4a3afe59'
+    """
+    return f"own-{hashlib.blake2b(content, digest_size=4).hexdigest()}"
 
 
 def start_model(path: Path, model: Artifact, found: Linear, labels: tuple[str, ...]) -> Artifact:
