@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ import torch
 from scipy.special import expit
 
 from auricle.artifact import Artifact, embedding_input, load_artifact, save_artifact
+from auricle.artifact.linear_graph import linear_graph
 from auricle.evaluation.choice import clips_heard
 from auricle.family import save_family
 from auricle.features import FeatureConfig, librosa_defaults, num_frames
@@ -51,8 +53,9 @@ SMALL: dict[str, dict[str, Any]] = {
     "single_attention": {"width": 0.05, "input_shape": [T, D]},
     "multi_attention": {"width": 0.05, "input_shape": [T, D]},
 }
-# The others' parts are in quick tests too: raw_waveform in its own test file, a fusion in test_fusion.py.
-SLOW = {"alexnet", "vgg", "inception_v3", "resnet50", "raw_waveform", "urban_cnn", "urban_fusion"}
+# Torch's exporter takes seconds for each. Quick tests have compact in test_interop_onnx.py, raw_waveform in
+# test_waveform_models.py, a fusion in test_fusion.py, and the other kinds of inputs here.
+SLOW = {"compact", "alexnet", "vgg", "inception_v3", "resnet50", "raw_waveform", "urban_cnn", "urban_fusion"}
 NAMES = [pytest.param(name, marks=pytest.mark.slow if name in SLOW else ()) for name in MODELS]
 FREE = {"compact", "raw_waveform", "single_attention", "multi_attention"}  # that take any length
 
@@ -171,10 +174,34 @@ def test_a_longer_waveform_is_heard_whole_by_attention_over_embeddings(folder: P
         np.testing.assert_allclose(answers(path, longer)["logits"], expected, atol=1e-4)
 
 
-def test_a_graph_with_an_embedder_inside_is_a_model_of_waveforms(folder: Path) -> None:
-    """It tags like its source; that the embedder heard some data is not forgotten."""
-    artifact = save(folder, "single_attention", to="own", training={"data": "heard on top"})
+def test_a_classifier_of_own_classes_becomes_one_graph_without_torch(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It answers as its source; that the embedder heard some data is not forgotten."""
+    rng = np.random.default_rng(2)
+    embedder = load_artifact(folder / "embedder")
+    content = linear_graph(rng.standard_normal((D, 3)), rng.standard_normal(3), softmax=True)
+    waveforms = sounds(4, embedder.window)
+    described: dict[str, Any] = {
+        "onnx": content,
+        "embedder": embedder.path,
+        "inputs": [embedding_input(embedder, 1)],
+        "labels": LABELS[:3],
+        "window": embedder.window,
+        "hop": embedder.hop,
+        "embedding_size": D,
+        "training": {"data": "heard on top"},
+    }
+    first = save_artifact(folder / "own", **described, check=(waveforms, np.zeros((4, 3), np.float32)))
+    logits = load_runner(first, threads=1, batch=4).run(waveforms)[0]
+    artifact = save_artifact(folder / "own", **described, check=(waveforms, logits))
+    monkeypatch.setitem(sys.modules, "torch", None)
+    monkeypatch.setitem(sys.modules, "auricle.interop.onnx_parts", None)
     exported = load_artifact(export_onnx(artifact.path, folder / "own.onnx"))
+    found = answers(exported.path, waveforms)
+    np.testing.assert_allclose(found["logits"], logits, atol=1e-5)
+    # Logits are those of a softmax's shares.
+    np.testing.assert_allclose(found["scores"].sum(1), 1, atol=1e-5)
     assert exported.inputs == [{"kind": "waveform", "rate": 8000}] and exported.embedder is None
     assert exported.training["data"] == "heard on top"
     assert exported.training["within"] == [{"data": "heard below"}]
@@ -189,9 +216,52 @@ def test_a_graph_with_an_embedder_inside_is_a_model_of_waveforms(folder: Path) -
             return np.arange(3)
 
     assert clips_heard(artifact, Pack()).tolist() == clips_heard(exported, Pack()).tolist() == [0, 1, 2]
-    plain, graph = (Tagger(path, threads=1) for path in (artifact.path, exported.path))
-    waveforms = sounds(2, artifact.window)
-    np.testing.assert_allclose(plain.runner.run(waveforms)[0], graph.runner.run(waveforms)[0], atol=1e-4)
+    plain, graph = (Tagger(path, threads=1).runner for path in (artifact.path, exported.path))
+    np.testing.assert_allclose(plain.run(waveforms)[0], graph.run(waveforms)[0], atol=1e-5)
+
+
+@pytest.mark.slow
+def test_embeddings_in_whole_numbers_may_differ_by_a_step_and_what_stands_on_them_by_nothing_else(
+    tmp_path: Path,
+) -> None:
+    """VGGish with its post-processing, 0..255, and attention over two of its windows, in torch both."""
+    arguments = {"num_classes": 0, "postprocess": True, "width": 0.1}
+    net = oracles.build("vggish", **arguments).eval()
+    waveforms = sounds(3, 15600 + 15360)
+    logmel = {"kind": "logmel", "rate": 16000, "features": dataclasses.asdict(FeatureConfig())}
+    described: dict[str, Any] = {
+        "weights": {key: tensor.numpy() for key, tensor in net.state_dict().items()},
+        "architecture": {"name": "vggish", "arguments": arguments},
+        "inputs": [logmel],
+        "labels": (),
+        "window": 15600,
+        "hop": 15360,
+        "embedding_size": 128,
+        "tolerance": 1.0,
+    }
+    heard = waveforms[:1, :15600]
+    below = save_artifact(tmp_path / "below", **described, check=(heard, np.zeros((1, 128))))
+    embedding = load_runner(below, threads=1, batch=1).run(heard)[1]
+    below = save_artifact(tmp_path / "below", **described, check=(heard, embedding))
+    arguments = {"num_classes": 5, "width": 0.05, "input_shape": [2, 128], "quantised": True}
+    top = oracles.frozen(
+        "multi_attention", **{key: arguments[key] for key in arguments if key != "num_classes"}
+    )
+    described |= {
+        "weights": {key: tensor.numpy() for key, tensor in top.state_dict().items()},
+        "architecture": {"name": "multi_attention", "arguments": arguments},
+        "inputs": [embedding_input(below, 2)],
+        "labels": LABELS,
+        "window": 15600 + 15360,
+        "embedding_size": top.embedding_size,
+        "tolerance": 1e-4,
+        "embedder": below.path,
+    }
+    model = save_artifact(tmp_path / "top", **described, check=(waveforms, np.zeros((3, 5))))
+    expected = load_runner(model, threads=1, batch=3).run(waveforms)[0]
+    assert len(np.unique(embedding)) > 3, "the embeddings are all alike"
+    found = answers(export_onnx(model.path, tmp_path / "top.onnx"), waveforms)["logits"]
+    np.testing.assert_allclose(found, expected, atol=0.02)  # a step or two; mostly none
 
 
 def test_an_embedder_that_is_another_one_is_refused(folder: Path, tmp_path: Path) -> None:

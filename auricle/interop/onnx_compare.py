@@ -19,6 +19,7 @@ def compare(
     *,
     step: float = 0.0,
     names: Sequence[str] = ("logits", "embedding"),
+    whose: str = "torch's",
 ) -> None:
     """Refuse outputs that differ by more than rounding does, or by `step`, if that is more.
 
@@ -32,7 +33,7 @@ def compare(
         allowed = max(TOLERANCE, step, RELATIVE[name] * float(np.abs(expected).max(initial=0)))
         if not difference <= allowed:
             raise ValueError(
-                f"{where}: the exported graph's {name} differ from torch's by {difference:.2g} for a batch "
+                f"{where}: the exported graph's {name} differ from {whose} by {difference:.2g} for a batch "
                 f"of {len(expected)}; expected at most {allowed:g}; nothing was written"
             )
 

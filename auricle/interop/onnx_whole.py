@@ -16,6 +16,7 @@ FOREIGN = {
     "tflite": "is a TFLite graph, which auricle does not translate: tag with it as it is, or make an ONNX "
     "file of {path} with tf2onnx",
 }
+OURS = "those of its parts"
 TRIALS = (1, 3, 2)  # batch sizes at which a graph is compared
 
 
@@ -119,9 +120,9 @@ def _compare_embedded(artifact: Any, watched: Any, head: Any, below: Any, *, fre
         else:
             expected = embed_windows(runner, waveforms)
         step = 0.0 if embedder.labels else embedder.tolerance
-        compare([inside], [expected], artifact.path, step=step, names=["embeddings"])
+        compare([inside], [expected], artifact.path, step=step, names=["embeddings"], whose=OURS)
         answers = head_session.run(["logits", "embedding"], given)
-        compare([logits, embedding], answers, artifact.path)
+        compare([logits, embedding], answers, artifact.path, whose=OURS)
 
 
 def _family(artifact: Any, made: dict[str, Any]) -> Any:
@@ -154,7 +155,7 @@ def _family(artifact: Any, made: dict[str, Any]) -> Any:
         logits, *rest = session.run(["logits", *names], {"waveform": noise(8 * batch, artifact.window)})
         told = dict(zip(parts, rest, strict=True))
         expected = follow_gates(gating, len(logits), lambda name, rows: told[name][rows])  # noqa: B023
-        compare([logits], [expected], artifact.path, names=["logits"])
+        compare([logits], [expected], artifact.path, names=["logits"], whose=OURS)
     return model
 
 
