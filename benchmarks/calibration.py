@@ -10,7 +10,9 @@ within  to four fifths of the recordings of the same fold, for the last fifth: 6
 across  to the other four folds, as their own models scored them out of fold: 32 positives a label. This is
         the calibration that a model trained on all folds can have.
 
-Figures are of all 2000 clips together, with intervals over source recordings.
+Figures are of all 2000 clips together, with intervals over source recordings. Then thresholds, fitted across:
+what they do on the folds that they were not fitted to. --save NEW writes --model once more, with the
+calibration of all five folds' scores out of fold.
 """
 
 import argparse
@@ -18,15 +20,17 @@ import dataclasses
 import json
 import tempfile
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 
-from auricle.artifact import load_artifact
-from auricle.calibration import METHODS, gather
+from auricle.artifact import load_artifact, save_changed
+from auricle.calibration import METHODS, Goal, fit_thresholds, gather
 from auricle.calibration.stages import FEWEST, Examples, clip_scores, fit_stages, held_out_scores
 from auricle.evaluation.choice import clips_heard, match_labels
 from auricle.evaluation.reliability import reliability_figures
+from auricle.probabilities import to_scores
 from auricle.report.reliability import draw_reliability
 from auricle.report.style import save
 from auricle.runners import load_runner
@@ -88,6 +92,35 @@ def figures_of(scores: np.ndarray, examples: Examples, draws: int) -> dict[str, 
     return figures | {"intervals": intervals, "accuracy": float(right.mean())}
 
 
+def threshold_row(folds: dict[str, Examples], names: list[str], goal: Goal, hours: float) -> str:
+    """What thresholds do on folds that they were not fitted to: all labels' clips and windows together."""
+    right = shown = there = alarms = spent = never = 0
+    for fold, examples in folds.items():
+        others = together([part for name, part in folds.items() if name != fold])
+        calibration, _, _ = fit_stages(others, "affine", FEWEST["affine"])
+        lengths = np.full(len(others.starts), hours)
+        found = fit_thresholds(others, calibration, goal, lengths, names, draws=0, quiet=True)
+        thresholds = np.array([found[name]["threshold"] for name in names])
+        never += sum(not found[name].get("reached", True) for name in names)
+        passes = clip_scores(examples, calibration) >= thresholds
+        right, shown = right + (passes & examples.targets).sum(), shown + passes.sum()
+        there += examples.targets.sum()
+        windows = to_scores(SimpleNamespace(calibration=calibration))(examples.logits) >= thresholds
+        alarms += (windows & ~examples.targets[examples.owners]).sum()
+        spent += (~examples.targets).sum() * hours
+    return (
+        f"| {goal.kind} {goal.value:g} | {right / shown:.3f} | {right / there:.3f} | {alarms / spent:.2f} "
+        f"| {never / len(folds):.1f} |"
+    )
+
+
+def save_calibrated(folds: dict[str, Examples], model: str, out: Path) -> None:
+    """The model once more, with the calibration of all folds."""
+    everything, artifact = together(list(folds.values())), load_artifact(model)
+    calibration, _, _ = fit_stages(everything, "affine", FEWEST["affine"])
+    print(save_changed(artifact, out, calibration=calibration).path)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -97,6 +130,10 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--draws", type=int, default=1000)
     parser.add_argument("--threads", type=int)
+    parser.add_argument(
+        "--model", default="default", help="of the same labels, trained on clips of all folds"
+    )
+    parser.add_argument("--save", type=Path, help="a new folder")
     arguments = parser.parse_args()
     arguments.out.mkdir(parents=True, exist_ok=True)
     folds = scored(arguments.folds, Pack(arguments.data), arguments.threads)
@@ -112,6 +149,15 @@ def main() -> None:
             print(f"    {name}: {low:.4f} to {high:.4f}")
         found[f"{method}, {way}"] = figures
         save(draw_reliability(figures, title=f"{method}, {way}"), arguments.out / f"{method}-{way}.png")
+    pack = Pack(arguments.data)
+    hours = float(pack.lengths.mean()) / pack.rate / 3600
+    names = list(load_artifact(arguments.folds / FOLDS[0] / "run" / "last").labels)
+    print("| thresholds for | precision | recall | false alarms/h | labels never shown |")
+    print("|---|---:|---:|---:|---:|")
+    for kind, value in (("precision", 0.9), ("recall", 0.8), ("false_alarms", 2.0)):
+        print(threshold_row(folds, names, Goal(kind=kind, value=value), hours), flush=True)
+    if arguments.save:
+        save_calibrated(folds, arguments.model, arguments.save)
     (arguments.out / "figures.json").write_text(json.dumps(found, indent=1))
 
 

@@ -33,7 +33,7 @@ from auricle.progress import Progress
 from auricle.runners.windows import sigmoid
 from auricle.shards import Pack
 
-__all__ = ["KEEP", "METHODS", "Goal", "calibrate", "gather"]
+__all__ = ["KEEP", "METHODS", "Goal", "calibrate", "fit_thresholds", "gather"]
 
 KEEP = "keep"  # the calibration that the model has, for thresholds alone
 DRAWS, DRAWN_SCORES = 1000, 2 * 10**9  # of the bootstrap; of draw, clip and label together
@@ -136,9 +136,16 @@ def calibrate(
         thresholds = None
         if goal is not None:
             seconds = pack.lengths[clips] / pack.rate
-            fewest = FEWEST_FOR_THRESHOLDS if fewest is None else fewest
-            found = _thresholds(
-                examples, calibration, goal, seconds / 3600, fewest, draws, seed, names, quiet
+            found = fit_thresholds(
+                examples,
+                calibration,
+                goal,
+                seconds / 3600,
+                names,
+                fewest=FEWEST_FOR_THRESHOLDS if fewest is None else fewest,
+                draws=draws,
+                seed=seed,
+                quiet=quiet,
             )
             about["goal"] = {goal.kind: goal.value}
             about["threshold_of_all"] = found.pop("")
@@ -243,18 +250,43 @@ def _part(calibration: Mapping[str, Any] | None, columns: list[int]) -> dict[str
     }
 
 
-def _thresholds(
+def fit_thresholds(
     examples: Examples,
     calibration: Mapping[str, Any] | None,
     goal: Goal,
     hours_C: np.ndarray,
-    fewest: int,
-    draws: int | None,
-    seed: int,
     names: Sequence[str],
-    quiet: bool,
+    *,
+    fewest: int = FEWEST_FOR_THRESHOLDS,
+    draws: int | None = None,
+    seed: int = 0,
+    quiet: bool = False,
 ) -> dict[str, Any]:
-    """Label -> its threshold and what it does; "" -> the threshold of all labels together."""
+    """Thresholds of calibrated scores for a goal, and what they do.
+
+    Args:
+        examples: what they are fitted to.
+        calibration: of the examples' labels.
+        goal: what they are for.
+        hours_C: (C,) length of each clip.
+        names: (S,) the labels.
+        fewest: as in `calibrate`.
+        draws: as in `calibrate`.
+        seed: of the draws.
+        quiet: show no progress.
+
+    Returns:
+        Label -> "threshold", "positives", "hours_without" the label, "pooled": whether the threshold is that
+        of all labels together; else "reached", and what `thresholds.uncertainty` gives. "" -> the threshold
+        of all labels together.
+
+    >>> z = np.linspace(-4, 4, 40, dtype=np.float32)[:, None]
+    >>> some = Examples(logits=z, starts=np.arange(40), targets=z > 1, known=z < 9, groups=np.arange(40))
+    >>> every = Goal(kind="recall", value=1)
+    >>> found = fit_thresholds(some, None, every, np.ones(40), ["dog"], draws=0, quiet=True)
+    >>> round(found["dog"]["threshold"], 2), found["dog"]["positives"]
+    (0.74, 15)
+    """
     alarms = goal.kind == "false_alarms"
     scores = None if alarms else clip_scores(examples, calibration)
     owners = examples.owners
