@@ -208,7 +208,8 @@ def _tag_into(
             )
             skipped = len(files) - len(todo)
             if skipped and not quiet:
-                say(f"{skipped} of {counted(len(files), 'recording')} have not changed since: skipped")
+                whole = counted(len(files), "recording")
+                say(f"{skipped:,} of {whole} have not changed since an earlier run: skipped")
             journal.mkdir(parents=True, exist_ok=True)
             write_seen(journal, journal_away, {names[number]: seen[number] for number in todo})
             open_journal(journal, description | {"mark": mark, "tasks": len(job.tasks)}, lambda found: None)
