@@ -10,6 +10,7 @@ Shape letters: B windows of a batch, K classes, E embedding.
 import contextlib
 import queue
 import threading
+import time
 import warnings
 from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass
@@ -37,6 +38,7 @@ LIVE_BLOCK_SECONDS, LIVE_AHEAD_SECONDS = 0.1, 10.0
 # A decoder that waits for a silent pipe cannot be interrupted: it is a daemon and dies with the process, and
 # nobody waits long for it.
 JOIN_SECONDS, JOIN_STDIN_SECONDS = 5.0, 0.2
+HEAD_START_SECONDS = 3.0  # of sound that a pipe may hold when listening begins
 DECODER = "auricle-decode"  # its thread's name
 STOP_SECONDS = 0.1  # how often a wait for sound looks whether it should go on
 LATE = "scoring takes longer than the sound lasts, so tags come late; a larger --hop or a faster model helps"
@@ -471,13 +473,18 @@ def _decoded(
 ) -> Generator[Block, None, None]:
     """`blocks`, decoded ahead in a thread that ends with this generator, and never without a sample."""
     warned: queue.SimpleQueue[str] = queue.SimpleQueue()
-    stopped, told_late = threading.Event(), list[bool]()
+    stopped, told_late, began = threading.Event(), list[bool](), time.monotonic()
     place: dict[str, Any] = {"start": start, "end": end, "raw": raw}
     if live:
         place["block_seconds"] = LIVE_BLOCK_SECONDS
 
+    def late(item: object) -> bool:
+        """Whether it is the sound that is waited for, and not its source that is faster than sound."""
+        elapsed = time.monotonic() - began
+        return isinstance(item, Block) and item.start / rate - start < elapsed + HEAD_START_SECONDS
+
     def put(item: Block | BaseException | None) -> None:
-        if live and ready.full() and not told_late:
+        if live and ready.full() and not told_late and late(item):
             told_late.append(True)
             warned.put(f"{source_name(source)}: {LATE}")
         while not stopped.is_set():

@@ -80,7 +80,7 @@ def test_a_second_run_listens_to_what_is_new_and_no_more(
         assert ("bad.wav" in err) == (sounds / "bad.wav").exists()
         return sorted(heard)
 
-    assert again(told="4 of 5 recordings have not changed since: skipped") == ["bad.wav"], (
+    assert again(told="4 of 5 recordings have not changed since an earlier run: skipped") == ["bad.wav"], (
         "what failed is tried"
     )
     assert contents(tmp_path / "tags") == first
