@@ -77,6 +77,16 @@ def test_tagging_works_without_torch(tmp_path: Path) -> None:
     assert json.loads(done.stdout)["duration"] == pytest.approx(26.0, abs=0.1)
 
 
+def test_recordings_are_indexed_and_found_without_torch_and_usearch(tmp_path: Path) -> None:
+    model, index = save_file(tmp_path / "tiny.onnx"), tmp_path / "index"
+    run = "from auricle.cli import main\nmain(sys.argv[1:])"
+    done = without_torch(run, "index", "examples/scene.ogg", "--model", str(model), "--out", str(index))
+    assert done.returncode == 0 and "of 1 recording" in done.stdout, done.stderr
+    asked = ["examples/scene.ogg", "--start", "4", "--end", "4.25", "--index", str(index), "--format", "csv"]
+    done = without_torch(run, "find", *asked)
+    assert done.returncode == 0 and done.stdout.count("examples/scene.ogg") == 10, done.stderr
+
+
 @pytest.mark.parametrize("verb", ["models", "train --data x --out y --recipe z"])
 def test_a_verb_that_needs_torch_says_what_to_install(verb: str) -> None:
     done = without_torch("from auricle.cli import main\nmain(sys.argv[1:])", *verb.split())

@@ -2,6 +2,11 @@
 
 import csv
 import io
+import os
+import re
+import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -297,3 +302,26 @@ def test_a_table_without_answers_changes_nothing(
     assert status == 0 and "10 questions without an answer" in err and ": 0 moments" in out
     status, _, err = run(capsys, *ask, "--answers", tmp_path / "none.csv")
     assert status == 1 and "none.csv: no such file" in err
+
+
+@pytest.mark.slow
+def test_the_page_runs_as_it_stands(tmp_path: Path) -> None:
+    root = Path(__file__).parents[1]
+    shutil.copytree(root / "examples", tmp_path / "examples")
+    (tmp_path / "bin").mkdir()
+    for name, arguments in (("python", ""), ("auricle", "-m auricle ")):
+        (tmp_path / "bin" / name).write_text(f'#!/bin/sh\nexec "{sys.executable}" {arguments}"$@"\n')
+        (tmp_path / "bin" / name).chmod(0o755)
+    path = f"{tmp_path / 'bin'}{os.pathsep}{os.environ['PATH']}"
+    environment = os.environ | {"PATH": path, "PYTHONPATH": str(root), "OMP_NUM_THREADS": "1"}
+    printed = ""
+    for block in re.findall(r"```sh\n(.*?)```", (root / "docs" / "search.md").read_text(), re.DOTALL):
+        command = ["bash", "-euo", "pipefail", "-c", block]
+        done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
+        assert done.returncode == 0, f"{block}\n{done.stdout}\n{done.stderr}"
+        printed += done.stdout
+    assert re.search(r"0\.98\d +0\.0 +2\.0 +out/corpus/audio/siren_", printed)
+    assert "(0 heard, 50 unchanged, 0 removed)" in printed
+    assert re.search(r"12\.0 +14\.0 +siren 0\.[5-9]", printed) and re.search(
+        r"2\.0 +4\.0 +siren 0\.[0-4]", printed
+    )

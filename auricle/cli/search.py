@@ -432,8 +432,8 @@ def _cut(
 
     folder.mkdir(parents=True, exist_ok=True)
     rate = int(opened_index.about["rate"])
-    for question in questions:
-        name = f"{Path(question.path).stem}_{question.start:.2f}-{question.end:.2f}.wav"
+    for number, question in enumerate(questions, 1):
+        name = f"{number:02d}_{Path(question.path).stem}_{question.start:.2f}-{question.end:.2f}.wav"
         try:
             samples = read(
                 question.path, rate, start=question.start, end=question.end, warn=lambda text: None

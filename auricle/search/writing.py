@@ -5,6 +5,7 @@ Killed at any moment, the contents that are there name segments that are whole.
 Shape letters: W rows, E values of an embedding.
 """
 
+import contextlib
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -96,7 +97,8 @@ def remove_unnamed(path: Path) -> None:
     for file in (path / SEGMENTS).glob("*"):
         number = file.name.partition(".")[0]
         if file.name.endswith(TEMPORARY) or (number.isdecimal() and int(number) not in named):
-            file.unlink(missing_ok=True)
+            with contextlib.suppress(PermissionError):  # Windows keeps what a search has open; later then
+                file.unlink(missing_ok=True)
 
 
 def missing_graphs(path: Path, graph_rows: int = GRAPH_ROWS) -> list[tuple[int, int]]:
