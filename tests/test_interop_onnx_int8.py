@@ -16,6 +16,8 @@ from auricle.cli import main
 from auricle.engine import pack as pack_source
 from auricle.interop import onnx_int8
 from auricle.interop.onnx import export_onnx
+from auricle.interop.onnx_graph import Assembly
+from auricle.interop.onnx_joins import resample
 from auricle.runners import check, load_runner
 from auricle.shards import Pack
 
@@ -170,6 +172,19 @@ def test_pools_that_round_up_cost_nothing_in_8_bits(model: Path) -> None:
     fused, simulated = answer(content, waveforms), answer(content, waveforms, plain=True)
     loss = np.abs(answer(graph(), waveforms) - simulated).max()
     assert np.abs(fused - simulated).max() < 0.5 * loss, (np.abs(fused - simulated).max(), loss)
+
+
+def test_a_resampler_stays_float32_also_before_a_net_without_a_front_end() -> None:
+    rng = np.random.default_rng(0)
+    graph = Assembly({"waveform": ("batch", 4800)})
+    signal = graph.node("Unsqueeze", resample(graph, "waveform", 4800, (48000, 16000), 1600), np.array([1]))
+    first = graph.node("Conv", signal, rng.standard_normal((4, 1, 9)).astype(np.float32), strides=[4])
+    means = graph.node("ReduceMean", graph.node("Relu", first), np.array([2]), keepdims=0)
+    last = graph.node("Gemm", means, rng.standard_normal((4, 3)).astype(np.float32))
+    model = graph.model({"logits": (last, ("batch", 3)), "embedding": (means, ("batch", 4))})
+    alone = set(onnx_int8._left_alone(model))
+    layers = {node.name for node in model.graph.node if node.op_type in onnx_int8.LAYERS}
+    assert layers - alone == {first} and len(layers) == 4
 
 
 @pytest.mark.parametrize(

@@ -287,6 +287,17 @@ def test_what_no_graph_can_be_made_of_is_refused_with_a_way_out(tmp_path: Path) 
     assert not (tmp_path / "x.onnx").exists()
 
 
+def test_weights_that_no_file_can_hold_are_refused_before_anything_is_built(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    artifact = save(folder, "multi_attention")
+    monkeypatch.setattr("auricle.interop.onnx_graph.LARGEST", 1000)
+    with pytest.raises(
+        ValueError, match=r"multi_attention.*: the weights are 0.0 GB.*width.*, or run this one"
+    ):
+        export_onnx(artifact.path, tmp_path / "x.onnx")
+
+
 # --- what joins networks, each against the package's own ---
 
 

@@ -112,12 +112,7 @@ class Assembly:
         nodes, initializers, found = _each_once(self._nodes, self._initializers)
         wanted = {output: found.get(value, value) for output, (value, _) in outputs.items()}
         nodes, initializers = _needed(nodes, initializers, set(wanted.values()))
-        size = sum(_size(tensor) for tensor in initializers)
-        if size > LARGEST:
-            raise ValueError(
-                f"its weights are {size / 1e9:.1f} GB, and one ONNX file holds less than 2.1 GB: export a "
-                "narrower network (argument width), or run this one with torch"
-            )
+        refuse_large(sum(_size(tensor) for tensor in initializers))
         nodes += [
             helper.make_node("Identity", [value], [output], name=output) for output, value in wanted.items()
         ]
@@ -138,6 +133,20 @@ class Assembly:
             found, count = f"{name}_{count}", count + 1
         self._names.add(found)
         return found
+
+
+def refuse_large(size: int) -> None:
+    """Refuse weights of so many bytes where one ONNX file cannot hold them.
+
+    >>> refuse_large(3 * 10**9)
+    Traceback (most recent call last):
+    ValueError: the weights are 3.0 GB, and one ONNX file holds less than 2.1 GB: ...
+    """
+    if size > LARGEST:
+        raise ValueError(
+            f"the weights are {size / 1e9:.1f} GB, and one ONNX file holds less than 2.1 GB: export a "
+            "narrower network (its argument width), or run this one with torch"
+        )
 
 
 def input_shape(model: Any, name: str) -> tuple[int | str, ...]:

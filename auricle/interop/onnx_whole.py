@@ -7,7 +7,7 @@ import onnx
 
 from auricle.gating import follow_gates, plan_gates
 from auricle.interop.onnx_compare import compare, noise, open_session
-from auricle.interop.onnx_graph import Assembly, input_shape
+from auricle.interop.onnx_graph import Assembly, input_shape, refuse_large
 from auricle.interop.onnx_joins import cut_windows, gates, resample, stack_windows
 from auricle.runners.composed import embed_windows
 from auricle.runners.fusion import embed_resampled
@@ -52,6 +52,8 @@ def _make(artifact: Any, made: dict[str, Any]) -> Any:
     entry = artifact.embedding_entry
     if entry and artifact.embedder.fingerprint != entry["fingerprint"]:
         raise ValueError(f"{artifact.embedder.path}: is not the embedder that the model was trained with")
+    if artifact.backend in ("torch", "onnx"):
+        refuse_large(artifact.state_path.stat().st_size)  # before anything is built
     if artifact.backend == "torch":
         from auricle.interop.onnx_parts import net_graph
 
