@@ -83,16 +83,16 @@ def test_a_stream_that_ffmpeg_opens_is_not_late_either(tagger: Tagger, kind: str
     name = tmp_path / f"x.{kind}"
     from media import write_media
 
-    samples = (noise(4, 16000) / 32768).astype(np.float32)[:, None]
+    samples = (noise(2.5, 16000) / 32768).astype(np.float32)[:, None]
     rate, codec = {"mp3": (16000, "libmp3lame"), "opus": (48000, "libopus")}[kind]
     write_media(name, np.repeat(samples, rate // 16000, axis=0), rate, codec, bit_rate=128_000)
     data = name.read_bytes()
     heard: list[tuple[float, float]] = []
-    with Playing(np.frombuffer(data[: len(data) // 2 * 2], "<i2"), len(data) // 8) as playing:
+    with Playing(np.frombuffer(data[: len(data) // 2 * 2], "<i2"), len(data) // 5) as playing:
         for part in tagger.windows(playing.file, live=True):
             heard.append((part.stops[-1] / RATE, time.monotonic() - playing.began))
-    ahead = [at - when for at, when in heard if when < 3.7]
-    assert len(ahead) > 5 and np.median(ahead) > -1.5, heard
+    ahead = [at - when for at, when in heard if when < 2.2]
+    assert len(ahead) >= 2 and np.median(ahead) > -1.5, heard
 
 
 def test_what_is_heard_live_scores_as_it_does_in_a_file(tagger: Tagger, tmp_path: Path) -> None:
@@ -125,15 +125,15 @@ def test_a_pipe_that_writes_odd_bytes_loses_none() -> None:
 
 def test_asked_to_stop_it_says_what_was_heard_until_then(tagger: Tagger) -> None:
     stop, pieces = threading.Event(), []
-    with Playing(noise(4)) as playing:
+    with Playing(noise(2.5)) as playing:
         for piece in tagger.follow(playing.file, raw=RAW, live=True, stop=stop):
             pieces.append(piece)
             if piece.get("end", 0) >= 1:
                 stop.set()
         stopped = time.monotonic() - playing.began
-        assert stopped < 3, "it does not wait for the source's end"
+        assert stopped < 2.4, "it does not wait for the source's end"
     *windows, result = pieces
-    assert 1 <= result["duration"] < 3 and windows[-1]["end"] == result["duration"]
+    assert 1 <= result["duration"] < 2.4 and windows[-1]["end"] == result["duration"]
 
 
 def test_asked_to_stop_before_any_sound_it_says_so(tagger: Tagger) -> None:
@@ -186,19 +186,19 @@ def test_a_model_that_is_too_slow_is_told_once_and_a_fast_source_is_not(
     tagger: Tagger, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("auricle.tagging.LIVE_AHEAD_SECONDS", 0.5)
-    monkeypatch.setattr("auricle.tagging.HEAD_START_SECONDS", 0.5)
     told: list[str] = []
     sizes = []
-    with Playing(noise(3)) as playing:
+    with Playing(noise(2)) as playing:
         for part in tagger.windows(playing.file, raw=RAW, live=True, warn=told.append):
             sizes.append(len(part.starts))
-            time.sleep(1.3)
+            time.sleep(1)
     assert [text for text in told if "scoring takes longer" in text] == told and len(told) == 1
     assert max(sizes) > 1, "then batches fill"
     told.clear()
+    monkeypatch.undo()
     source = io.BytesIO(noise(20).astype("<i2").tobytes())
     for _ in tagger.windows(source, raw=RAW, live=True, warn=told.append):
-        time.sleep(0.01)
+        pass
     assert not told
 
 
