@@ -368,7 +368,7 @@ def test_calibration_errors_are_those_of_sorting_pair_by_pair(monkeypatch: pytes
     positives = (np.searchsorted(classes, np.arange(4)), rows)
     groups = rng.integers(0, 5, 20)
     found, intervals, errors = reliability_figures(
-        scores, positives, np.nonzero(~known), groups, columns, draws=30, seed=0
+        scores, positives, np.nonzero(~known), groups, columns, thresholds=[0.2, 0.5, 0.9], draws=30, seed=0
     )
     mine = scores[:, columns].astype(float)
     pairs = [(n, k) for n in range(20) for k in range(3) if known[n, k]]
@@ -385,6 +385,12 @@ def test_calibration_errors_are_those_of_sorting_pair_by_pair(monkeypatch: pytes
     losses = [-np.log(np.clip(mine[p] if true[p] else 1 - mine[p], 1e-7, 1 - 1e-7)) for p in pairs]
     assert found["log_loss"] == pytest.approx(sum(losses) / 20, rel=1e-6)
     assert sum(row["count"] for row in found["reliability"]["all"]) == len(pairs)
+    shown = [p for p in pairs if mine[p] >= (0.2, 0.5, 0.9)[p[1]]]
+    right, there_are = sum(true[p] for p in shown), sum(true[p] for p in pairs)
+    passed = found["at_thresholds"]
+    assert passed["shown"] == len(shown) and passed["precision"] == pytest.approx(right / len(shown))
+    assert passed["recall"] == pytest.approx(right / there_are)
+    assert passed["f1"] == pytest.approx(2 / (1 / passed["precision"] + 1 / passed["recall"]))
     drawn = []
     for counts in np.random.default_rng(0).multinomial(5, np.full(5, 0.2), size=30):
         again = [p for p in pairs for _ in range(counts[groups[p[0]]])]
@@ -499,6 +505,7 @@ def test_what_is_said_of_the_clips_is_what_evaluate_says(corpus: Path, tmp_path:
     assert {name: plain[name] for name in about["before"]} == pytest.approx(about["before"], rel=1e-5)
     fitted = evaluate(made.path, corpus / "pack", draws=0, threads=1, quiet=True)
     assert fitted["log_loss"] < plain["log_loss"] and about["after"]["log_loss"] < about["before"]["log_loss"]
+    assert about["pack"] == "pack" and "at_thresholds" not in fitted
     assert about["labels_pooled"] == ["clock"] and about["recordings"] == 24
     again = calibrate(made.path, corpus / "pack", tmp_path / "again", threads=1, quiet=True)
     assert again.calibration == made.calibration  # from the logits, not from what was calibrated before
@@ -536,6 +543,12 @@ def test_the_verb_says_what_was_done_and_what_was_not(
     made = load_artifact(tmp_path / "new")
     assert made.thresholds is not None and made.thresholds[0] == NEVER
     assert made.thresholds[2] == made.metrics["calibration"]["threshold_of_all"]
+    card = (made.path / "README.md").read_text()
+    assert "48 clips of 24 recordings of the pack pack." in card and "| dog | 1.000 |" in card
+    status, out, _ = run(
+        capsys, "evaluate", made.path, corpus / "pack", "--threads", 1, "--draws", 0, "--quiet"
+    )
+    assert status == 0 and "at the model's thresholds: 0 labels shown, precision not defined" in out
 
     status, _, err = run(capsys, *verb, "--out", tmp_path / "new")
     assert status == 1 and "is there already; a calibrated model is a new one" in err

@@ -34,6 +34,8 @@ def model_card(artifact: Any) -> str:
                 f"| {_cell(label)} | {' | '.join(_cell(row.get(column, '')) for column in columns)} |"
             )
         lines.append("")
+    if isinstance(about := artifact.metrics.get("calibration"), dict):
+        lines += [*_calibration(about), ""]
     plain = {name: value for name, value in artifact.training.items() if not isinstance(value, (dict, list))}
     if plain:
         lines += ["## Training", "", "| | |", "|---|---|"]
@@ -43,6 +45,29 @@ def model_card(artifact: Any) -> str:
     if artifact.attachments:
         lines += ["## Further files", "", *(f"- `{name}`" for name in artifact.attachments), ""]
     return "\n".join(lines)
+
+
+def _calibration(about: dict[str, Any]) -> list[str]:
+    """What scores were fitted to, how good they are, and the thresholds."""
+    lines = ["## Calibration", ""]
+    clips = f"{about['clips']} clips of {about['recordings']} recordings of the pack {_cell(about['pack'])}"
+    lines.append(f"By `auricle calibrate`, method {about['method']}, on {clips}.")
+    lines.append("Scores are probabilities where labels are as frequent as in these.")
+    if "before" in about:
+        lines += ["", "| | before | after, on recordings not fitted to |", "|---|---|---|"]
+        lines += [
+            f"| {name} | {_cell(value)} | {_cell(about['after'][name])} |"
+            for name, value in about["before"].items()
+        ]
+    if "goal" in about:
+        kind, value = next(iter(about["goal"].items()))
+        lines += ["", f"Thresholds for {kind.replace('_', ' ')} {value:g}:", ""]
+        lines += ["| label | threshold | 95% interval | reached |", "|---|---|---|---|"]
+        for label, row in about["thresholds"].items():
+            ends = " to ".join(f"{end:.3f}" for end in row.get("interval") or ())
+            cells = [label, f"{row['threshold']:.3f}", ends, _cell(row.get("measured"))]
+            lines.append(f"| {' | '.join(_cell(cell) for cell in cells)} |")
+    return lines
 
 
 def _input(entry: dict[str, Any]) -> str:

@@ -26,7 +26,7 @@ from auricle.calibration.stages import (
 )
 from auricle.calibration.thresholds import FEWEST as FEWEST_FOR_THRESHOLDS
 from auricle.calibration.thresholds import Goal, Ranked, choose, measured, uncertainty
-from auricle.evaluation.choice import clips_heard, match_labels, positives_of, select_clips
+from auricle.evaluation.choice import clips_heard, match_labels, positives_of, select_clips, unknown_of
 from auricle.evaluation.scoring import open_model, stream_logits
 from auricle.probabilities import as_function
 from auricle.progress import Progress
@@ -108,7 +108,7 @@ def calibrate(
     ours = [column for column, _ in columns]
     about: dict[str, Any] = {
         "method": method,
-        "pack": getattr(pack, "name", str(pack.path)),
+        "pack": Path(pack.name).name,  # a model that is passed on tells nobody's folders
         "pack_fingerprint": pack.fingerprint,
         "label_set": label_set,
         "splits": None if splits is None else list(splits),
@@ -206,10 +206,7 @@ def gather(
     targets = np.zeros((len(clips), len(theirs)), bool)
     targets[rows, np.repeat(np.arange(len(theirs)), np.diff(bounds))] = True
     known = np.ones(targets.shape, bool)
-    column_of = {column: k for k, column in enumerate(theirs)}
-    for row, column in zip(*pack.unknown_pairs(clips, label_set), strict=True):
-        if int(column) in column_of:
-            known[row, column_of[int(column)]] = False
+    known[unknown_of(pack, clips, label_set, theirs)] = False
     groups = np.unique(pack.recordings[clips], return_inverse=True)[1]
     logits = np.memmap(file, np.float32, "r", shape=(windows, len(ours)))
     return Examples(logits=logits, starts=starts, targets=targets, known=known, groups=groups)
@@ -320,6 +317,7 @@ def fit_thresholds(
             else:
                 threshold, reached = choose(mine, goal)
                 row |= {"threshold": threshold, "pooled": False, "reached": reached}
+                row |= {"measured": None if np.isnan(value := measured(mine, goal, threshold)) else value}
                 if draws:
                     row |= uncertainty(mine, goal, threshold, draws, seed)
             found[name] = row

@@ -313,6 +313,12 @@ def _print_figures(figures: dict[str, Any]) -> None:
         print(f"labels of the pack that the model lacks, left out: {len(out)}: {_few(out)}")
     if out := figures["labels_not_in_pack"]:
         print(f"labels of the model that the pack lacks, left out: {len(out)}: {_few(out)}")
+    if passed := figures.get("at_thresholds"):
+        values = ", ".join(
+            f"{name} {'not defined' if passed[name] is None else format(passed[name], '.4f')}"
+            for name in ("precision", "recall", "f1")
+        )
+        print(f"at the model's thresholds: {passed['shown']:.0f} labels shown, {values}")
     if without := figures["excluded_accuracy"]:
         print(f"clips without any of the {figures['classes']} labels, left out of accuracy: {without}")
 

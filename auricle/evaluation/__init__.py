@@ -27,6 +27,7 @@ from auricle.evaluation.choice import (
     select_clips,
     share_of_classes,
     training_prior,
+    unknown_of,
 )
 from auricle.evaluation.files import ScoreFile, jsonable, score_batches, write
 from auricle.evaluation.levels import hierarchy_of, level_figures
@@ -140,12 +141,14 @@ def evaluate(
             quiet=quiet,
         )
         names = [artifact.labels[k] for k in in_model]
+        thresholds = getattr(artifact, "thresholds", None)
         reliable, sure, errors = reliability_figures(
             kept.array(),
             positives,
-            _unknown(pack, clips, label_set, in_pack),
+            unknown_of(pack, clips, label_set, in_pack),
             pack.recordings[clips],
             in_model,
+            thresholds=None if thresholds is None else [thresholds[k] for k in in_model],
             draws=figures.get("interval_draws", 0),
             seed=seed,
             level=LEVEL,
@@ -166,17 +169,6 @@ def evaluate(
             batches = score_batches(pack, clips, kept.array(), list(artifact.labels), label_set)
             write(folder, figures, names, classes, batches)
     return figures
-
-
-def _unknown(
-    pack: Any, clips: np.ndarray, label_set: str, columns: Sequence[int]
-) -> tuple[np.ndarray, np.ndarray]:
-    """(row, place in `columns`) of the pairs of which it is not known whether they hold."""
-    rows, found = pack.unknown_pairs(clips, label_set)
-    place = np.full(len(pack.label_names(label_set)), -1, np.int64)
-    place[columns] = np.arange(len(columns))
-    kept = place[found] >= 0
-    return rows[kept], place[found[kept]]
 
 
 def affordable_draws(clips: int, classes: int) -> int:

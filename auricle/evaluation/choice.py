@@ -111,6 +111,21 @@ def positives_of(
     return bounds, np.concatenate([np.zeros(0, np.int64), *rows])
 
 
+def unknown_of(
+    pack: Any, clips: np.ndarray, label_set: str, columns: Sequence[int]
+) -> tuple[np.ndarray, np.ndarray]:
+    """(row, place in `columns`) of the pairs of which nobody knows whether the label holds.
+
+    >>> unknown_of(Pack("out/pack"), np.array([7, 9]), "labels", [0, 3])  # doctest: +SKIP
+    (array([0]), array([1]))
+    """
+    rows, found = pack.unknown_pairs(clips, label_set)
+    place = np.full(len(pack.label_names(label_set)), -1, np.int64)
+    place[columns] = np.arange(len(columns))
+    kept = place[found] >= 0
+    return rows[kept], place[found[kept]]
+
+
 def clips_trained_on(artifact: Any, pack: Any) -> np.ndarray:
     """The clips that the model may have been trained on, by what it says; none of another pack.
 

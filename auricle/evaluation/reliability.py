@@ -24,6 +24,7 @@ def reliability_figures(
     groups: np.ndarray,
     columns: Sequence[int],
     *,
+    thresholds: Sequence[float] | None = None,
     draws: int = 0,
     seed: int = 0,
     level: float = 0.95,
@@ -36,6 +37,7 @@ def reliability_figures(
         unknown: (rows (P,), class (P,) in [0, S)) of pairs that are left out.
         groups: (M,) the recording of each clip.
         columns: (S,) which of the K are the shared classes.
+        thresholds: (S,) of the shared classes; None where the model has none.
         draws: bootstrap draws of groups; 0 leaves intervals out.
         seed: of the draws.
         level: share of the draws that an interval covers.
@@ -44,7 +46,9 @@ def reliability_figures(
         (figures, metric -> (low, high), (S,) errors of the classes). Figures: "ece" of all pairs together,
         "ece_classwise" the mean of the classes', "ece_top" of each clip's best class, over clips that have a
         class; "brier" and "log_loss", sums over classes and means over clips; "reliability", the bins of the
-        first and the third. Intervals are moved so that the draws' median is the figure, as elsewhere.
+        first and the third; with thresholds, "at_thresholds" says how many pairs pass theirs, and the
+        precision, recall and F1 of that, all classes together. Intervals are moved so that the draws' median
+        is the figure, as elsewhere.
 
     >>> scores, all_known = np.array([[0.9], [0.2]]), (np.zeros(0, int), np.zeros(0, int))
     >>> found = reliability_figures(scores, (np.array([0, 1]), np.array([0])), all_known, np.arange(2), [0])
@@ -61,6 +65,7 @@ def reliability_figures(
     apart = np.zeros((2, which.max(initial=0) + 1, BINS))  # sums of score less truth: all pairs, best classes
     sizes = np.zeros((2, which.max(initial=0) + 1))
     squares = logs = 0.0
+    passed = np.zeros(3)  # pairs that pass their thresholds, that also hold, that hold
     step = max(FEWEST_ROWS, VALUES // max(1, scores_MK.shape[1]))
     for first in range(0, count, step):
         some = slice(first, min(first + step, count))
@@ -87,6 +92,9 @@ def reliability_figures(
             top[part] += np.bincount(bin_, values, BINS)
         _add(apart[1], mine[there] * BINS + bin_, score - right)
         sizes[1] += np.bincount(mine[there], minlength=len(sizes[1]))
+        if thresholds is not None:
+            shown = (scores >= np.asarray(thresholds)) & known
+            passed += shown.sum(), (shown & true).sum(), true.sum()
         square, log = losses(scores, true)
         squares, logs = squares + square[known].sum(), logs + log[known].sum()
     whole, errors = of_classes.sum(axis=0), calibration_error(of_classes)
@@ -98,12 +106,24 @@ def reliability_figures(
         "log_loss": float(logs / count),
         "reliability": {"all": bin_rows(whole), "top": bin_rows(top)},
     }
+    if thresholds is not None:
+        figures["at_thresholds"] = _at_thresholds(*passed.tolist())
     intervals = {
         name: _interval(apart[n], sizes[n], figures[name], draws, seed, level)
         for n, name in enumerate(("ece", "ece_top"))
         if draws
     }
     return figures, intervals, errors
+
+
+def _at_thresholds(shown: float, right: float, there: float) -> dict[str, float]:
+    nan = float("nan")
+    return {
+        "shown": shown,
+        "precision": right / shown if shown else nan,
+        "recall": right / there if there else nan,
+        "f1": 2 * right / (shown + there) if shown + there else nan,
+    }
 
 
 def _by_row(rows: np.ndarray, classes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
