@@ -22,6 +22,7 @@ from auricle.cli import main
 from auricle.engine import pack as pack_corpus
 from auricle.evaluation import evaluate, score_clips
 from auricle.evaluation.reliability import reliability_figures
+from auricle.family import save_family
 from auricle.probabilities import as_function, chosen_thresholds, pooled, to_scores
 from auricle.runners import load_runner
 from auricle.runners.windows import PooledScores, logit, sigmoid
@@ -532,12 +533,13 @@ def test_clips_of_the_training_are_left_out(corpus: Path, tmp_path: Path) -> Non
 def test_the_verb_says_what_was_done_and_what_was_not(
     corpus: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    tiny_model.save(tmp_path / "old", labels=["dog", "rain", "lion"])
+    tiny_model.save(tmp_path / "old", labels=["dog", "rain", "lion"], events={"onset": 0.4})
     verb = ("calibrate", tmp_path / "old", corpus / "pack", "--quiet", "--threads", 1, "--draws", 20)
     status, out, err = run(capsys, *verb, "--precision", 0.95, "--out", tmp_path / "new")
     assert status == 0 and out.splitlines()[-1] == str(tmp_path / "new")
     assert "48 clips of 24 recordings" in out and "ECE of the best label" in out
     assert "thresholds for precision 0.95" in out
+    assert "event settings are for its scores as they were" in err
     assert "lion: not among the pack's labels; they get what fits all others together" in err
     assert "2 labels (dog, rain): no threshold is as precise as that; they will not be shown" in err
     made = load_artifact(tmp_path / "new")
@@ -596,3 +598,25 @@ def test_an_embedding_is_as_the_network_gives_it(corpus: Path, tmp_path: Path) -
     parts = [next(Tagger(tmp_path / name, threads=1).windows(corpus / "3.wav")) for name in ("plain", "new")]
     np.testing.assert_array_equal(parts[0].embeddings, parts[1].embeddings)
     assert logit(sigmoid(1.0)) == pytest.approx(1.0)
+
+
+def test_a_family_is_calibrated_as_a_whole_and_its_members_are_not(corpus: Path, tmp_path: Path) -> None:
+    own = AFFINE | {"offset": [9.0] * 3}
+    tiny_model.save(tmp_path / "top", calibration=own)
+    tiny_model.save(tmp_path / "dogs", labels=["bark", "howl", "growl"], calibration=own)
+    labels = [*tiny_model.LABELS, "bark", "howl", "growl"]
+    family = save_family(
+        tmp_path / "family",
+        members={name: tmp_path / name for name in ("top", "dogs")},
+        labels=labels,
+        parents={label: ["dog"] for label in labels[3:]},
+        gates={"dog": "dogs"},
+    )
+    made = calibrate(family.path, corpus / "pack", tmp_path / "new", threads=1, quiet=True)
+    assert made.changed_parts() == [] and len(made.calibration["scale"]) == 6  # type: ignore[index]
+    waveforms, expected, _ = made.read_check()
+    logits = load_runner(made, threads=1, batch=2).run(waveforms)[0]
+    np.testing.assert_allclose(logits, expected, atol=1e-4)
+    assert np.abs(logits).max() < 20  # not moved by the members' own
+    found = Tagger(made.path, threads=1).tag(corpus / "3.wav", top=None, threshold=0.0)
+    assert len(found["tags"]) == 6 and made.metrics["calibration"]["labels_not_in_pack"] == labels[3:]

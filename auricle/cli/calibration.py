@@ -127,7 +127,11 @@ def calibrate(
     else:
         _print_about(about)
         print(out)
-    _warn(about, made.num_classes)
+    _warn(about)
+    if made.events is not None and method != KEEP:
+        print_warning(
+            "the model's event settings are for its scores as they were; choose them anew with auricle events"
+        )
 
 
 def _print_about(about: dict[str, Any]) -> None:
@@ -168,7 +172,7 @@ def _interval(ends: list[float] | None, digits: int) -> str:
     return "-" if ends is None else f"{ends[0]:.{digits}f} to {ends[1]:.{digits}f}"
 
 
-def _warn(about: dict[str, Any], num_classes: int) -> None:
+def _warn(about: dict[str, Any]) -> None:
     """What did not go as asked, on standard error."""
     if heard := about["left_out_as_trained_on"]:
         print_warning(f"{heard} clips are left out: the model was trained on them, or on some of them")
