@@ -59,11 +59,12 @@ def reliability_figures(
     bounds, rows = positives
     row_of, class_of = _by_row(rows, np.repeat(np.arange(classes), np.diff(bounds)))
     hidden_row, hidden_class = _by_row(*unknown)
-    _, which = np.unique(groups, return_inverse=True)
+    names, which = np.unique(groups, return_inverse=True)
+    many = len(names) if draws else 0  # what is drawn is kept by group
     of_classes = np.zeros((classes, 3, BINS))
     top = np.zeros((3, BINS))
-    apart = np.zeros((2, which.max(initial=0) + 1, BINS))  # sums of score less truth: all pairs, best classes
-    sizes = np.zeros((2, which.max(initial=0) + 1))
+    apart = np.zeros((2, many, BINS))  # sums of score less truth: all pairs, best classes
+    sizes = np.zeros((2, many))
     squares = logs = 0.0
     passed = np.zeros(3)  # pairs that pass their thresholds, that also hold, that hold
     step = max(FEWEST_ROWS, VALUES // max(1, scores_MK.shape[1]))
@@ -82,16 +83,17 @@ def reliability_figures(
         places = (np.arange(classes) * BINS + bins).ravel()
         for part, values in enumerate((known, scores * known, true)):
             of_classes[:, part] += np.bincount(places, values.ravel(), classes * BINS).reshape(classes, BINS)
-        mine = which[some]
-        _add(apart[0], mine[:, None] * BINS + bins, (scores - true) * known)
-        sizes[0] += np.bincount(mine, known.sum(axis=1), len(sizes[0]))
         best = np.where(known, scores, -1).argmax(axis=1)
         there = np.flatnonzero(true.any(axis=1))
         score, right, bin_ = (array[there, best[there]] for array in (scores, true, bins))
         for part, values in enumerate((np.ones(len(there)), score, right)):
             top[part] += np.bincount(bin_, values, BINS)
-        _add(apart[1], mine[there] * BINS + bin_, score - right)
-        sizes[1] += np.bincount(mine[there], minlength=len(sizes[1]))
+        if many:
+            mine = which[some]
+            _add(apart[0], mine[:, None] * BINS + bins, (scores - true) * known)
+            sizes[0] += np.bincount(mine, known.sum(axis=1), many)
+            _add(apart[1], mine[there] * BINS + bin_, score - right)
+            sizes[1] += np.bincount(mine[there], minlength=many)
         if thresholds is not None:
             shown = (scores >= np.asarray(thresholds)) & known
             passed += shown.sum(), (shown & true).sum(), true.sum()
