@@ -22,7 +22,7 @@ from auricle.engine import Engine
 from auricle.engine.embedding import EmbedOptions
 from auricle.engine.indexing import index_files
 from auricle.search import Moment, VectorIndex, find_moments
-from auricle.search.graphs import build_graph, can_graph, near, open_graph
+from auricle.search.graphs import build_graph, can_graph, find_twins, open_graph
 from auricle.search.layout import SEGMENTS, array_file, begin, read_contents
 from auricle.search.nearest import keep_apart
 from auricle.search.writing import Heard, add_graph, commit, missing_graphs
@@ -422,9 +422,37 @@ def test_recordings_in_the_order_of_time_do_not_become_islands(tmp_path: Path) -
     unit = values / np.linalg.norm(values.astype(float), axis=1, keepdims=True)
     nearest = np.argsort(-(asked @ unit.T), axis=1)[:, :10]
     build_graph(values, tmp_path / "graph", threads=1)
-    found = near(open_graph(tmp_path / "graph", len(values)), asked, 20)
+    graph = open_graph(tmp_path / "graph", len(values))
+    assert graph is not None
+    found = graph.near(asked, 20)
     right = sum(len(set(ten) & set(rows)) for ten, rows in zip(nearest.tolist(), found, strict=True))
     assert right >= 395  # 370 of 400 in the order of time
+
+
+@graphs
+@pytest.mark.parametrize("noise", [0.0, 0.001])
+def test_silence_does_not_hide_what_else_there_is(tmp_path: Path, noise: float) -> None:
+    rng = np.random.default_rng(0)
+    hidden = rng.standard_normal((8000, 12)) @ rng.standard_normal((12, 64)) + 0.5 * rng.standard_normal(64)
+    values = np.maximum(hidden, 0)
+    values[:7000] = values[0] * (1 + noise * rng.standard_normal((7000, 64)))
+    values[17] = 0  # and that is no direction
+    out = tmp_path / "index"
+    out.mkdir()
+    begin(out, ABOUT | {"size": 64})
+    starts = np.arange(8000.0)
+    commit(out, lambda piece: True, [Heard("/a.wav", 1, "", "", [(starts, starts + 2, values)])], 64)
+    add_graph(out, 0, threads=1)
+    index, right = VectorIndex(out), 0
+    assert index.segments[0].graph is not None
+    for query in values[-50:] + 0.01 * rng.standard_normal((50, 64)):
+        exact = find_moments(index, query[None], gap=0.0, exact=True)
+        right += len(set(exact) & set(find_moments(index, query[None], gap=0.0)))
+    assert right >= 490
+    silence = find_moments(index, values[:1], gap=2.0, count=100)  # copies that are no neighbours
+    assert len(silence) == 100 and silence[-1].score > 0.999
+    twins = find_twins(index.segments[0].values)
+    assert twins[17] == -1 and (len(np.unique(twins)) == 1002) == (noise == 0)
 
 
 @graphs

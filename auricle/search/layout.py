@@ -6,7 +6,8 @@
   is replaced whole, and decides: rows that it does not name are not there
 - `segments/NNNNN.values.npy`: (W, E) float16 embeddings as the model gave them; `.norms.npy` (W,) float32,
   their lengths; `.spans.npy` (W, 2) float64, start and end in seconds
-- `segments/NNNNN.usearch`: a graph over the same rows; where it is missing, every row is looked at
+- `segments/NNNNN.usearch`: a graph over the same rows, of which `.twins.npy` says which are equal; where it
+  is missing, every row is looked at
 - `journal/`: only while recordings are embedded: what is finished
 
 Shape letters: W windows, E values of an embedding.

@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from auricle.search.graphs import near
+from auricle.search.graphs import Graph
 from auricle.search.store import Moment, Segment, VectorIndex
 
 FIRST_CANDIDATES = 64  # at least; four times as many whenever those are not enough
@@ -181,7 +181,7 @@ class _Candidates:
             if number >= len(segment):
                 rows, least = np.arange(len(segment)), -np.inf
             elif not self.exact and segment.graph is not None:
-                rows, least = self._linked(segment, number)
+                rows, least = self._linked(segment, segment.graph, number)
             else:
                 rows, least = self._top(at, number)
             floor = max(floor, least)
@@ -189,8 +189,8 @@ class _Candidates:
         positions = np.concatenate(found)
         return positions[~np.isin(positions, self.left_out)], floor
 
-    def _linked(self, segment: Segment, number: int) -> tuple[np.ndarray, float]:
-        near_rows = near(segment.graph, self.queries, number)
+    def _linked(self, segment: Segment, graph: Graph, number: int) -> tuple[np.ndarray, float]:
+        near_rows = graph.near(self.queries, number)
         # What is not near to an embedding of the example is less similar to it than all that is.
         least = max(
             float(cosines(segment.values[rows], query[None]).min(initial=1.0))

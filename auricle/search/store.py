@@ -6,11 +6,11 @@ Shape letters: W rows, E values of an embedding, Q rows that are asked for.
 from collections.abc import Iterator
 from functools import cached_property
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
-from auricle.search.graphs import open_graph
+from auricle.search.graphs import Graph, open_graph
 from auricle.search.layout import NOWHERE, Piece, array_file, read_about, read_contents
 
 BLOCK_BYTES = 16 << 20  # of float32 values that are held at a time
@@ -51,7 +51,7 @@ class Segment:
         return len(self.values)
 
     @cached_property
-    def graph(self) -> Any:
+    def graph(self) -> Graph | None:
         """See `auricle.search.graphs`; None where there is none."""
         return open_graph(self.graph_file, len(self))
 
