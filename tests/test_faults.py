@@ -9,6 +9,8 @@ import os
 import shutil
 import subprocess
 import sys
+import threading
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
@@ -20,7 +22,8 @@ import pytest
 import soundfile
 import tiny_model
 
-from auricle.engine import Engine, jobs, pack
+from auricle.engine import Engine, jobs, pack, packing
+from auricle.engine.packing import decode_clip
 from auricle.engine.tagging import tag_to_file, tag_to_folder
 from auricle.formats import write_jsonl
 from auricle.shards import Pack
@@ -189,13 +192,11 @@ def work_and_grow(path: Path, plain: Any, *given: Any) -> Any:
     return result
 
 
-CHANGED = "changed while the job ran, from 32,044 bytes to 48,044; it is left out: run the job anew when"
+CHANGED = "changed while the job ran (32,044 bytes as it began, 48,044 now); it is left out: run the job anew"
 
 
 def test_a_recording_that_changes_while_a_pack_is_made_is_left_out(things: Things, tmp_path: Path) -> None:
     files = copied(things, tmp_path)
-    from auricle.engine.packing import decode_clip
-
     decode = partial(work_and_grow, files[1], decode_clip)
     made = pack(tmp_path / "sounds", tmp_path / "pack", rate=RATE, jobs=1, quiet=True, decode=decode)
     assert made["failures"] == 1
@@ -223,6 +224,25 @@ def test_a_recording_that_changes_while_it_is_tagged_is_left_out(
         assert CHANGED in (tmp_path / "x" / "failures.csv").read_text()
     told = [row for row in rows if "error" in row]
     assert len(rows) == 6 and len(told) == 1 and CHANGED in told[0]["error"]
+
+
+def test_a_recording_that_is_replaced_by_one_of_its_size_while_it_is_read_is_left_out(
+    things: Things, tmp_path: Path
+) -> None:
+    """Recorders of a fixed length make such files."""
+    files = copied(things, tmp_path)
+    decode = partial(work_and_replace, files[1])
+    made = pack(tmp_path / "sounds", tmp_path / "pack", rate=RATE, jobs=1, quiet=True, decode=decode)
+    [failure] = Pack(tmp_path / "pack").failures
+    assert made["failures"] == 1 and "(32,044 bytes as it began, 32,044 now)" in failure["error"]
+
+
+def work_and_replace(path: Path, clip: Any, rate: int) -> Any:
+    decoded = decode_clip(clip, rate)
+    if clip.path == str(path) and not path.with_suffix(".done").exists():
+        path.with_suffix(".done").touch()
+        soundfile.write(path, np.zeros(RATE * 2), RATE)
+    return decoded
 
 
 def grow_within(path: Path, plain: Any, write: Any, *rest: Any) -> Any:
@@ -255,3 +275,58 @@ def test_a_flipped_bit_of_a_shard_is_found_by_its_checksum(things: Things, tmp_p
     assert f"shards/{shard.name}" in found and "checksum" in found
     error = error_of(auricle([*arguments("pack", things, tmp_path / "pack"), "--verify"]))
     assert f"shards/{shard.name}" in error
+
+
+def held_up(entered: Path, release: Path, plain: Any, *given: Any) -> Any:
+    """What a function gives, but not before somebody says so."""
+    result = plain(*given)
+    entered.touch()
+    while not release.exists():
+        time.sleep(0.01)
+    return result
+
+
+@pytest.mark.parametrize("cleared", [True, False], ids=["its temporaries cleared away", "left alone"])
+def test_a_worker_that_was_given_up_for_lost_takes_nothing_from_a_finished_pack(
+    things: Things, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cleared: bool
+) -> None:
+    """As after a network between machines was cut: it ends its task long after somebody else has."""
+    out, entered, release = tmp_path / "pack", tmp_path / "entered", tmp_path / "release"
+    pack(things.sounds, tmp_path / "same", rate=RATE, jobs=1, quiet=True)
+    plan = packing._plan(packing._open(things.sounds, None), things.sounds, RATE, "labels", {}, {})
+    job = packing._job(plan, out, decode_clip, "")
+    out.mkdir()
+    packing._prepare(out, plan.header)
+    if not cleared:
+        monkeypatch.setattr(packing, "remove_leftovers", lambda *folders: None)
+    late = threading.Thread(
+        target=refused,
+        args=(str(out), "", partial(held_up, entered, release, job.write), (job.tasks[0], {})),
+    )
+    late.start()
+    while not entered.exists():
+        time.sleep(0.01)
+    made = pack(things.sounds, out, rate=RATE, jobs=1, quiet=True)
+    release.touch()
+    late.join()
+    assert made["clips"] == 6 and Pack(out).verify() == []
+    assert left(out) == left(tmp_path / "same")
+
+
+def refused(*given: Any) -> None:
+    with pytest.raises(FileNotFoundError):
+        jobs._do(*given)
+
+
+def test_an_entry_without_a_result_that_was_not_left_out_counts_for_nothing(tmp_path: Path) -> None:
+    task = jobs.Task(["a", "b"], 2, ("a.csv", "b.csv"), "0.json")
+    job = jobs.Job(folder=tmp_path, tasks=[task], write=write_first, probe=str)
+    entry = jobs._do(str(tmp_path), "", write_first, (task, {}))
+    assert list(entry["files"]) == ["a.csv"] and jobs.read_entry(job, task) == entry
+    (tmp_path / "0.json").write_text(json.dumps({**entry, "left_out": []}))
+    assert jobs.read_entry(job, task) is None and jobs.unfinished(job) == [0]
+
+
+def write_first(paths: Any, items: Any, given_up: Any) -> dict[str, Any]:
+    paths[0].write_text(items[0])
+    return {"left_out": [1]}

@@ -18,6 +18,7 @@ from test_engine import clips, content, deadly_decode, decode
 
 from auricle.datasets import Clip
 from auricle.engine import Engine, pack
+from auricle.engine.embedding import EmbedOptions, embed_many
 from auricle.engine.packing import Range
 from auricle.engine.tagging import tag_to_file
 from auricle.formats import write_jsonl
@@ -29,6 +30,7 @@ pytestmark = [
     pytest.mark.skipif(sys.platform != "linux", reason="ends Ray's processes by way of /proc"),
 ]
 RECORDINGS = 24
+PORTS = ("metrics_export_port", "dashboard_agent_listen_port", "runtime_env_agent_port")
 
 
 def slow_decode(clip: Range, rate: int) -> Decoded:
@@ -161,3 +163,65 @@ def test_clips_that_kill_their_worker_are_failures_on_ray_as_they_are_here(tmp_p
         tmp_path / "ray",
     )
     assert content(tmp_path / "ray") == content(tmp_path / "local")
+
+
+def commands_on_a_cluster(folder: Path, model: str) -> None:
+    """What the test below runs in a process of its own: `ray start`, then the command line against it."""
+    (folder / "home" / ".ray").mkdir(parents=True)
+    (folder / "home" / ".ray" / "auth_token").write_text(
+        "0123456789abcdef" * 4
+    )  # as an earlier run leaves it
+    os.environ["HOME"] = str(folder / "home")
+    with socket.socket() as free:
+        free.bind(("", 0))
+        port = free.getsockname()[1]
+    ports = [f"--{name.replace('_', '-')}={value}" for name, value in small_node().items() if name in PORTS]
+    head = ["start", "--head", "--port", str(port), "--num-cpus", "2", "--object-store-memory", "80000000"]
+    command = [
+        sys.executable,
+        "-m",
+        "ray.scripts.scripts",
+        *head,
+        "--include-dashboard=false",
+        "--block",
+        *ports,
+    ]
+    with (folder / "head.log").open("w") as log:
+        cluster = subprocess.Popen(command, stdout=log, stderr=log)
+    end = time.monotonic() + 300
+    while "Ray runtime started" not in (folder / "head.log").read_text():
+        assert cluster.poll() is None and time.monotonic() < end, (folder / "head.log").read_text()
+        time.sleep(0.5)
+    for verb, *rest in (
+        ("pack", f"{folder}/corpus", f"{folder}/ray-pack", "--rate", "8000"),
+        ("tag", f"{folder}/corpus", "--model", model, "--format", "jsonl", "--out", f"{folder}/ray.jsonl"),
+        ("embed", f"{folder}/corpus", "--model", model, "--out", f"{folder}/ray.parquet"),
+    ):
+        given = [verb, *rest, "--engine", "ray", "--address", f"127.0.0.1:{port}"]
+        done = subprocess.run([sys.executable, "-m", "auricle", *given], capture_output=True, text=True)
+        print(verb, done.returncode, done.stderr, flush=True)
+    cluster.terminate()
+    cluster.wait(60)
+
+
+def test_the_documented_commands_on_a_cluster_give_the_bytes_of_local_ones(
+    model: Path, tmp_path: Path
+) -> None:
+    """`ray start` asks for a token where an earlier run has left one; the command line must send it."""
+    pytest.importorskip("ray", reason="ray is not installed")
+    for number in range(4):
+        (tmp_path / "corpus" / "ab"[number % 2]).mkdir(parents=True, exist_ok=True)
+        noise = np.random.default_rng(number).integers(-9999, 9999, 8000).astype(np.int16)
+        soundfile.write(tmp_path / "corpus" / "ab"[number % 2] / f"{number}.wav", noise, 8000)
+    code = "from pathlib import Path\nt.commands_on_a_cluster(Path(sys.argv[1]), sys.argv[2])"
+    printed = in_a_session(code, tmp_path, model)
+    assert all(f"{verb} 0" in printed for verb in ("pack", "tag", "embed")), printed
+    options = TagOptions(model=str(model), threads=1)
+    files = [str(path) for path in sorted((tmp_path / "corpus").rglob("*.wav"))]
+    tag_to_file(files, tmp_path / "local.jsonl", options, write_jsonl, engine=Engine(kind="here"), quiet=True)
+    assert (tmp_path / "ray.jsonl").read_bytes() == (tmp_path / "local.jsonl").read_bytes()
+    embedding = EmbedOptions(model=str(model), threads=1)
+    embed_many(files, tmp_path / "local.parquet", embedding, engine=Engine(kind="here"), quiet=True)
+    assert (tmp_path / "ray.parquet").read_bytes() == (tmp_path / "local.parquet").read_bytes()
+    pack(tmp_path / "corpus", tmp_path / "local-pack", rate=8000, jobs=1, quiet=True)
+    assert content(tmp_path / "ray-pack") == content(tmp_path / "local-pack")

@@ -545,7 +545,12 @@ def test_the_command_takes_addresses(
         capsys, "tag", f"{source}/sound", "--model", model, "--out", f"{away}/t/", "--jobs", 1
     )
     assert status == 1 and f"{source}/sound/broken.wav: " in err and out == ""
-    assert list(remote.list_files(f"{away}/t")) == ["0.wav.txt", "1.wav.txt", "failures.csv"]
+    assert list(remote.list_files(f"{away}/t")) == [
+        ".auricle-done.jsonl",
+        "0.wav.txt",
+        "1.wav.txt",
+        "failures.csv",
+    ]
     status, out, err = run(
         capsys, "tag", f"{source}/sound/0.wav", "--model", model, "--out", f"{away}/one.txt"
     )

@@ -102,15 +102,13 @@ def enter(path: Path, entry: Mapping[str, Any]) -> None:
 def put_results(
     away: str, names: Sequence[str], results: Sequence[Path], entry_name: str, entry: Mapping[str, Any]
 ) -> None:
-    """Put what a task made, and then its entry; what it left out goes, if an earlier job had it.
+    """Put what a task made, and then its entry.
 
-    >>> put_results("s3://bucket/out", ["a.csv"], [Path("a.csv")], "journal/00000.json", {})  # doctest: +SKIP
+    >>> put_results("s3://bucket/out", ["a.csv"], [Path("a.csv")], "0.json", {"files": {}})  # doctest: +SKIP
     """
     for name, path in zip(names, results, strict=True):
-        if path.exists():
+        if name in entry["files"]:
             remote.put(path, remote.join(away, name))
-        else:
-            remote.remove([remote.join(away, name)])
     remote.put_bytes(json.dumps(entry).encode("ascii"), remote.join(away, entry_name))
 
 

@@ -132,7 +132,8 @@ def _submit(pool: ProcessPoolExecutor, work: Callable[[Any], Any], item: Any, of
     that was read from standard input could not be found.
     """
     script = vars(sys.modules["__main__"])
-    kept = {name: script[name] for name in ("__file__", "__spec__") if name in script}
+    names: tuple[str, ...] = ("__file__", "__spec__")
+    kept = {name: script[name] for name in names if name in script}
     if not of_main:
         script.pop("__file__", None)
         script["__spec__"] = None

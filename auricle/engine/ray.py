@@ -16,6 +16,7 @@ from auricle.engine.processes import KILLED, WorkerDied, default_jobs
 
 RETRIES = 1  # of Ray's own
 LOSSES = 3  # of its node, of which each is two: then it is the task's own doing after all
+TOKEN = Path("~/.ray/auth_token").expanduser()
 OBJECT_STORE = 100_000_000  # bytes; results go to files, and only journal entries through Ray
 
 
@@ -40,6 +41,8 @@ def ray_workers(address: str | None, jobs: int | None = None) -> Iterator[Callab
     """
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # nothing leaves this machine
     os.environ.setdefault("RAY_raylet_start_wait_time_s", "120")  # a busy one is slow to start Ray
+    if address is not None and TOKEN.is_file():  # `ray start` asks for it then; read as Ray is imported
+        os.environ.setdefault("RAY_AUTH_MODE", "token")
     import ray
 
     mine = not ray.is_initialized()
@@ -53,7 +56,8 @@ def ray_workers(address: str | None, jobs: int | None = None) -> Iterator[Callab
             ray.init(address=address, **options)
         except ConnectionError as error:
             cause = " ".join(str(error).split())
-            raise ValueError(f"{address}: no Ray cluster answers there ({cause})") from None
+            other = f", or it asks for another token than that of {TOKEN}" if TOKEN.is_file() else ""
+            raise ValueError(f"{address}: no Ray cluster answers there{other} ({cause})") from None
         except Exception as error:
             if type(error) is not Exception:
                 raise
@@ -103,7 +107,8 @@ def _run(function: Callable[[Any], Any], items: Sequence[Any], jobs: int | None)
 def _call(folder: str, function: Callable[[Any], Any], item: Any) -> Any:
     """In a worker: an exception is a result like any other, and never Ray's to wrap."""
     try:
-        os.chdir(folder)  # where paths begin that are not absolute
+        with contextlib.suppress(FileNotFoundError):  # a machine that shares no disk, given addresses
+            os.chdir(folder)  # where paths begin that are not absolute
         return function(item)
     except Exception as error:
         return error

@@ -229,6 +229,7 @@ def _tag_into(
                 results[number] = result
                 if "error" in result:
                     made.pop(names[number], None)
+                    _forget_result(folder, away, names[number])
             _write_failures(folder / FAILURES, results, journal / f"failures{TEMPORARY}")
             write_record(folder, away, made)
             if away:
@@ -255,6 +256,13 @@ def _tasks_of(
         entry = f"{JOURNAL}/{position:05d}.json"
         tasks.append(Task([files[number] for number in numbers], sum(sizes), results, entry, sizes))
     return tasks
+
+
+def _forget_result(folder: Path, away: str, name: str) -> None:
+    """Of a recording that has failed now: an earlier run may have tagged it."""
+    (folder / name).unlink(missing_ok=True)
+    if away:
+        remote.remove([remote.join(away, name)])
 
 
 def _drop_journal(journal: Path, away: str) -> None:
@@ -407,7 +415,8 @@ def _write_files(
         if "error" in result:  # also where that was met after the first windows
             path.unlink(missing_ok=True)
             told[-1]["error"] = result["error"]
-    return {"told": told, "seconds": seconds}
+    left_out = [position for position, one in enumerate(told) if "error" in one]
+    return {"told": told, "seconds": seconds, "left_out": left_out}
 
 
 def _entered(job: Job, task: Task) -> dict[str, Any]:

@@ -1,9 +1,9 @@
 """Are scores probabilities? Of what scores 0.8, eight in ten should be true.
 
-Scores are sorted into bins of equal width; a bin of a well calibrated model has as many true as its scores
-add up to. The expected calibration error is how far the two are apart: the mean over all scores of the distance
-between their bin's mean score and its share of true ones. It says nothing of how well scores tell labels apart:
-a model that gives every clip the label's share has none.
+Scores are sorted into bins of equal width; a bin of a well calibrated model has as many true as its
+scores add up to. The expected calibration error is how far the two are apart: the mean over all scores of
+the distance between their bin's mean score and its share of true ones. It says nothing of how well scores
+tell labels apart: a model that gives every clip the label's share has none.
 
 Sources: DeGroot and Fienberg, "The comparison and evaluation of forecasters", The Statistician 1983 (the
 diagram); Naeini et al., AAAI 2015, and Guo et al., ICML 2017, section 2 (the error, of the best label); Kull
