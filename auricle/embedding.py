@@ -8,7 +8,7 @@ Shape letters: W windows, E values of an embedding.
 """
 
 import dataclasses
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -167,7 +167,7 @@ def pack_embeddings(
     hop: float | None = None,
     clips: bool = False,
     batch: int = PACK_BATCH,
-    part: range | None = None,
+    part: Sequence[int] | None = None,
     quiet: bool = False,
 ) -> Iterator[Embedded]:
     """Embeddings of a pack, clip by clip in its order, windows gathered into batches across clips.

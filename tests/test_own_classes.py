@@ -1,5 +1,6 @@
 """Somebody's own classes: a folder of examples becomes a model like any other, judged by folds."""
 
+import dataclasses
 import json
 from pathlib import Path
 
@@ -226,6 +227,10 @@ def test_a_packs_own_embeddings_are_used_and_those_of_others_are_not(
     assert np.array_equal(stored, np.concatenate([Pack(pack).embeddings("ours").clip(i) for i in range(30)]))
     found, again = embed_examples(examples, artifact, quiet=True)
     assert np.array_equal(found, stored) and np.array_equal(again, owners)
+    some = dataclasses.replace(examples, clips=examples.clips[1::3])  # scattered
+    few, of = embed_examples(some, artifact, quiet=True)
+    whole = np.concatenate([found[owners == clip] for clip in range(1, 30, 3)])
+    assert np.allclose(few, whole, atol=1e-3) and of.max() == 9  # the set is float16
     with pytest.raises(ValueError, match="'means' was made by tiny"):
         embed_examples(examples, artifact, stored="means", quiet=True)
 

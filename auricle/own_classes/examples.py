@@ -214,18 +214,9 @@ def embed_examples(
             break
     else:
         runner = load_runner(embedder, threads=threads, batch=64)
-        rows = []
-        for clip in _runs(examples.clips):
-            made = pack_embeddings(runner, examples.pack, part=clip, quiet=quiet)
-            rows += [row.embeddings for row in made]
+        made = pack_embeddings(runner, examples.pack, part=examples.clips.tolist(), quiet=quiet)
+        rows = [row.embeddings for row in made]
     counts = np.array([len(row) for row in rows])
     if not counts.all():
         raise ValueError(f"clip {examples.pack.ids[examples.clips[int(counts.argmin())]]} has no embedding")
     return np.concatenate(rows).astype(np.float32), np.repeat(np.arange(len(rows)), counts)
-
-
-def _runs(clips: np.ndarray) -> list[range]:
-    """Rising positions as ranges without gaps."""
-    ends = np.flatnonzero(np.diff(clips) != 1) + 1
-    bounds = [0, *ends.tolist(), len(clips)]
-    return [range(int(clips[a]), int(clips[b - 1]) + 1) for a, b in zip(bounds, bounds[1:], strict=False)]
