@@ -64,6 +64,16 @@ def heard(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 # --- what has not changed
 
 
+def test_a_name_that_is_too_long_for_a_disk_is_shortened_and_stays_its_own() -> None:
+    long = ["x/" + "ü" * 120 + end for end in ("a.wav", "b.wav", ".wav")]
+    names = result_names(long, ".csv")
+    assert len(set(names)) == 3 and all(len(os.fsencode(name)) <= 255 for name in names)
+    assert names[0].endswith(".wav.csv") and "~" not in names[2]
+    assert result_names(["x/" + "a" * 247 + ".wav"], ".csv") != result_names(
+        ["x/" + "a" * 246 + "b.wav"], ".csv"
+    )
+
+
 def test_a_second_run_listens_to_what_is_new_and_no_more(
     model: Path, sounds: Path, tmp_path: Path, heard: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:

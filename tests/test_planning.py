@@ -376,8 +376,11 @@ def test_costs_may_be_json_and_the_later_file_counts(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"hours": 0}, "hours: expected a number above 0, got 0"),
-        ({"hours": math.inf}, "hours: expected a number above 0, got inf"),
+        ({"hours": 0}, r"hours: expected a number from 1e-06 to 1e\+15, got 0"),
+        ({"hours": math.inf}, r"hours: expected a number from 1e-06 to 1e\+15, got inf"),
+        ({"hours": 1e308}, r"hours: expected a number from 1e-06 to 1e\+15, got 1e\+308"),
+        ({"hours": 1, "days": 1e-300}, "days: expected a number from 1e-06"),
+        ({"hours": 1, "clips": 0.5}, "clips: expected 1 or more, got 0.5"),
         ({"epochs": 1.0, "steps": 3}, "expected epochs or steps, got both"),
         ({"clips": 3.0, "clip_seconds": 3.0}, "expected clips or clip_seconds, got both"),
         ({"scaling": 1.5}, "scaling: expected a share of at most 1, got 1.5"),

@@ -192,6 +192,14 @@ def test_memory_of_fsspec_is_a_place_like_others(tmp_path: Path) -> None:
 # --- locks
 
 
+def test_a_bucket_that_is_not_there_is_named(away: str) -> None:
+    if not away.startswith("s3:"):
+        pytest.skip("a folder is made")
+    with pytest.raises(ValueError, match="s3://no-such-bucket/out: there is no such bucket"):
+        with remote.held("s3://no-such-bucket/out"):
+            pass
+
+
 def test_a_second_run_is_refused_and_a_dead_one_taken_over(
     away: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

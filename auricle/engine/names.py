@@ -1,5 +1,6 @@
 """What the result of a recording is called: a name that every system can give a file."""
 
+import hashlib
 import os
 import re
 from collections.abc import Sequence
@@ -9,6 +10,7 @@ from auricle.remote import address_of
 
 # What Windows, and disks that it formatted, let no file be called. Recorders on Linux write 12:00:00.wav.
 FORBIDDEN = re.compile(r'[<>:"|?*\\\x00-\x1f\x7f]|[. ]$')
+LONGEST = 255  # bytes of a name, on most disks
 DEVICES = re.compile(r"(?i)(con|prn|aux|nul|conin\$|conout\$|com[0-9¹²³]|lpt[0-9¹²³])(?= *(\.|$))")
 
 
@@ -59,7 +61,22 @@ def _portable(part: str) -> str:
         return part
     part = FORBIDDEN.sub(_by_number, part)
     device = DEVICES.match(part)
-    return part if device is None else f"{device[1]}_{part[device.end() :]}"
+    return _short(part if device is None else f"{device[1]}_{part[device.end() :]}")
+
+
+def _short(part: str) -> str:
+    """A name that is not too long for any system; of one that is, its beginning, a mark of it all, its end.
+
+    >>> _short("a" * 300 + ".wav.csv")[-30:]
+    'aaaaaaaaaaaaa~33fc91f3.wav.csv'
+    """
+    whole = os.fsencode(part)
+    if len(whole) <= LONGEST:
+        return part
+    end = "".join(Path(part).suffixes[-2:])[-40:]
+    mark = f"~{hashlib.blake2b(whole, digest_size=4).hexdigest()}{end}"
+    beginning = whole[: LONGEST - len(os.fsencode(mark))]
+    return beginning.decode(errors="ignore") + mark
 
 
 def _by_number(found: re.Match[str]) -> str:

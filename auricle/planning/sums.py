@@ -18,6 +18,7 @@ FRAME_BYTES = 248  # of Arrow around a clip's samples where a shard has 32 or mo
 TABLE_BYTES = (
     55  # of a clip's rows in clips.parquet and labels.parquet, compressed: ESC-50's; by names' lengths
 )
+LEAST, MOST = 1e-6, 1e15  # of anything that is asked
 PUBLISHED = "assumed, as Hershey et al. 2017"
 
 
@@ -74,8 +75,12 @@ class Question:
             "source_kbps", "cores", "devices", "days", "scaling",
         ):  # fmt: skip
             value = getattr(self, name)
-            if value is not None and not 0 < value < math.inf:
-                raise ValueError(f"{name}: expected a number above 0, got {value!r}")
+            if value is not None and not LEAST <= value <= MOST:
+                raise ValueError(f"{name}: expected a number from {LEAST:g} to {MOST:g}, got {value!r}")
+        for name in ("clips", "labels", "batch"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise ValueError(f"{name}: expected 1 or more, got {value!r}")
         if self.scaling is not None and self.scaling > 1:
             raise ValueError(f"scaling: expected a share of at most 1, got {self.scaling!r}")
         if self.epochs is not None and self.steps is not None:

@@ -236,7 +236,8 @@ def put(path: Path, address: str) -> None:
         if _is_store(address):
             files.put_file(str(path), _inside(address))
             return
-        temporary = f"{_inside(address)}.{uuid.uuid4().hex[:12]}{TEMPORARY}"
+        # Short: a name may be as long as a name can be.
+        temporary = f"{files._parent(_inside(address))}/.{uuid.uuid4().hex[:12]}{TEMPORARY}"
         files.makedirs(files._parent(temporary), exist_ok=True)
         try:
             files.put_file(str(path), temporary)

@@ -70,8 +70,13 @@ def held(address: str, *, file: bool = False) -> Iterator[Callable[[], None]]:
 
 
 def _take(lock: str, content: bytes, address: str, what: str) -> None:
-    if put_new(content, lock):
-        return
+    try:
+        if put_new(content, lock):
+            return
+    except FileNotFoundError:
+        raise ValueError(
+            f"{address}: there is no such bucket, or it may not be written to; make it, or name another"
+        ) from None
     entry, holder = look_up(lock), read_json(lock) or {}
     silent = time.time() - entry.written if entry is not None and entry.written is not None else 0.0
     if entry is not None and silent < STALE and not _is_dead(holder):
