@@ -8,6 +8,8 @@ windows of each recording, into one file of JSON Lines. Both are done as `auricl
 them with `--jobs N`, a thread each; worker processes are started and the journal is written within the time
 that is taken. Configurations are run in turns, and the median of the rounds is given:
 
+One process decodes and scores in two threads; `taskset -c 0 python benchmarks/scale.py --cores 1` gives it one core.
+
 - times real: hours of audio in an hour
 - core s / h: seconds of all cores for an hour of audio; flat, where nothing is waited for or grows with the
   corpus
