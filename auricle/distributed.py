@@ -24,7 +24,15 @@ from torch.nn.parallel import DistributedDataParallel
 Value = TypeVar("Value")
 
 ENVIRONMENT = ("RANK", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT")  # beside WORLD_SIZE; set by torchrun
-OF_OTHERS = ("gloo", "nccl", "closed by peer", "reset by peer", "timed out waiting", "broken pipe")
+OF_OTHERS = (
+    "gloo",
+    "nccl",
+    "pair closure",
+    "closed by peer",
+    "reset by peer",
+    "timed out waiting",
+    "broken pipe",
+)
 QUIET = (  # what torch says of 1 x 1 kernels, and of an argument whose successor some of its versions lack
     "Grad strides do not match bucket view strides",
     "`broadcast_buffers` is deprecated",

@@ -123,7 +123,7 @@ def case_train(corpus: str, out: str, changes: dict[str, Any], dying: dict[str, 
 
     def update_or_die(state: State, *rest: Any) -> Any:
         now = (distributed.rank(), state.step, distributed.restarts())
-        if dying and now == (dying["rank"], dying["step"], dying.get("restarts", 0)):
+        if "rank" in dying and now == (dying["rank"], dying["step"], dying.get("restarts", 0)):
             if dying["how"] == "error":
                 raise ValueError("the disk of this machine has gone")
             os.kill(os.getpid(), {"kill": signal.SIGKILL, "stop": signal.SIGSTOP}[dying["how"]])
