@@ -9,7 +9,17 @@ import pytest
 PACKAGE = Path(__file__).parents[1] / "auricle"
 LAYERS = [  # lowest first; modules of one layer do not import each other
     {"text", "disk", "hierarchy", "grids", "remote"},
-    {"audio", "features", "metrics", "formats", "embedding_tables", "progress", "gating", "linear"},
+    {
+        "audio",
+        "features",
+        "metrics",
+        "formats",
+        "fingerprint",
+        "embedding_tables",
+        "progress",
+        "gating",
+        "linear",
+    },
     {"media_files"},
     {"datasets", "models", "augment", "noise", "pitch", "distributed", "events", "frontend"},
     {"shards", "sampling", "artifact", "runners"},

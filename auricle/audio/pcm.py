@@ -238,15 +238,20 @@ def to_mono(samples: np.ndarray, notices: Notices) -> np.ndarray:
     kind, channels = samples.dtype.kind, samples.shape[1]
     if kind == "f":
         return mean_of_floats(list(samples.T), notices)
-    mono = _sum(list(samples.astype(np.float32).T))
+    unit, floats = 2.0 ** (1 - 8 * samples.dtype.itemsize), samples.astype(np.float32)
+    if notices.heard is not None:
+        notices.heard((floats - np.float32(128 if kind == "u" else 0)) * np.float32(unit))
+    mono = _sum(list(floats.T))
     if kind == "u":
         mono = mono - np.float32(128 * channels)  # unsigned 8 bit has its zero at 128
-    return mono * np.float32(2.0 ** (1 - 8 * samples.dtype.itemsize) / channels)
+    return mono * np.float32(unit / channels)
 
 
 def mean_of_floats(channels: list[np.ndarray], notices: Notices) -> np.ndarray:
     """The mean of equally long float arrays, as float32; NaN, infinity and absurd values count as 0."""
     with np.errstate(over="ignore", invalid="ignore"):
+        if notices.heard is not None:
+            notices.heard(np.stack(channels, axis=1).astype(np.float32))
         mono = _sum(channels)
         if len(channels) > 1:
             mono *= mono.dtype.type(1 / len(channels))

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import BinaryIO
 
@@ -38,6 +39,7 @@ def blocks(
     block_seconds: float = 10.0,
     raw: RawFormat | None = None,
     warn: Callable[[str], None] | None = None,
+    heard: Callable[[np.ndarray, int], None] | None = None,
 ) -> Iterator[Block]:
     """A recording as consecutive blocks of mono samples, in memory that does not grow with its length.
 
@@ -52,6 +54,9 @@ def blocks(
         raw: how to read a source without a header.
         warn: is called with each warning, one line a cause, once the reading ends; without it they are
             Python warnings of class AudioWarning.
+        heard: is called with all channels as they are decoded and before they are mixed: (N, channels)
+            float32, and the recording's own rate in Hz. The first call has no sample yet; silence that
+            stands for gaps is left out; floats come as they are, NaN and infinity, too.
 
     Returns:
         An iterator of blocks: `start` is the index of the block's first sample at `rate`, counted from the
@@ -71,7 +76,7 @@ def blocks(
         raise ValueError(f"rate is {rate}, expected a whole number from {LOWEST_RATE} to {HIGHEST_RATE} Hz")
     if not 0 < block_seconds < math.inf:
         raise ValueError(f"block_seconds is {block_seconds}, expected more than 0")
-    return _blocks(source, rate, start, end, block_seconds, raw, warn)
+    return _blocks(source, rate, start, end, block_seconds, raw, warn, heard)
 
 
 def read(
@@ -133,6 +138,7 @@ def _blocks(
     block_seconds: float,
     raw: RawFormat | None,
     warn: Callable[[str], None] | None,
+    heard: Callable[[np.ndarray, int], None] | None,
 ) -> Iterator[Block]:
     opened = Source(source, prompt=block_seconds < PROMPT_SECONDS)
     notices = Notices(opened.name, warn)
@@ -140,6 +146,9 @@ def _blocks(
     try:
         _check_range(start, end, opened.name)
         recording = _recording(opened, raw, notices)
+        if heard is not None:
+            heard(np.empty((0, recording.info().channels), np.float32), recording.rate)
+            notices.heard = partial(_with_rate, heard, recording.rate)
         out_rate = recording.rate if rate is None else int(rate)
         first = round(start * out_rate)
         stop = None if end is None or end > FURTHEST_SECONDS else max(first + 1, round(end * out_rate))
@@ -158,6 +167,10 @@ def _blocks(
             recording.close()
         opened.close()
     notices.tell()
+
+
+def _with_rate(heard: Callable[[np.ndarray, int], None], rate: int, samples: np.ndarray) -> None:
+    heard(samples, rate)
 
 
 def _check_range(start: float, end: float | None, name: str) -> None:

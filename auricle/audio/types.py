@@ -99,6 +99,7 @@ class Notices:
 
     def __init__(self, name: str, warn: Callable[[str], None] | None):
         self.name = name
+        self.heard: Callable[[np.ndarray], None] | None = None  # takes all channels before they are mixed
         self._warn = warn
         self._texts: dict[str, str] = {}
         self._counts: dict[str, float] = {}

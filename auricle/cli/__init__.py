@@ -5,7 +5,8 @@ standard output and nothing else does; errors, warnings and progress go to stand
 of verbs: recordings.py (tag), embedding.py (embed), inputs.py (inputs), search.py (index, find, review),
 timeline.py (timeline, report), corpora.py (pack, evaluate), urban.py (evaluate --protocol urban), labels.py
 (labels, subset), annotations.py (annotations, urban-scenes), scenes.py (scenes), networks.py (train, check,
-export, models, filters), experiments.py (compare, sweep), planning.py (plan), calibration.py (calibrate).
+export, models, filters), experiments.py (compare, sweep), planning.py (plan), calibration.py (calibrate),
+doctor.py (doctor).
 """
 
 import os
@@ -20,6 +21,7 @@ from auricle.cli.annotations import annotations, urban_scenes
 from auricle.cli.augment import augment
 from auricle.cli.calibration import calibrate
 from auricle.cli.corpora import evaluate, pack
+from auricle.cli.doctor import doctor
 from auricle.cli.embedding import embed
 from auricle.cli.events import events
 from auricle.cli.experiments import compare, sweep
@@ -97,6 +99,7 @@ for _verb, _example in (
     ),
     (plan, "auricle plan --hours 5.24e6 --clips 70e6 --labels 30871 --model resnet50 --costs hershey-2017"),
     (check, "auricle check out/run/best"),
+    (doctor, "auricle doctor default recordings/"),
     (export, "auricle export out/run/best model.onnx"),
     (models, "auricle models --classes 50"),
     (filters, "auricle filters out/run/best --out filters.png"),

@@ -13,6 +13,7 @@ import numpy as np
 
 from auricle.artifact import Artifact
 from auricle.evaluation.choice import clips_heard
+from auricle.fingerprint import chosen, fingerprint
 from auricle.heads import embedder_of, save_head
 from auricle.linear import Linear
 from auricle.own_classes.config import BY_SPLIT, OwnClasses
@@ -180,6 +181,10 @@ def described(examples: Examples, config: OwnClasses, model: Artifact) -> dict[s
         "clips": len(examples.clips),
         "source_recordings": len(np.unique(examples.recordings)),
         "data": examples.pack.fingerprint,
+        "audio": fingerprint(
+            (examples.pack.samples(int(clip)) for clip in examples.clips[chosen(len(examples.clips))]),
+            examples.pack.rate,
+        ),
         "kind": examples.kind,
         "init_from": {"model": model.name, "fingerprint": model.fingerprint},
         "clips_by_class": dict(zip(examples.labels, counts, strict=True)),

@@ -160,7 +160,9 @@ def prepare(config: TrainConfig, *, resume: bool) -> Setting:
     with full_memory_told(device, config):
         state = make_state(config, len(labels), device, embeddings, beside)
     dtype = pick_dtype(config.precision, device)
-    live = LiveRunner(config, pack, state.average, device, dtype, embeddings=embeddings, beside=beside)
+    live = LiveRunner(
+        config, pack, state.average, device, dtype, embeddings=embeddings, beside=beside, clips=train_clips
+    )
     task = make_task(config, pack, (train_clips, validation_clips), sampler.epoch_size, device)
     if embeddings is not None:
         find_embedder(config, embeddings)  # now, rather than when the first model is to be kept

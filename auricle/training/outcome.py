@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 from auricle.artifact import Artifact, embedding_input, load_artifact, save_artifact
+from auricle.fingerprint import chosen, fingerprint
 from auricle.frontend import LogMel
 from auricle.hierarchy import among
 from auricle.models import logits_and_embedding
@@ -29,7 +30,7 @@ class LiveRunner:
     """A net in training, with a runner's face (`auricle.runners.load_runner`), for validation.
 
     A net on embeddings has no waveform to run on: `run_inputs` takes its own inputs. One that takes both
-    gets the embeddings of `beside`.
+    gets the embeddings of `beside`. Of `clips` the model keeps what they sound like.
     """
 
     def __init__(
@@ -42,6 +43,7 @@ class LiveRunner:
         batch: int = 64,
         embeddings: Any = None,
         beside: Beside | None = None,
+        clips: np.ndarray | None = None,
     ):
         check_fit(config, pack, net, embeddings, beside)
         window, hop = config.window, config.hop
@@ -57,6 +59,8 @@ class LiveRunner:
         self.batch = batch
         self.net, self.device, self.dtype, self.embeddings = net, device, dtype, embeddings
         self.beside = beside
+        self.clips = clips  # that are trained on
+        self.audio: dict[str, Any] | None = None  # what they sound like, once it was asked for
         self.frontend = make_frontend(config, net).to(device)
 
     def run(self, waveforms_BN: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -214,6 +218,8 @@ def save_model(
     if embedder is not None:
         entries.append(embedding_input(embedder, config.embedding_windows))
     training: dict[str, Any] = {"step": state.step, "data": pack.fingerprint, "config": as_published(config)}
+    if live.clips is not None and (audio := audio_of(pack, live)):
+        training["audio"] = audio
     if mixed := pack.manifest.get("mixed_from"):
         splits = {name: list(made["from"]) for name, made in mixed.get("splits", {}).items()}
         training["mixed_from"] = {"data": mixed["fingerprint"], "splits": splits}
@@ -241,6 +247,19 @@ def save_model(
         metrics={"validation": state.metrics} if state.metrics else {},
         embedder=None if embedder is None else embedder.path,
     )
+
+
+def audio_of(pack: Pack, live: LiveRunner) -> dict[str, Any]:
+    """What the clips that are trained on sound like, as `auricle doctor` wants it; looked at once a run.
+
+    >>> audio_of(Pack("out/pack"), live)["level"]  # doctest: +SKIP
+    [-46.2, -39.5, -21.3, -10.8, -6.6]
+    """
+    assert live.clips is not None
+    if live.audio is None:
+        some = live.clips[chosen(len(live.clips))]
+        live.audio = fingerprint((pack.samples(int(clip)) for clip in some), pack.rate)
+    return live.audio
 
 
 def parents_to_save(pack: Pack, label_set: str, labels: Sequence[str]) -> list[list[str]] | None:
