@@ -17,11 +17,12 @@ import numpy as np
 from auricle.artifact import load_artifact
 from auricle.audio import RawFormat
 from auricle.embedding_tables import EmbeddingTable, TableRows
+from auricle.listening import source_name
 from auricle.progress import Progress
 from auricle.runners import load_runner
 from auricle.runners.windows import window_starts
 from auricle.shards import Pack, add_embeddings
-from auricle.tagging import BATCH, Tagger, source_name
+from auricle.tagging import BATCH, Tagger
 
 PACK_BATCH = 64  # windows of a pack at a time: two interpreters are kept fed
 

@@ -10,9 +10,7 @@ Shape letters: B windows of a batch, K classes, E embedding.
 import contextlib
 import queue
 import threading
-import time
-import warnings
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -21,10 +19,19 @@ from typing import Any, BinaryIO, NamedTuple
 import numpy as np
 
 from auricle.artifact import load_artifact
-from auricle.audio import AudioError, AudioWarning, Block, Device, RawFormat, blocks
+from auricle.audio import Block, Device, RawFormat
 from auricle.events import Event, EventConfig, EventFinder, by_time
 from auricle.hierarchy import consistent as consistent_scores
 from auricle.hierarchy import parents_of
+from auricle.listening import (
+    BLOCKS_AHEAD,
+    LIVE_AHEAD_SECONDS,
+    LIVE_BLOCK_SECONDS,
+    cut,
+    decoded_ahead,
+    seconds_of,
+    source_name,
+)
 from auricle.probabilities import calibrated, chosen_thresholds, clip_scores
 from auricle.runners import load_runner
 from auricle.runners.windows import MeanScores, sigmoid
@@ -32,16 +39,6 @@ from auricle.runners.windows import MeanScores, sigmoid
 # Windows scored at once: as fast as 16 on long recordings, and three times as fast on clips of 5 seconds.
 BATCH = 4
 BATCH_ON_GPU = 64
-BLOCKS_AHEAD = 3  # decoded blocks that may wait: enough to hide a slow read, a few MB at most
-# Of a source that plays while it is heard: short blocks, of which so many seconds may wait to be scored.
-LIVE_BLOCK_SECONDS, LIVE_AHEAD_SECONDS = 0.1, 10.0
-# A decoder that waits for a silent pipe cannot be interrupted: it is a daemon and dies with the process, and
-# nobody waits long for it.
-JOIN_SECONDS, JOIN_STDIN_SECONDS = 5.0, 0.2
-HEAD_START_SECONDS = 3.0  # of sound that a pipe may hold when listening begins
-DECODER = "auricle-decode"  # its thread's name
-STOP_SECONDS = 0.1  # how often a wait for sound looks whether it should go on
-LATE = "scoring takes longer than the sound lasts, so tags come late; a larger --hop or a faster model helps"
 
 
 class Windows(NamedTuple):
@@ -129,9 +126,9 @@ class Tagger:
         depth = round(LIVE_AHEAD_SECONDS / LIVE_BLOCK_SECONDS) if live else BLOCKS_AHEAD
         ready: queue.Queue[Block | BaseException | None] = queue.Queue(depth)
         place: dict[str, Any] = {"start": start, "end": end, "raw": raw}
-        decoded = _decoded(ready, source, self.artifact.rate, **place, warn=warn, live=live, stop=stop)
+        decoded = decoded_ahead(ready, source, self.artifact.rate, **place, warn=warn, live=live, stop=stop)
         with contextlib.closing(decoded):  # its thread ends here, also where the caller stops early
-            for piece in _cut(decoded, window, hop):
+            for piece in cut(decoded, window, hop):
                 if piece is not None:
                     samples, begin, upto, on_grid = piece
                     gathered[len(spans), : len(samples)] = samples
@@ -213,13 +210,13 @@ class Tagger:
                 found.clear()
             if windows:
                 for row, (begin, upto) in enumerate(zip(part.starts, part.stops, strict=True)):
-                    span = {"start": _seconds(begin / rate), "end": _seconds(upto / rate)}
+                    span = {"start": seconds_of(begin / rate), "end": seconds_of(upto / rate)}
                     if scores:
                         yield span | {"on_grid": bool(part.on_grid[row]), "scores": scored[row]}
                     else:
                         yield span | {"tags": self._tags(scored[row], top, thresholds_K)}
         assert first is not None and last is not None  # `windows` raises where there is no sample
-        duration = _seconds((last - first) / rate)
+        duration = seconds_of((last - first) / rate)
         tags = self._tags(fitted(clip_scores(self.artifact)(mean.mean())[None])[0], top, thresholds_K)
         result = {"path": source_name(source), "duration": duration, "tags": tags}
         if finder is not None:
@@ -379,15 +376,6 @@ def load_tagger(options: TagOptions) -> Tagger:
     return _tagger(str(options.model), options.threads, options.batch, options.device)
 
 
-def source_name(source: str | Path | BinaryIO | Device) -> str:
-    """What to call a source.
-
-    >>> source_name("a.wav"), source_name("-"), source_name(Device("alsa", "default"))
-    ('a.wav', '-', 'alsa:default')
-    """
-    return str(source) if isinstance(source, str | Path | Device) else str(getattr(source, "name", "stream"))
-
-
 @lru_cache(maxsize=2)
 def _tagger(model: str, threads: int | None, batch: int, device: str) -> Tagger:
     return Tagger(model, threads=threads, batch=batch, device=device)
@@ -422,124 +410,5 @@ def _checked_choice(artifact: Any, top: int | None, threshold: float | None) -> 
     return chosen_thresholds(artifact, threshold)
 
 
-def _seconds(value: float) -> float:
-    # To the microsecond, however far into a recording: a sample is 62 of them, or fewer.
-    return round(float(value), 6)
-
-
 def _rounded(value: float) -> float:
     return float(f"{float(value):.6g}")
-
-
-def _cut(
-    decoded: Iterator[Block], window: int, hop: int
-) -> Iterator[tuple[np.ndarray, int, int, bool] | None]:
-    """Blocks -> windows (samples, start, stop, on the grid?), as `window_starts` with tail "align".
-
-    None stands after those of a block.
-    """
-    kept = np.empty(0, np.float32)  # what a later window may still need, up to sample `heard`
-    first = heard = following = -1
-    for block in decoded:
-        if first < 0:
-            first = heard = following = block.start
-        kept = np.concatenate([kept, block.samples])
-        heard += len(block.samples)
-        base = heard - len(kept)
-        while following + window <= heard:
-            yield kept[following - base : following - base + window], following, following + window, True
-            following += hop
-        kept = kept[-window:]  # a later window may begin in it, or the last be aligned to the end
-        yield None
-    if heard == first:
-        return
-    if heard - first < window:
-        yield kept, first, heard, True
-    elif (heard - window - first) % hop:
-        yield kept[-window:], heard - window, heard, False
-
-
-def _decoded(
-    ready: "queue.Queue[Block | BaseException | None]",
-    source: str | Path | BinaryIO | Device,
-    rate: int,
-    *,
-    start: float,
-    end: float | None,
-    raw: RawFormat | None,
-    warn: Callable[[str], None] | None,
-    live: bool,
-    stop: threading.Event | None,
-) -> Generator[Block, None, None]:
-    """`blocks`, decoded ahead in a thread that ends with this generator, and never without a sample."""
-    warned: queue.SimpleQueue[str] = queue.SimpleQueue()
-    stopped, told_late, began = threading.Event(), list[bool](), time.monotonic()
-    place: dict[str, Any] = {"start": start, "end": end, "raw": raw}
-    if live:
-        place["block_seconds"] = LIVE_BLOCK_SECONDS
-
-    def late(item: object) -> bool:
-        """Whether it is the sound that is waited for, and not its source that is faster than sound."""
-        elapsed = time.monotonic() - began
-        return isinstance(item, Block) and item.start / rate - start < elapsed + HEAD_START_SECONDS
-
-    def put(item: Block | BaseException | None) -> None:
-        if live and ready.full() and not told_late and late(item):
-            told_late.append(True)
-            warned.put(f"{source_name(source)}: {LATE}")
-        while not stopped.is_set():
-            try:
-                return ready.put(item, timeout=0.1)
-            except queue.Full:
-                continue
-
-    def decode() -> None:
-        last: BaseException | None = None
-        try:
-            for block in blocks(source, rate, **place, warn=warned.put):
-                put(block)
-                if stopped.is_set():
-                    break
-        except BaseException as error:  # whatever it is, the caller's thread is the one to hear of it
-            last = error
-        put(last)
-
-    def following() -> Block | BaseException | None:
-        if stop is None:
-            return ready.get()
-        while True:
-            with contextlib.suppress(queue.Empty):
-                if not stop.is_set():
-                    return ready.get(timeout=STOP_SECONDS)
-                stopped.set()  # what waits is still scored, and no more comes
-                return ready.get_nowait()
-            if stopped.is_set():
-                return None
-
-    def tell() -> None:
-        while not warned.empty():
-            message = warned.get()
-            warnings.warn(message, AudioWarning, stacklevel=4) if warn is None else warn(message)
-
-    thread = threading.Thread(target=decode, name=DECODER, daemon=True)
-    thread.start()
-    empty, patience = True, JOIN_STDIN_SECONDS if live or source == "-" else JOIN_SECONDS
-    try:
-        while (item := following()) is not None:
-            tell()
-            if isinstance(item, BaseException):
-                raise item
-            empty = empty and not len(item.samples)
-            yield item
-        tell()
-    except KeyboardInterrupt:
-        patience = min(patience, 0.5)
-        raise
-    finally:
-        stopped.set()
-        thread.join(patience)
-    if empty and stop is not None and stop.is_set():
-        raise AudioError(f"{source_name(source)}: was stopped before anything was heard")
-    if empty:
-        upto = "its end" if end is None else f"{end:g} s"
-        raise AudioError(f"{source_name(source)}: no sound between {start:g} s and {upto}; nothing to tag")

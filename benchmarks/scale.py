@@ -6,9 +6,8 @@ The corpus is two dozen recordings of a minute (Ogg Vorbis, stereo, 44.1 kHz), 1
 the same files, each packed and tagged anew. Packing is to 16 kHz; tagging is by the bundled model, with the
 windows of each recording, into one file of JSON Lines. Both are done as `auricle pack` and `auricle tag` do
 them with `--jobs N`, a thread each; worker processes are started and the journal is written within the time
-that is taken. Configurations are run in turns, and the median of the rounds is given:
-
-One process decodes and scores in two threads; `taskset -c 0 python benchmarks/scale.py --cores 1` gives it one core.
+that is taken. One process decodes and scores in two threads; `taskset -c 0 python benchmarks/scale.py
+--cores 1` gives it one core. Configurations are run in turns, and the median of the rounds is given:
 
 - times real: hours of audio in an hour
 - core s / h: seconds of all cores for an hour of audio; flat, where nothing is waited for or grows with the

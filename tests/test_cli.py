@@ -357,7 +357,7 @@ def test_a_recording_that_breaks_while_it_is_written_is_a_failure(
     def breaks(path: str, *rest: Any, **listening: Any) -> Iterator[dict[str, Any]]:
         yield {"start": 0, "end": 1, "tags": [{"label": "rain", "score": 0.5}]}
         if path.endswith("a.wav"):
-            raise auricle.tagging.AudioError(f"{path}: the disk went away; plug it in")
+            raise auricle.audio.AudioError(f"{path}: the disk went away; plug it in")
 
     monkeypatch.setattr(auricle.tagging, "follow_file", breaks)
     arguments = ["tag", recordings, "--model", model, "--windows", "--format", "csv"]

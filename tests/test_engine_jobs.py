@@ -24,9 +24,11 @@ from auricle.datasets import Clip
 from auricle.embedding import embed_files, embed_pack
 from auricle.engine import Engine, WorkerDied, jobs, pack, tagging
 from auricle.engine.embedding import EmbedOptions, embed_clips, embed_many
-from auricle.engine.jobs import Job, Task, read_entry, run_job, split_by_bytes, unfinished, write_joined
+from auricle.engine.jobs import Job, read_entry, run_job, split_by_bytes, unfinished
+from auricle.engine.joined import write_joined
 from auricle.engine.processes import KILLED
 from auricle.engine.ray import ray_workers
+from auricle.engine.tasks import Task
 from auricle.shards.layout import locked, publish
 from auricle.tagging import TagOptions
 

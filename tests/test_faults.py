@@ -22,7 +22,7 @@ import pytest
 import soundfile
 import tiny_model
 
-from auricle.engine import Engine, jobs, pack, packing
+from auricle.engine import Engine, jobs, pack, packing, tasks
 from auricle.engine.packing import decode_clip
 from auricle.engine.tagging import tag_to_file, tag_to_folder
 from auricle.formats import write_jsonl
@@ -210,7 +210,7 @@ def test_a_recording_that_changes_while_it_is_tagged_is_left_out(
     things: Things, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, into: str
 ) -> None:
     files, options = copied(things, tmp_path), TagOptions(model=str(things.model), threads=1)
-    monkeypatch.setattr(jobs, "_write_unchanged", partial(grow_within, files[1], jobs._write_unchanged))
+    monkeypatch.setattr(tasks, "_write_unchanged", partial(grow_within, files[1], tasks._write_unchanged))
     names, here = [str(file) for file in files], Engine(kind="here")
     if into == "file":
         tag_to_file(names, tmp_path / "x", options, write_jsonl, engine=here, quiet=True)
@@ -315,13 +315,13 @@ def test_a_worker_that_was_given_up_for_lost_takes_nothing_from_a_finished_pack(
 
 def refused(*given: Any) -> None:
     with pytest.raises(FileNotFoundError):
-        jobs._do(*given)
+        tasks.do_task(*given)
 
 
 def test_an_entry_without_a_result_that_was_not_left_out_counts_for_nothing(tmp_path: Path) -> None:
-    task = jobs.Task(["a", "b"], 2, ("a.csv", "b.csv"), "0.json")
+    task = tasks.Task(["a", "b"], 2, ("a.csv", "b.csv"), "0.json")
     job = jobs.Job(folder=tmp_path, tasks=[task], write=write_first, probe=str)
-    entry = jobs._do(str(tmp_path), "", write_first, (task, {}))
+    entry = tasks.do_task(str(tmp_path), "", write_first, (task, {}))
     assert list(entry["files"]) == ["a.csv"] and jobs.read_entry(job, task) == entry
     (tmp_path / "0.json").write_text(json.dumps({**entry, "left_out": []}))
     assert jobs.read_entry(job, task) is None and jobs.unfinished(job) == [0]

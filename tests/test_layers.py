@@ -21,7 +21,7 @@ LAYERS = [  # lowest first; modules of one layer do not import each other
         "linear",
     },
     {"media_files"},
-    {"datasets", "models", "augment", "noise", "pitch", "distributed", "events", "frontend"},
+    {"datasets", "models", "augment", "noise", "pitch", "distributed", "events", "frontend", "listening"},
     {"shards", "sampling", "artifact", "runners"},
     {"probabilities"},
     {"changes", "tagging", "evaluation", "report", "planning", "hear", "family", "heads"},

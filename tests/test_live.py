@@ -24,7 +24,8 @@ from auricle.audio import AudioError, AudioWarning, Device, RawFormat, blocks, f
 from auricle.audio.devices import inputs
 from auricle.cli import main
 from auricle.cli.live import clock, stopping
-from auricle.tagging import DECODER, Tagger
+from auricle.listening import DECODER
+from auricle.tagging import Tagger
 
 RATE, WINDOW = tiny_model.RATE, tiny_model.WINDOW
 RAW = RawFormat(rate=RATE)

@@ -12,7 +12,7 @@ import pytest
 import soundfile
 import tiny_model
 
-from auricle import tagging
+from auricle import listening, tagging
 from auricle.artifact import save_artifact
 from auricle.audio import AudioError, AudioWarning, Block, RawFormat, read
 from auricle.runners.windows import clip_scores, sigmoid, window_starts
@@ -58,7 +58,7 @@ def cut_in_blocks(monkeypatch: pytest.MonkeyPatch, samples: np.ndarray, size: in
         for begin in range(0, len(samples), size):
             yield Block(start + begin, samples[begin : begin + size])
 
-    monkeypatch.setattr(tagging, "blocks", blocks)
+    monkeypatch.setattr(listening, "blocks", blocks)
 
 
 def test_windows_stand_where_window_starts_says(tagger: Tagger, tmp_path: Path) -> None:
@@ -216,7 +216,7 @@ def test_an_error_while_decoding_reaches_the_caller_after_what_was_decoded(
         yield Block(0, sound(2.0))
         raise AudioError("x: the disk went away; plug it in")
 
-    monkeypatch.setattr(tagging, "blocks", blocks)
+    monkeypatch.setattr(listening, "blocks", blocks)
     parts = tagger.windows("x")
     assert len(next(parts).starts) == 4
     assert len(next(parts).starts) == 4
@@ -235,11 +235,11 @@ def test_stopping_early_ends_the_decoder(tagger: Tagger, monkeypatch: pytest.Mon
         finally:
             closed.set()
 
-    monkeypatch.setattr(tagging, "blocks", blocks)
+    monkeypatch.setattr(listening, "blocks", blocks)
     parts = tagger.windows("x")
     next(parts)
     time.sleep(0.05)
-    assert len(given) <= tagging.BLOCKS_AHEAD + 4, "the decoder runs ahead without a bound"
+    assert len(given) <= listening.BLOCKS_AHEAD + 4, "the decoder runs ahead without a bound"
     parts.close()  # type: ignore[attr-defined]
     assert closed.is_set()
     assert "auricle-decode" not in [thread.name for thread in threading.enumerate()]
@@ -252,7 +252,7 @@ def test_warnings_come_in_the_callers_thread_or_with_the_result(
         yield Block(0, sound(0.5))
         warn("x: ends at 0.5 s")
 
-    monkeypatch.setattr(tagging, "blocks", blocks)
+    monkeypatch.setattr(listening, "blocks", blocks)
     assert tagger.tag("x")["warnings"] == ["x: ends at 0.5 s"]
     told: list[tuple[str, str]] = []
     result = tagger.tag("x", warn=lambda text: told.append((text, threading.current_thread().name)))
@@ -271,7 +271,7 @@ def test_memory_does_not_grow_with_length(tagger: Tagger, monkeypatch: pytest.Mo
             for number in range(count):
                 yield Block(number * len(block), block)
 
-        monkeypatch.setattr(tagging, "blocks", blocks)
+        monkeypatch.setattr(listening, "blocks", blocks)
         tracemalloc.start()
         tagger.tag("x")
         peaks.append(tracemalloc.get_traced_memory()[1])
@@ -293,7 +293,7 @@ def test_pieces_come_while_the_recording_goes_on(
         assert going_on.wait(10), "the first windows were not given before the rest was read"
         yield Block(2 * RATE, sound(1.0))
 
-    monkeypatch.setattr(tagging, "blocks", blocks)
+    monkeypatch.setattr(listening, "blocks", blocks)
     pieces = tagger.follow("x")
     assert next(pieces)["start"] == 0
     going_on.set()
@@ -312,7 +312,7 @@ def test_an_interrupt_does_not_wait_for_a_silent_source(
     def interrupted(*arguments: Any) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(tagging, "blocks", blocks)
+    monkeypatch.setattr(listening, "blocks", blocks)
     monkeypatch.setattr(tagging.queue.Queue, "get", interrupted)
     began = time.monotonic()
     with pytest.raises(KeyboardInterrupt):

@@ -39,7 +39,7 @@ def doctor(
     cannot be read. docs/doctor.md says what each finding means, and how often it is wrong.
     """
     from auricle.artifact import load_artifact
-    from auricle.cli.recordings import naming
+    from auricle.cli.results import naming
     from auricle.doctor import reference
     from auricle.media_files import find_media
 

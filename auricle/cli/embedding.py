@@ -20,7 +20,8 @@ from auricle.cli.options import (
     raw_format,
 )
 from auricle.cli.output import describe, print_error, print_warning
-from auricle.cli.recordings import STDIN, engine_for, naming, refuse_overwriting, shared_cores
+from auricle.cli.recordings import engine_for, refuse_overwriting, shared_cores
+from auricle.cli.results import STDIN, naming
 from auricle.remote import address_of, join, look_up
 from auricle.text import counted
 

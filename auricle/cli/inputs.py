@@ -7,7 +7,7 @@ import typer
 
 from auricle.cli.options import End, Start, Threads, check_excerpt
 from auricle.cli.output import print_warning
-from auricle.cli.recordings import naming
+from auricle.cli.results import naming
 from auricle.cli.timeline import PICTURES, check_names
 from auricle.text import counted
 

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any, TextIO
 import typer
 
 from auricle.cli.output import opened, print_warning
-from auricle.cli.recordings import TagFormat, about_of, naming, write_results
+from auricle.cli.recordings import about_of
+from auricle.cli.results import TagFormat, naming, write_results
 from auricle.text import for_terminal
 
 if TYPE_CHECKING:
@@ -48,8 +49,9 @@ def listen(
     if len(paths) != 1:
         raise typer.BadParameter(f"hears one source, and these are {len(paths)}", param_hint="--live")
     from auricle.audio import find_device
+    from auricle.listening import DECODER
     from auricle.progress import format_seconds, say
-    from auricle.tagging import DECODER, follow_file, load_tagger
+    from auricle.tagging import follow_file, load_tagger
 
     if options.hop is None:
         options = dataclasses.replace(options, hop=min(artifact.hop / artifact.rate, HOP_SECONDS))

@@ -1,15 +1,13 @@
 """Verbs over recordings: tag."""
 
 import contextlib
-import csv
 import os
 import sys
 import tempfile
-from collections.abc import Collection, Iterable, Iterator
-from enum import StrEnum
+from collections.abc import Collection, Iterator
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, TextIO
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -26,9 +24,9 @@ from auricle.cli.options import (
     check_excerpt,
     raw_format,
 )
-from auricle.cli.output import describe, opened, print_error, print_table, print_warning
+from auricle.cli.output import describe, opened, print_warning
+from auricle.cli.results import STDIN, SUFFIXES, TagFormat, Told, naming, write_results
 from auricle.remote import address_of
-from auricle.text import as_utf8, for_terminal
 
 if TYPE_CHECKING:
     from auricle.artifact import Artifact
@@ -37,26 +35,9 @@ if TYPE_CHECKING:
     from auricle.progress import Progress
     from auricle.tagging import TagOptions
 
-STDIN = "-"
 # From so many files a core on, more processes pay for their start, which takes as long as 30 clips of 5 s.
 MANY_FILES = 32
 LONG_SECONDS = 600.0  # a single recording of so much shows how far it is
-
-
-class TagFormat(StrEnum):
-    """How tags are written."""
-
-    table = "table"
-    csv = "csv"
-    jsonl = "jsonl"
-    parquet = "parquet"
-    audacity = "audacity"
-    raven = "raven"
-    webvtt = "webvtt"
-    jams = "jams"
-
-
-SUFFIXES = {TagFormat.table: ".txt", **{TagFormat(name): suffix for name, suffix in formats.SUFFIXES.items()}}
 
 
 def tag(
@@ -184,7 +165,7 @@ def tag(
         chosen = engine_for(engine, address, jobs, len(files))
         return _tag_job(found, out, options, format, about, chosen, redo, failures)
     assert jobs is not None
-    results = _Told(_results(found, options, jobs), failures)
+    results = Told(_results(found, options, jobs), failures)
     with opened(out) as stream:
         write_results(results, stream, format, about)
     results.finish()
@@ -327,10 +308,10 @@ def _tag_job(
 
     files = [path for path, problem in found if problem is None]
     chosen: dict[str, Any] = {"engine": engine, "explain": describe, "quiet": len(files) < 2}
-    told: list[_Told] = []
+    told: list[Told] = []
 
-    def all_of(results: Iterator[dict[str, Any]]) -> _Told:
-        told.append(_Told(_merged(found, results), failures))
+    def all_of(results: Iterator[dict[str, Any]]) -> Told:
+        told.append(Told(_merged(found, results), failures))
         return told[0]
 
     if is_folder(out):
@@ -384,82 +365,6 @@ def shared_cores(jobs: int | None, threads: int | None, files: int) -> tuple[int
         jobs = cores if threads is None and files >= MANY_FILES * cores else 1
     jobs = max(1, min(jobs, files))
     return jobs, max(1, cores // jobs) if threads is None and jobs > 1 else threads
-
-
-def write_results(
-    results: Iterable[dict[str, Any]],
-    stream: TextIO,
-    format: TagFormat,
-    about: formats.About | None = None,
-) -> None:
-    """Write results as one of the formats.
-
-    >>> write_results([{"path": "a.wav", "duration": 2.0, "tags": []}], sys.stdout, TagFormat.jsonl)
-    {"path": "a.wav", "duration": 2.0, "tags": []}
-    """
-    if format is TagFormat.table:
-        _write_table(results, stream)
-    else:
-        formats.write(format.value, results, stream, about)
-
-
-class _Told:
-    """Results as they pass: failures and warnings are told on standard error, and counted."""
-
-    def __init__(self, results: Iterable[dict[str, Any]], failures: Path | None = None):
-        self.results, self.count, self.failures = results, 0, 0
-        self.listed = failures
-        if failures is not None:  # of an earlier run; and one that cannot be written is said at once
-            failures.write_text("")
-            failures.unlink()
-
-    def __iter__(self) -> Iterator[dict[str, Any]]:
-        for result in self.results:
-            self.count += 1
-            self._warn(result)
-            if "error" in result:
-                self._fail(result["path"], result["error"])
-            elif not isinstance(result.get("windows", []), list):
-                result["windows"] = self._scored(result, result["windows"])
-            yield result
-
-    def finish(self) -> None:
-        """Leave with exit status 1 where something failed."""
-        if self.failures and self.count > 1:
-            print_error(f"{self.failures} of {self.count} inputs could not be tagged: they are named above")
-        if self.failures:
-            raise typer.Exit(1)
-
-    def _fail(self, path: str, text: str) -> None:
-        self.failures += 1
-        print_error(naming(path, text))
-        if self.listed is not None:
-            with self.listed.open("a", encoding="utf-8", newline="") as stream:
-                writer = csv.writer(stream, lineterminator="\n")
-                writer.writerows([["path", "error"]] if self.failures == 1 else [])
-                writer.writerow([as_utf8(path), as_utf8(text)])
-
-    def _warn(self, result: dict[str, Any]) -> None:
-        for warning in result.pop("warnings", []):
-            print_warning(naming(result["path"], warning))
-
-    def _scored(self, result: dict[str, Any], pieces: Iterator[dict[str, Any]]) -> Iterator[dict[str, Any]]:
-        """Windows that are being scored while they are written: what goes wrong, goes wrong here."""
-        try:
-            for piece in pieces:
-                if "path" in piece:  # the last, of the whole
-                    result.update(piece)
-                else:
-                    yield piece
-            self._warn(result)
-        except Exception as error:
-            result["error"] = describe(error)
-            self._fail(result["path"], result["error"])
-
-
-def naming(path: str, text: str) -> str:
-    """A message that says which input it is of."""
-    return text if path == STDIN or for_terminal(text).startswith(for_terminal(path)) else f"{path}: {text}"
 
 
 def _results(
@@ -536,34 +441,3 @@ def _attempt(path: str, options: "TagOptions", progress: "Progress") -> dict[str
     except Exception as error:
         return error
     return result
-
-
-def _write_table(results: Iterable[dict[str, Any]], stream: TextIO) -> None:
-    written = 0
-    for result in results:
-        spans = [_row(window) for window in result.get("windows", [])]  # of which the whole is known then
-        if "error" in result:
-            continue
-        if written:
-            print(file=stream)
-        written += 1
-        title = f"{result['path']}  ({result['duration']:.1f} s)"
-        rows = [[f"{tag['score']:.2f}", tag["label"]] for tag in result["tags"]]
-        print_table(stream, ["score>", "label"], rows, title)
-        if "windows" in result:
-            print(file=stream)
-            print_table(stream, ["from>", "to>", "sounds"], spans)
-        if "events" in result:
-            print(file=stream)
-            rows = [_event_row(event) for event in result["events"]]
-            print_table(stream, ["from>", "to>", "score>", "event"], rows or [["", "", "", "none"]])
-        stream.flush()
-
-
-def _event_row(event: dict[str, Any]) -> list[str]:
-    return [f"{event['start']:.1f}", f"{event['end']:.1f}", f"{event['score']:.2f}", event["label"]]
-
-
-def _row(window: dict[str, Any]) -> list[str]:
-    sounds = ", ".join(f"{tag['label']} {tag['score']:.2f}" for tag in window["tags"])
-    return [f"{window['start']:.1f}", f"{window['end']:.1f}", sounds]

@@ -12,7 +12,8 @@ import typer
 
 from auricle.cli.options import End, Quiet, Raw, Start, Threads, check_excerpt, raw_format
 from auricle.cli.output import describe, opened, print_error, print_table, print_warning
-from auricle.cli.recordings import STDIN, engine_for, naming, shared_cores
+from auricle.cli.recordings import engine_for, shared_cores
+from auricle.cli.results import STDIN, naming
 from auricle.remote import address_of, look_up
 from auricle.text import as_utf8, counted, for_terminal
 

@@ -21,13 +21,15 @@ from auricle.artifact import load_artifact
 from auricle.audio import RawFormat
 from auricle.embedding import PACK_BATCH, check_rate, describe_model, embed_recording, pack_embeddings
 from auricle.embedding_tables import EmbeddingTable, as_stored
-from auricle.engine.jobs import Engine, describe_files, describe_job, write_joined
+from auricle.engine.jobs import Engine, describe_files, describe_job
+from auricle.engine.joined import write_joined
 from auricle.engine.journals import result_file
+from auricle.listening import source_name
 from auricle.runners import load_runner
 from auricle.shards import Pack, add_embeddings
 from auricle.shards.embedding_sets import embedding_file
 from auricle.shards.layout import MANIFEST, write_json
-from auricle.tagging import BATCH, Tagger, source_name
+from auricle.tagging import BATCH, Tagger
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -9,75 +9,34 @@ its task alone. So it changes no byte who does a task, in which order tasks end,
 import contextlib
 import dataclasses
 import hashlib
-import itertools
 import json
 import shutil
-import stat
-import tempfile
-import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol, TypeVar
+from typing import Any
 
-from auricle import __version__, remote
-from auricle.disk import full_disk_told
+from auricle import __version__
 from auricle.engine.journals import (
     enter,
-    forget_entry,
-    held,
-    put_header,
-    put_results,
-    take_entries,
-    take_header,
 )
 from auricle.engine.processes import WorkerDied, default_jobs, run_files
+from auricle.engine.tasks import Task, Write, do_task
 from auricle.progress import Progress
 from auricle.shards.layout import (
     TEMPORARY,
-    digest,
-    locked,
-    publish,
     read_journal,
-    sync_folder,
-    write_journal,
     write_json,
 )
 from auricle.shards.source import cut
 
 HEADER = "header.json"
-PARTS = ".parts"  # suffix of the folder beside a file that is joined from parts
 KINDS = ("here", "local", "ray")
 # How files are cut into tasks. A task is what a killed run does again, and what is entered in the journal.
 MOST_TASKS = 256
 LEAST_BYTES, MOST_BYTES = 1_000_000, 64_000_000
 MOST_ITEMS = 1024
-T = TypeVar("T")
-
-
-class Task(NamedTuple):
-    """What one worker does in one go."""
-
-    items: Sequence[Any]  # in the order of the source
-    size: int  # bytes to be read
-    results: tuple[str, ...]  # the files it makes, from the job's folder; some may be left out, see `Write`
-    entry: str  # its entry in the journal, from there too
-    sizes: Sequence[int] = ()  # bytes of each item's file as the job began, below 0 where that is not known
-
-
-class Write(Protocol):
-    """The work itself, picklable: items -> results, under the names given here.
-
-    `given_up` are items, by position, that killed their workers, and what is to be said of them. What is
-    returned, JSON can hold: the journal keeps it; in it `left_out` are the positions of results that are not
-    made. An error that is an item's own is a part of that; one that
-    is raised (a full disk, a model that is gone) ends the job.
-    """
-
-    def __call__(  # noqa: D102
-        self, paths: Sequence[Path], items: Sequence[Any], given_up: Mapping[int, str]
-    ) -> dict[str, Any]: ...
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -213,7 +172,7 @@ def run_job(
     """
     if not todo:
         return
-    work = partial(_do, str(job.folder), job.away, job.write)
+    work = partial(do_task, str(job.folder), job.away, job.write)
     with _workers(engine) as run:
         tasks: list[tuple[Task, Mapping[int, str]]] = [(job.tasks[number], {}) for number in todo]
         with contextlib.closing(run(work, tasks, engine.jobs)) as results:
@@ -227,85 +186,6 @@ def run_job(
                 if job.away:
                     enter(job.folder / job.tasks[todo[index]].entry, result)
                 yield todo[index], result
-
-
-def write_joined(
-    out: Path,
-    items: Sequence[Any],
-    sizes: Sequence[int],
-    write: Write,
-    probe: Callable[[Any], object],
-    join: Callable[[Iterator[tuple[Path, dict[str, Any]]], Path], T],
-    *,
-    header: Mapping[str, Any],
-    engine: Engine,
-    label: str,
-    unit: str = "files",
-    quiet: bool = False,
-    task_bytes: int | None = None,
-    away: str = "",
-) -> T:
-    """One output, joined from the parts that tasks write: in the order of the items, once all are there.
-
-    The parts lie beside it, in a folder of its name and `.parts`, which is removed at the end. Killed at any
-    moment, the same call goes on with the parts that are finished.
-
-    Args:
-        out: the output; until it is complete, it stays as an earlier run left it.
-        items: what it is made of.
-        sizes: bytes of each, see `split_by_bytes`.
-        write: makes one part.
-        probe: see `Job`.
-        join: is given (part, its entry) one after the other, and a name on the disk of `out` for what it
-            writes until that is complete; it puts `out` there, whole or not at all.
-        header: what must be the same for a run to go on: name of a reason -> value, see `DIFFERS`.
-        engine: where parts are made. "here" becomes "local" in a run that goes on with a killed one: what
-            killed it may do so again.
-        label: of the progress.
-        unit: of the progress.
-        quiet: show no progress.
-        task_bytes: see `split_by_bytes`.
-        away: address of the output where it lies elsewhere: the parts lie beside that. `out` is then in a
-            temporary folder, and `join` puts it where it belongs.
-
-    Raises:
-        ValueError: the parts that are there are of another job; another process writes them; a full disk.
-    """
-    if not out.parent.is_dir():
-        raise ValueError(f"{out}: the folder {out.parent} does not exist; create it or write elsewhere")
-    parts = split_by_bytes(sizes, task_bytes)
-    tasks = [
-        Task(
-            [items[i] for i in part],
-            sum(sizes[i] for i in part),
-            (f"{n:05d}.part",),
-            f"{n:05d}.json",
-            [sizes[i] for i in part],
-        )
-        for n, part in enumerate(parts)
-    ]
-    parts_away = away + PARTS if away else ""
-    job = Job(folder=out.with_name(out.name + PARTS), tasks=tasks, write=write, probe=probe, away=parts_away)
-    header = json.loads(json.dumps({**header, "tasks": len(tasks)}))
-    with (
-        full_disk_told(out.parent, "make room and give the same command again, which goes on where it was"),
-        locked(out.parent, out.name),
-        held(away, file=True) as check,
-    ):
-        take_header(job.folder, job.away, HEADER)
-        refuse = partial(refuse_other, job.away or job.folder, header)
-        if open_journal(job.folder, header, refuse) and engine.kind == "here":
-            engine = dataclasses.replace(engine, kind="local", jobs=1)
-        put_header(job.folder, job.away, HEADER)
-        take_entries(job.folder, job.away, job.tasks)
-        remove_leftovers(job.folder)
-        show_job(job, engine, label, unit, quiet, check)
-        result = join(_finished_parts(job), job.folder / f"joined{TEMPORARY}")
-        sync_folder(out.parent)
-        if job.away:
-            remote.remove_folder(job.away)
-        remove_journal(job.folder)
-    return result
 
 
 def remove_journal(folder: Path) -> None:
@@ -413,96 +293,6 @@ def show_job(
             check()
             task = job.tasks[number]
             progress.advance(len(task.items), size=task.size, seconds=entry.get("seconds", 0.0))
-
-
-def _finished_parts(job: Job) -> Iterator[tuple[Path, dict[str, Any]]]:
-    for task in job.tasks:
-        [name] = task.results
-        entry, path = read_entry(job, task), job.folder / name
-        if job.away and entry is not None:
-            remote.get(remote.join(job.away, name), path)
-        if entry is None or digest(path) != entry["files"][name]["blake2b"]:
-            forget_entry(job.folder, job.away, task.entry)  # so that the next run makes it again
-            where = remote.join(job.away, name) if job.away else path
-            raise ValueError(f"{where}: lost or damaged since it was written; give the same command again")
-        yield path, entry
-        if job.away:
-            path.unlink(missing_ok=True)
-
-
-def _do(folder: str, away: str, write: Write, attempt: tuple[Task, Mapping[int, str]]) -> dict[str, Any]:
-    """One task, in a worker: results, then their names, then the entry."""
-    task, given_up = attempt
-    if away:
-        return _do_away(away, write, task, given_up)
-    results = [Path(folder, name) for name in task.results]
-    # Of this attempt alone: a worker that was given up for lost may still be at it, on another machine. Its
-    # temporaries may be cleared away before it is done: then it enters nothing, and never removes a result.
-    temporaries = [path.with_name(f".{uuid.uuid4().hex[:12]}{TEMPORARY}") for path in results]
-    try:
-        for parent in {path.parent for path in results}:
-            parent.mkdir(parents=True, exist_ok=True)
-        entry = _write_unchanged(write, temporaries, task, given_up) | {"files": {}}
-        made = [n for n in range(len(results)) if n not in entry.get("left_out", ())]
-        for n in made:
-            size = temporaries[n].stat().st_size
-            entry["files"][task.results[n]] = {"bytes": size, "blake2b": digest(temporaries[n])}
-        for n in made:
-            publish(temporaries[n], results[n])
-        write_journal(Path(folder, task.entry), entry)
-    finally:
-        for temporary in temporaries:
-            temporary.unlink(missing_ok=True)
-    return entry
-
-
-def _write_unchanged(
-    write: Write, paths: Sequence[Path], task: Task, given_up: Mapping[int, str]
-) -> dict[str, Any]:
-    """The work itself; again without items whose files have changed since the job began, until none has.
-
-    By their size since then, and by their size and time of change while they are read.
-    """
-    while True:
-        before = [_state(item) for item in task.items]
-        entry = write(paths, task.items, given_up)
-        changed = {}
-        for position, (item, known) in enumerate(itertools.zip_longest(task.items, task.sizes, fillvalue=-1)):
-            now = _state(item)
-            if position in given_up or now is None or (now == before[position] and known in (-1, now[0])):
-                continue
-            was = known if known >= 0 else (before[position] or now)[0]
-            changed[position] = (
-                f"changed while the job ran ({was:,} bytes as it began, {now[0]:,} now); it is left out: run "
-                "the job anew when it is complete"
-            )
-        if not changed:
-            return entry
-        given_up = {**given_up, **changed}
-
-
-def _state(item: Any) -> tuple[int, int] | None:
-    """(bytes, time of change) of an item's file; None where it is none (a pipe), gone, or elsewhere."""
-    path = getattr(item, "path", item)
-    if not isinstance(path, str) or remote.address_of(path) is not None:
-        return None
-    try:
-        found = Path(path).stat()
-    except (OSError, ValueError):
-        return None
-    return (found.st_size, found.st_mtime_ns) if stat.S_ISREG(found.st_mode) else None
-
-
-def _do_away(away: str, write: Write, task: Task, given_up: Mapping[int, str]) -> dict[str, Any]:
-    """One task whose results lie elsewhere: made here, put there, and then entered there."""
-    with tempfile.TemporaryDirectory(prefix="auricle-", ignore_cleanup_errors=True) as folder:
-        results = [Path(folder, f"{number:05d}{TEMPORARY}") for number in range(len(task.results))]
-        entry = _write_unchanged(write, results, task, given_up) | {"files": {}}
-        for n, (name, path) in enumerate(zip(task.results, results, strict=True)):
-            if n not in entry.get("left_out", ()):
-                entry["files"][name] = {"bytes": path.stat().st_size, "blake2b": digest(path)}
-        put_results(away, task.results, results, task.entry, entry)
-    return entry
 
 
 def _without_the_deadly(job: Job, task: Task, work: Callable[[Any], Any], run: Any) -> Any:

@@ -40,8 +40,8 @@ from auricle.engine.jobs import (
     remove_leftovers,
     show_job,
     split_by_bytes,
-    write_joined,
 )
+from auricle.engine.joined import write_joined
 from auricle.engine.journals import held, put_header, result_file
 from auricle.engine.names import result_names
 from auricle.formats import packed

@@ -1,6 +1,5 @@
 """What a corpus of some size takes: disk, cores, devices, hours; each line a formula over unit costs."""
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any

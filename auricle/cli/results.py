@@ -1,0 +1,139 @@
+"""Results of tag: what formats there are, who is told of failures, and the table for people."""
+
+import csv
+from collections.abc import Iterable, Iterator
+from enum import StrEnum
+from pathlib import Path
+from typing import Any, TextIO
+
+import typer
+
+from auricle import formats
+from auricle.cli.output import describe, print_error, print_table, print_warning
+from auricle.text import as_utf8, for_terminal
+
+STDIN = "-"
+
+
+class TagFormat(StrEnum):
+    """How tags are written."""
+
+    table = "table"
+    csv = "csv"
+    jsonl = "jsonl"
+    parquet = "parquet"
+    audacity = "audacity"
+    raven = "raven"
+    webvtt = "webvtt"
+    jams = "jams"
+
+
+SUFFIXES = {TagFormat.table: ".txt", **{TagFormat(name): suffix for name, suffix in formats.SUFFIXES.items()}}
+
+
+def write_results(
+    results: Iterable[dict[str, Any]],
+    stream: TextIO,
+    format: TagFormat,
+    about: formats.About | None = None,
+) -> None:
+    """Write results as one of the formats.
+
+    >>> import sys
+    >>> write_results([{"path": "a.wav", "duration": 2.0, "tags": []}], sys.stdout, TagFormat.jsonl)
+    {"path": "a.wav", "duration": 2.0, "tags": []}
+    """
+    if format is TagFormat.table:
+        _write_table(results, stream)
+    else:
+        formats.write(format.value, results, stream, about)
+
+
+class Told:
+    """Results as they pass: failures and warnings are told on standard error, and counted."""
+
+    def __init__(self, results: Iterable[dict[str, Any]], failures: Path | None = None):
+        self.results, self.count, self.failures = results, 0, 0
+        self.listed = failures
+        if failures is not None:  # of an earlier run; and one that cannot be written is said at once
+            failures.write_text("")
+            failures.unlink()
+
+    def __iter__(self) -> Iterator[dict[str, Any]]:
+        for result in self.results:
+            self.count += 1
+            self._warn(result)
+            if "error" in result:
+                self._fail(result["path"], result["error"])
+            elif not isinstance(result.get("windows", []), list):
+                result["windows"] = self._scored(result, result["windows"])
+            yield result
+
+    def finish(self) -> None:
+        """Leave with exit status 1 where something failed."""
+        if self.failures and self.count > 1:
+            print_error(f"{self.failures} of {self.count} inputs could not be tagged: they are named above")
+        if self.failures:
+            raise typer.Exit(1)
+
+    def _fail(self, path: str, text: str) -> None:
+        self.failures += 1
+        print_error(naming(path, text))
+        if self.listed is not None:
+            with self.listed.open("a", encoding="utf-8", newline="") as stream:
+                writer = csv.writer(stream, lineterminator="\n")
+                writer.writerows([["path", "error"]] if self.failures == 1 else [])
+                writer.writerow([as_utf8(path), as_utf8(text)])
+
+    def _warn(self, result: dict[str, Any]) -> None:
+        for warning in result.pop("warnings", []):
+            print_warning(naming(result["path"], warning))
+
+    def _scored(self, result: dict[str, Any], pieces: Iterator[dict[str, Any]]) -> Iterator[dict[str, Any]]:
+        """Windows that are being scored while they are written: what goes wrong, goes wrong here."""
+        try:
+            for piece in pieces:
+                if "path" in piece:  # the last, of the whole
+                    result.update(piece)
+                else:
+                    yield piece
+            self._warn(result)
+        except Exception as error:
+            result["error"] = describe(error)
+            self._fail(result["path"], result["error"])
+
+
+def naming(path: str, text: str) -> str:
+    """A message that says which input it is of."""
+    return text if path == STDIN or for_terminal(text).startswith(for_terminal(path)) else f"{path}: {text}"
+
+
+def _write_table(results: Iterable[dict[str, Any]], stream: TextIO) -> None:
+    written = 0
+    for result in results:
+        spans = [_row(window) for window in result.get("windows", [])]  # of which the whole is known then
+        if "error" in result:
+            continue
+        if written:
+            print(file=stream)
+        written += 1
+        title = f"{result['path']}  ({result['duration']:.1f} s)"
+        rows = [[f"{tag['score']:.2f}", tag["label"]] for tag in result["tags"]]
+        print_table(stream, ["score>", "label"], rows, title)
+        if "windows" in result:
+            print(file=stream)
+            print_table(stream, ["from>", "to>", "sounds"], spans)
+        if "events" in result:
+            print(file=stream)
+            rows = [_event_row(event) for event in result["events"]]
+            print_table(stream, ["from>", "to>", "score>", "event"], rows or [["", "", "", "none"]])
+        stream.flush()
+
+
+def _event_row(event: dict[str, Any]) -> list[str]:
+    return [f"{event['start']:.1f}", f"{event['end']:.1f}", f"{event['score']:.2f}", event["label"]]
+
+
+def _row(window: dict[str, Any]) -> list[str]:
+    sounds = ", ".join(f"{tag['label']} {tag['score']:.2f}" for tag in window["tags"])
+    return [f"{window['start']:.1f}", f"{window['end']:.1f}", sounds]
