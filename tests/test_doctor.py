@@ -198,6 +198,37 @@ def test_the_level_is_that_of_a_slow_oracle(seed: int) -> None:
     )  # the gate stands on whole dB
 
 
+def test_the_level_is_not_that_of_a_mean() -> None:
+    sounds = Sound(RATE), Sound(RATE)
+    sounds[0].add(S)
+    sounds[1].add(S + 0.2)
+    assert sounds[1].level == pytest.approx(sounds[0].level, abs=0.01)
+    assert sounds[1].offset == pytest.approx(0.2, abs=1e-3)
+
+
+@pytest.mark.parametrize("rate", [16000, 22050, RATE])
+def test_a_tone_is_in_its_band(rate: int) -> None:
+    edges = band_edges(16000)
+    for place, (low, high) in enumerate(zip(edges, edges[1:], strict=False)):
+        for hertz in (low + 12, high - 12) if low > 100 else (low + 25, high - 25):
+            sound = Sound(rate)
+            sound.add(np.sin(2 * np.pi * hertz / rate * np.arange(rate)).astype(np.float32))
+            assert np.argmax(sound.bands(edges)) == place, hertz
+
+
+@pytest.mark.parametrize("power", [1, 2, 3])
+def test_a_sound_that_fades_towards_high_tones_is_not_taken_for_up_sampled(power: int) -> None:
+    spectrum = np.fft.rfft(np.random.default_rng(power).standard_normal(4 * RATE))
+    hertz = np.fft.rfftfreq(4 * RATE, 1 / RATE)
+    samples = np.fft.irfft(
+        spectrum / (1 + (hertz / 1500) ** (2 * power)), 4 * RATE
+    )  # 12 dB an octave and more
+    samples = 0.1 * samples / samples.std() + noise(4 * RATE, -75)
+    sound = Sound(RATE)
+    sound.add(samples.astype(np.float32))
+    assert sound.cutoff is None
+
+
 def test_bands_hold_the_power_that_a_filter_lets_through() -> None:
     samples = street(7, seconds=8.0)
     sound = Sound(RATE)
