@@ -344,7 +344,8 @@ def _channels(channels: Channels, sound: Sound) -> list[Finding]:
         return [Finding(kind="channel", what=what, do=do)]
     if channels.count < 2 or not channels.powers.max() > 0:
         return []
-    lost = float(decibels(sound.power / channels.powers.mean()))
+    # Energies, not powers: the mix also has the silence that stands for gaps.
+    lost = float(decibels(sound.power * sound.samples / (channels.powers * channels.samples).mean()))
     if lost >= CANCELLED:
         return []
     what = f"its channels cancel each other: mixed they are {min(-lost, 99):.0f} dB quieter"

@@ -18,7 +18,7 @@ from test_base_install import without_torch
 from auricle.artifact import load_artifact
 from auricle.audio import blocks
 from auricle.cli import main
-from auricle.doctor import Channels, Reference, examine, flat_tops, reference
+from auricle.doctor import Channels, Reference, examine, findings, flat_tops, reference
 from auricle.fingerprint import Sound, band_edges, chosen, fingerprint, valid
 
 RATE = 44_100
@@ -146,6 +146,16 @@ def test_a_training_without_high_sounds_asks_for_none(tmp_path: Path, trained_on
     assert narrow.bandwidth < 4100 < trained_on_streets.bandwidth
     samples, rate, _ = FAULTS["8 kHz brought up to 16"]
     assert kinds(examine(write(tmp_path / "a.wav", samples, rate), narrow)) == []
+
+
+def test_gaps_that_are_filled_with_silence_do_not_look_like_channels_that_cancel() -> None:
+    both = np.stack([S, S], 1)
+    channels, sound = Channels(), Sound(RATE)
+    channels.add(both)
+    sound.add(both.mean(axis=1))
+    sound.add(np.zeros(40 * len(S), np.float32))  # where time stamps had a gap
+    found = findings(sound, channels, Reference(rate=16000, highest=7500.0, audio={}))
+    assert [finding.kind for finding in found] == ["gaps"]
 
 
 @pytest.mark.parametrize("subtype", CONVERSIONS)

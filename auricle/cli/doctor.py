@@ -97,6 +97,7 @@ def _examined(
     found: list[tuple[str, str | None]], known: "Reference", options: dict[str, Any], jobs: int
 ) -> Iterator[dict[str, Any]]:
     """What is said of each input, in their order; of one that cannot be read {"path", "error"}."""
+    from auricle.cli.results import STDIN
     from auricle.doctor import examine
     from auricle.engine import run_files
     from auricle.progress import Progress
@@ -104,7 +105,7 @@ def _examined(
     files = [path for path, problem in found if problem is None]
     quiet = sys.stdout is not None and sys.stdout.isatty()  # results are progress enough
     with Progress(len(files), "examining", quiet=quiet or len(files) < 2) as progress:
-        if jobs > 1 and len(files) > 1:
+        if jobs > 1 and len(files) > 1 and STDIN not in files:
             work = partial(examine, model=known, **options)
             outcomes = (outcome for _, outcome in run_files(work, files, jobs=jobs, ordered=True))
         else:
