@@ -197,9 +197,18 @@ def reference(artifact: Artifact) -> Reference:
     >>> reference(load_artifact("default")).highest  # doctest: +SKIP
     7500.0
     """
-    highest = artifact.features.high if "logmel" in artifact.input_kinds else artifact.rate / 2
     audio = artifact.training.get("audio", {})
-    return Reference(rate=artifact.rate, highest=float(highest), audio=audio if valid(audio) else {})
+    return Reference(rate=artifact.rate, highest=_highest(artifact), audio=audio if valid(audio) else {})
+
+
+def _highest(artifact: Artifact) -> float:
+    """Hz up to which a model hears, itself or by the models that it stands on."""
+    below = [_highest(model) for _, model in artifact.within.values()]
+    if "logmel" in artifact.input_kinds:
+        below.append(artifact.features.high)
+    elif "waveform" in artifact.input_kinds and not artifact.members:
+        below.append(artifact.rate / 2)
+    return float(max(below, default=artifact.rate / 2))
 
 
 def examine(

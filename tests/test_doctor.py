@@ -20,6 +20,8 @@ from auricle.audio import blocks
 from auricle.cli import main
 from auricle.doctor import Channels, Reference, examine, findings, flat_tops, reference
 from auricle.fingerprint import Sound, band_edges, chosen, fingerprint, valid
+from auricle.heads import save_head
+from auricle.linear import Linear
 
 RATE = 44_100
 BUNDLED = Path(__file__).parents[1] / "auricle" / "bundled" / "auricle-esc50"
@@ -138,6 +140,14 @@ def test_a_low_rate_is_no_fault_for_a_model_of_a_low_rate(tmp_path: Path) -> Non
     low = Reference(rate=8000, highest=3800.0, audio={})
     samples, rate, _ = FAULTS["recorded at 8 kHz"]
     assert kinds(examine(write(tmp_path / "a.wav", samples, rate), low)) == []
+
+
+def test_a_classifier_on_embeddings_hears_what_its_embedder_hears(tmp_path: Path) -> None:
+    embedder = tiny_model.save(tmp_path / "m")
+    ones = Linear(np.ones((4, 2)), np.zeros(2), "several", 1.0, 0.0, 0.0)
+    head = save_head(tmp_path / "head", embedder, ones, ["owl", "wren"])
+    assert head.input_kinds == ("embedding",) and head.rate / 2 == 4000
+    assert reference(head).highest == reference(embedder).highest == tiny_model.CONFIG.high == 3800
 
 
 def test_a_training_without_high_sounds_asks_for_none(tmp_path: Path, trained_on_streets: Reference) -> None:
