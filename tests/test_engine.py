@@ -17,7 +17,7 @@ import pytest
 import soundfile
 
 from auricle.datasets import Clip
-from auricle.engine import WorkerDied, jobs, pack, packing, run_files
+from auricle.engine import WorkerDied, jobs, pack, packing, run_files, tasks
 from auricle.engine.packing import Range
 from auricle.shards import Pack, read_manifest
 from auricle.shards.layout import locked
@@ -63,7 +63,7 @@ def full_disk(*arguments: object, **options: object) -> None:
 
 def decode_until_the_disk_is_full(clip: Range, rate: int) -> Decoded:
     if int(Path(clip.path).stem) == 100:
-        jobs.publish = full_disk  # in the worker, which ends with this run
+        tasks.publish = full_disk  # in the worker, which ends with this run
     return decode(clip, rate)
 
 
