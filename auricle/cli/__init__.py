@@ -2,11 +2,11 @@
 
 Exit status: 0 all well, 1 something failed (and it is named), 2 wrong usage, 130 interrupted. Results go to
 standard output and nothing else does; errors, warnings and progress go to standard error. One file per group
-of verbs: recordings.py (tag), embedding.py (embed), inputs.py (inputs), search.py (index, find, review),
-timeline.py (timeline, report), corpora.py (pack, evaluate), urban.py (evaluate --protocol urban), labels.py
-(labels, subset), annotations.py (annotations, urban-scenes), scenes.py (scenes), networks.py (train, check,
-export, models, filters), experiments.py (compare, sweep), planning.py (plan), calibration.py (calibrate),
-doctor.py (doctor).
+of verbs: recordings.py (tag), embedding.py (embed), inputs.py (inputs), search.py (index, find), review.py
+(review), timeline.py (timeline, report), corpora.py (pack, evaluate), urban.py (evaluate --protocol urban),
+labels.py (labels, subset), annotations.py (annotations, urban-scenes), scenes.py (scenes), networks.py
+(train, check, export, models, filters), experiments.py (compare, sweep), planning.py (plan), calibration.py
+(calibrate), doctor.py (doctor).
 """
 
 import os
@@ -32,8 +32,9 @@ from auricle.cli.networks import check, export, filters, models, train
 from auricle.cli.output import describe, print_error, show_warning
 from auricle.cli.planning import plan
 from auricle.cli.recordings import tag
+from auricle.cli.review import review
 from auricle.cli.scenes import scenes
-from auricle.cli.search import find, index, review
+from auricle.cli.search import find, index
 from auricle.cli.timeline import report, timeline
 
 OTHERS_SPEAK = 3.0  # seconds

@@ -1,9 +1,8 @@
-"""Verbs that find and label moments: index, find, review."""
+"""Verbs that find moments: index, find."""
 
 import json
 import os
-import sys
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, TextIO
@@ -15,17 +14,15 @@ from auricle.cli.output import describe, opened, print_error, print_table, print
 from auricle.cli.recordings import engine_for, shared_cores
 from auricle.cli.results import STDIN, naming
 from auricle.remote import address_of, look_up
-from auricle.text import as_utf8, counted, for_terminal
+from auricle.text import as_utf8, counted
 
 if TYPE_CHECKING:
     import numpy as np
 
     from auricle.search import Moment, VectorIndex
-    from auricle.search.answers import Answers, Question
 
 MODEL_HELP = "A bundled model's name, an artifact's folder, an .onnx file; at first the index's."
 GLOB = "*?["
-QUIT = ("q", "quit")
 
 
 class FindFormat(StrEnum):
@@ -34,13 +31,6 @@ class FindFormat(StrEnum):
     table = "table"
     csv = "csv"
     jsonl = "jsonl"
-
-
-class Order(StrEnum):
-    """Which moments are asked about first."""
-
-    uncertain = "uncertain"
-    likely = "likely"
 
 
 def index(
@@ -149,7 +139,7 @@ def find(
 
     opened_index = VectorIndex(index)
     asked: dict[str, Any] = {"start": start, "end": end, "raw": None if raw is None else raw_format(raw)}
-    queries = _embedded(example, opened_index, model, threads, asked)
+    queries = embedded(example, opened_index, model, threads, asked)
     itself = None if example == STDIN else (_whole(example), start, float("inf") if end is None else end)
     moments = find_moments(
         opened_index, queries, count=top, gap=gap, per_file=per_file, exact=exact, without=itself
@@ -158,78 +148,10 @@ def find(
         write_moments(moments, stream, format)
 
 
-def review(
-    index: Annotated[Path, typer.Argument(help="The folder that `auricle index` wrote.", metavar="INDEX")],
-    label: Annotated[
-        list[str], typer.Option(metavar="LABEL", help="What to ask for; may be given several times.")
-    ],
-    out: Annotated[
-        Path, typer.Option(metavar="LABELS.csv", help="The labels, a table for `auricle pack`; it grows.")
-    ],
-    example: Annotated[
-        list[str] | None,
-        typer.Option(metavar="[LABEL=]PATH", help="What a label sounds like; may be given several times."),
-    ] = None,
-    answers: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Take the answers of this table; nobody is asked.")
-    ] = None,
-    propose: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Write the next questions here, to be answered there.")
-    ] = None,
-    count: Annotated[
-        int, typer.Option(min=1, metavar="N", help="Questions before the head is trained anew.")
-    ] = 10,
-    order: Annotated[Order, typer.Option(help="What to ask first.")] = Order.uncertain,
-    gap: Annotated[
-        float | None,
-        typer.Option(
-            min=0.0, metavar="S", help="Questions of a recording are S seconds apart; else a window."
-        ),
-    ] = None,
-    sounds: Annotated[
-        Path | None,
-        typer.Option(metavar="DIR", help="Cut out what is asked about, to be listened to: WAV files."),
-    ] = None,
-    model: Annotated[str | None, typer.Option(help=MODEL_HELP)] = None,
-    threads: Threads = None,
-    seed: Annotated[int, typer.Option(help="Of what is drawn at random.")] = 0,
-) -> None:
-    """Label moments, the most telling first: those that a classifier of the answers so far is least sure of.
-
-    In the terminal, an answer is y, n, or the labels that are heard (separated by ;), Enter skips, q ends. Or
-    --propose writes questions as CSV, and --answers takes it back with its column `answer` filled in. After
-    each round a linear head is trained on all answers. The labels are kept after every answer.
-    """
-    from auricle.search import VectorIndex
-    from auricle.search.answers import read_labels, read_questions, write_labels
-
-    opened_index, labels = VectorIndex(index), list(dict.fromkeys(label))
-    _check_labels(labels)
-    given = read_questions(answers) if answers is not None else []  # before anything is written
-    known = read_labels(out)
-    examples = _examples(example or [], labels, opened_index, model, threads)
-    chosen: dict[str, Any] = {
-        "examples": examples,
-        "count": count,
-        "order": order.value,
-        "gap": gap,
-        "seed": seed,
-    }
-    if answers is not None:
-        taken = sum(known.add(question, text) for question, text in given)
-        write_labels(out, known)
-        if taken < len(given):
-            print_warning(f"{answers}: {counted(len(given) - taken, 'question')} without an answer")
-    if propose is not None:
-        _propose(opened_index, known, labels, propose, sounds, chosen)
-    elif answers is None:
-        _ask(opened_index, known, labels, out, sounds, chosen)
-    print(f"{out}: {counted(len(known), 'moment')}{_tally(known, labels)}")
-
-
 def write_moments(moments: "Iterable[Moment]", stream: TextIO, format: FindFormat) -> None:
     """Write moments as one of the formats.
 
+    >>> import sys
     >>> from auricle.search import Moment
     >>> write_moments([Moment("a.wav", 4.0, 6.0, 0.9)], sys.stdout, FindFormat.csv)
     path,start,end,similarity
@@ -308,10 +230,25 @@ def _model_of(out: Path, model: str | None, hop: float | None) -> tuple[str, flo
     return model or str(about["given"]), about["hop"] / about["rate"] if hop is None else hop
 
 
-def _embedded(
+def embedded(
     path: str, opened_index: "VectorIndex", model: str | None, threads: int | None, place: dict[str, Any]
 ) -> "np.ndarray":
-    """The embeddings of an example, by the index's own model and hop."""
+    """The embeddings of an example, by the index's own model and hop.
+
+    Args:
+        path: of the example; "-": standard input.
+        opened_index: in which something like it is to be found.
+        model: None takes the index's.
+        threads: as in `auricle.tagging.Tagger`.
+        place: start, end and raw, as in `auricle.embedding.embed_recording`.
+
+    Raises:
+        ValueError: another model.
+        AudioError: no such recording, or it cannot be decoded.
+
+    >>> embedded("siren.wav", VectorIndex("out/index"), None, None, {}).shape  # doctest: +SKIP
+    (1, 256)
+    """
     import numpy as np
 
     from auricle.embedding import describe_model, embed_recording
@@ -335,122 +272,3 @@ def _embedded(
             )
         )
     return np.concatenate([part.embeddings for part in parts])
-
-
-def _check_labels(labels: Sequence[str]) -> None:
-    from auricle.search.answers import NO, NOTHING, YES
-
-    for label in labels:
-        if ";" in label or not label.strip() or label.lower() in (*YES, *NO, *NOTHING, *QUIT):
-            raise typer.BadParameter(f"{label!r} cannot be told from an answer", param_hint="--label")
-
-
-def _examples(
-    texts: Sequence[str],
-    labels: Sequence[str],
-    opened_index: "VectorIndex",
-    model: str | None,
-    threads: int | None,
-) -> "dict[str, np.ndarray]":
-    """Label -> embeddings, of LABEL=PATH; PATH alone is of the only label."""
-    import numpy as np
-
-    found: dict[str, list[Any]] = {}
-    for text in texts:
-        label, equals, path = text.partition("=")
-        if not equals or label not in labels:
-            if len(labels) > 1:
-                raise typer.BadParameter(
-                    f"{text!r}: say of which label, e.g. {labels[0]}={text}", param_hint="--example"
-                )
-            label, path = labels[0], text
-        found.setdefault(label, []).append(_embedded(path, opened_index, model, threads, {}))
-    return {label: np.concatenate(parts) for label, parts in found.items()}
-
-
-def _propose(
-    opened_index: "VectorIndex",
-    known: "Answers",
-    labels: Sequence[str],
-    file: Path,
-    sounds: Path | None,
-    chosen: dict[str, Any],
-) -> None:
-    from auricle.search.answers import write_questions
-    from auricle.search.proposals import propose
-
-    questions = propose(opened_index, known, labels, **chosen)
-    cut = None if sounds is None else {q: str(path) for q, path in _cut(questions, sounds, opened_index)}
-    write_questions(file, questions, cut)
-    print(
-        f"{file}: {counted(len(questions), 'question')}; fill in the column `answer` and give it to --answers"
-    )
-
-
-def _ask(
-    opened_index: "VectorIndex",
-    known: "Answers",
-    labels: Sequence[str],
-    out: Path,
-    sounds: Path | None,
-    chosen: dict[str, Any],
-) -> None:
-    """Ask on the terminal until somebody ends it, or there is nothing left to ask."""
-    from auricle.search.answers import write_labels
-    from auricle.search.proposals import propose
-
-    skipped: list[Question] = []
-    while questions := propose(opened_index, known, labels, also_without=skipped, **chosen):
-        cut = {} if sounds is None else dict(_cut(questions, sounds, opened_index))
-        for number, question in enumerate(questions, 1):
-            where = f"{for_terminal(shown(question.path))} {question.start:.1f}-{question.end:.1f} s"
-            heard = f" ({for_terminal(str(cut[question]))})" if question in cut else ""
-            asked = f"{number}/{len(questions)} {where}{heard}: {question.label}? [{question.score:.2f}] "
-            while True:
-                print(asked, end="", file=sys.stderr, flush=True)
-                line = sys.stdin.readline() if sys.stdin is not None else ""
-                if not line or line.strip().lower() in QUIT:
-                    print(file=sys.stderr)
-                    return
-                try:
-                    if known.add(question, line):
-                        write_labels(out, known)
-                    else:
-                        skipped.append(question)
-                    break
-                except ValueError as error:
-                    print_error(str(error))
-    print("nothing is left to ask about", file=sys.stderr)
-
-
-def _cut(
-    questions: "Sequence[Question]", folder: Path, opened_index: "VectorIndex"
-) -> "Iterator[tuple[Question, Path]]":
-    """Write what is asked about as WAV files."""
-    import soundfile
-
-    from auricle.audio import AudioError, read
-
-    folder.mkdir(parents=True, exist_ok=True)
-    rate = int(opened_index.about["rate"])
-    for number, question in enumerate(questions, 1):
-        name = f"{number:02d}_{Path(question.path).stem}_{question.start:.2f}-{question.end:.2f}.wav"
-        try:
-            samples = read(
-                question.path, rate, start=question.start, end=question.end, warn=lambda text: None
-            )
-        except (AudioError, OSError) as error:  # it may be gone, or on a disk that is not there
-            print_warning(str(error))
-            continue
-        soundfile.write(folder / as_utf8(name), samples, rate)
-        yield question, folder / as_utf8(name)
-
-
-def _tally(known: "Answers", labels: Sequence[str]) -> str:
-    """How often each label was and was not heard."""
-    lines = [
-        f"{for_terminal(label)} {sum(label in m.yes for m in known.moments)} yes, "
-        f"{sum(label in m.no for m in known.moments)} no"
-        for label in dict.fromkeys([*labels, *known.labels])
-    ]
-    return "; " + "; ".join(lines) if lines else ""
