@@ -175,10 +175,47 @@ def test_questions_come_back_answered(tmp_path: Path) -> None:
     lines = file.read_text().splitlines()
     assert lines[:2] == ["path,start,end,label,score,answer,sound", "a.wav,0,2,dog,0.7500,,cut/a.wav"]
     file.write_text(file.read_text().replace("0.7500,", "0.7500,y"))
-    assert [(question.path, text) for question, text in read_questions(file)] == [
+    assert [(question.path, text) for question, text in read_questions(file, [questions[0].path])] == [
         (str(tmp_path / "a.wav"), "y"),
         ("/b.wav", ""),
     ]
+
+
+def test_a_name_is_the_indexs_then_the_table_folders_then_the_working_folders(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "out").mkdir()
+    for name in ("here.wav", "both.wav", "out/there.wav", "out/both.wav"):
+        (tmp_path / name).write_bytes(b"")
+    file = tmp_path / "out" / "todo.csv"
+    names = ["here.wav", "both.wav", "there.wav", "gone.wav", "s3://bucket/x.wav", "/r/caf\\xe9.wav"]
+    file.write_text("path,start,end,label,answer\n" + "".join(f"{name},0,2,dog,y\n" for name in names))
+    gone, foreign = str(tmp_path / "gone.wav"), os.fsdecode(b"/r/caf\xe9.wav")
+    indexed = [gone, "s3://bucket/x.wav", foreign]
+
+    def placed(indexed: list[str]) -> list[str]:
+        return [question.path for question, _ in read_questions(file, indexed)]
+
+    out = tmp_path / "out"
+    rest = [str(out / "there.wav"), *indexed]
+    assert placed(indexed) == [str(tmp_path / "here.wav"), str(out / "both.wav"), *rest]
+    known = [str(tmp_path / "both.wav"), *indexed]  # the index knows the working folder's
+    assert placed(known) == [str(tmp_path / "here.wav"), str(tmp_path / "both.wav"), *rest]
+    known.append(str(out / "both.wav"))  # and this, too
+    assert placed(known) == [str(tmp_path / "here.wav"), str(out / "both.wav"), *rest]
+
+
+@pytest.mark.parametrize("name", ["none.wav", "/none/at/all.wav", "sub", ""])
+def test_a_recording_that_is_nowhere_is_refused(tmp_path: Path, name: str) -> None:
+    (tmp_path / "sub").mkdir()
+    (tmp_path / "a.wav").write_bytes(b"")
+    file = tmp_path / "todo.csv"
+    file.write_text(f"path,start,end,label,answer\na.wav,0,2,dog,y\n{name},0,2,dog,n\n")
+    with pytest.raises(ValueError, match=rf"todo.csv, row 3: {name!r} is neither .* index nor a file"):
+        read_questions(file, [str(tmp_path / "b.wav")])
+    file.write_text(f"path,start,end,label,answer\n{name},0,2,dog,\n")
+    assert read_questions(file)[0][1] == ""  # nothing is said of it
 
 
 @pytest.mark.parametrize(
@@ -302,6 +339,30 @@ def test_a_table_without_answers_changes_nothing(
     assert status == 0 and "10 questions without an answer" in err and ": 0 moments" in out
     status, _, err = run(capsys, *ask, "--answers", tmp_path / "none.csv")
     assert status == 1 and "none.csv: no such file" in err
+
+
+def test_events_of_tag_are_reviewed_wherever_their_table_lies(
+    sounds: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(sounds)
+    (sounds / "out").mkdir()
+    tag = ["tag", "1.wav", "3.wav", "--model", "tiny", "--events", "--format", "csv"]
+    assert run(capsys, *tag, "--out", "out/events.csv")[0] == 0
+    header, *lines = (sounds / "out" / "events.csv").read_text().splitlines()
+    assert lines and {line.partition(",")[0] for line in lines} == {"1.wav", "3.wav"}
+    table = sounds / "out" / "answered.csv"
+    table.write_text("\n".join([f"{header},answer", *(f"{line},y" for line in lines), ""]))
+    verb = ["review", "index", "--label", "dog", "--answers", table, "--out", "out/labels.csv"]
+    assert run(capsys, *verb)[0] == 0
+    assert {Path(clip.path) for clip in manifest(Path("out/labels.csv"))} == {
+        sounds / "1.wav",
+        sounds / "3.wav",
+    }
+    table.write_text(f"{header},answer\n{lines[0]},y\n{lines[0].replace('1.wav', '11.wav')},y\n")
+    before = (sounds / "out" / "labels.csv").read_bytes()
+    status, _, err = run(capsys, *verb)
+    assert status == 1 and "row 3: '11.wav' is neither in the index nor a file" in err
+    assert (sounds / "out" / "labels.csv").read_bytes() == before
 
 
 @pytest.mark.slow

@@ -76,7 +76,8 @@ def review(
 
     opened_index, labels = VectorIndex(index), list(dict.fromkeys(label))
     _check_labels(labels)
-    given = read_questions(answers) if answers is not None else []  # before anything is written
+    # before anything is written
+    given = read_questions(answers, opened_index.by_path) if answers is not None else []
     known = read_labels(out)
     examples = _examples(example or [], labels, opened_index, model, threads)
     chosen: dict[str, Any] = {

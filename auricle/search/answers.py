@@ -9,11 +9,13 @@ import csv
 import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import cache
+from itertools import chain
 from pathlib import Path
 from typing import NamedTuple
 
 from auricle.datasets.tables import read_text_table
-from auricle.remote import address_of
+from auricle.remote import address_of, look_up
 from auricle.shards.layout import publish, temporary_for
 from auricle.text import as_utf8
 
@@ -138,7 +140,9 @@ def read_labels(file: Path) -> Answers:
             f"{', '.join(COLUMNS)}"
         )
     return Answers(
-        Answer(_placed(file, row["path"]), *_span(file, line, row), _set(row["labels"]), _set(row["no"]))
+        Answer(
+            _placed(file.parent, row["path"]), *_span(file, line, row), _set(row["labels"]), _set(row["no"])
+        )
         for line, row in rows
     )
 
@@ -177,13 +181,20 @@ def write_questions(
     _write(file, (*ASKED, *more), rows)
 
 
-def read_questions(file: Path) -> list[tuple[Question, str]]:
+def read_questions(file: Path, indexed: Iterable[str] = ()) -> list[tuple[Question, str]]:
     """Moments and what was answered, of a table that `write_questions` wrote and somebody filled in.
 
-    Rows of one's own may stand in it; `score` may be left out.
+    Rows of one's own may stand in it; `score` may be left out. A name without a root may count from the
+    table's folder or, as `auricle tag` writes it, from the working folder: that counts which is in the index,
+    then that which is a file, of both the table's.
+
+    Args:
+        file: the table.
+        indexed: full paths of the index's recordings, which may be gone since.
 
     Raises:
-        ValueError: no such file, a column is missing, or a row makes no sense (its line is named).
+        ValueError: no such file, a column is missing, or a row makes no sense or is of a recording that was
+            answered and is nowhere (its line is named).
 
     >>> read_questions(Path("no-such-file.csv"))
     Traceback (most recent call last):
@@ -194,7 +205,8 @@ def read_questions(file: Path) -> list[tuple[Question, str]]:
     columns, rows = read_text_table(file)
     if missing := [name for name in ASKED if name not in columns and name != "score"]:
         raise ValueError(f"{file}: column {' and '.join(missing)} missing; expected {', '.join(ASKED)}")
-    found = []
+    found, names = [], {as_utf8(path): path for path in indexed}
+    there = cache(_is_file)
     for line, row in rows:
         label = row["label"].strip()
         try:
@@ -203,7 +215,16 @@ def read_questions(file: Path) -> list[tuple[Question, str]]:
             raise ValueError(f"{file}, row {line}: {error}") from None
         if not label:
             raise ValueError(f"{file}, row {line}: label is empty")
-        question = Question(_placed(file, row["path"]), *_span(file, line, row), label, 0.0)
+        span = _span(file, line, row)
+        places = [_placed(file.parent, row["path"]), _placed(Path(), row["path"])]
+        known = [names[place] for place in places if place in names]
+        path = next(chain(known, filter(there, places)), None)
+        if path is None and read_answer(row["answer"], label) is not None:
+            raise ValueError(
+                f"{file}, row {line}: {row['path']!r} is neither in the index nor a file; paths count from "
+                f"the table's folder, {file.parent}, or from the working folder"
+            )
+        question = Question(path or places[0], *span, label, 0.0)
         found.append((question, row["answer"]))
     return found
 
@@ -236,8 +257,12 @@ def _named(file: Path, path: str) -> str:
     return as_utf8(path)
 
 
-def _placed(file: Path, name: str) -> str:
-    return name if address_of(name) is not None else os.path.abspath(file.parent / name)  # noqa: PTH100
+def _placed(folder: Path, name: str) -> str:
+    return name if address_of(name) is not None else os.path.abspath(folder / name)  # noqa: PTH100
+
+
+def _is_file(path: str) -> bool:
+    return look_up(path) is not None if address_of(path) is not None else os.path.isfile(path)  # noqa: PTH113
 
 
 def _write(file: Path, columns: tuple[str, ...], rows: Iterable[Iterable[str]]) -> None:
