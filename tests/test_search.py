@@ -21,6 +21,8 @@ from auricle.embedding import embed_recording
 from auricle.engine import Engine
 from auricle.engine.embedding import EmbedOptions
 from auricle.engine.indexing import index_files
+from auricle.heads import save_head
+from auricle.linear import fit_linear
 from auricle.search import Moment, VectorIndex, find_moments
 from auricle.search.graphs import build_graph, can_graph, find_twins, open_graph
 from auricle.search.layout import SEGMENTS, array_file, begin, read_contents
@@ -530,6 +532,33 @@ def test_find_refuses_another_model_and_warns_of_a_short_example(
     assert status == 0 and "0.10 s are less than the 0.25 s of a window" in err
     status, out, err = run(capsys, "find", short, "--index", tmp_path)
     assert (status, out) == (1, "") and "no index" in err
+
+
+def test_a_model_on_the_indexs_embedder_fits(
+    made: Path, folder: Path, model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rng = np.random.default_rng(2)
+    classifier = fit_linear(rng.standard_normal((8, 4)), np.eye(2)[np.arange(8) % 2], kind="one", penalty=0.1)
+    own = save_head(tmp_path / "own", model, classifier, ["a", "b"]).path
+    example = [folder / "0.wav", "--index", made, "--format", "csv", "--threads", 1]
+    plain = run(capsys, "find", *example)
+    assert plain[0] == 0 and run(capsys, "find", *example, "--model", own) == plain
+    asked = ["--label", "a", "--out", tmp_path / "labels.csv", "--example", folder / "0.wav"]
+    proposed = []
+    for number, given in enumerate(([], ["--model", own])):
+        todo = tmp_path / f"{number}.csv"
+        assert run(capsys, "review", made, *asked, "--propose", todo, *given)[0] == 0
+        proposed.append(todo.read_text())
+    assert proposed[0] == proposed[1]
+    sound(folder / "6.wav", 6, 0.7)
+    status, out, err = run(capsys, "index", folder, "--out", made, "--model", own, "--quiet")
+    assert (status, err) == (0, "") and "(1 heard, 6 unchanged, 0 removed)" in out
+    assert close(rows(VectorIndex(made)), by_hand(files_of(folder), model))
+    other = tiny_model.save(tmp_path / "other", hop=1000).path  # its tail is another
+    on_other = save_head(tmp_path / "on-other", other, classifier, ["a", "b"]).path
+    for verb in (["find", *example], ["index", folder, "--out", made]):
+        status, _, err = run(capsys, *verb, "--model", on_other)
+        assert status == 1 and "model on-other" in err and "cannot be compared" in err
 
 
 def test_index_renews_by_the_same_command(

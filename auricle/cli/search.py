@@ -238,7 +238,7 @@ def embedded(
     Args:
         path: of the example; "-": standard input.
         opened_index: in which something like it is to be found.
-        model: None takes the index's.
+        model: None takes the index's; of a model that stands on that one's embeddings, its embedder is taken.
         threads: as in `auricle.tagging.Tagger`.
         place: start, end and raw, as in `auricle.embedding.embed_recording`.
 
@@ -251,14 +251,15 @@ def embedded(
     """
     import numpy as np
 
-    from auricle.embedding import describe_model, embed_recording
-    from auricle.search.layout import refuse_other_model
+    from auricle.artifact import load_artifact
+    from auricle.embedding import embed_recording
+    from auricle.engine.indexing import fitting_model
     from auricle.tagging import Tagger
 
     about = opened_index.about
-    tagger = Tagger(model or about["given"], threads=threads)
     hop = about["hop"] / about["rate"]
-    refuse_other_model(opened_index.path, about, describe_model(tagger.artifact, hop=hop))
+    given = load_artifact(model or about["given"])
+    tagger = Tagger(fitting_model(opened_index.path, about, given, hop).path, threads=threads)
     parts = list(
         embed_recording(tagger, path, hop=hop, warn=lambda text: print_warning(naming(path, text)), **place)
     )

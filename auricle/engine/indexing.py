@@ -8,6 +8,7 @@ like.
 
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -15,7 +16,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from auricle import remote
-from auricle.artifact import bundled_models, load_artifact
+from auricle.artifact import Artifact, bundled_models, load_artifact
 from auricle.disk import full_disk_told
 from auricle.embedding import describe_model
 from auricle.engine.done import Seen, look_at
@@ -31,7 +32,15 @@ from auricle.engine.jobs import (
     split_by_bytes,
 )
 from auricle.progress import Progress
-from auricle.search.layout import ABOUT, JOURNAL, Piece, begin, read_contents
+from auricle.search.layout import (
+    ABOUT,
+    JOURNAL,
+    Piece,
+    begin,
+    read_about,
+    read_contents,
+    refuse_other_model,
+)
 from auricle.search.writing import (
     GRAPH_ROWS,
     SEGMENT_ROWS,
@@ -73,7 +82,8 @@ def index_files(
     Args:
         files: the recordings.
         out: the folder, on a disk of this machine; made if it is missing.
-        options: what embeds. An index takes embeddings of one model and hop only.
+        options: what embeds. An index takes embeddings of one model and hop only; of a model that stands on
+            that one's embeddings, its embedder is taken.
         gone: whether a recording that the index holds, by its absolute path, is to be dropped.
         engine: where; by default in processes of this machine.
         explain: what is said of an error; picklable.
@@ -97,6 +107,10 @@ def index_files(
     if remote.address_of(out) is not None:
         raise ValueError(f"{out}: an index lies on a disk of this machine; name a folder there")
     artifact = load_artifact(options.model)
+    if (path / ABOUT).is_file():
+        fitting = fitting_model(path, read_about(path), artifact, options.hop)
+        if fitting is not artifact:
+            artifact, options = fitting, replace(options, model=str(fitting.path))
     about = describe_model(artifact, hop=options.hop) | {"given": _lasting(options.model)}
     _refuse_foreign(path)
     path.mkdir(parents=True, exist_ok=True)
@@ -143,6 +157,30 @@ def index_files(
         "removed": len(removed),
         "told": told,
     }
+
+
+def fitting_model(path: Path, about: Mapping[str, Any], artifact: Artifact, hop: float | None) -> Artifact:
+    """The model whose embeddings an index holds: the one that is given, or the embedder that it stands on.
+
+    Args:
+        path: of the index.
+        about: its description.
+        artifact: the model that is given.
+        hop: seconds from window to window; None takes the model's.
+
+    Raises:
+        ValueError: it is neither.
+
+    >>> fitting_model(index.path, index.about, load_artifact("runs/mine/last"), None).name  # doctest: +SKIP
+    'auricle-esc50'
+    """
+    found: Artifact | None = artifact
+    while found is not None:
+        if describe_model(found, hop=hop)["fingerprint"] == about["fingerprint"]:
+            return found
+        found = found.embedder
+    refuse_other_model(path, about, describe_model(artifact, hop=hop))
+    raise AssertionError("not reached")
 
 
 def _refuse_foreign(path: Path) -> None:
