@@ -192,7 +192,12 @@ class Tagger:
             finder = EventFinder(self.artifact.labels, events, least=threshold or 0.0)
         hop = events.hop if events is not None and hop is None else hop
         found: list[Event] = []
-        place: dict[str, Any] = {"start": start, "end": end, "raw": raw, "hop": _hop(hop, self.artifact)}
+        place: dict[str, Any] = {
+            "start": start,
+            "end": end,
+            "raw": raw,
+            "hop": hop_samples(hop, self.artifact),
+        }
         mean = MeanScores(self.artifact.num_classes)
         first = last = None
         for part in self.windows(source, **place, warn=warn, live=live, stop=stop):
@@ -381,14 +386,21 @@ def _tagger(model: str, threads: int | None, batch: int, device: str) -> Tagger:
     return Tagger(model, threads=threads, batch=batch, device=device)
 
 
-def _hop(seconds: float | None, artifact: Any) -> int | None:
-    """Samples from window to window."""
+def hop_samples(seconds: float | None, artifact: Any) -> int | None:
+    """Samples from window to window; None for the model's own.
+
+    Raises:
+        ValueError: fewer than one, or more than there are in a window.
+
+    >>> hop_samples(0.5, load_artifact("default"))  # doctest: +SKIP
+    8000
+    """
     if seconds is None:
         return None
     if not 1 <= seconds * artifact.rate <= artifact.window:
         raise ValueError(
-            f"hop is {seconds:g} s; expected at most {artifact.window / artifact.rate:g} s, a window of this "
-            "model, so that nothing goes unheard"
+            f"hop is {seconds:g} s; expected a sample or more, and at most {artifact.window / artifact.rate:g} "
+            "s, a window of this model, so that nothing goes unheard"
         )
     return round(seconds * artifact.rate)
 

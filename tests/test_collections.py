@@ -423,3 +423,67 @@ def test_help_is_there_at_once() -> None:
         subprocess.run(command, capture_output=True, check=True)
         took.append(os.times().children_user + os.times().children_system - begin)
     assert min(took) < 0.5, "seconds of a core; 0.2 where nothing heavy is imported"
+
+
+def test_a_wrong_hop_is_one_error_and_takes_no_result_away(
+    model: Path, sounds: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    given = ["tag", sounds, "--model", model, "--format", "csv", "--out", f"{tmp_path}/tags/", "--jobs", 1]
+    assert run(capsys, *given)[0] == 0
+    before = {path.name: path.read_bytes() for path in (tmp_path / "tags").rglob("*.csv")}
+    status, _, error = run(capsys, *given, "--hop", 30)
+    assert status == 1 and error.count("hop is 30 s; expected a sample or more, and at most 0.25 s") == 1
+    status, _, error = run(capsys, *given, "--start", 100)  # of which no recording has any sound
+    assert status == 1 and error.count("give an earlier start") == 4
+    names = {path.name: path.read_bytes() for path in (tmp_path / "tags").rglob("*.csv")}
+    assert before == {name: content for name, content in names.items() if name != "failures.csv"}
+
+
+def test_a_recording_keeps_its_name_when_others_come(
+    model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for day in ("one", "two"):
+        (tmp_path / "days" / day).mkdir(parents=True)
+    given = ["tag", tmp_path / "days", "--model", model, "--format", "csv", "--out", f"{tmp_path}/tags/"]
+    for day in ("one", "two"):
+        write(tmp_path / "days" / day / "a.wav", len(day))
+        assert run(capsys, *given, "--jobs", 1)[0] == 0
+    found = sorted(path.relative_to(tmp_path / "tags").as_posix() for path in tmp_path.rglob("*.wav.csv"))
+    assert found == ["one/a.wav.csv", "two/a.wav.csv"]
+    glob = f"{tmp_path}/days/*/a*.wav"
+    files = [str(tmp_path / "days" / "one" / "a.wav")]
+    assert result_names(files, ".csv", [glob]) == ["one/a.wav.csv"]
+    assert result_names(files, ".csv", files) == ["a.wav.csv"] == result_names(files, ".csv")
+
+
+def test_results_of_other_recordings_are_not_replaced(
+    model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for card in ("x", "y"):
+        (tmp_path / card).mkdir()
+        write(tmp_path / card / "a.wav", ord(card))
+    end = ["--model", model, "--format", "csv", "--out", f"{tmp_path}/tags/", "--jobs", 1]
+    assert run(capsys, "tag", tmp_path / "x", *end)[0] == 0
+    before = (tmp_path / "tags" / "a.wav.csv").read_bytes()
+    status, _, error = run(capsys, "tag", tmp_path / "y", *end)
+    assert status == 1 and f"{tmp_path}/y/a.wav would replace it" in error
+    assert (tmp_path / "tags" / "a.wav.csv").read_bytes() == before
+    assert run(capsys, "tag", tmp_path / "y", *end, "--redo")[0] == 0
+    assert (tmp_path / "tags" / "a.wav.csv").read_bytes() != before
+
+
+def test_names_that_some_disk_takes_for_one_are_refused_and_the_list_of_failures_keeps_its_own() -> None:
+    with pytest.raises(ValueError, match="would both be called"):
+        result_names(["x/A.wav", "x/a.wav"], ".csv")
+    with pytest.raises(ValueError, match="would both be called"):
+        result_names(["x/\u00e9.wav", "x/e\u0301.wav"], ".csv")
+    assert result_names(["x/failures", "x/b.wav"], ".csv") == ["failures_.csv", "b.wav.csv"]
+
+
+def test_an_output_stays_where_no_recording_was_found(
+    model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "keep.csv").write_text("precious\n")
+    given = ["tag", tmp_path / "nosuch.wav", "--model", model, "--format", "csv"]
+    assert run(capsys, *given, "--out", tmp_path / "keep.csv")[0] == 1
+    assert (tmp_path / "keep.csv").read_text() == "precious\n"

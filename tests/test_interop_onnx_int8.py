@@ -139,6 +139,8 @@ def test_the_loss_is_told_stored_and_what_two_runs_differ_by(
     assert 1e-4 < loss["score_difference"] < 0.05
     assert small.tolerance == pytest.approx(max(1e-4, loss["logit_difference"]))
     assert check(load_runner(small, threads=1))["ok"] and small.changed_parts() == []
+    with pytest.raises(ValueError, match="is in 8 bits already; quantize the model that it was made of"):
+        export_onnx(file, tmp_path / "again.onnx", quantize="int8")
 
 
 def test_the_front_end_and_the_last_layer_stay_float32(model: Path, tmp_path: Path) -> None:

@@ -126,11 +126,12 @@ def tag(
         raise typer.BadParameter("hears one source, here, into one file", param_hint="--live")
     from auricle.artifact import load_artifact
     from auricle.media_files import find_media
-    from auricle.tagging import BATCH_ON_GPU, TagOptions
+    from auricle.tagging import BATCH_ON_GPU, TagOptions, hop_samples
 
     place: dict[str, Any] = {"start": start, "end": end, "raw": None if raw is None else raw_format(raw)}
     found: list[tuple[str, str | None]] = [(path, None) for path in paths] if live else find_media(paths)
     loaded = load_artifact(model)  # a wrong model is one error, and comes before --out is touched
+    hop_samples(hop, loaded)
     if consistent and loaded.parents is None:
         raise typer.BadParameter(
             f"the labels of {model} are flat, so no score contradicts another", param_hint="--consistent"
@@ -143,6 +144,10 @@ def tag(
         hop = config.hop if hop is None else hop
     else:
         windows = windows or live or format.value in formats.TIMED  # these say when
+    if live and failures is not None:
+        raise typer.BadParameter(
+            "is for recordings that are there; leave out --live", param_hint="--failures"
+        )
     if redo and not is_folder(out):
         raise typer.BadParameter("is for results in a folder: --out DIR/", param_hint="--redo")
     job = not live and is_job(out, files, engine)
@@ -163,10 +168,11 @@ def tag(
         return listen(paths, options, loaded, format, out, quiet)
     if job:
         chosen = engine_for(engine, address, jobs, len(files))
-        return _tag_job(found, out, options, format, about, chosen, redo, failures)
+        return _tag_job(found, paths, out, options, format, about, chosen, redo, failures)
     assert jobs is not None
     results = Told(_results(found, options, jobs), failures)
-    with opened(out) as stream:
+    nowhere = out != STDIN and not files  # what is there stays where nothing was found
+    with opened(os.devnull if nowhere else out) as stream:
         write_results(results, stream, format, about)
     results.finish()
 
@@ -296,6 +302,7 @@ def engine_for(engine: EngineName, address: str | None, jobs: int | None, files:
 
 def _tag_job(
     found: list[tuple[str, str | None]],
+    given: list[str],
     out: str,
     options: "TagOptions",
     format: TagFormat,
@@ -316,7 +323,7 @@ def _tag_job(
 
     if is_folder(out):
         write = partial(write_results, format=format, about=about)
-        chosen |= {"suffix": SUFFIXES[format], "redo": redo}
+        chosen |= {"suffix": SUFFIXES[format], "redo": redo, "given": given}
         for _ in all_of(iter(tag_to_folder(files, out, options, write, **chosen))):
             pass
     else:

@@ -3,6 +3,7 @@
 import hashlib
 import os
 import re
+import unicodedata
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -10,14 +11,22 @@ from auricle.remote import address_of
 
 # What Windows, and disks that it formatted, let no file be called. Recorders on Linux write 12:00:00.wav.
 FORBIDDEN = re.compile(r'[<>:"|?*\\\x00-\x1f\x7f]|[. ]$')
+MAGIC = re.compile(r"[*?[]")
+RESERVED = re.compile(r"^failures$")  # the list of what failed has this name
 LONGEST = 255  # bytes of a name, on most disks
 DEVICES = re.compile(r"(?i)(con|prn|aux|nul|conin\$|conout\$|com[0-9¹²³]|lpt[0-9¹²³])(?= *(\.|$))")
 
 
-def result_names(files: Sequence[str], suffix: str) -> list[str]:
+def result_names(files: Sequence[str], suffix: str, given: Sequence[str] = ()) -> list[str]:
     """What each recording's file is called, from the folder of results.
 
-    It is the path of the recording from the folder that all have in common, and `suffix`, see `portable`.
+    It is the path of the recording from the folder that all that was `given` has in common, and `suffix`, see
+    `portable`: so a recording keeps its name when others come.
+
+    Args:
+        files: the recordings.
+        suffix: of each name.
+        given: the folders, globs and recordings that they were found by; else the recordings themselves.
 
     Raises:
         ValueError: two would have one name.
@@ -29,14 +38,15 @@ def result_names(files: Sequence[str], suffix: str) -> list[str]:
         return []
     whole = [_whole(file) for file in files]
     try:
-        root = os.path.commonpath([os.path.dirname(path) for path in whole])  # noqa: PTH120
+        root = os.path.commonpath(_places(given or files, set(files)))
         inside = [Path(os.path.relpath(path, root)).as_posix() for path in whole]
     except ValueError:  # on several drives of Windows
         inside = [Path(path).as_posix().lstrip("/") for path in whole]
-    names = [portable(path + suffix) for path in inside]
+    names = [portable(RESERVED.sub("failures_", path) + suffix) for path in inside]
     seen: dict[str, int] = {}
     for number, name in enumerate(names):
-        first = seen.setdefault(os.path.normcase(name), number)
+        # On a disk that does not tell A from a, or one way to write an accent from another, they are one.
+        first = seen.setdefault(unicodedata.normalize("NFC", name).casefold(), number)
         if first != number:
             if whole[first] == whole[number]:
                 raise ValueError(f"{files[first]} and {files[number]} are one recording; name it once")
@@ -45,6 +55,20 @@ def result_names(files: Sequence[str], suffix: str) -> list[str]:
                 "tag them into two folders"
             )
     return names
+
+
+def _places(given: Sequence[str], files: set[str]) -> list[str]:
+    """The folders that recordings are in or below, by what was asked for."""
+    found = []
+    for one in given:
+        whole = _whole(one)
+        magic = None if one in files or Path(one).is_dir() else MAGIC.search(whole)
+        if magic is not None:
+            whole = whole[: magic.start()] + "x"  # a folder, or the beginning of a name
+        elif one not in files:
+            whole = os.path.join(whole, "x")  # noqa: PTH118
+        found.append(os.path.dirname(whole))  # noqa: PTH120
+    return found
 
 
 def portable(name: str) -> str:

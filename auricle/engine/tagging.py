@@ -17,6 +17,7 @@ from auricle import remote
 from auricle.artifact import load_artifact
 from auricle.disk import full_disk_told
 from auricle.engine.done import (
+    Before,
     Made,
     Seen,
     finished,
@@ -47,7 +48,7 @@ from auricle.engine.names import result_names
 from auricle.formats import packed
 from auricle.progress import say
 from auricle.shards.layout import TEMPORARY, locked, publish
-from auricle.tagging import TagOptions, follow_file, load_tagger, tag_file
+from auricle.tagging import TagOptions, follow_file, hop_samples, load_tagger, tag_file
 from auricle.text import as_utf8, counted
 
 JOURNAL = ".auricle-journal"  # in a folder of results, until it is complete
@@ -89,7 +90,8 @@ def tag_to_file(
     >>> from auricle.formats import write_csv
     >>> tag_to_file(["a.wav", "b.mp3"], "tags.csv", TagOptions(), write_csv)  # doctest: +SKIP
     """
-    sizes = remote.sizes_of(files)
+    artifact, sizes = load_artifact(options.model), remote.sizes_of(files)
+    hop_samples(options.hop, artifact)  # what is wrong with it is wrong with no recording
     with result_file(out) as (target, away):
 
         def join(parts: Iterator[tuple[Path, dict[str, Any]]], temporary: Path) -> T:
@@ -107,7 +109,7 @@ def tag_to_file(
             partial(_write_part, options, explain),
             partial(_probe, options, explain),
             join,
-            header=describe_job(load_artifact(options.model), options, describe_files(files, sizes)),
+            header=describe_job(artifact, options, describe_files(files, sizes)),
             engine=engine or Engine(),
             label="tagging",
             quiet=quiet,
@@ -128,6 +130,7 @@ def tag_to_folder(
     quiet: bool = False,
     task_bytes: int | None = None,
     redo: bool = False,
+    given: Sequence[str] = (),
 ) -> list[Result]:
     """Tag recordings into a folder: of each a file, which appears when that recording is done.
 
@@ -145,7 +148,8 @@ def tag_to_folder(
         explain: see above.
         quiet: see above.
         task_bytes: see above.
-        redo: leave nothing out.
+        redo: leave nothing out, and replace what is there of other recordings.
+        given: the folders and globs that the recordings were found by; see `result_names`.
 
     Returns:
         In the order of `files`: {"path", "warnings"}, or {"path", "error", "warnings"} of what failed.
@@ -159,11 +163,15 @@ def tag_to_folder(
     if away is not None:
         with tempfile.TemporaryDirectory(prefix="auricle-", ignore_cleanup_errors=True) as temporary:
             place = Path(temporary), away
-            return _tag_into(place, files, options, explain, write, suffix, engine, quiet, task_bytes, redo)
+            return _tag_into(
+                place, files, options, explain, write, suffix, engine, quiet, task_bytes, redo, given
+            )
     folder = Path(out)
     if folder.exists() and not folder.is_dir():
         raise ValueError(f"{out}: is a file; give a folder")
-    return _tag_into((folder, ""), files, options, explain, write, suffix, engine, quiet, task_bytes, redo)
+    return _tag_into(
+        (folder, ""), files, options, explain, write, suffix, engine, quiet, task_bytes, redo, given
+    )
 
 
 def _tag_into(
@@ -177,11 +185,14 @@ def _tag_into(
     quiet: bool,
     task_bytes: int | None,
     redo: bool,
+    given: Sequence[str],
 ) -> list[Result]:
     """`tag_to_folder` into a folder, or, through it, to an address."""
     folder, away = place
-    names, seen = result_names(files, suffix), look_at(files)
-    description = describe_job(load_artifact(options.model), options, "") | {"suffix": suffix}
+    names, seen = result_names(files, suffix, given), look_at(files)
+    artifact = load_artifact(options.model)
+    hop_samples(options.hop, artifact)  # what is wrong with it is wrong with no recording
+    description = describe_job(artifact, options, "") | {"suffix": suffix}
     mark = mark_of(description)
     journal, journal_away = folder / JOURNAL, remote.join(away, JOURNAL) if away else ""
     with full_disk_told(folder, "make room and give the same command again, which goes on where it was"):
@@ -189,6 +200,8 @@ def _tag_into(
         with locked(folder), held(away) as check:
             before = take_up(folder, away, JOURNAL)
             made = dict(before.made)
+            if not redo:
+                _refuse_others(folder, before, names, seen)
             if before.killed:  # what it had done stays done, whatever this run is asked for
                 write_record(folder, away, made)
                 _drop_journal(journal, journal_away)
@@ -228,8 +241,13 @@ def _tag_into(
             for number, result in zip(todo, told, strict=True):
                 results[number] = result
                 if "error" in result:
-                    made.pop(names[number], None)
-                    _forget_result(folder, away, names[number])
+                    name = names[number]
+                    earlier = before.made.get(name)
+                    if earlier is not None and earlier.of == seen[number]:  # with other options, say
+                        made[name] = earlier
+                    else:
+                        made.pop(name, None)
+                        _forget_result(folder, away, name)
             _write_failures(folder / FAILURES, results, journal / f"failures{TEMPORARY}")
             write_record(folder, away, made)
             if away:
@@ -256,6 +274,17 @@ def _tasks_of(
         entry = f"{JOURNAL}/{position:05d}.json"
         tasks.append(Task([files[number] for number in numbers], sum(sizes), results, entry, sizes))
     return tasks
+
+
+def _refuse_others(folder: Path, before: Before, names: Sequence[str], seen: Sequence[Seen]) -> None:
+    """Refuse to replace results of other recordings, which had the same name in another folder."""
+    for name, now in zip(names, seen, strict=True):
+        earlier = before.made.get(name)
+        if earlier is not None and earlier.of.path != now.path:
+            raise ValueError(
+                f"{folder / name} holds what was heard in {earlier.of.path}, and {now.path} would replace it; "
+                "tag these into another folder, or give --redo where they are the same, moved"
+            )
 
 
 def _forget_result(folder: Path, away: str, name: str) -> None:

@@ -105,6 +105,8 @@ def _export(
         raise ValueError(f"quantize is {quantize!r}; expected int8, or nothing for float32")
     if data is not None and not quantize:
         raise ValueError("data is for quantize int8: float32 needs none")
+    if quantize and "int8" in artifact.metrics:
+        raise ValueError(f"{artifact.path}: is in 8 bits already; quantize the model that it was made of")
     _refuse_missing(artifact)
     from auricle.interop.onnx_whole import whole_graph
 
