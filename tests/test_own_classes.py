@@ -3,6 +3,7 @@
 import dataclasses
 import json
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import onnx
@@ -21,7 +22,9 @@ from auricle.heads import embedder_of, save_head, shown_logits
 from auricle.linear import Linear, fit_linear
 from auricle.own_classes import OwnClasses, configure, train_own
 from auricle.own_classes.examples import by_folder, embed_examples, open_examples
+from auricle.own_classes.frozen import choose_folds
 from auricle.own_classes.judging import clip_means, cross_validate, fit_examples, make_folds
+from auricle.report.folders import write_report
 from auricle.runners import check, load_runner
 from auricle.runners.windows import sigmoid
 from auricle.shards import Pack
@@ -276,10 +279,38 @@ def test_few_recordings_of_a_class_make_fewer_folds_and_are_told(
         for clip in range(count):
             write_tone(root / label / f"{clip}.wav", FREQUENCIES[label], clip)
     told: list[str] = []
-    train_own(root, tmp_path / "run", OwnClasses(init_from=str(embedder)), quiet=True, tell=told.append)
+    train_own(root, tmp_path / "mine", OwnClasses(init_from=str(embedder)), quiet=True, tell=told.append)
     assert told[0].startswith("fewer than 10 clips of high, low")
-    assert told[1] == "3 folds, not 5: a class has clips of 3 recordings only"
+    assert told[1] == "3 folds, not 5: only 3 recordings of low"
     assert told[2].startswith("out of 3 folds, 12 clips: accuracy")
+    with pytest.raises(
+        ValueError, match=r"mine: holds neither .*; name .*mine.out-of-fold, which auricle tr"
+    ):
+        write_report([tmp_path / "mine"], tmp_path / "figures")
+    write_report([tmp_path / "mine" / "out-of-fold"], tmp_path / "figures")
+
+
+def test_a_class_of_one_recording_is_named() -> None:
+    """Two clips of the first class are of one recording, the second has one; then the background."""
+    targets = np.eye(3, dtype=bool)[[0, 0, 1, 2, 2, 2]]
+    recordings = np.array(["tape", "tape", "b", "c", "d", "e"])
+    examples = SimpleNamespace(labels=("low", "high"), softmax_targets=targets, recordings=recordings)
+    told: list[str] = []
+    choose_folds(examples, OwnClasses(folds="4"), told.append)
+    assert told == [
+        "2 folds, not 4: only 1 recording of low, high",
+        "a class of one recording is unknown to the model that does not hear it: low, high",
+    ]
+    targets[:, 2], targets[:, 1] = targets[:, 1].copy(), targets[:, 2].copy()
+    for background, named in (("", "low, clips without a label"), ("hum", "low, hum")):
+        told = []
+        choose_folds(examples, OwnClasses(background=background, folds="2"), told.append)
+        assert told == [f"a class of one recording is unknown to the model that does not hear it: {named}"]
+    many = SimpleNamespace(
+        labels=tuple("abcdefg"), softmax_targets=np.eye(7, dtype=bool), recordings=np.array(list("abcdefg"))
+    )
+    choose_folds(many, OwnClasses(), told.append)
+    assert told[-1].endswith("does not hear it: a, b, c, d, e, ...")
 
 
 def test_a_folder_below_the_class_is_a_recording() -> None:

@@ -23,6 +23,7 @@ from auricle.own_classes.report import judge, write_report
 from auricle.text import counted
 
 SOME = 10  # clips of a class, below which one is warned
+SHOWN = 5  # classes that a warning names
 
 
 def train_own(
@@ -106,9 +107,8 @@ def prepare(
     counts = examples.targets.sum(axis=0)
     few = [label for label, count in zip(examples.labels, counts, strict=True) if count < SOME]
     if few:
-        tell(
-            f"fewer than {SOME} clips of {', '.join(few[:5])}{' ...' * (len(few) > 5)}: figures will be rough"
-        )
+        named = f"{', '.join(few[:SHOWN])}{' ...' * (len(few) > SHOWN)}"
+        tell(f"fewer than {SOME} clips of {named}: figures will be rough")
     if known := len(np.intersect1d(clips_heard(model, examples.pack), examples.clips)):
         tell(f"{model.name} was trained on {counted(known, 'clip')} of these: the report will be too good")
     return examples
@@ -129,10 +129,13 @@ def choose_folds(examples: Examples, config: OwnClasses, tell: Callable[[str], N
         return np.asarray(folds)
     recordings = [len(set(examples.recordings[has])) for has in examples.softmax_targets.T]
     count = min(int(config.folds), max(2, min(recordings)))
+    classes = [*examples.labels, config.background or "clips without a label"]
+    rarest = [name for name, many in zip(classes, recordings, strict=False) if many == min(recordings)]
+    named = ", ".join([*rarest[:SHOWN], *["..."] * (len(rarest) > SHOWN)])
     if count < int(config.folds):
-        tell(f"{count} folds, not {config.folds}: a class has clips of {min(recordings)} recordings only")
+        tell(f"{count} folds, not {config.folds}: only {counted(min(recordings), 'recording')} of {named}")
     if min(recordings) < 2:
-        tell("a class has clips of one recording only: of the model that does not hear it, it is unknown")
+        tell(f"a class of one recording is unknown to the model that does not hear it: {named}")
     return make_folds(examples.recordings, examples.softmax_targets, count, config.seed)
 
 

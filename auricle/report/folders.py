@@ -13,6 +13,8 @@ from auricle.report.priors import prior_summary, random_share, write_priors
 from auricle.report.reliability import draw_reliability, read_reliability
 from auricle.report.style import save, undrawable
 
+OUT_OF_FOLD = "out-of-fold"  # of a run of own classes: where the figures of its folds lie
+
 
 @dataclass(frozen=True, kw_only=True)
 class Report:
@@ -44,10 +46,13 @@ def write_report(
     runs = [Path(folder) for folder in folders if (Path(folder) / "log.jsonl").is_file()]
     for folder in folders:
         if Path(folder) not in (*evaluations, *runs):
-            raise ValueError(
-                f"{folder}: holds neither per_class.csv nor log.jsonl; name what auricle evaluate --out or "
-                "auricle train --out wrote"
+            named, inner = (
+                "what auricle evaluate --out or auricle train --out wrote",
+                Path(folder) / OUT_OF_FOLD,
             )
+            if (inner / "per_class.csv").is_file():
+                named = f"{inner}, which auricle train --examples wrote"
+            raise ValueError(f"{folder}: holds neither per_class.csv nor log.jsonl; name {named}")
     if len(evaluations) > 1:
         raise ValueError(f"{evaluations[1]}: a second evaluation after {evaluations[0]}; name one at a time")
     out = Path(out)
