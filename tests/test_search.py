@@ -590,6 +590,30 @@ def test_index_names_what_fails_and_refuses_pipes(
     assert run(capsys, "index", "-", "--out", made)[0] == 2
 
 
+@pytest.mark.parametrize("what", ["empty", "none/*.wav", "gone.wav", "bad.wav"])
+@pytest.mark.parametrize("there", [False, True])
+def test_of_nothing_no_index_is_made(
+    tmp_path: Path, model: Path, what: str, there: bool, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "bad.wav").write_bytes(b"RIFF nothing")
+    out = tmp_path / "index"
+    if there:
+        out.mkdir()
+        (out / ".hidden").write_text("somebody else's")
+    command = ["index", tmp_path / what, "--out", out, "--model", model, "--quiet"]
+    status, printed, err = run(capsys, *command)
+    assert (status, printed) == (1, "") and len(err.splitlines()) == 2
+    assert Path(what).name in err.splitlines()[0] and f"{out}: no index was made" in err.splitlines()[1]
+    assert [file.name for file in out.iterdir()] == [".hidden"] if there else not out.exists()
+    assert "no index" in run(capsys, "find", tmp_path / "bad.wav", "--index", out)[2]
+    good = sound(tmp_path / "good.wav", 1, 0.5)
+    status, printed, _ = run(capsys, *command, good)
+    assert status == 1 and "of 1 recording (" in printed  # and the others' mistakes are told
+    status, printed, _ = run(capsys, *command)
+    assert status == 1 and "of 1 recording (" in printed  # what is there stays
+
+
 def test_no_model_is_run_where_nothing_has_changed(
     made: Path, folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -63,6 +63,7 @@ def index(
     from auricle.engine.embedding import EmbedOptions
     from auricle.engine.indexing import index_files
     from auricle.media_files import find_media
+    from auricle.search.layout import ABOUT
 
     if device != "cpu":
         if (jobs or 1) > 1:
@@ -76,6 +77,9 @@ def index(
     for problem in problems.values():
         print_error(problem)
     files = [path for path, problem in found if problem is None]
+    if not files and not (out / ABOUT).is_file():
+        print_error(f"{out}: no index was made: there is nothing to put into it")
+        raise typer.Exit(1)
     jobs, threads = shared_cores(jobs, threads, len(files))
     result = index_files(
         files,
@@ -92,6 +96,9 @@ def index(
         if told["error"] is not None:
             failures += 1
             print_error(naming(path, told["error"]))
+    if not (out / ABOUT).is_file():
+        print_error(f"{out}: no index was made: nothing could be heard of {counted(len(files), 'recording')}")
+        raise typer.Exit(1)
     recordings = counted(result["recordings"], "recording")
     print(
         f"{out}: {counted(result['windows'], 'window')} of {recordings} "

@@ -7,6 +7,7 @@ like.
 """
 
 import os
+import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
@@ -34,7 +35,9 @@ from auricle.engine.jobs import (
 from auricle.progress import Progress
 from auricle.search.layout import (
     ABOUT,
+    CONTENTS,
     JOURNAL,
+    SEGMENTS,
     Piece,
     begin,
     read_about,
@@ -77,7 +80,8 @@ def index_files(
     """Put the embeddings of recordings into an index; what has not changed since an earlier run stays.
 
     Recordings are known by their absolute paths. One that has the size and the time of change that it had
-    stays as it is; one that could not be read, or broke off, is tried again.
+    stays as it is; one that could not be read, or broke off, is tried again. An index that would be new and
+    hold nothing is not made.
 
     Args:
         files: the recordings.
@@ -113,12 +117,14 @@ def index_files(
             artifact, options = fitting, replace(options, model=str(fitting.path))
     about = describe_model(artifact, hop=options.hop) | {"given": _lasting(options.model)}
     _refuse_foreign(path)
+    new = not path.exists()
     path.mkdir(parents=True, exist_ok=True)
     with (
         full_disk_told(path, "make room and give the same command again, which goes on where it was"),
         locked(path),
     ):
         begin(path, about)
+        first = not (path / CONTENTS).is_file()
         remove_unnamed(path)
         held = _recordings(read_contents(path))
         seen = dict(zip(files, look_at(files), strict=True))
@@ -144,6 +150,10 @@ def index_files(
         if (path / JOURNAL).is_dir():
             remove_journal(path / JOURNAL)
         _link(path, graph_rows, options.threads, quiet)
+        if first and not any(piece.rows for piece in pieces):
+            _take_back(path)
+    if new and not any(path.iterdir()):
+        path.rmdir()
     told = {
         by_path.get(one, one): {"error": entry["error"], "warnings": entry["warnings"]}
         for one, (number, position) in latest.items()
@@ -192,6 +202,13 @@ def _refuse_foreign(path: Path) -> None:
         and any(not file.name.startswith(".") for file in path.iterdir())
     ):
         raise ValueError(f"{path}: holds something that is no index; give an empty or a new folder")
+
+
+def _take_back(path: Path) -> None:
+    """Leave a folder as it was before an index was begun there."""
+    (path / CONTENTS).unlink()
+    shutil.rmtree(path / SEGMENTS, ignore_errors=True)
+    (path / ABOUT).unlink()  # last: killed before, it is an index that was begun
 
 
 def _lasting(model: str) -> str:
