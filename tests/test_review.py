@@ -297,6 +297,38 @@ def test_review_by_a_table(sounds: Path, capsys: pytest.CaptureFixture[str]) -> 
     assert found == ["y"] * min(3, 12 - len(heard)) + ["n"] * max(0, 3 - 12 + len(heard))
 
 
+def test_an_example_may_be_an_excerpt(sounds: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    long, cut = sounds / "1.wav", sounds / "cut.wav"  # the tone is its second second
+    samples, rate = soundfile.read(long, dtype="int16")
+    soundfile.write(cut, samples[rate : 2 * rate], rate)
+    ask = ["review", sounds / "index", "--label", "tone", "--out", sounds / "labels.csv", "--quiet"]
+
+    def proposed(*more: object) -> str:
+        assert run(capsys, *ask, "--propose", sounds / "todo.csv", *more)[0] == 0
+        return (sounds / "todo.csv").read_text()
+
+    excerpt = proposed("--example", long, "--start", 1, "--end", 2)
+    assert excerpt == proposed("--example", cut) != proposed("--example", long)
+    assert proposed("--example", long, "--end", 0.5) == proposed("--example", f"tone={long}", "--end", 0.5)
+    two = ["--example", long, "--example", cut, "--start", 1]
+    for more, match in (
+        (two, "of one --example, and 2 are given"),
+        (["--end", 1], "of one --example, and 0 are given"),
+        (["--example", long, "--start", 2, "--end", 1], "1 is not after --start 2"),
+    ):
+        status, _, err = run(capsys, *ask, *more)
+        assert status == 2 and match in " ".join(err.split())
+
+
+@pytest.mark.parametrize("verb", ["find", "review"])
+def test_help_says_of_what_the_excerpt_is(verb: str, capsys: pytest.CaptureFixture[str]) -> None:
+    status, out, _ = run(capsys, verb, "--help")
+    said = " ".join(out.split())
+    assert status == 0 and "into each recording" not in said
+    assert "The example begins S seconds into its recording" in said
+    assert "The example ends S seconds into its recording" in said and "--quiet Show no progress" in said
+
+
 def test_review_in_the_terminal_keeps_every_answer(
     sounds: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from auricle.cli.options import Threads
+from auricle.cli.options import Quiet, Threads, check_excerpt
 from auricle.cli.output import print_error, print_warning
-from auricle.cli.search import MODEL_HELP, embedded, shown
+from auricle.cli.search import MODEL_HELP, ExampleEnd, ExampleStart, embedded, shown
 from auricle.text import as_utf8, counted, for_terminal
 
 if TYPE_CHECKING:
@@ -41,6 +41,8 @@ def review(
         list[str] | None,
         typer.Option(metavar="[LABEL=]PATH", help="What a label sounds like; may be given several times."),
     ] = None,
+    start: ExampleStart = 0.0,
+    end: ExampleEnd = None,
     answers: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Take the answers of this table; nobody is asked.")
     ] = None,
@@ -64,6 +66,7 @@ def review(
     model: Annotated[str | None, typer.Option(help=MODEL_HELP)] = None,
     threads: Threads = None,
     seed: Annotated[int, typer.Option(help="Of what is drawn at random.")] = 0,
+    quiet: Quiet = False,
 ) -> None:
     """Label moments, the most telling first: those that a classifier of the answers so far is least sure of.
 
@@ -76,10 +79,16 @@ def review(
 
     opened_index, labels = VectorIndex(index), list(dict.fromkeys(label))
     _check_labels(labels)
+    check_excerpt(start, end)
+    if (start or end is not None) and len(example or []) != 1:
+        raise typer.BadParameter(
+            f"is of one --example, and {len(example or [])} are given",
+            param_hint="--start" if start else "--end",
+        )
     # before anything is written
     given = read_questions(answers, opened_index.by_path) if answers is not None else []
     known = read_labels(out)
-    examples = _examples(example or [], labels, opened_index, model, threads)
+    examples = _examples(example or [], labels, opened_index, model, threads, {"start": start, "end": end})
     chosen: dict[str, Any] = {
         "examples": examples,
         "count": count,
@@ -113,6 +122,7 @@ def _examples(
     opened_index: "VectorIndex",
     model: str | None,
     threads: int | None,
+    place: dict[str, Any],
 ) -> "dict[str, np.ndarray]":
     """Label -> embeddings, of LABEL=PATH; PATH alone is of the only label."""
     import numpy as np
@@ -126,7 +136,7 @@ def _examples(
                     f"{text!r}: say of which label, e.g. {labels[0]}={text}", param_hint="--example"
                 )
             label, path = labels[0], text
-        found.setdefault(label, []).append(embedded(path, opened_index, model, threads, {}))
+        found.setdefault(label, []).append(embedded(path, opened_index, model, threads, place))
     return {label: np.concatenate(parts) for label, parts in found.items()}
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, TextIO
 
 import typer
 
-from auricle.cli.options import End, Quiet, Raw, Start, Threads, check_excerpt, raw_format
+from auricle.cli.options import Quiet, Raw, Threads, check_excerpt, raw_format
 from auricle.cli.output import describe, opened, print_error, print_table, print_warning
 from auricle.cli.recordings import engine_for, shared_cores
 from auricle.cli.results import STDIN, naming
@@ -23,6 +23,12 @@ if TYPE_CHECKING:
 
 MODEL_HELP = "A bundled model's name, an artifact's folder, an .onnx file; at first the index's."
 GLOB = "*?["
+ExampleStart = Annotated[
+    float, typer.Option(min=0.0, metavar="S", help="The example begins S seconds into its recording.")
+]
+ExampleEnd = Annotated[
+    float | None, typer.Option(min=0.0, metavar="S", help="The example ends S seconds into its recording.")
+]
 
 
 class FindFormat(StrEnum):
@@ -114,8 +120,8 @@ def find(
     ],
     index: Annotated[Path, typer.Option(metavar="INDEX", help="The folder that `auricle index` wrote.")],
     top: Annotated[int, typer.Option(min=1, metavar="K", help="At most K moments.")] = 10,
-    start: Start = 0.0,
-    end: End = None,
+    start: ExampleStart = 0.0,
+    end: ExampleEnd = None,
     gap: Annotated[
         float | None,
         typer.Option(
@@ -135,6 +141,7 @@ def find(
     model: Annotated[str | None, typer.Option(help=MODEL_HELP)] = None,
     raw: Raw = None,
     threads: Threads = None,
+    quiet: Quiet = False,
 ) -> None:
     """Find the moments of indexed recordings that sound most like an example.
 
