@@ -310,6 +310,7 @@ def test_a_class_of_one_recording_is_named() -> None:
         labels=tuple("abcdefg"), softmax_targets=np.eye(7, dtype=bool), recordings=np.array(list("abcdefg"))
     )
     choose_folds(many, OwnClasses(), told.append)
+    assert told[-2] == "2 folds, not 5: only 1 recording of each class"
     assert told[-1].endswith("does not hear it: a, b, c, d, e, ...")
 
 

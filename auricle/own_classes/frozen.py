@@ -133,7 +133,8 @@ def choose_folds(examples: Examples, config: OwnClasses, tell: Callable[[str], N
     rarest = [name for name, many in zip(classes, recordings, strict=False) if many == min(recordings)]
     named = ", ".join([*rarest[:SHOWN], *["..."] * (len(rarest) > SHOWN)])
     if count < int(config.folds):
-        tell(f"{count} folds, not {config.folds}: only {counted(min(recordings), 'recording')} of {named}")
+        of = named if len(rarest) < len(recordings) else "each class"
+        tell(f"{count} folds, not {config.folds}: only {counted(min(recordings), 'recording')} of {of}")
     if min(recordings) < 2:
         tell(f"a class of one recording is unknown to the model that does not hear it: {named}")
     return make_folds(examples.recordings, examples.softmax_targets, count, config.seed)
