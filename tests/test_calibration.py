@@ -211,6 +211,63 @@ def test_scores_become_the_probabilities_that_were_planted(method: str, windows:
     assert held_out["log_loss"] < 0.75 * before["log_loss"]
 
 
+def apart(clips: int, labels: int, windows: int) -> Examples:
+    """Clips whose scores tell the labels apart without a mistake."""
+    rng = np.random.default_rng(0)
+    targets = rng.random((clips, labels)) < 0.3
+    logits = np.where(targets, rng.normal(3, 0.7, targets.shape), rng.normal(-4, 0.7, targets.shape))
+    return Examples(
+        logits=np.repeat(logits, windows, axis=0).astype(np.float32),
+        starts=np.arange(clips) * windows,
+        targets=targets,
+        known=np.ones(targets.shape, bool),
+        groups=np.arange(clips),
+    )
+
+
+@pytest.mark.parametrize("method", ["affine", "temperature", "isotonic"])
+@pytest.mark.parametrize("windows", [1, 3])
+def test_scores_that_tell_all_apart_are_no_surer_than_their_number_allows(method: str, windows: int) -> None:
+    examples = apart(40, 3, windows)
+    calibration, one, _ = fit_stages(examples, method, 5)
+    scores, true = clip_scores(examples, calibration), examples.targets
+    positives = int(true.sum())
+    for mean, rarest in (
+        (scores[true].mean(), 1 / (positives + 2)),
+        (1 - scores[~true].mean(), 1 / (true.size - positives + 2)),
+    ):
+        assert 0.3 * rarest < 1 - mean < 10 * rarest  # as one more example of each kind would have it
+    for threshold, _ in (
+        choose(ranked(scores, true, k), Goal(kind="precision", value=0.9)) for k in range(3)
+    ):
+        assert 0.01 < threshold < 0.99
+    if method != "isotonic":
+        assert max(calibration["scale"]) < 3 and one["scale"][0] < 3
+
+
+def ranked(scores: np.ndarray, true: np.ndarray, k: int) -> Ranked:
+    return Ranked.of(scores[:, k], true[:, k], np.arange(len(true)), np.ones(len(true)))
+
+
+@pytest.mark.parametrize("method", ["affine", "temperature"])
+def test_the_map_of_all_labels_is_the_most_likely_one_of_platts_targets(method: str) -> None:
+    examples, _ = planted(60, 3, 1)
+    found = fit_stages(examples, method, 5)[1]
+    z, true = np.rint(examples.logits.astype(float) * 64) / 64, examples.targets
+    high, low = (true.sum() + 1) / (true.sum() + 2), 1 / ((~true).sum() + 2)
+
+    def loss(at: np.ndarray) -> float:
+        mapped = np.exp(at[0]) * z + (at[1] if method == "affine" else 0.0)
+        target = np.where(true, high, low)
+        likely = -target * np.logaddexp(0, -mapped) - (1 - target) * np.logaddexp(0, mapped)
+        return float(5e-4 * (at**2).sum() - likely.sum())
+
+    best = minimize(loss, [0.0, 0.0], tol=1e-12)
+    assert found["scale"][0] == pytest.approx(np.exp(best.x[0]), rel=1e-3)
+    if method == "affine":
+        assert found["offset"][0] == pytest.approx(best.x[1], abs=1e-3)
+
+
 def test_temperature_alone_moves_no_score_over_a_half() -> None:
     examples, _ = planted(500, 2, 1)
     calibration, _, _ = fit_stages(examples, "temperature", 5)
@@ -568,6 +625,52 @@ def test_the_verb_says_what_was_done_and_what_was_not(
     ):
         status, _, err = run(capsys, *verb, *wrong, "--out", tmp_path / "x")
         assert status == 2 and hint in err, err
+
+
+def test_a_calibration_that_makes_scores_worse_says_so(
+    corpus: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Fitted to 48 clips, then once more to 8 of them: what it was before is what it was as a model."""
+    old = tiny_model.save(tmp_path / "old")
+    verb = ("calibrate", corpus / "pack", "--quiet", "--threads", 1, "--out")
+    status, _, err = run(capsys, *verb[:1], old.path, *verb[1:], tmp_path / "good")
+    assert status == 0 and "worse than before" not in err
+    more = {
+        "affine": "or --method temperature,",
+        "temperature": "or keep",
+        "isotonic": "or --method affine or",
+    }
+    for method, said in more.items():
+        few = (tmp_path / method, "--split", "other", "--min-positives", 1, "--method", method)
+        status, _, err = run(capsys, *verb[:1], tmp_path / "good", *verb[1:], *few)
+        about = load_artifact(tmp_path / method).metrics["calibration"]
+        plain = evaluate(tmp_path / "good", corpus / "pack", splits=["other"], draws=0, threads=1, quiet=True)
+        assert about["before"] == pytest.approx({name: plain[name] for name in about["before"]}, rel=1e-5)
+        line = next(line for line in err.splitlines() if "worse than before" in line)
+        assert f"log loss {about['after']['log_loss']:.4f}, before {plain['log_loss']:.4f}" in line
+        assert "take more recordings" in line and said in line and "--method keep" in line
+
+
+def test_a_label_that_misses_the_goal_with_the_threshold_of_all_is_told(
+    corpus: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    old = tiny_model.save(tmp_path / "old")
+    verb = ("calibrate", old.path, corpus / "pack", "--quiet", "--threads", 1, "--draws", 0, "--out")
+    status, _, err = run(capsys, *verb, tmp_path / "new", "--recall", 0.9)
+    made = load_artifact(tmp_path / "new")
+    pack, clock = Pack(corpus / "pack"), made.labels.index("clock")
+    scores = score_clips(load_runner(made, threads=1), pack, np.arange(48), quiet=True)[:, clock]
+    has = pack.targets(np.arange(48))[:, pack.label_names().index("clock")].astype(bool)
+    reached = (scores[has] >= made.thresholds[clock]).mean()  # type: ignore[index]
+    assert has.sum() == 3 and reached < 0.9
+    said = f"clock {reached:.2f}: with that threshold recall is less than 0.9, on these clips"
+    assert status == 0 and err.count("is less than") == 1 and said in err
+    for name, goal in (
+        ("own", ("--recall", 0.9, "--min-positives", 1)),
+        ("alarms", ("--false-alarms", 4000)),
+    ):
+        status, _, err = run(capsys, *verb, tmp_path / name, *goal)
+        assert status == 0 and "is less than" not in err
 
 
 def test_evaluate_and_report_draw_reliability(

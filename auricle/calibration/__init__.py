@@ -128,10 +128,11 @@ def calibrate(
         if method != KEEP:
             least = FEWEST[method] if fewest is None else fewest
             _refuse_too_little(examples, least, label_set)
+            before = figures_of(clip_scores(examples, calibration), examples)  # as the model was
             calibration, pooled, lent = fit_stages(examples, method, least)
             whole = placed(calibration, pooled, ours, len(artifact.labels))
             about |= {"fewest": least, "labels_pooled": [names[k] for k in np.flatnonzero(lent)]}
-            about["before"] = figures_of(clip_scores(examples, None), examples)
+            about["before"] = before
             about["after"] = figures_of(held_out_scores(examples, method, least, seed), examples)
         thresholds = None
         if goal is not None:

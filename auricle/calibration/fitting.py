@@ -1,8 +1,8 @@
 """Calibrations fitted to scores and what was true: rising maps under which scores are probabilities.
 
 Labels of few examples lend from the others. Of an affine map, scale and offset are drawn towards those of all
-labels together; the targets of a rising map are a little less than 1 and more than 0, as after one more
-example of each kind. Without that the map of examples that can be told apart would have no end.
+labels together. The targets of that one and of rising maps are a little less than 1 and more than 0, as after
+one more example of each kind. Without that the map of examples that can be told apart would have no end.
 
 Sources: Platt, "Probabilistic outputs for support vector machines", 1999 (affine; the targets); Guo et al.,
 "On calibration of modern neural networks", ICML 2017 (temperature); Zadrozny and Elkan, "Transforming
@@ -49,7 +49,7 @@ def fit_affine(
 
     Args:
         logits_NK: (N, K).
-        targets_NK: (N, K) bool.
+        targets_NK: (N, K) bool, or `smoothed`.
         weights_NK: (N, K), how much each counts; 0 where it is not known.
         offset: False keeps it at 0: the scale is one over a temperature.
         around: scale and offset towards which labels of few examples are drawn.

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from auricle.calibration.fitting import fit_affine, fit_isotonic
+from auricle.calibration.fitting import fit_affine, fit_isotonic, smoothed
 from auricle.evaluation.reliability import reliability_figures
 from auricle.probabilities import as_function
 from auricle.runners.windows import logit, sigmoid
@@ -112,8 +112,11 @@ def _fit(stage: Any, examples: Examples, method: str, lent: np.ndarray) -> tuple
     rows, filled = np.nonzero(sums)
     z, true, weight = (filled - bins // 2) / GRID, rows == 1, sums[rows, filled]
     sloped, shifted = method != "isotonic", method != "temperature"
-    # Rising steps go on at their ends as an affine map would.
-    scale, offset = (v.item() for v in fit_affine(z[:, None], true[:, None], weight[:, None], offset=shifted))
+    # Scores that tell all examples apart would have no end of a scale; smoothed targets end it, and labels
+    # are drawn towards this map. Their own targets stay: of 6 positives, Platt's are seven parts in eight.
+    targets = smoothed(true[:, None], weight[:, None])
+    pair = fit_affine(z[:, None], targets, weight[:, None], offset=shifted)
+    scale, offset = (value.item() for value in pair)
     count = len(lent)
     if sloped:
         scales, offsets = np.full(count, scale), np.full(count, offset)
@@ -125,7 +128,7 @@ def _fit(stage: Any, examples: Examples, method: str, lent: np.ndarray) -> tuple
             )
         fitted = {"kind": "affine", "scale": scales.tolist(), "offset": offsets.tolist()}
         return fitted, {"kind": "affine", "scale": [scale], "offset": [offset]}
-    everything = fit_isotonic(z, true, weight, scale)
+    everything = fit_isotonic(z, true, weight, scale)  # its ends go on as the affine map does
     labels = [everything] * count
     for part in examples.blocks():
         logits, targets, weights = stage(part)

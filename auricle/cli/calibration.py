@@ -18,6 +18,9 @@ FIGURES = {
     "brier": "Brier score",
     "log_loss": "log loss",
 }
+WATCHED = ("ece", "brier", "log_loss")  # of which it is said where a calibration makes them worse
+SLACK = 1.01  # times as large is not yet worse
+OTHERS = {"affine": " or --method temperature", "isotonic": " or --method affine or temperature"}
 UNITS = {"precision": "precision", "recall": "recall", "false_alarms": "false alarms/h"}
 
 
@@ -185,9 +188,18 @@ def _warn(about: dict[str, Any]) -> None:
             f"{_some(pooled)}: fewer than {about['fewest']} positives or negatives; the map of all labels "
             "together is theirs"
         )
+    if rises := _worse(about):
+        print_warning(
+            f"worse than before on recordings that the calibration was not fitted to: {rises}; take more "
+            f"recordings{OTHERS.get(about['method'], '')}, or keep the model as it was (--method keep, where "
+            "thresholds are wanted)"
+        )
     found = about.get("thresholds", {})
     if lent := [label for label, row in found.items() if row["pooled"]]:
         print_warning(f"{_some(lent)}: too few examples; the threshold of all labels together is theirs")
+    if missed := _missed(about):
+        goal, value = next(iter(about["goal"].items()))
+        print_warning(f"{_some(missed)}: with that threshold {goal} is less than {value:g}, on these clips")
     if never := [label for label, row in found.items() if not row["pooled"] and not row["reached"]]:
         print_warning(f"{_some(never)}: no threshold is as precise as that; they will not be shown")
     rate = about.get("goal", {}).get("false_alarms")
@@ -196,6 +208,35 @@ def _warn(about: dict[str, Any]) -> None:
             f"{least:.2f} hours without a label cannot tell {rate:g} false alarms an hour from none: these "
             "thresholds let through no window that was heard"
         )
+
+
+def _worse(about: dict[str, Any]) -> str:
+    """The figures that a calibration made worse, in words; "" where there are none.
+
+    >>> _worse({"before": dict.fromkeys(WATCHED, 0.2), "after": dict.fromkeys(WATCHED, 0.2) | {"brier": 0.3}})
+    'Brier score 0.3000, before 0.2000'
+    """
+    before, after = about.get("before", {}), about.get("after", {})
+    rises = [name for name in WATCHED if name in after and after[name] > SLACK * before[name]]
+    return " and ".join(f"{FIGURES[name]} {after[name]:.4f}, before {before[name]:.4f}" for name in rises)
+
+
+def _missed(about: dict[str, Any]) -> list[str]:
+    """Labels that with the threshold of all labels do less than what is asked for, and how much they do.
+
+    >>> clock = {"pooled": True, "measured": 1 / 3}
+    >>> _missed({"goal": {"recall": 0.9}, "thresholds": {"clock": clock, "dog": clock | {"measured": 0.9}}})
+    ['clock 0.33']
+    """
+    kind, value = next(iter(about.get("goal", {"none": 0}).items()))
+    rows = [
+        (row["measured"], label)
+        for label, row in about.get("thresholds", {}).items()
+        if row["pooled"] and row["measured"] is not None
+    ]
+    if kind == "false_alarms":  # a label takes another's threshold where there is no sound to measure on
+        return []
+    return [f"{label} {measured:.2f}" for measured, label in sorted(rows) if measured < value - 1e-9]
 
 
 def _some(names: list[str], most: int = 5) -> str:
