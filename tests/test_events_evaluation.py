@@ -265,6 +265,24 @@ def test_settings_without_a_pack_are_those_that_are_typed(
     assert status == 1 and "is the model itself" in err
 
 
+def test_settings_are_not_stored_over_another_model(
+    tiny: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    typed = ["--set", "onset=0.4", "--out", tmp_path / "mine"]
+    assert run(capsys, "events", tiny, *typed)[0] == 0
+    other = load_artifact(tiny)
+    waveforms, logits, _ = other.read_check()
+    save_changed(other, tmp_path / "names", labels=tuple(f"no {label}" for label in other.labels))
+    tiny_model.save(tmp_path / "weights", check=(waveforms, logits + np.float32(1e-3)))
+    for wrong in ("names", "weights"):
+        status, _, err = run(capsys, "events", tmp_path / wrong, *typed)
+        assert status == 1 and "is there already, and another model; one with settings is a new one" in err
+        assert load_artifact(tmp_path / "mine").labels == other.labels
+    save_changed(other, tmp_path / "copy", thresholds=[0.5] * len(other.labels))  # of the same network
+    assert run(capsys, "events", tmp_path / "copy", *typed)[0] == 0
+    assert load_artifact(tmp_path / "mine").thresholds is not None
+
+
 def test_the_table_says_what_was_judged(scenes: Path, tiny: Path, capsys: pytest.CaptureFixture[str]) -> None:
     arguments = ["--events", "--set", "hop=0.25", "--collar", "0.5", "--segment", "0.5"]
     status, out, _ = run(capsys, "evaluate", tiny, scenes, *arguments)

@@ -129,6 +129,9 @@ def events(
     from auricle.artifact import load_artifact, save_changed
 
     artifact = load_artifact(model)
+    if out is not None:
+        refuse_file(out)
+        _refuse_other(out, artifact)
     about: dict[str, Any] = {}
     if pack is None:
         if not set and hop is None:
@@ -142,10 +145,28 @@ def events(
             config = config_with(config, assignments(set, "--set"))
     _print_settings(config, about)
     if out is not None:
-        refuse_file(out)
         metrics = artifact.metrics | ({"events": about} if about else {})
         saved = save_changed(artifact, out, name=out.name, events=config.as_dict(), metrics=metrics)
         print(f"{saved.path}: {artifact.name} with these settings")
+
+
+def _refuse_other(out: Path, artifact: Any) -> None:
+    """Say at once that settings are not stored over another model: the same network's copies are renewed.
+
+    Raises:
+        ValueError: a model is there that answers the check's sounds otherwise, or has other labels.
+    """
+    from auricle.artifact import load_artifact
+
+    if not (out / "model.json").is_file():  # what else is there is refused when it is written
+        return
+    there = load_artifact(out)
+    ours, theirs = (model.read_check()[:2] for model in (artifact, there))
+    same = all(a.shape == b.shape and (a == b).all() for a, b in zip(ours, theirs, strict=True))
+    if not same or there.labels != artifact.labels:
+        raise ValueError(
+            f"{out}: is there already, and another model; one with settings is a new one, name a new folder"
+        )
 
 
 def _choose(
