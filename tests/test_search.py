@@ -16,6 +16,8 @@ import pytest
 import soundfile
 import tiny_model
 
+from auricle.artifact import embedding_input, load_artifact, save_artifact
+from auricle.artifact.linear_graph import linear_graph
 from auricle.cli import main
 from auricle.embedding import embed_recording
 from auricle.engine import Engine
@@ -23,6 +25,8 @@ from auricle.engine.embedding import EmbedOptions
 from auricle.engine.indexing import index_files
 from auricle.heads import save_head
 from auricle.linear import fit_linear
+from auricle.runners import load_runner
+from auricle.runners.composed import embed_windows
 from auricle.search import Moment, VectorIndex, find_moments
 from auricle.search.graphs import build_graph, can_graph, find_twins, open_graph
 from auricle.search.layout import SEGMENTS, array_file, begin, read_contents
@@ -534,12 +538,36 @@ def test_find_refuses_another_model_and_warns_of_a_short_example(
     assert (status, out) == (1, "") and "no index" in err
 
 
+def on_two_windows(path: Path, embedder: Path) -> Path:
+    """A model that takes two embeddings at a time, whose own is both of them."""
+    below = load_artifact(embedder)
+    length = below.window + below.hop
+    weights = np.random.default_rng(4).standard_normal((8, 2))
+    wave = np.random.default_rng(5).uniform(-1, 1, (1, length)).astype(np.float32)
+    check = (
+        wave,
+        (embed_windows(load_runner(below, threads=1), wave).reshape(1, 8) @ weights).astype(np.float32),
+    )
+    content = linear_graph(weights, np.zeros(2), softmax=False, windows=2)
+    fields = {"inputs": [embedding_input(below, 2)], "window": length, "hop": length, "embedding_size": 8}
+    return save_artifact(path, onnx=content, embedder=embedder, check=check, labels=["a", "b"], **fields).path
+
+
+@pytest.mark.parametrize("windows", [1, 2])
 def test_a_model_on_the_indexs_embedder_fits(
-    made: Path, folder: Path, model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    made: Path,
+    folder: Path,
+    model: Path,
+    tmp_path: Path,
+    windows: int,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     rng = np.random.default_rng(2)
     classifier = fit_linear(rng.standard_normal((8, 4)), np.eye(2)[np.arange(8) % 2], kind="one", penalty=0.1)
-    own = save_head(tmp_path / "own", model, classifier, ["a", "b"]).path
+    if windows == 1:
+        own = save_head(tmp_path / "own", model, classifier, ["a", "b"]).path
+    else:
+        own = on_two_windows(tmp_path / "own", model)
     example = [folder / "0.wav", "--index", made, "--format", "csv", "--threads", 1]
     plain = run(capsys, "find", *example)
     assert plain[0] == 0 and run(capsys, "find", *example, "--model", own) == plain
