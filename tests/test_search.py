@@ -7,14 +7,17 @@ import os
 import shutil
 import subprocess
 import sys
+import tracemalloc
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
 import pytest
 import soundfile
 import tiny_model
+from onnx import numpy_helper
 
 from auricle.artifact import embedding_input, load_artifact, save_artifact
 from auricle.artifact.linear_graph import linear_graph
@@ -28,6 +31,7 @@ from auricle.linear import fit_linear
 from auricle.runners import load_runner
 from auricle.runners.composed import embed_windows
 from auricle.search import Moment, VectorIndex, find_moments
+from auricle.search.examples import is_silent
 from auricle.search.graphs import build_graph, can_graph, find_twins, open_graph
 from auricle.search.layout import SEGMENTS, array_file, begin, read_contents
 from auricle.search.nearest import keep_apart
@@ -389,9 +393,9 @@ def test_rows_of_removed_recordings_are_not_found(tmp_path: Path) -> None:
 
 
 def test_neighbours_are_kept_apart() -> None:
-    moments = [Moment("a", start, start + 2, 1 - start / 100) for start in (5.0, 5.5, 6.9, 7.0, 3.0, 3.1)]
-    kept = [m.start for m in keep_apart(sorted(moments, key=lambda m: -m.score), 9, 2.0)]
-    assert kept == [3.0, 5.0, 7.0]
+    starts = np.array([3.0, 3.1, 5.0, 5.5, 6.9, 7.0])
+    kept = keep_apart(np.full(6, 4), starts, 9, 2.0)
+    assert starts[kept].tolist() == [3.0, 5.0, 7.0]
 
 
 # --- graphs
@@ -651,3 +655,85 @@ def test_no_model_is_run_where_nothing_has_changed(
     monkeypatch.setattr("auricle.engine.embedding.Tagger", never)
     status, out, _ = run(capsys, "index", folder, "--out", made)
     assert status == 0 and "0 heard, 6 unchanged" in out
+
+
+# --- what scale and silence do to a search
+
+
+@pytest.mark.parametrize("gap", [0.0, 2.0, 250.0])
+@pytest.mark.parametrize("per_file", [1, 2, 5])
+def test_fewer_recordings_than_moments_asked_for(tmp_path: Path, gap: float, per_file: int) -> None:
+    index = made_index(tmp_path / "index")  # 7 recordings of 429 s
+    asked = np.random.default_rng(6).standard_normal((2, 8))
+    expected = slow_find(index, asked, 50, gap, per_file)
+    assert len(expected) == (min(per_file, 2) if gap > 2 else per_file) * 7
+    for exact in (True, False):
+        assert find_moments(index, asked, count=50, gap=gap, per_file=per_file, exact=exact) == expected
+    for start in (20.0, 0.0):  # of the example's own recording something is left, or nothing
+        found = find_moments(index, asked, count=50, per_file=1, without=("/r/3.wav", start, 3000.0))
+        assert [m.path for m in found].count("/r/3.wav") == (start > 0)
+        assert [m for m in found if m.path != "/r/3.wav"] == [
+            m for m in slow_find(index, asked, 50, 2.0, 1) if m.path != "/r/3.wav"
+        ]
+
+
+def test_a_search_of_few_recordings_holds_few_rows(tmp_path: Path) -> None:
+    index = made_index(tmp_path / "index", 60_000, files=3, segment_rows=60_000)
+    asked = np.random.default_rng(6).standard_normal((1, 8))
+    index.recordings(index.alive)  # the tables of recordings are there
+    tracemalloc.start()
+    # a recording's rows are a window apart at most, so all of them are looked at
+    found = find_moments(index, asked, count=10, gap=1e6, exact=True)
+    most = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert len(found) == 3 and most < 250 * 60_000  # bytes; a tuple a row takes more
+
+
+@pytest.fixture(scope="module")
+def hears_silence(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A model whose embedding of silence is not zero, as that of networks is."""
+    graph = onnx.load_from_string(tiny_model.graph())
+    next(node for node in graph.graph.node if node.op_type == "Conv").input.append("offset")
+    graph.graph.initializer.append(numpy_helper.from_array(np.ones(4, np.float32), "offset"))
+    out = tmp_path_factory.mktemp("search") / "offset"
+    return tiny_model.save(out, content=graph.SerializeToString(), hop=1000, tail="align").path
+
+
+def test_silence_in_an_example_is_not_looked_for(
+    folder: Path, tmp_path: Path, hears_silence: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "index"
+    dither = np.random.default_rng(0).integers(-1, 2, RATE) / 32768
+    soundfile.write(folder / "silence.wav", np.zeros(RATE), RATE)
+    assert run(capsys, "index", folder, "--out", out, "--model", hears_silence)[0] == 0
+    loud, _ = soundfile.read(sound(tmp_path / "loud.wav", 3, 0.5))
+    padded, silent = tmp_path / "padded.wav", tmp_path / "silent.wav"
+    soundfile.write(padded, np.concatenate([loud, dither]), RATE)
+    soundfile.write(silent, dither, RATE)
+    status, printed, err = run(capsys, "find", padded, "--index", out, "--format", "csv", "--top", 5)
+    assert status == 0, err
+    assert "7 of 11 windows are digital silence and are not looked for" in err
+    assert err.count(str(padded)) == len(err.splitlines()) == 1
+    found = list(csv.DictReader(io.StringIO(printed)))
+    assert found[0]["path"].endswith("3.wav") and float(found[0]["similarity"]) > 0.99
+    assert not any(row["path"].endswith("silence.wav") for row in found[:3])
+    status, printed, err = run(capsys, "find", silent, "--index", out)
+    assert (status, printed) == (1, "") and f"{silent}: the example is digital silence" in err
+    todo = ["--label", "tone", "--out", tmp_path / "labels.csv", "--propose", tmp_path / "todo.csv"]
+    status, _, err = run(capsys, "review", out, *todo, "--order", "likely", "--example", padded, "--count", 3)
+    assert (
+        status == 0 and "7 of 11 windows" in err and "silence.wav" not in (tmp_path / "todo.csv").read_text()
+    )
+    status, _, err = run(capsys, "review", out, *todo, "--example", silent)
+    assert status == 1 and "is digital silence" in err
+
+
+def test_a_window_is_silent_where_none_of_its_frames_is_heard() -> None:
+    silent = np.zeros((6, 3000), np.float32)
+    silent[0, 2990:] = 0.1 * np.sin(np.arange(10))  # in the last, incomplete frame
+    silent[1] = 0.25  # a constant is nothing to hear
+    silent[2] = np.random.default_rng(0).integers(-1, 2, 3000) / 32768
+    silent[3] = 1e-3 * np.sin(np.arange(3000))
+    silent[4, 100:110] = 0.1
+    assert is_silent(silent, RATE).tolist() == [False, True, True, False, False, True]
+    assert is_silent(silent[:, :50], RATE).tolist() == [True, True, True, False, True, True]

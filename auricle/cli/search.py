@@ -247,7 +247,7 @@ def _model_of(out: Path, model: str | None, hop: float | None) -> tuple[str, flo
 def embedded(
     path: str, opened_index: "VectorIndex", model: str | None, threads: int | None, place: dict[str, Any]
 ) -> "np.ndarray":
-    """The embeddings of an example, by the index's own model and hop.
+    """The embeddings of an example, by the index's own model and hop, those of silence left out.
 
     Args:
         path: of the example; "-": standard input.
@@ -257,7 +257,7 @@ def embedded(
         place: start, end and raw, as in `auricle.embedding.embed_recording`.
 
     Raises:
-        ValueError: another model.
+        ValueError: another model, or an example that is silent.
         AudioError: no such recording, or it cannot be decoded.
 
     >>> embedded("siren.wav", VectorIndex("out/index"), None, None, {}).shape  # doctest: +SKIP
@@ -268,22 +268,26 @@ def embedded(
     from auricle.artifact import load_artifact
     from auricle.embedding import embed_recording
     from auricle.engine.indexing import fitting_model
+    from auricle.search.examples import SilenceMarker, audible
     from auricle.tagging import Tagger
 
     about = opened_index.about
     hop = about["hop"] / about["rate"]
     given = load_artifact(model or about["given"])
     tagger = Tagger(fitting_model(opened_index.path, about, given, hop).path, threads=threads)
-    parts = list(
-        embed_recording(tagger, path, hop=hop, warn=lambda text: print_warning(naming(path, text)), **place)
-    )
+    tagger.runner = SilenceMarker(tagger.runner)
+
+    def warn(text: str) -> None:
+        print_warning(naming(path, text))
+
+    parts = list(embed_recording(tagger, path, hop=hop, warn=warn, **place))
     heard = parts[-1].ends[-1] - parts[0].starts[0]
     if heard < 0.75 * opened_index.window_seconds:
-        print_warning(
-            naming(
-                path,
-                f"{heard:.2f} s are less than the {opened_index.window_seconds:g} s of a window, the rest of "
-                "which is silence; an excerpt as long as a window finds better",
-            )
+        warn(
+            f"{heard:.2f} s are less than the {opened_index.window_seconds:g} s of a window, the rest of "
+            "which is silence; an excerpt as long as a window finds better"
         )
-    return np.concatenate([part.embeddings for part in parts])
+    try:
+        return audible(np.concatenate([part.embeddings for part in parts]), warn)
+    except ValueError as error:
+        raise ValueError(naming(path, str(error))) from None

@@ -5,12 +5,14 @@ Similarity is the cosine of the angle between two embeddings: 1 in the same dire
 Shape letters: W rows, E values of an embedding, Q embeddings of the example.
 """
 
+from collections import Counter
 from collections.abc import Callable
+from typing import NamedTuple
 
 import numpy as np
 
 from auricle.search.graphs import Graph
-from auricle.search.store import Moment, Segment, VectorIndex
+from auricle.search.store import BLOCK_BYTES, Moment, Segment, VectorIndex
 
 FIRST_CANDIDATES = 64  # at least; four times as many whenever those are not enough
 DECIMALS = 6  # of a similarity; equal ones are in the order of paths and times
@@ -52,13 +54,19 @@ def find_moments(
     gap = index.window_seconds if gap is None else gap
     left_out = np.zeros(0, np.int64) if without is None else index.rows_of(*without)
     candidates = _Candidates(index, queries, left_out, exact)
+    most = count if per_file is None else min(count, per_file * _recordings(index, left_out))
     number = max(FIRST_CANDIDATES, 4 * count)
     while True:
         positions, floor = candidates.best(number)
-        found = keep_apart(rank(index, positions, queries), count, gap, per_file)
+        ranked = rank(index, positions, queries)
+        kept = keep_apart(ranked.recordings, ranked.spans[:, 0], count, gap, per_file)
         # A row that was not looked at yet may stand before one of these, unless none is as similar.
-        if floor == -np.inf or (len(found) == count and found[-1].score >= round(floor, DECIMALS)):
-            return found
+        full = len(kept) == most and (not most or ranked.scores[kept[-1]] >= round(floor, DECIMALS))
+        if floor == -np.inf or full:
+            return [
+                Moment(index.names[recording], float(start), float(end), float(score))
+                for recording, (start, end), score in zip(*(each[kept] for each in ranked), strict=True)
+            ]
         number *= 4
 
 
@@ -82,18 +90,28 @@ def unit_rows(values_QE: np.ndarray, size: int) -> np.ndarray:
     return values[norms > 0] / norms[norms > 0, None]
 
 
-def rank(index: VectorIndex, positions: np.ndarray, queries_QE: np.ndarray) -> list[Moment]:
-    """Rows as moments, by falling similarity, which is computed anew: the same however they were found.
+class Ranked(NamedTuple):
+    """Rows by falling similarity, equal ones in the order of paths and times."""
+
+    recordings: np.ndarray  # (W,) places in the index's `names`
+    spans: np.ndarray  # (W, 2) seconds
+    scores: np.ndarray  # (W,) float64
+
+
+def rank(index: VectorIndex, positions: np.ndarray, queries_QE: np.ndarray) -> Ranked:
+    """Rows by similarity, which is computed anew: the same however they were found.
 
     >>> rank(VectorIndex("out/index"), np.array([0]), queries)  # doctest: +SKIP
     """
-    scores = np.round(cosines(index.values(positions), queries_QE), DECIMALS)
-    spans = index.spans(positions)
-    moments = [
-        Moment(path, float(start), float(end), float(score))
-        for path, (start, end), score in zip(index.paths(positions), spans, scores, strict=True)
-    ]
-    return sorted(moments, key=lambda moment: (-moment.score, moment.path, moment.start))
+    scores = np.empty(len(positions))
+    step = max(1, BLOCK_BYTES // (8 * index.size))
+    for first in range(0, len(positions), step):
+        rows = slice(first, first + step)
+        scores[rows] = cosines(index.values(positions[rows]), queries_QE)
+    scores = np.round(scores, DECIMALS)
+    recordings, spans = index.recordings(positions), index.spans(positions)
+    order = np.lexsort((spans[:, 0], recordings, -scores))
+    return Ranked(recordings[order], spans[order], scores[order])
 
 
 def cosines(values_WE: np.ndarray, queries_QE: np.ndarray) -> np.ndarray:
@@ -109,25 +127,46 @@ def cosines(values_WE: np.ndarray, queries_QE: np.ndarray) -> np.ndarray:
     return np.where(norms > 0, products / np.maximum(norms, 1e-300), 0.0)
 
 
-def keep_apart(moments: list[Moment], count: int, gap: float, per_file: int | None = None) -> list[Moment]:
-    """The best moments of which no two of one recording begin less than `gap` seconds from each other.
+def keep_apart(
+    recordings_W: np.ndarray, starts_W: np.ndarray, count: int, gap: float, per_file: int | None = None
+) -> np.ndarray:
+    """The first rows of which no two of one recording begin less than `gap` seconds from each other.
 
-    >>> two = [Moment("a.wav", 4.0, 6.0, 0.9), Moment("a.wav", 4.5, 6.5, 0.8)]
-    >>> [moment.score for moment in keep_apart([*two, Moment("b.wav", 4.5, 6.5, 0.7)], 2, 2.0)]
-    [0.9, 0.7]
+    Args:
+        recordings_W: numbers of recordings, best rows first.
+        starts_W: seconds.
+        count: how many at most.
+        gap: see above.
+        per_file: how many of one recording at most.
+
+    >>> keep_apart(np.array([0, 0, 1]), np.array([4.0, 4.5, 4.5]), 2, 2.0)
+    array([0, 2])
     """
-    kept: list[Moment] = []
-    taken: dict[str, list[float]] = {}
-    for moment in moments:
-        if len(kept) == count:
+    by_time = np.lexsort((starts_W, recordings_W))
+    times = starts_W[by_time]
+    _, own, rows = np.unique(recordings_W, return_inverse=True, return_counts=True)
+    ends = np.cumsum(rows)  # where each recording's rows end in `by_time`
+    taken = np.zeros(len(rows), np.int64)
+    free = np.ones(len(recordings_W), bool)
+    kept: list[int] = []
+    at = 0
+    while len(kept) < count and at < len(free):
+        at += int(np.argmax(free[at:]))
+        if not free[at]:
             break
-        starts = taken.setdefault(moment.path, [])
-        if (per_file is None or len(starts) < per_file) and all(
-            abs(moment.start - start) >= gap - 1e-9 for start in starts
-        ):
-            starts.append(moment.start)
-            kept.append(moment)
-    return kept
+        kept.append(at)
+        recording, start = own[at], starts_W[at]
+        taken[recording] += 1
+        first, end = ends[recording] - rows[recording], ends[recording]
+        if taken[recording] != per_file:
+            first, end = first + np.searchsorted(times[first:end], [start - gap, start + gap + 1e-9])
+            near = np.abs(times[first:end] - start) < gap - 1e-9
+            free[by_time[first:end][near]] = False
+        else:
+            free[by_time[first:end]] = False
+        free[at] = False
+        at += 1
+    return np.array(kept, np.int64)
 
 
 def scan(index: VectorIndex, score: Callable[[Segment, slice], np.ndarray]) -> np.ndarray:
@@ -162,6 +201,16 @@ def scan_segment(segment: Segment, score: Callable[[Segment, slice], np.ndarray]
     """
     scores = np.concatenate([score(segment, rows) for rows in segment.blocks()])
     return np.where(segment.alive, scores, -np.inf).astype(np.float32)
+
+
+def _recordings(index: VectorIndex, left_out: np.ndarray) -> int:
+    """How many recordings have rows that are not left out; `left_out` is of one."""
+    rows: Counter[str] = Counter()
+    for piece in index.pieces:
+        rows[piece.path] += piece.rows
+    if len(left_out):
+        rows[index.names[int(index.recordings(left_out[:1])[0])]] -= len(left_out)
+    return sum(count > 0 for count in rows.values())
 
 
 class _Candidates:

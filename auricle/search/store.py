@@ -121,6 +121,20 @@ class VectorIndex:
         return found
 
     @cached_property
+    def names(self) -> list[str]:
+        """The paths of all recordings, sorted."""
+        return sorted(self.by_path)
+
+    @cached_property
+    def _names_of(self) -> dict[int, np.ndarray]:
+        """Number of a segment -> for each of its pieces the place in `names`; at last -1, of no piece."""
+        places = {name: place for place, name in enumerate(self.names)}
+        return {
+            segment.number: np.array([*(places[piece.path] for piece in segment.pieces), -1], np.int64)
+            for segment in self.segments
+        }
+
+    @cached_property
     def alive(self) -> np.ndarray:
         """Positions of the rows that are there, ascending."""
         return np.flatnonzero(
@@ -154,6 +168,13 @@ class VectorIndex:
         for segment, rows, where in self._split(positions):
             for place, owner in zip(np.flatnonzero(where), segment.owners(rows), strict=True):
                 out[place] = segment.pieces[owner].path if owner >= 0 else ""
+        return out
+
+    def recordings(self, positions: np.ndarray) -> np.ndarray:
+        """(W,) int64 of which recording some rows are, as its place in `names`; -1 where it is gone."""
+        out = np.empty(len(positions), np.int64)
+        for segment, rows, where in self._split(positions):
+            out[where] = self._names_of[segment.number][segment.owners(rows)]
         return out
 
     def rows_of(self, path: str, start: float = 0.0, end: float = float("inf")) -> np.ndarray:
