@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import os
 import shutil
 import signal
 import subprocess
@@ -13,6 +14,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import soundfile
 
 
 def one_line_error(err: str) -> str:
@@ -110,6 +112,43 @@ def test_windows_of_a_pipe_are_written_while_it_is_open_and_an_interrupt_ends_it
         _, err = process.stdout.read(), process.stderr.read()
         assert process.wait(10) == 130 and time.monotonic() - began < 3
         assert b"Fatal" not in err and b"Traceback" not in err
+
+
+def running(group: int) -> list[str]:
+    """Processes of a group that have not ended."""
+    found = []
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(OSError):
+            fields = stat.read_text().rpartition(")")[2].split()
+            found += [stat.parent.name] * (int(fields[2]) == group and fields[0] != "Z")
+    return found
+
+
+@pytest.mark.skipif(os.name != "posix", reason="Windows has no SIGTERM")
+def test_a_terminated_run_leaves_no_worker_and_no_temporary_file(model: Path, tmp_path: Path) -> None:
+    """As service managers, containers and queues of jobs end what takes too long."""
+    (tmp_path / "many").mkdir()
+    (tmp_path / "temporary").mkdir()
+    for number in range(300):
+        noise = np.random.default_rng(number).uniform(-0.5, 0.5, 80_000)
+        soundfile.write(tmp_path / "many" / f"{number}.wav", noise, 8000)
+    options = ["--windows", "--hop", "0.001", "--jobs", "2", "--threads", "1", "--format", "csv"]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "auricle", "tag", str(tmp_path / "many"), "--model", str(model), *options],
+        stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, start_new_session=True,
+        env=os.environ | {"TMPDIR": str(tmp_path / "temporary")},
+    )  # fmt: skip
+    end = time.monotonic() + 60
+    while not list((tmp_path / "temporary").glob("auricle-*/*")) and time.monotonic() < end:
+        time.sleep(0.05)
+    process.terminate()
+    _, error = process.communicate(timeout=30)
+    assert process.returncode == 143 and b"Traceback" not in error
+    assert not list((tmp_path / "temporary").glob("auricle-*"))
+    end = time.monotonic() + 20
+    while running(process.pid) and time.monotonic() < end:
+        time.sleep(0.1)
+    assert not running(process.pid)
 
 
 @pytest.mark.parametrize("head", [b"", b"RIFF"], ids=["nothing", "a beginning"])

@@ -270,7 +270,7 @@ def test_an_interrupt_ends_it_with_what_was_heard_written(model: Path, tmp_path:
         (["a.wav", "b.wav"], "hears one source, and these are 2"),
         (["-", "--jobs", "2"], "hears one source, here, into one file"),
         (["-", "--out", "folder/"], "hears one source, here, into one file"),
-        (["-", "--hop", "9"], "hop is 9 s; expected at most 0.25 s"),
+        (["-", "--hop", "9"], "hop is 9 s; expected a sample or more, and at most 0.25 s"),
     ],
 )
 def test_what_live_cannot_do_is_said(

@@ -1,18 +1,22 @@
 """The `auricle` command: parse, call one function, print.
 
-Exit status: 0 all well, 1 something failed (and it is named), 2 wrong usage, 130 interrupted. Results go to
-standard output and nothing else does; errors, warnings and progress go to standard error. One file per group
-of verbs: recordings.py (tag), embedding.py (embed), inputs.py (inputs), search.py (index, find), review.py
-(review), timeline.py (timeline, report), corpora.py (pack, evaluate), urban.py (evaluate --protocol urban),
-labels.py (labels, subset), annotations.py (annotations, urban-scenes), scenes.py (scenes), networks.py
-(train, check, export, models, filters), experiments.py (compare, sweep), planning.py (plan), calibration.py
-(calibrate), doctor.py (doctor).
+Exit status: 0 all well, 1 something failed (and it is named), 2 wrong usage, 130 interrupted, 143 terminated.
+Results go to standard output and nothing else does; errors, warnings and progress go to standard error. One
+file per group of verbs: recordings.py (tag), embedding.py (embed), inputs.py (inputs), search.py (index,
+find), review.py (review), timeline.py (timeline, report), corpora.py (pack, evaluate), urban.py (evaluate
+--protocol urban), labels.py (labels, subset), annotations.py (annotations, urban-scenes), scenes.py (scenes),
+networks.py (train, check, export, models, filters), experiments.py (compare, sweep), planning.py (plan),
+calibration.py (calibrate), doctor.py (doctor).
 """
 
+import contextlib
 import os
+import signal
 import sys
+import threading
 import time
 import warnings
+from collections.abc import Iterator
 from typing import Annotated, Any, NoReturn
 
 import typer
@@ -151,7 +155,7 @@ def main(arguments: list[str] | None = None) -> None:
         if hasattr(stream, "reconfigure"):  # a file name that is not UTF-8 is printed escaped, never a crash
             stream.reconfigure(errors="backslashreplace")
     try:
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), _terminated_cleanly():
             warnings.showwarning = show_warning
             app(arguments, prog_name="auricle")
     except SystemExit as done:
@@ -167,6 +171,27 @@ def main(arguments: list[str] | None = None) -> None:
             raise
         _say(error)
         leave(1)
+
+
+@contextlib.contextmanager
+def _terminated_cleanly() -> Iterator[None]:
+    """SIGTERM (of a service manager, a container, a queue of jobs) ends workers and temporary files, too.
+
+    One of several processes is left to end at once: it may wait for another that is gone.
+    """
+    ours = threading.current_thread() is threading.main_thread() and not _one_of_several()
+    if not ours or signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL:
+        yield
+        return
+
+    def end(number: int, frame: Any) -> NoReturn:
+        raise SystemExit(128 + number)
+
+    signal.signal(signal.SIGTERM, end)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 
 def _say(error: Exception) -> None:
