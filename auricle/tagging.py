@@ -398,9 +398,10 @@ def hop_samples(seconds: float | None, artifact: Any) -> int | None:
     if seconds is None:
         return None
     if not 1 <= seconds * artifact.rate <= artifact.window:
+        longest = artifact.window / artifact.rate
         raise ValueError(
-            f"hop is {seconds:g} s; expected a sample or more, and at most {artifact.window / artifact.rate:g} "
-            "s, a window of this model, so that nothing goes unheard"
+            f"hop is {seconds:g} s; expected a sample or more, and at most {longest:g} s, a window of "
+            "this model, so that nothing goes unheard"
         )
     return round(seconds * artifact.rate)
 

@@ -282,8 +282,8 @@ def _refuse_others(folder: Path, before: Before, names: Sequence[str], seen: Seq
         earlier = before.made.get(name)
         if earlier is not None and earlier.of.path != now.path:
             raise ValueError(
-                f"{folder / name} holds what was heard in {earlier.of.path}, and {now.path} would replace it; "
-                "tag these into another folder, or give --redo where they are the same, moved"
+                f"{folder / name} holds what was heard in {earlier.of.path}, and {now.path} would replace "
+                "it; tag these into another folder, or give --redo where they are the same, moved"
             )
 
 
