@@ -34,7 +34,7 @@ from auricle.search import Moment, VectorIndex, find_moments
 from auricle.search.examples import is_silent
 from auricle.search.graphs import build_graph, can_graph, find_twins, open_graph
 from auricle.search.layout import SEGMENTS, array_file, begin, read_contents
-from auricle.search.nearest import keep_apart
+from auricle.search.nearest import keep_apart, rank
 from auricle.search.writing import Heard, add_graph, commit, missing_graphs
 from auricle.tagging import Tagger
 
@@ -737,3 +737,19 @@ def test_a_window_is_silent_where_none_of_its_frames_is_heard() -> None:
     silent[4, 100:110] = 0.1
     assert is_silent(silent, RATE).tolist() == [False, True, True, False, False, True]
     assert is_silent(silent[:, :50], RATE).tolist() == [True, True, True, False, True, True]
+
+
+def test_a_search_stops_where_every_recording_has_its_number(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    index, looked_at = made_index(tmp_path / "index"), []  # 7 recordings
+
+    def watched(index: VectorIndex, positions: np.ndarray, queries: np.ndarray) -> Any:
+        looked_at.append(len(positions))
+        return rank(index, positions, queries)
+
+    monkeypatch.setattr("auricle.search.nearest.rank", watched)
+    asked = np.random.default_rng(6).standard_normal((1, 8))
+    for per_file, without, expected in ((1, None, 7), (2, None, 14), (2, ("/r/3.wav", 0.0, 3000.0), 12)):
+        found = find_moments(index, asked, count=20, gap=0.0, per_file=per_file, exact=True, without=without)
+        assert len(found) == expected and max(looked_at) < 2000 < len(index)
