@@ -313,17 +313,6 @@ def test_other_errors_of_the_system_are_not_called_a_full_disk(
         pack(clips(3), tmp_path / "pack", jobs=1, quiet=True, decode=decode)
 
 
-@pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[Path]:
-    disk = tmp_path / "disk"
-    disk.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", "size=128k", "tmpfs", str(disk)]
-    if not shutil.which("mount") or subprocess.run(mount, capture_output=True).returncode:
-        pytest.skip("cannot mount a small disk here")
-    yield disk
-    subprocess.run(["umount", str(disk)], check=True)
-
-
 def test_a_disk_that_really_is_full_says_so_and_what_is_done_is_gone_on_with(
     undisturbed: Path, tmp_path: Path, small_disk: Path
 ) -> None:

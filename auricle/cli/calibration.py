@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from auricle.cli.corpora import ReportFormat
-from auricle.cli.options import Quiet, Threads
+from auricle.cli.options import Quiet, Split, Subset, Threads, Where
 from auricle.cli.output import assignments, print_table, print_warning
 
 FIGURES = {
@@ -49,19 +49,9 @@ def calibrate(
         float | None,
         typer.Option(metavar="N", help="Thresholds: so many windows an hour are shown wrongly, a label."),
     ] = None,
-    split: Annotated[
-        list[str] | None, typer.Option(metavar="NAME", help="Only this split; may be given again.")
-    ] = None,
-    where: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="KEY=A,B",
-            help="Only clips whose KEY is A or B, say licence=CC0,CC-BY; may be given again.",
-        ),
-    ] = None,
-    subset: Annotated[
-        str | None, typer.Option(metavar="NAME", help="Only clips of this subset of the pack.")
-    ] = None,
+    split: Split = None,
+    where: Where = None,
+    subset: Subset = None,
     label_set: Annotated[str, typer.Option(metavar="NAME", help="The label set to compare with.")] = "labels",
     min_positives: Annotated[
         int | None,

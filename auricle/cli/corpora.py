@@ -9,7 +9,17 @@ from typing import Annotated, Any
 
 import typer
 
-from auricle.cli.options import Address, EngineName, EngineOption, Quiet, Threads, check_address
+from auricle.cli.options import (
+    Address,
+    EngineName,
+    EngineOption,
+    Quiet,
+    Split,
+    Subset,
+    Threads,
+    Where,
+    check_address,
+)
 from auricle.cli.output import assignments, print_error, print_table, print_warning, refuse_file
 from auricle.remote import address_of
 
@@ -116,16 +126,8 @@ def evaluate(
         ),
     ] = None,
     pack: Annotated[Path | None, typer.Argument(help="A pack.", show_default=False)] = None,
-    split: Annotated[
-        list[str] | None, typer.Option(metavar="NAME", help="Only this split; may be given again.")
-    ] = None,
-    where: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="KEY=A,B",
-            help="Only clips whose KEY is A or B, say licence=CC0,CC-BY; may be given again.",
-        ),
-    ] = None,
+    split: Split = None,
+    where: Where = None,
     out: Annotated[
         Path | None,
         typer.Option(
@@ -141,9 +143,7 @@ def evaluate(
             show_default="labels; verified with --protocol urban",
         ),
     ] = None,
-    subset: Annotated[
-        str | None, typer.Option(metavar="NAME", help="Only clips of this subset of the pack.")
-    ] = None,
+    subset: Subset = None,
     pooling: Annotated[
         Pooling, typer.Option(help="How the scores of a clip's windows become the clip's.")
     ] = Pooling.mean,

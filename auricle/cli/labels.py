@@ -8,6 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from auricle.cli.corpora import ReportFormat
+from auricle.cli.options import Split
 from auricle.cli.output import assignments, print_table
 
 WIDEST = 60  # letters of a name in a table
@@ -183,9 +184,7 @@ def subset(
     name: Annotated[
         str | None, typer.Option(metavar="NAME", help="Keep the chosen clips under this name.")
     ] = None,
-    split: Annotated[
-        list[str] | None, typer.Option(metavar="NAME", help="Only this split; may be given again.")
-    ] = None,
+    split: Split = None,
     where: Annotated[
         list[str] | None,
         typer.Option(metavar="KEY=A,B", help="Only clips whose KEY is A or B; may be given again."),

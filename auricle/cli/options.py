@@ -22,6 +22,15 @@ Raw = Annotated[
     str | None,
     typer.Option(metavar="RATE,CHANNELS,DTYPE", help="Input is PCM without a header, say 16000,1,s16le."),
 ]
+Split = Annotated[list[str] | None, typer.Option(metavar="NAME", help="Only this split; may be given again.")]
+Where = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="KEY=A,B",
+        help="Only clips whose KEY is A or B, say licence=CC0,CC-BY; may be given again.",
+    ),
+]
+Subset = Annotated[str | None, typer.Option(metavar="NAME", help="Only clips of this subset of the pack.")]
 EngineOption = Annotated[
     EngineName, typer.Option("--engine", help="Where it runs: in processes here, or on Ray.")
 ]

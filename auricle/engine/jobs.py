@@ -224,18 +224,6 @@ def describe_files(files: Sequence[str], sizes: Sequence[int]) -> str:
     return state.hexdigest()
 
 
-def size_of(path: str) -> int:
-    """Bytes of a file; -1 where there is none.
-
-    >>> size_of("no-such-file")
-    -1
-    """
-    try:
-        return Path(path).stat().st_size
-    except (OSError, ValueError):
-        return -1
-
-
 DIFFERS = {
     "model": "the model is another",
     "files": "its files are others, or some of them have changed",

@@ -7,8 +7,6 @@ Shape letters: M clips evaluated, W windows of a clip, K classes of the model, S
 
 import csv
 import dataclasses
-import json
-import math
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -22,7 +20,7 @@ import soxr
 
 from auricle.evaluation import provenance
 from auricle.evaluation.choice import clips_heard, match_labels, select_clips
-from auricle.evaluation.files import Replacing, jsonable
+from auricle.evaluation.files import Replacing, jsonable, write_figures
 from auricle.evaluation.scoring import open_model
 from auricle.events import EventConfig, events_of, find_events, smoothed, stretches
 from auricle.metrics.events import (
@@ -382,10 +380,4 @@ def _write(
         writer.writerow(["id", "start", "end", "label", "score"])
         for clip, label, start, end, score in zip(*found, scores, strict=True):
             writer.writerow([ids[clip], f"{start:.15g}", f"{end:.15g}", names[label], f"{score:.6g}"])
-    with Replacing(folder / "per_class.csv") as path, path.open("w", encoding="utf-8", newline="") as stream:
-        writer = csv.writer(stream, lineterminator="\n")
-        writer.writerow(["label", *classes])
-        for label, *values in zip(names, *classes.values(), strict=True):
-            writer.writerow([label, *("" if math.isnan(value) else value for value in values)])
-    with Replacing(folder / "metrics.json") as path:  # last: where it is, all is there
-        path.write_text(json.dumps(figures, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    write_figures(folder, figures, names, classes)

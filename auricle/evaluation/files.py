@@ -8,7 +8,7 @@ import json
 import math
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, Self
@@ -82,6 +82,22 @@ def write(
             writer.write_batch(first)
             for batch in scores:
                 writer.write_batch(batch)
+    write_figures(out, figures, names, classes)
+
+
+def write_figures(
+    out: Path, figures: Mapping[str, Any], names: Sequence[str], classes: Mapping[str, np.ndarray]
+) -> None:
+    """Write `per_class.csv` and, last of all that an evaluation leaves, `metrics.json`.
+
+    Args:
+        out: an existing folder.
+        figures: for `metrics.json`.
+        names: (S,) labels, in the order of `classes`.
+        classes: name of a column -> (S,) values; what is not defined stays empty.
+
+    >>> write_figures(Path("out/fold5"), {"map": 0.5}, ["dog"], {"ap": np.array([0.5])})  # doctest: +SKIP
+    """
     with Replacing(out / "per_class.csv") as path, path.open("w", encoding="utf-8", newline="") as stream:
         writer = csv.writer(stream, lineterminator="\n")
         writer.writerow(["label", *classes])
