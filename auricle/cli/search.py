@@ -154,7 +154,7 @@ def find(
     opened_index = VectorIndex(index)
     asked: dict[str, Any] = {"start": start, "end": end, "raw": None if raw is None else raw_format(raw)}
     queries = embedded(example, opened_index, model, threads, asked)
-    itself = None if example == STDIN else (_whole(example), start, float("inf") if end is None else end)
+    itself = None if example == STDIN else (whole(example), start, float("inf") if end is None else end)
     moments = find_moments(
         opened_index, queries, count=top, gap=gap, per_file=per_file, exact=exact, without=itself
     )
@@ -209,7 +209,7 @@ def gone_from(paths: Sequence[str]) -> Callable[[str], bool]:
     for path in paths:
         while any(mark in path for mark in GLOB) and not os.path.lexists(path) and address_of(path) is None:
             path = os.path.dirname(path) or "."  # noqa: PTH120
-        roots.append(_whole(path).rstrip("/" + os.sep))
+        roots.append(whole(path).rstrip("/" + os.sep))
 
     def gone(path: str) -> bool:
         if not any(path == root or path.startswith((root + "/", root + os.sep)) for root in roots):
@@ -230,7 +230,12 @@ def engine_for_index(jobs: int, files: int) -> Any:
     return engine_for(EngineName.local, None, jobs, files)
 
 
-def _whole(path: str) -> str:
+def whole(path: str) -> str:
+    """A recording's path as an index has it.
+
+    >>> whole("s3://bucket/a.wav")
+    's3://bucket/a.wav'
+    """
     return address_of(path) or os.path.abspath(path)  # noqa: PTH100  links stay as they were given
 
 

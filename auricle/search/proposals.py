@@ -25,6 +25,8 @@ RANDOM_EVERY = 4
 SAMPLE = 4096  # rows among which those are looked for that differ most
 LOOKED_AT = 1024  # of these, at most so many are put in order
 
+Stretch = tuple[str, float, float]  # path of a recording, start and end in seconds
+
 
 class Known(NamedTuple):
     """Rows of which it is known whether a label is heard there."""
@@ -53,16 +55,23 @@ def known_rows(index: VectorIndex, answers: Answers, label: str) -> Known:
     return Known(positions, np.array([heard[row] for row in positions.tolist()], bool))
 
 
-def train_head(index: VectorIndex, known: Known) -> Linear | None:
+def train_head(index: VectorIndex, known: Known, examples: np.ndarray | None = None) -> Linear | None:
     """A classifier of one label; None before there is both a yes and a no. Each side counts half.
+
+    Args:
+        index: where the rows are.
+        known: what was answered.
+        examples: (Q, E) embeddings of what the label sounds like: as good as a yes each.
 
     >>> train_head(VectorIndex("out/index"), known)  # doctest: +SKIP
     """
-    heard = known.heard
+    rows, heard = index.values(known.positions), known.heard
+    if examples is not None and len(examples):
+        rows = np.concatenate([rows, np.asarray(examples, np.float32)])
+        heard = np.concatenate([heard, np.ones(len(examples), bool)])
     if not heard.any() or heard.all():
         return None
     weights = np.where(heard, 0.5 / heard.sum(), 0.5 / (~heard).sum())
-    rows = index.values(known.positions)
     return fit_linear(rows, heard[:, None].astype(float), kind="several", penalty=PENALTY, weights_N=weights)
 
 
@@ -85,6 +94,7 @@ def propose(
     gap: float | None = None,
     seed: int = 0,
     also_without: Iterable[Question] = (),
+    heard: Mapping[str, Iterable[Stretch]] | None = None,
 ) -> list[Question]:
     """The next questions: the labels take turns, and no two moments of one recording are close together.
 
@@ -98,6 +108,8 @@ def propose(
         gap: seconds between questions of one recording; None takes a window's length.
         seed: of what is drawn at random; the number of answers counts, too.
         also_without: questions that are not to be asked again, such as skipped ones.
+        heard: label -> stretches of which it is known that the label is heard there, such as those of which
+            the examples are: what overlaps with one is not asked.
 
     Raises:
         ValueError: no label, an unknown order, an empty index.
@@ -124,7 +136,7 @@ def propose(
         if not waiting or len(chosen) == count:
             return chosen
         label = waiting[turn % len(waiting)]
-        found = _next(index, answers, label, queues[label], taken, gap)
+        found = _next(index, answers, label, queues[label], taken, gap, tuple((heard or {}).get(label, ())))
         if found is None:
             waiting.remove(label)
             continue
@@ -163,7 +175,7 @@ def _queue(
     rng: np.random.Generator,
 ) -> _Queue:
     known = known_rows(index, answers, label)
-    head = train_head(index, known)
+    head = train_head(index, known, examples)
     nothing = np.zeros(0, np.int64)
     if head is not None:
         scores = scan(index, head_scores(head))[index.alive]
@@ -205,14 +217,14 @@ def _next(
     queue: _Queue,
     taken: Mapping[str, list[tuple[float, float]]],
     gap: float,
+    heard: Sequence[Stretch],
 ) -> Question | None:
     while (found := queue.next()) is not None:
         position, score = found
         [path], [(start, end)] = index.paths(np.array([position])), index.spans(np.array([position]))
         near = any(begin - gap + 1e-9 < start < stop - 1e-9 for begin, stop in taken.get(path, []))
-        answered = any(
-            start < stop - 1e-9 and begin + 1e-9 < end for begin, stop in answers.asked(path, label)
-        )
+        known = [*answers.asked(path, label), *(stretch[1:] for stretch in heard if stretch[0] == path)]
+        answered = any(start < stop - 1e-9 and begin + 1e-9 < end for begin, stop in known)
         if not near and not answered:
             queue.took()
             return Question(path, float(start), float(end), label, score)
