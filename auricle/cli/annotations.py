@@ -60,7 +60,7 @@ def annotations(
     ] = None,
     format: Annotated[ReportFormat, typer.Option(help="For people, programs.")] = ReportFormat.table,
 ) -> None:
-    """Say how far annotators agree; choose labels by their votes and put them over a pack.
+    """Say how far annotators agree; choose labels by votes.
 
     A row of the CSV is one annotator and one clip; 1 is heard, 0 not heard, -1 not asked. With --pack, the
     chosen labels become a label set, and annotator 0's truth another, "verified". Clips that are not
@@ -205,8 +205,9 @@ def urban_scenes(
     ] = None,
     quiet: Quiet = False,
 ) -> None:
-    """Make a stand-in for an annotated urban corpus: scenes, a taxonomy, simulated annotators.
+    """Make a stand-in for an annotated urban corpus.
 
+    Scenes, a taxonomy, simulated annotators.
     OUT is a pack with annotations.csv and taxonomy.yaml beside the sound, and label sets by agreement.
     docs/urban.md has the recipe and its settings. The same command gives the same corpus.
     """

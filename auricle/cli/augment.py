@@ -49,7 +49,7 @@ def augment(
     start: Start = 0.0,
     end: End = None,
 ) -> None:
-    """Change a recording as training does: pitch, volume, background noise.
+    """Change a recording as training does: pitch, volume, noise.
 
     Prints a command that makes the same sound again. --random draws a pitch of up to 3 semitones, a gain of
     up to 4 dB and, for every second seed, a coloured noise 10 to 30 dB below. Nothing is clipped.

@@ -71,8 +71,9 @@ def calibrate(
     threads: Threads = None,
     quiet: Quiet = False,
 ) -> None:
-    """Write a new model whose scores are probabilities, with thresholds where they are asked for.
+    """Write a new model whose scores are probabilities.
 
+    With thresholds, where they are asked for.
     Clips that the model was trained on are left out, as far as it says which they are. Prints how far scores
     were from probabilities before, and how far they are after, on recordings that the calibration was not
     fitted to; and for each threshold what it does, with 95% intervals over recordings. Every verb obeys what

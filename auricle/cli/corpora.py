@@ -82,7 +82,7 @@ def pack(
     address: Address = None,
     quiet: Quiet = False,
 ) -> None:
-    """Decode a corpus once into a pack, from which training reads at random.
+    """Decode a corpus once into a pack, to be read at random.
 
     Killed at any moment, the same command goes on where it was. A file that cannot be read is listed in
     failures.parquet and named at the end, and the exit status is 1.
@@ -204,8 +204,9 @@ def evaluate(
     ] = None,
     quiet: Quiet = False,
 ) -> None:
-    """Score a model on a pack's clips: mAP, AUC, d', accuracy, calibration error, with intervals.
+    """Score a model on a pack's clips: mAP, AUC, accuracy.
 
+    Also d', calibration error, and the intervals of them all.
     What is left out is counted and named: labels that only model or pack have, clips without a shared label,
     classes for which a figure is not defined (no positives in the split). A warning says where clips are
     among those that the model was trained on.

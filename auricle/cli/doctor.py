@@ -31,8 +31,9 @@ def doctor(
     ] = 1,
     quiet: Quiet = False,
 ) -> None:
-    """Say whether recordings are like what the model was trained on, and what to do where they are not.
+    """Say whether recordings are like what the model learned.
 
+    And what to do where they are not.
     Looks for silence, too little or too much level, clipping, DC, dead channels and ones that cancel each
     other, a rate too low for the model, up-sampling, aliasing, and bands far from those of the training.
     A line a finding; a recording without any is ok. Exit status 1 where there is a finding, or a recording

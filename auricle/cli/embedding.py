@@ -78,8 +78,9 @@ def embed(
     address: Address = None,
     quiet: Quiet = False,
 ) -> None:
-    """Write a model's embeddings: of recordings to a Parquet file, of a pack into the pack.
+    """Write a model's embeddings of recordings, or of a pack.
 
+    Those of recordings go to a Parquet file, those of a pack into the pack.
     The file has a row a window: path, start, end, embedding. Which model made it, and how its windows stood,
     is in the file's metadata. A recording that cannot be read is named, the others go on, and the exit
     status is 1. Killed, the same command goes on where it was.

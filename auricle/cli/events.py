@@ -121,7 +121,7 @@ def events(
     ] = None,
     threads: Annotated[int | None, typer.Option(min=1, metavar="N", help="Threads for scoring.")] = None,
 ) -> None:
-    """Choose how scores over time become events, and store it in a copy of the model.
+    """Choose how scores become events; store it in a new model.
 
     Tried on scenes whose truth is known: smoothing, the two thresholds, gaps, lengths, and an onset for each
     label that has events enough. `auricle tag --events` and `auricle evaluate --events` go by what is stored.

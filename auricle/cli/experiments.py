@@ -171,7 +171,7 @@ def compare(
     ] = None,
     quiet: Quiet = False,
 ) -> None:
-    """Run an experiment of a paper: train, judge and tabulate, with the paper's rows beside.
+    """Run a paper's experiment; tabulate it beside the paper's.
 
     Says first how long it will take. Stopped at any moment, the same command goes on. Prints the path of
     the table.
@@ -297,8 +297,9 @@ def sweep(
     threads: Threads = None,
     quiet: Quiet = False,
 ) -> None:
-    """Search for the best settings of a training, by validation mAP; prints the path of the table.
+    """Search for a training's best settings, by validation mAP.
 
+    Prints the path of the table.
     Give the same command in several terminals, or on several machines with --storage, and they share the
     trials. Killed at any moment, the same command goes on. The best configuration is written to best.json,
     for auricle train --config.

@@ -38,7 +38,10 @@ def tflite(
     licence: Annotated[str, typer.Option(help="Of the weights, for the model card.")] = "",
     replace: Replace = False,
 ) -> None:
-    """Make a model of a TFLite graph, one window of a waveform to a score a label; prints its folder."""
+    """Make a model of a TFLite graph; prints its folder.
+
+    Of one that takes a window of a waveform to a score a label.
+    """
     _keep_model(out, replace)
     from auricle.interop.tflite import import_tflite
 
@@ -70,8 +73,9 @@ def vggish(
     pca_sha256: Annotated[str, typer.Option(metavar="HEX", help="Of the PCA's file.")] = "",
     replace: Replace = False,
 ) -> None:
-    """Make a model of the released VGGish, which embeds: 128 values each 0.96 s; prints its folder.
+    """Make a model of the released VGGish, which embeds sounds.
 
+    It gives 128 values each 0.96 s. Prints its folder.
     A URL is downloaded once, and not used unless its SHA-256 is the expected one.
     """
     _keep_model(out, replace)

@@ -27,7 +27,7 @@ def inputs(
     end: End = None,
     threads: Threads = None,
 ) -> None:
-    """Draw a recording's spectrogram beside a model's embeddings: what a fusion of the two is given.
+    """Draw a spectrogram beside embeddings, as a fusion has them.
 
     The spectrogram is librosa's default, in dB below its loudest value; each embedding stands where its
     window begins. Without --end, ten seconds are drawn.

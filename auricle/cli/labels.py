@@ -41,7 +41,7 @@ def labels(
     ] = False,
     format: Annotated[ReportFormat, typer.Option(help="For people, programs.")] = ReportFormat.table,
 ) -> None:
-    """List a pack's label sets and how often each label occurs; make a smaller set as a view.
+    """List a pack's label sets; make a smaller one as a view.
 
     A view is a label set over the same clips: no audio is read or copied. Labels of equal count are taken in
     the order of the set. With --parents, models trained on the set know what its labels stand under, and
@@ -210,8 +210,9 @@ def subset(
     ] = False,
     format: Annotated[ReportFormat, typer.Option(help="For people, programs.")] = ReportFormat.table,
 ) -> None:
-    """Choose clips of a pack and keep them under a name; without --name, list what there is.
+    """Choose clips of a pack and keep them under a name.
 
+    Without --name, list what there is.
     The options narrow the choice in this order: split, where, within, apart-from, fraction, balanced. Of the
     same seed, a smaller fraction lies within a larger one. A balanced set is chosen greedily from the rarest
     class to the commonest; what could not be balanced is counted and named.

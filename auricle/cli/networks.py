@@ -70,7 +70,7 @@ def train(
     threads: Threads = None,
     quiet: Quiet = False,
 ) -> None:
-    """Train a model on a pack by a recipe; prints the folder of the trained artifact.
+    """Train a model on a pack by a recipe; prints its folder.
 
     With --init-from, weights whose name and shape the new net has too are taken from a trained model; what
     was taken and what was not is printed. Resumed after a kill, a run on a CPU ends with the same weights,
@@ -132,8 +132,9 @@ def train(
 
 
 def check(model: Annotated[str, typer.Argument(help=MODEL_HELP)]) -> None:
-    """Compare a model with its checksum, run it on its own waveform, compare with the logits stored with it.
+    """Say whether a model is as it was saved, and does as it did.
 
+    By its checksum; and by the logits of a waveform that are stored with it.
     Exit status 1 where a part is not the one that was saved, or where logits differ by more than the stated
     tolerance: then the runtime or the machine does not do what it did when the model was made.
     """
@@ -169,8 +170,9 @@ def export(
         typer.Option(metavar="PACK", help="With --quantize: sounds to choose ranges and measure the loss."),
     ] = None,
 ) -> None:
-    """Write a model as one ONNX file, all of it inside: waveform in, scores, logits and embedding out.
+    """Write a model as one ONNX file: waveform in, scores out.
 
+    It gives logits and an embedding, too.
     Front end, calibration, the embedder of a model that stands on one, the members of a family: one graph,
     compared with torch before it is kept. Labels, rate, thresholds and licence are in its metadata. With
     --quantize int8, what the 8 bits cost goes to standard error and into the file; docs/export.md has more.
@@ -196,8 +198,9 @@ def models(
         bool, typer.Option("--variants", help="Also what the papers tried beside: other strides, stems.")
     ] = False,
 ) -> None:
-    """List the models that can be trained: name, weights, multiplies, input, source.
+    """List the models that can be trained, with their sizes.
 
+    They come with weights, multiplies, input and source.
     Counted on the nets themselves, with a last layer as wide as --classes. Multiplies are those
     of convolutions and linear layers, for one input.
     """
@@ -228,8 +231,9 @@ def filters(
         Path, typer.Option(metavar="FILE", help="x.png (or .svg, .pdf) or x.html: what is drawn.")
     ],
 ) -> None:
-    """Draw the filters that a network on raw waveforms has learned, by their centre frequencies.
+    """Draw what filters a network on raw waveforms has learned.
 
+    They stand by their centre frequencies.
     Each filter's response, its centre frequency beside the mel, Bark, ERB and linear scales, its bandwidth,
     and some as waveforms. Prints how far the filters are from each scale, in ranks, beside what banks of
     untrained random filters give, and beside this network's own before training, where its seed tells them

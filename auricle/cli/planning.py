@@ -93,8 +93,9 @@ def plan(
     ] = "auto",
     format: Annotated[ReportFormat, typer.Option(help="For people, programs.")] = ReportFormat.table,
 ) -> None:
-    """Say what a corpus will take: disk, cores and devices, hours and days, each figure with its formula.
+    """Say what a corpus will take: disk, cores, devices, days.
 
+    Each figure comes with its formula.
     Nothing of the corpus need be there. Figures rest on unit costs: --measure takes them on this machine, and
     --costs reads them from files. Those that come with the package are two: two-cores, a machine without GPU,
     and hershey-2017, the published rate of 20 GPUs of 2016. docs/scaling.md has more.

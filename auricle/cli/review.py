@@ -11,6 +11,7 @@ import typer
 from auricle.cli.options import Quiet, Threads, check_excerpt
 from auricle.cli.output import print_error, print_warning
 from auricle.cli.search import MODEL_HELP, ExampleEnd, ExampleStart, embedded, shown
+from auricle.progress import say
 from auricle.text import as_utf8, counted, for_terminal
 
 if TYPE_CHECKING:
@@ -68,8 +69,9 @@ def review(
     seed: Annotated[int, typer.Option(help="Of what is drawn at random.")] = 0,
     quiet: Quiet = False,
 ) -> None:
-    """Label moments, the most telling first: those that a classifier of the answers so far is least sure of.
+    """Label moments, the most telling first.
 
+    Those are what a classifier of the answers so far is least sure of.
     In the terminal, an answer is y, n, or the labels that are heard (separated by ;), Enter skips, q ends. Or
     --propose writes questions as CSV, and --answers takes it back with its column `answer` filled in. After
     each round a linear head is trained on all answers. The labels are kept after every answer.
@@ -192,7 +194,7 @@ def _ask(
                     break
                 except ValueError as error:
                     print_error(str(error))
-    print("nothing is left to ask about", file=sys.stderr)
+    say("nothing is left to ask about")
 
 
 def _cut(

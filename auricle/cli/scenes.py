@@ -44,8 +44,9 @@ def scenes(
     ] = False,
     quiet: Quiet = False,
 ) -> None:
-    """Mix scenes of several sounds, with the truth about them, from a pack of single sounds.
+    """Mix scenes of several sounds, with the truth about them.
 
+    The sounds are those of a pack of single ones.
     OUT is a pack like any other; events.parquet in it says which sound is heard when. Label frequencies
     follow Zipf's law. docs/scenes.md has the recipe and its settings. Killed at any moment, the same command
     goes on where it was.

@@ -60,8 +60,9 @@ def index(
     device: Annotated[str, typer.Option(help="cpu, or cuda for a model of torch.")] = "cpu",
     quiet: Quiet = False,
 ) -> None:
-    """Make recordings searchable by the embeddings of their windows, for `auricle find` and `auricle review`.
+    """Make recordings searchable, for `find` and `review`.
 
+    They are found by the embeddings of their windows.
     Given again, it hears only what is new or has changed, and drops what is gone from the folders that are
     named. A recording that cannot be read is named, the others go on, and the exit status is 1. Killed, the
     same command goes on where it was. Without usearch (the extra `search`) every search looks at all windows.
@@ -143,7 +144,7 @@ def find(
     threads: Threads = None,
     quiet: Quiet = False,
 ) -> None:
-    """Find the moments of indexed recordings that sound most like an example.
+    """Find the moments that sound most like an example.
 
     The similarity is the cosine of two embeddings, 1 at most. Of an example of several windows, that window
     counts which a moment is most similar to. The example itself, where it is in the index, is left out.

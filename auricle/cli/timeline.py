@@ -154,7 +154,7 @@ def report(
     ] = 1.0,
     seed: Annotated[int, typer.Option(min=0, help="Of the random share.")] = 0,
 ) -> None:
-    """Draw figures of an evaluation and learning curves of training runs.
+    """Draw figures of an evaluation, learning curves of runs.
 
     Of an evaluation: d' by label prior, tables class by class, whether scores are probabilities, and what is
     taken for what where each clip has one label. Of runs, laid over each other: loss, validation figures and
