@@ -21,6 +21,15 @@ def silence(asked: bool = True) -> None:
     _silent = asked
 
 
+def is_silent() -> bool:
+    """Whether --quiet was asked for.
+
+    >>> is_silent()
+    False
+    """
+    return _silent
+
+
 def say(text: str) -> None:
     """Print one line about how work went, where progress is shown.
 

@@ -20,10 +20,12 @@ from collections.abc import Iterator
 from typing import Annotated, Any, NoReturn
 
 import typer
+from typer.core import TyperGroup
 
 from auricle.cli.annotations import annotations, urban_scenes
 from auricle.cli.augment import augment
 from auricle.cli.calibration import calibrate
+from auricle.cli.completion import completed
 from auricle.cli.corpora import evaluate, pack
 from auricle.cli.doctor import doctor
 from auricle.cli.embedding import embed
@@ -33,6 +35,7 @@ from auricle.cli.importing import tflite, vggish
 from auricle.cli.inputs import inputs
 from auricle.cli.labels import labels, subset
 from auricle.cli.networks import check, export, filters, models, train
+from auricle.cli.options import quieted
 from auricle.cli.output import describe, print_error, show_warning
 from auricle.cli.planning import plan
 from auricle.cli.recordings import tag
@@ -43,8 +46,19 @@ from auricle.cli.timeline import report, timeline
 
 OTHERS_SPEAK = 3.0  # seconds
 
+
+class Verbs(TyperGroup):
+    """Verbs, each with the whole first sentence of its help: where it is too long, on several lines."""
+
+    def format_commands(self, ctx: Any, formatter: Any) -> None:  # noqa: D102  of its base
+        commands = [(name, self.get_command(ctx, name)) for name in self.list_commands(ctx)]
+        rows = [(name, verb.get_short_help_str(limit=1000)) for name, verb in commands if verb is not None]
+        with formatter.section("Commands"):
+            formatter.write_dl(rows)
+
+
 # Plain help and plain errors: they start faster than rich ones, and one line stays one line.
-app = typer.Typer(rich_markup_mode=None, pretty_exceptions_enable=False, no_args_is_help=True)
+app = typer.Typer(cls=Verbs, rich_markup_mode=None, pretty_exceptions_enable=False, no_args_is_help=True)
 
 
 def _version(asked: bool) -> None:
@@ -109,15 +123,15 @@ for _verb, _example in (
     (models, "auricle models --classes 50"),
     (filters, "auricle filters out/run/best --out filters.png"),
 ):
-    app.command(epilog=f"Example: {_example}")(_verb)
+    app.command(epilog=f"Example: {_example}")(quieted(completed(_verb)))
 
-_imports = typer.Typer(rich_markup_mode=None, no_args_is_help=True, add_completion=False)
+_imports = typer.Typer(cls=Verbs, rich_markup_mode=None, no_args_is_help=True, add_completion=False)
 app.add_typer(_imports, name="import", help="Make a model of published weights.")
 for _import, _example in (
     (tflite, "auricle import tflite yamnet.tflite --rate 16000 --out yamnet"),
     (vggish, "auricle import vggish --weights vggish-10086976.pth --pca vggish_pca_params.npz --out vggish"),
 ):
-    _imports.command(epilog=f"Example: {_example}")(_import)
+    _imports.command(epilog=f"Example: {_example}")(quieted(completed(_import)))
 
 
 def verbs() -> dict[str, Any]:

@@ -184,9 +184,7 @@ def export(
     if data is not None and not quantize:
         raise typer.BadParameter("is for --quantize int8", param_hint="--data")
     from auricle.interop.onnx import export_onnx
-
-    def say(text: str) -> None:
-        print(f"auricle: {text}", file=sys.stderr)
+    from auricle.progress import say
 
     print(export_onnx(model, out, quantize=quantize, data=data, say=say))
 

@@ -1,7 +1,10 @@
 """Options that several verbs share, so that the same word means the same everywhere."""
 
+import functools
+import inspect
+from collections.abc import Callable
 from enum import StrEnum
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -49,8 +52,34 @@ def _hush(asked: bool) -> bool:
 
 
 Quiet = Annotated[
-    bool, typer.Option("--quiet", callback=_hush, help="Show no progress; errors and warnings stay.")
+    bool,
+    typer.Option("--quiet", callback=_hush, help="No progress, no notes; errors and warnings stay."),
 ]
+
+
+def quieted(verb: Callable[..., Any]) -> Callable[..., Any]:
+    """The verb with --quiet, also where it has nothing to be quiet about: a script may give it to any.
+
+    What it means is the same everywhere: `Progress` shows nothing, and `auricle.progress.say` prints nothing.
+
+    >>> def sing(song: str) -> str:
+    ...     return song
+    >>> quieted(sing)("la", quiet=True)
+    'la'
+    """
+    signature = inspect.signature(verb)
+    if "quiet" in signature.parameters:
+        return verb
+
+    @functools.wraps(verb)
+    def with_quiet(*arguments: Any, quiet: bool = False, **options: Any) -> Any:
+        return verb(*arguments, **options)
+
+    option = inspect.Parameter("quiet", inspect.Parameter.KEYWORD_ONLY, default=False, annotation=Quiet)
+    parameters = [*signature.parameters.values(), option]
+    with_quiet.__signature__ = signature.replace(parameters=parameters)  # type: ignore[attr-defined]
+    with_quiet.__annotations__ = {**verb.__annotations__, "quiet": Quiet}
+    return with_quiet
 
 
 def check_address(engine: EngineName, address: str | None) -> None:

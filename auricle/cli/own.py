@@ -7,6 +7,7 @@ from pathlib import Path
 import typer
 
 from auricle.cli.output import print_warning
+from auricle.progress import is_silent
 from auricle.remote import address_of
 from auricle.text import for_terminal
 
@@ -34,10 +35,10 @@ def train_examples(
     config, rest = configure(OwnClasses(init_from=model), settings)
 
     def tell(line: str) -> None:
-        if line.startswith("out of "):  # the result
-            print(for_terminal(line), file=sys.stderr)
-        else:
+        if not line.startswith("out of "):
             print_warning(line)
+        elif not is_silent():  # the report has it, too
+            print(for_terminal(line), file=sys.stderr)
 
     if fine_tune:
         from auricle.own_classes.fine_tuning import fine_tune_own

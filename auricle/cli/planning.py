@@ -119,10 +119,11 @@ def plan(
     merge_costs(names)  # before anything is measured
     if measure is not None:
         from auricle.measuring import measure_costs
+        from auricle.progress import say
 
         measure_costs(
             measure, model=model, labels=labels or 527, batch=batch, window=window, hop=hop,
-            media=media or (), device=device, say=lambda text: print(f"auricle: {text}", file=sys.stderr),
+            media=media or (), device=device, say=say,
         )  # fmt: skip
         names.append(measure)
     chosen = merge_costs(names)

@@ -14,6 +14,7 @@ from pathlib import Path
 from auricle.experiments.compare import EXPERIMENTS, show_plan
 from auricle.experiments.estimate import WITHOUT_STEP_TWO, estimate
 from auricle.experiments.options import Options, Run
+from auricle.progress import is_silent
 from auricle.shards import Pack
 from auricle.training import Diverged, TrainConfig, train
 
@@ -87,7 +88,7 @@ def choose_rates(
         for (model, rate), config in trials.items()
     ]
     todo = [run for run in runs if not (folder / run.name / "last").is_dir()]
-    if todo:
+    if todo and (plan_only or not is_silent()):
         show_plan(estimate(todo), len(runs) - len(todo))
     if plan_only:
         return options
@@ -103,7 +104,8 @@ def choose_rates(
     for model, maps in found.items():
         best = max(maps, key=lambda rate: (maps[rate] is not None, maps[rate] or 0.0))
         chosen[model] = float(best)
-        print(f"{model}: learning rate {best} of {', '.join(maps)}", file=sys.stderr)
+        if not is_silent():
+            print(f"{model}: learning rate {best} of {', '.join(maps)}", file=sys.stderr)
     (options.out / "rates.json").write_text(
         json.dumps({"steps": steps, "map": found, "chosen": chosen}, indent=2) + "\n", encoding="utf-8"
     )

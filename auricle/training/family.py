@@ -18,6 +18,7 @@ from auricle import distributed
 from auricle.artifact import load_artifact
 from auricle.datasets.taxonomy import Taxonomy
 from auricle.family import save_family
+from auricle.progress import is_silent
 from auricle.remote import address_of
 from auricle.shards import Pack
 from auricle.shards.labels import add_label_view, add_labels
@@ -101,7 +102,7 @@ def train_family(
     )
     trained: dict[str, Path] = {}
     for number, member in enumerate(members, 1):
-        if not quiet and distributed.rank() == 0:
+        if not (quiet or is_silent()) and distributed.rank() == 0:
             print(f"model {number} of {len(members)}: {member.name}", file=sys.stderr, flush=True)
         folder = run / "members" / member.name
         trained[member.name] = train(config_of(config, member), folder, resume=resume, quiet=quiet)
