@@ -388,8 +388,8 @@ def test_names_come_from_the_table_or_from_the_ontology(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("index,mid\n0,/m/a\n", "row 2: expected the columns index, mid, display_name"),
-        ("index,mid,display_name\nx,/m/a,Speech\n", "row 2: expected the columns"),
+        ("index,mid\n0,/m/a\n", "expected the columns index, mid, display_name; display_name is missing"),
+        ("index,mid,display_name\nx,/m/a,Speech\n", "row 2: index is not a number: 'x'"),
         ("index,mid,display_name\n0,/m/a,Speech\n1,/m/b,Speech\n", "/m/b has no name of its own: 'Speech'"),
         ('index,mid,display_name\n0,/m/a,""\n', "/m/a has no name of its own"),
     ],

@@ -102,7 +102,7 @@ case(
 )
 case("an empty table", PACK, file("corpus.csv", b""))
 case("a table without a needed column", PACK, table("path,split", "a.wav,test"))
-case("a table separated by semicolons", PACK, table("path;labels", "a.wav;dog"))
+case("labels without quotes between semicolons", PACK, table("path;labels", "a.wav;dog;rain"))
 case("a table with a head and no rows", PACK, table(HEAD))
 case("a column that is there twice", PACK, table("path,labels,labels", "a.wav,dog,rain"))
 case("a table that is not UTF-8", PACK, table(HEAD, "a.wav,chien dû", encoding="latin-1"))

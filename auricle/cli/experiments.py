@@ -365,9 +365,9 @@ def _names(text: str) -> tuple[str, ...]:
 def _names_or_file(text: str) -> tuple[str, ...]:
     """Names separated by commas, or one a line of a file."""
     if text and Path(text).is_file():
-        return tuple(
-            line.strip() for line in Path(text).read_text(encoding="utf-8").splitlines() if line.strip()
-        )
+        from auricle.tables import read_text
+
+        return tuple(line.strip() for line in read_text(Path(text)).splitlines() if line.strip())
     return _names(text)
 
 

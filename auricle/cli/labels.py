@@ -104,11 +104,9 @@ def _levels(parents: dict[str, list[str]], labels: list[str]) -> str:
 
 def _lines(path: Path) -> list[str]:
     """The lines of a text file that are not blank."""
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise ValueError(f"{path}: not UTF-8 text (byte {error.start}); expected one label a line") from None
-    return [line.strip() for line in text.splitlines() if line.strip()]
+    from auricle.tables import read_text
+
+    return [line.strip() for line in read_text(path).splitlines() if line.strip()]
 
 
 def _described(reader: Any, label_set: str, clips: Any) -> dict[str, Any]:

@@ -1,18 +1,17 @@
 """Corpora and label formats, each turned into the same rows: `Clip`."""
 
-import contextlib
-import csv
 from collections.abc import Callable
 from pathlib import Path
 
 from auricle.datasets.audioset import audioset, find_lists
 from auricle.datasets.clips import Clip, check_ids, check_leaks
-from auricle.datasets.elsewhere import corpus_root, open_elsewhere
+from auricle.datasets.elsewhere import TABLES, corpus_root, open_elsewhere
 from auricle.datasets.esc50 import esc50, find_table, is_esc50
 from auricle.datasets.folders import folders
 from auricle.datasets.manifest import manifest
 from auricle.datasets.sonyc_ust import find_annotations, sonyc_ust
 from auricle.remote import address_of
+from auricle.tables import header_of
 
 __all__ = [
     "DATASETS",
@@ -35,7 +34,6 @@ DATASETS: dict[str, Callable[[str | Path], list[Clip]]] = {
     "manifest": manifest,
     "sonyc_ust": sonyc_ust,
 }
-TABLES = (".csv", ".tsv", ".parquet")
 
 
 def open_corpus(source: str | Path, media: str | Path | None = None) -> tuple[str, list[Clip]]:
@@ -98,10 +96,8 @@ def _kind(path: Path) -> str:
     table = find_table(path) if path.is_dir() else path
     suffix = table.suffix.lower()
     if table.is_file() and suffix == ".csv":
-        with table.open(newline="", encoding="utf-8-sig", errors="replace") as file:
-            with contextlib.suppress(csv.Error):  # the reader of manifests says what is wrong with it
-                if is_esc50(next(csv.reader(file), [])):
-                    return "esc50"
+        if is_esc50(header_of(table)):
+            return "esc50"
     if path.is_dir():
         return "folders"
     if suffix not in TABLES:

@@ -17,8 +17,8 @@ from typing import Literal
 
 import numpy as np
 
-from auricle.datasets.tables import read_text_table
 from auricle.datasets.taxonomy import PRESENCE, Taxonomy, is_unknown
+from auricle.tables import read_text_table
 
 VERIFIED = "0"
 NO_VOTE = -1

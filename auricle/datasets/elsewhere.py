@@ -1,7 +1,5 @@
 """A corpus elsewhere: its table is fetched, or its folder listed; clips name their recordings by address."""
 
-import contextlib
-import csv
 import dataclasses
 import os
 import tempfile
@@ -14,8 +12,9 @@ from auricle.datasets.esc50 import esc50, is_esc50
 from auricle.datasets.folders import clips_of
 from auricle.datasets.manifest import manifest
 from auricle.media_files import media_below
+from auricle.tables import header_of
 
-TABLES = (".csv", ".tsv", ".parquet")
+TABLES = (".csv", ".tsv", ".txt", ".parquet")
 READERS = ("esc50", "folders", "manifest")
 
 
@@ -82,12 +81,7 @@ def _with_address(table: Path, address: str) -> list[Clip]:
 
 
 def _is_esc50(table: Path) -> bool:
-    if table.suffix.lower() != ".csv":
-        return False
-    with table.open(newline="", encoding="utf-8-sig", errors="replace") as file:
-        with contextlib.suppress(csv.Error):  # the reader of manifests says what is wrong with it
-            return is_esc50(next(csv.reader(file), []))
-    return False
+    return table.suffix.lower() == ".csv" and is_esc50(header_of(table))
 
 
 def _esc50(address: str) -> list[Clip]:

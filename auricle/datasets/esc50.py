@@ -10,7 +10,7 @@ plain number for whoever wants to leave these nine clips out.
 from pathlib import Path
 
 from auricle.datasets.clips import Clip, check_ids
-from auricle.datasets.tables import read_text_table
+from auricle.tables import read_text_table
 
 TABLES = ("meta.csv", "meta/esc50.csv")
 ACROSS_FOLDS = frozenset({"131943", "134049", "209698", "234879"})  # as published: see the header

@@ -5,11 +5,12 @@ from pathlib import Path
 from typing import Any
 
 from auricle.datasets.clips import Clip, check_ids
-from auricle.datasets.tables import read_text_table
 from auricle.remote import address_of, join, sizes_of
+from auricle.tables import read_text_table
 
 NEEDED = ("path", "labels")
 OPTIONAL = ("id", "start", "end", "split", "group", "scores")
+NUMBERS = ("start", "end", "scores")
 LOOK_AT = 20  # paths that are looked up before a long run starts
 
 
@@ -66,7 +67,7 @@ Rows = Iterable[tuple[int, dict[str, Any]]]  # line of the table, column -> valu
 
 
 def _read_table(table: Path) -> tuple[list[str], Rows]:
-    return _read_parquet(table) if table.suffix.lower() == ".parquet" else read_text_table(table)
+    return _read_parquet(table) if table.suffix.lower() == ".parquet" else read_text_table(table, NUMBERS)
 
 
 def _read_parquet(table: Path) -> tuple[list[str], Rows]:

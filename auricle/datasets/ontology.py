@@ -1,10 +1,11 @@
 """AudioSet's ontology and label table: names, parents (a sound may have several), restrictions."""
 
-import csv
 import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from auricle.tables import read_text_table
 
 CLASSES = "class_labels_indices.csv"
 ONTOLOGY = "ontology.json"
@@ -155,16 +156,15 @@ def read_classes(path: str | Path) -> dict[str, str]:
     ('/m/05zppz', 'Male speech, man speaking')
     """
     path = Path(path)
-    with path.open(encoding="utf-8-sig", newline="") as file:
-        reader = csv.DictReader(file, strict=True)
-        try:
-            rows = [(int(row["index"]), row["mid"], row["display_name"]) for row in reader]
-        except (KeyError, TypeError, ValueError, csv.Error) as error:
-            raise ValueError(
-                f"{path}, row {reader.line_num}: expected the columns index, mid, display_name "
-                f"({type(error).__name__}: {error})"
-            ) from None
-    return _unique({mid: name for _, mid, name in sorted(rows)}, path)
+    columns, rows = read_text_table(path)
+    if missing := [name for name in ("index", "mid", "display_name") if name not in columns]:
+        raise ValueError(f"{path}: expected the columns index, mid, display_name; {missing[0]} is missing")
+    found = []
+    for line, row in rows:
+        if not row["index"].strip().isdecimal():
+            raise ValueError(f"{path}, row {line}: index is not a number: {row['index']!r}")
+        found.append((int(row["index"]), row["mid"], row["display_name"]))
+    return _unique({mid: name for _, mid, name in sorted(found)}, path)
 
 
 def read_names(folder: Path) -> dict[str, str]:

@@ -5,7 +5,6 @@ acoustic sensor network". The format of the CSV is described in `auricle.dataset
 the file's, the group of a clip its sensor: in the published file, each of the 43 is in one split only.
 """
 
-import csv
 import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,6 +12,7 @@ from typing import TYPE_CHECKING
 from auricle.datasets.clips import Clip, check_ids
 from auricle.datasets.taxonomy import PRESENCE, taxonomy_of_table
 from auricle.media_files import walk_media
+from auricle.tables import header_of
 
 if TYPE_CHECKING:
     from auricle.datasets.annotations import Annotations
@@ -36,12 +36,8 @@ def find_annotations(path: Path) -> Path | None:
     tables = [path / name for name in TABLES] if path.is_dir() else [path]
     for table in tables:
         if table.is_file() and table.suffix.lower() == ".csv":
-            with table.open(newline="", encoding="utf-8-sig", errors="replace") as file:
-                try:
-                    if is_annotations([name.strip() for name in next(csv.reader(file), [])]):
-                        return table
-                except csv.Error:  # the reader of manifests says what is wrong with it
-                    continue
+            if is_annotations(header_of(table)):
+                return table
     return None
 
 

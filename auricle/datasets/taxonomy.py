@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from auricle.datasets.tables import read_text_table
+from auricle.tables import read_text_table
 
 UNKNOWN = "X"
 PRESENCE = "_presence"  # what the names of columns with votes end in

@@ -14,9 +14,9 @@ from pathlib import Path
 
 import numpy as np
 
-from auricle.datasets.tables import read_text_table
 from auricle.datasets.taxonomy import Taxonomy
 from auricle.evaluation.files import Replacing
+from auricle.tables import read_text_table
 from auricle.text import as_utf8, counted
 
 CLIP = "audio_filename"
@@ -68,7 +68,7 @@ def read_submission(
     if not path.is_file():
         what = "is a folder" if path.is_dir() else "no such file"
         raise ValueError(f"{path}: {what}; expected predictions in CSV, a row for each clip")
-    columns, rows = read_text_table(path)
+    columns, rows = read_text_table(path, taxonomy.labels)
     labels = _label_columns(path, columns, taxonomy)
     if wanted is not None:
         labels = tuple(label for label in labels if label in wanted)

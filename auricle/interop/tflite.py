@@ -1,6 +1,5 @@
 """Published TFLite taggers become artifacts like any other."""
 
-import csv
 import hashlib
 import io
 import zipfile
@@ -12,6 +11,7 @@ import numpy as np
 
 from auricle.artifact import Artifact, save_artifact
 from auricle.runners.tflite import Graph, logit
+from auricle.tables import header_of, read_text, read_text_table
 
 LABEL_COLUMNS = ("display_name", "label", "name", "category")
 
@@ -103,22 +103,21 @@ def read_labels(file: str | Path) -> list[str]:
     >>> read_labels("yamnet_class_map.csv")[:2]  # doctest: +SKIP
     ['Speech', 'Child speech, kid speaking']
     """
-    text = Path(file).read_text(encoding="utf-8-sig")
-    lines = text.splitlines()
-    head = next(csv.reader(lines[:1]), [])
+    head = header_of(Path(file))
     column = next((name for name in LABEL_COLUMNS if name in head), None)
     if column is None:
         if len(head) > 1 and Path(file).suffix.lower() == ".csv":
             raise ValueError(f"{file}: expected a column {', '.join(LABEL_COLUMNS)}; got {', '.join(head)}")
-        return [line.strip() for line in lines if line.strip()]
-    rows = list(csv.DictReader(io.StringIO(text)))
-    for number, row in enumerate(rows):
+        return [line.strip() for line in read_text(Path(file)).splitlines() if line.strip()]
+    labels = []
+    for number, (line, row) in enumerate(read_text_table(Path(file))[1]):
         if row.get("index", str(number)) != str(number):
             raise ValueError(
-                f"{file}: row {number + 2} has index {row['index']!r}; expected {number}: rows in the "
-                "order of the outputs"
+                f"{file}: row {line} has index {row['index']!r}; expected {number}: rows in the order of the "
+                "outputs"
             )
-    return [row[column] for row in rows]
+        labels.append(row[column])
+    return labels
 
 
 def check_waveforms(window: int, rate: int) -> np.ndarray:

@@ -1,6 +1,5 @@
 """Class by class: an evaluation's `per_class.csv`, as arrays and as tables to look at."""
 
-import csv
 import json
 import math
 import re
@@ -12,6 +11,7 @@ from typing import Any, Self
 import numpy as np
 
 from auricle.report.page import page, text
+from auricle.tables import header_of, read_text_table
 
 # What begins markup in the middle of a cell; an underscore or ampersand inside a name does not.
 MARKUP = re.compile(r"[\\`*<>|\[\]]|&(?=#?\w+;)")
@@ -85,15 +85,13 @@ def read_per_class(path: str | Path, *, prior: str = "") -> PerClass:
     table = Path(path) / "per_class.csv" if Path(path).is_dir() else Path(path)
     if not table.is_file():
         raise ValueError(f"{table}: not there; auricle evaluate MODEL PACK --out {table.parent} writes it")
-    with table.open(encoding="utf-8", newline="") as stream:
-        reader = csv.DictReader(stream)
-        missing = [name for name in NEEDED if name not in (reader.fieldnames or ())]
-        if missing:
-            raise ValueError(f"{table}: no column {missing[0]!r}; expected {', '.join(NEEDED)}")
-        rows = list(reader)
-    columns = {name: _numbers(table, rows, name) for name in reader.fieldnames or () if name != "label"}
+    names, lines = read_text_table(table, [name for name in header_of(table) if name != "label"])
+    if missing := [name for name in NEEDED if name not in names]:
+        raise ValueError(f"{table}: no column {missing[0]!r}; expected {', '.join(NEEDED)}")
+    rows = [row for _, row in lines]
+    columns = {name: _numbers(table, rows, name) for name in names if name != "label"}
     if prior and prior not in columns:
-        raise ValueError(f"{table}: no column {prior!r}; it has: {', '.join(reader.fieldnames or ())}")
+        raise ValueError(f"{table}: no column {prior!r}; it has: {', '.join(names)}")
     facts = _facts(table)
     trained = columns.get("training_prior")
     if not prior and trained is not None and (trained > 0).any():

@@ -14,14 +14,15 @@ from itertools import chain
 from pathlib import Path
 from typing import NamedTuple
 
-from auricle.datasets.tables import read_text_table
 from auricle.remote import address_of, look_up
 from auricle.shards.layout import publish, temporary_for
+from auricle.tables import read_text_table
 from auricle.text import as_utf8
 
 COLUMNS = ("path", "start", "end", "labels", "no")
 ASKED = ("path", "start", "end", "label", "score", "answer")
 YES, NO, NOTHING = ("y", "yes"), ("n", "no"), ("", "?", "s", "skip")
+NUMBERS = ("start", "end", "score")
 TOLERANCE = 1e-3  # seconds within which a moment is the same: text editors and spreadsheets round
 
 
@@ -133,7 +134,7 @@ def read_labels(file: Path) -> Answers:
     """
     if not file.is_file():
         return Answers()
-    columns, rows = read_text_table(file)
+    columns, rows = read_text_table(file, NUMBERS)
     if missing := [name for name in COLUMNS if name not in columns]:
         raise ValueError(
             f"{file}: column {' and '.join(missing)} missing; expected what `auricle review` wrote before: "
@@ -202,7 +203,7 @@ def read_questions(file: Path, indexed: Iterable[str] = ()) -> list[tuple[Questi
     """
     if not file.is_file():
         raise ValueError(f"{file}: no such file")
-    columns, rows = read_text_table(file)
+    columns, rows = read_text_table(file, NUMBERS)
     if missing := [name for name in ASKED if name not in columns and name != "score"]:
         raise ValueError(f"{file}: column {' and '.join(missing)} missing; expected {', '.join(ASKED)}")
     found, names = [], {as_utf8(path): path for path in indexed}
