@@ -1,4 +1,4 @@
-"""What a shell offers for the values of options, beside those that are a choice of a few by their type.
+"""What a shell offers for the values of options, beside those that are a choice by their type.
 
 Nothing heavy is imported here: somebody waits, with a finger on the tabulator. Where nothing is offered, the
 shell completes names of files.
