@@ -8,13 +8,14 @@ Shape letters: W windows, E values of an embedding.
 """
 
 import dataclasses
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from auricle.artifact import load_artifact
+from auricle.artifact.embeddings import embedding_fingerprint
 from auricle.audio import RawFormat
 from auricle.embedding_tables import EmbeddingTable, TableRows
 from auricle.listening import source_name
@@ -324,8 +325,9 @@ def add_table(pack: str | Path, table: str | Path, name: str, *, replace: bool =
 def describe_model(artifact: Any, *, hop: float | None = None, clips: bool = False) -> dict[str, Any]:
     """What stands beside stored embeddings: the model that made them, and how windows stood.
 
-    The fingerprint is of the model with this hop: a net that was trained on these embeddings is refused by
-    the same model with another.
+    The fingerprints are of the model with this hop: a net that was trained on these embeddings is refused by
+    the same model with another. `embedding_fingerprint` is the one that tells embeddings apart, see
+    `auricle.artifact.embeddings`.
 
     >>> describe_model(load_artifact("default"))["tail"]  # doctest: +SKIP
     'drop'
@@ -335,6 +337,7 @@ def describe_model(artifact: Any, *, hop: float | None = None, clips: bool = Fal
         "model": made.name,
         "path": str(Path(artifact.path).absolute()),
         "fingerprint": made.fingerprint,
+        "embedding_fingerprint": embedding_fingerprint(made),
         "rate": made.rate,
         "window": made.window,
         "hop": made.hop,
@@ -342,6 +345,37 @@ def describe_model(artifact: Any, *, hop: float | None = None, clips: bool = Fal
         "size": artifact.embedding_size,
         "pooling": "mean" if clips else "none",
     }
+
+
+def gives(artifact: Any, about: Mapping[str, Any], *, hop: float | None = None) -> bool:
+    """Whether a model gives the embeddings that are stored somewhere, whatever is made of them then.
+
+    What was stored before there were embedding fingerprints has that of the model that it names, where that
+    one is still there as it was.
+
+    Args:
+        artifact: the model.
+        about: as `describe_model` gave it.
+        hop: seconds from window to window of the model; None takes its own.
+
+    >>> gives(load_artifact("runs/calibrated"), Pack("out/pack").embeddings("mine").about)  # doctest: +SKIP
+    True
+    """
+    made = describe_model(artifact, hop=hop)
+    if made["fingerprint"] == about["fingerprint"]:
+        return True
+    return made["embedding_fingerprint"] == (about.get("embedding_fingerprint") or _of_old(about))
+
+
+def _of_old(about: Mapping[str, Any]) -> str:
+    for name in ("given", "path", "model"):
+        try:
+            described = describe_model(load_artifact(about[name]), hop=about["hop"] / about["rate"])
+        except (KeyError, ValueError, OSError, ImportError):  # not there, or not as it was
+            continue
+        if described["fingerprint"] == about["fingerprint"]:
+            return str(described["embedding_fingerprint"])
+    return ""
 
 
 def check_rate(pack: Pack, artifact: Any) -> None:

@@ -13,12 +13,11 @@ from typing import Any
 import numpy as np
 
 from auricle.artifact import Artifact, embedding_input, load_artifact, save_artifact
+from auricle.artifact.embeddings import LINEAR
 from auricle.artifact.linear_graph import MOST, TINY, linear_graph
 from auricle.linear import Linear
 from auricle.runners import load_runner
 from auricle.runners.composed import embed_windows
-
-ARCHITECTURE = "linear"
 
 
 def save_head(
@@ -55,7 +54,7 @@ def save_head(
         )
     content = linear_graph(linear.weights, linear.bias, softmax=linear.kind == "one", hidden=hidden)
     described: dict[str, Any] = {
-        "architecture": {"name": ARCHITECTURE, "arguments": {"kind": linear.kind, "hidden": hidden}},
+        "architecture": {"name": LINEAR, "arguments": {"kind": linear.kind, "hidden": hidden}},
         "inputs": [embedding_input(source)],
         "labels": tuple(labels),
         "window": source.window,
@@ -96,7 +95,7 @@ def embedder_of(model: str | Path | Artifact) -> Artifact:
     ('airplane',)
     """
     artifact = model if isinstance(model, Artifact) else load_artifact(model)
-    while artifact.architecture.get("name") == ARCHITECTURE and artifact.embedder is not None:
+    while artifact.architecture.get("name") == LINEAR and artifact.embedder is not None:
         artifact = artifact.embedder
     return artifact
 

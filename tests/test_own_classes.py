@@ -14,7 +14,7 @@ from test_base_install import without_torch
 from tiny_model import RATE, WINDOW
 from tiny_model import save as save_tiny
 
-from auricle.artifact import load_artifact
+from auricle.artifact import load_artifact, save_changed
 from auricle.artifact.linear_graph import linear_graph
 from auricle.embedding import embed_pack
 from auricle.evaluation import evaluate
@@ -237,6 +237,11 @@ def test_a_packs_own_embeddings_are_used_and_those_of_others_are_not(
     assert np.allclose(few, whole, atol=1e-3) and of.max() == 9  # the set is float16
     with pytest.raises(ValueError, match="'means' was made by tiny"):
         embed_examples(examples, artifact, stored="means", quiet=True)
+    copy = save_changed(artifact, tmp_path / "copy", thresholds=[0.5] * 3)  # other scores, no other embeddings
+    assert np.array_equal(embed_examples(examples, copy, stored="ours", quiet=True)[0], stored)
+    other = dataclasses.replace(artifact, hop=artifact.hop // 2)
+    with pytest.raises(ValueError, match="'ours' was made by tiny"):
+        embed_examples(examples, other, stored="ours", quiet=True)
 
 
 def test_only_clips_of_some_splits_and_the_packs_splits_as_folds(embedder: Path, tmp_path: Path) -> None:

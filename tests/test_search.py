@@ -1,6 +1,7 @@
 """An index of embeddings: it follows the recordings, and finds what a plain search finds."""
 
 import csv
+import dataclasses
 import io
 import json
 import os
@@ -19,7 +20,8 @@ import soundfile
 import tiny_model
 from onnx import numpy_helper
 
-from auricle.artifact import embedding_input, load_artifact, save_artifact
+from auricle.artifact import embedding_input, load_artifact, save_artifact, save_changed
+from auricle.artifact.embeddings import embedding_fingerprint
 from auricle.artifact.linear_graph import linear_graph
 from auricle.cli import main
 from auricle.embedding import embed_recording
@@ -164,7 +166,8 @@ def test_a_recording_that_fails_is_named_and_tried_again(folder: Path, tmp_path:
 
 def test_another_model_or_hop_is_refused(folder: Path, tmp_path: Path, model: Path) -> None:
     indexed(files_of(folder)[:1], tmp_path / "index", model)
-    other = tiny_model.save(tmp_path / "other", hop=1000, tail="align", labels=["a", "b", "c"]).path
+    kept = {"hop": 1000, "tail": "align", "labels": ["a", "b"]}
+    other = tiny_model.save(tmp_path / "other", content=tiny_model.graph(classes=2), **kept).path
     with pytest.raises(ValueError, match="fingerprint .*cannot be compared"):
         indexed(files_of(folder), tmp_path / "index", other)
     with pytest.raises(ValueError, match="a window every 0.5 s"):
@@ -540,6 +543,102 @@ def test_find_refuses_another_model_and_warns_of_a_short_example(
     assert status == 0 and "0.10 s are less than the 0.25 s of a window" in err
     status, out, err = run(capsys, "find", short, "--index", tmp_path)
     assert (status, out) == (1, "") and "no index" in err
+
+
+def calibrated(model: Path, out: Path) -> Path:
+    """The same model, of which scores and what is shown are others."""
+    maps = {"kind": "affine", "scale": [0.5, 2.0, 1.0], "offset": [1.0, -1.0, 0.0]}
+    copy = save_changed(load_artifact(model), out, calibration=maps, thresholds=[0.1, 0.2, 0.3])
+    assert copy.fingerprint != load_artifact(model).fingerprint
+    return copy.path
+
+
+def forget(index: Path, **changes: Any) -> None:
+    """Make an index one of before there were fingerprints of embeddings."""
+    about = json.loads((index / "index.json").read_text()) | changes
+    del about["embedding_fingerprint"]
+    (index / "index.json").write_text(json.dumps(about))
+
+
+@pytest.mark.parametrize("old", [False, True])
+def test_a_calibrated_copy_finds_what_the_model_finds(
+    made: Path, folder: Path, model: Path, tmp_path: Path, old: bool, capsys: pytest.CaptureFixture[str]
+) -> None:
+    copy = calibrated(model, tmp_path / "calibrated")
+    if old:
+        forget(made)
+    example = [folder / "0.wav", "--index", made, "--format", "csv", "--threads", 1]
+    plain = run(capsys, "find", *example)
+    assert plain[0] == 0 and len(plain[1].splitlines()) == 11
+    assert run(capsys, "find", *example, "--model", copy) == plain
+    sound(folder / "6.wav", 6, 0.7)
+    status, out, err = run(capsys, "index", folder, "--out", made, "--model", copy, "--quiet")
+    assert (status, err) == (0, "") and "(1 heard, 6 unchanged, 0 removed)" in out
+    assert close(rows(VectorIndex(made)), by_hand(files_of(folder), model))
+    assert len(VectorIndex(made).about["embedding_fingerprint"]) == 64  # an old index has it from now on
+    again = run(capsys, "find", *example)
+    assert again[0] == 0 and run(capsys, "find", *example, "--model", copy) == again
+
+
+def test_an_old_index_whose_model_has_changed_takes_that_model_only(
+    made: Path, folder: Path, model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    copy = calibrated(model, tmp_path / "calibrated")
+    gone = str(tmp_path / "gone")
+    forget(made, given=gone, path=gone)
+    example = [folder / "0.wav", "--index", made, "--threads", 1]
+    assert run(capsys, "find", *example, "--model", model)[0] == 0
+    status, out, err = run(capsys, "find", *example, "--model", copy)
+    assert (status, out) == (1, "") and "this is the model tiny" in err and "cannot be compared" in err
+
+
+def test_an_index_made_with_own_classes_takes_their_embedder(
+    folder: Path, model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rng = np.random.default_rng(2)
+    classifier = fit_linear(rng.standard_normal((8, 4)), np.eye(2)[np.arange(8) % 2], kind="one", penalty=0.1)
+    own = save_head(tmp_path / "own", calibrated(model, tmp_path / "calibrated"), classifier, ["a", "b"]).path
+    index, plain = tmp_path / "index", tmp_path / "plain"
+    for out, given in ((index, own), (plain, model)):
+        assert run(capsys, "index", folder, "--out", out, "--model", given, "--quiet")[0] == 0
+    assert close(rows(VectorIndex(index)), rows(VectorIndex(plain)))
+    example = [folder / "0.wav", "--format", "csv", "--threads", 1]
+    found = run(capsys, "find", *example, "--index", index)
+    for given in (model, own):
+        assert run(capsys, "find", *example, "--index", index, "--model", given) == found
+    sound(folder / "6.wav", 6, 0.7)
+    status, out, _ = run(capsys, "index", folder, "--out", index, "--model", model, "--quiet")
+    assert status == 0 and "(1 heard, 6 unchanged, 0 removed)" in out
+    shutil.rmtree(own)  # whoever throws the classifier away keeps the index
+    assert run(capsys, "find", *example, "--index", index, "--model", model)[0] == 0
+    other = tiny_model.save(tmp_path / "other", hop=1000).path  # its tail is another
+    status, _, err = run(capsys, "find", *example, "--index", index, "--model", other)
+    assert status == 1 and "holds embeddings of the model own" in err and "cannot be compared" in err
+
+
+def test_what_decides_embeddings_and_what_does_not(model: Path, tmp_path: Path) -> None:
+    artifact = load_artifact(model)
+    before = embedding_fingerprint(artifact)
+    features = artifact.inputs[0]["features"] | {"log_offset": 0.02}
+    others: dict[str, Any] = {
+        "window": 2400,
+        "hop": 900,
+        "tail": "drop",
+        "inputs": [artifact.inputs[0] | {"features": features}],
+        "architecture": {"name": "another"},
+    }
+    found = {embedding_fingerprint(dataclasses.replace(artifact, **{name: v})) for name, v in others.items()}
+    found |= {embedding_fingerprint(artifact, hop=500)}
+    louder = onnx.load_from_string(tiny_model.graph())
+    kernel = next(weights for weights in louder.graph.initializer if weights.name == "kernel")
+    kernel.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(kernel) * 2, "kernel"))
+    kept = {"content": louder.SerializeToString(), "hop": 1000, "tail": "align"}
+    found |= {embedding_fingerprint(tiny_model.save(tmp_path / "louder", **kept))}
+    assert len(found - {before}) == len(others) + 2
+    for change in ({"name": "x"}, {"labels": ("a", "b", "c")}, {"thresholds": [0.5] * 3}, {"licence": "x"}):
+        assert embedding_fingerprint(dataclasses.replace(artifact, **change)) == before
+    single = load_artifact(tiny_model.save_file(tmp_path / "tiny.onnx"))  # its metadata are no part of it
+    assert embedding_fingerprint(dataclasses.replace(single, hop=1000, tail="align")) == before
 
 
 def on_two_windows(path: Path, embedder: Path) -> Path:

@@ -9,7 +9,7 @@ import pytest
 import torch
 from tones import RATE, TinyWave, config_for, log_of, make_corpus, same_weights
 
-from auricle.artifact import load_artifact
+from auricle.artifact import load_artifact, save_changed
 from auricle.embedding import embed_pack
 from auricle.evaluation import score_clips
 from auricle.frontend import LogMel
@@ -22,7 +22,7 @@ from auricle.training.batches import Batches, embedding_windows
 from auricle.training.data import choose_clips, make_sampler
 from auricle.training.devices import pick_dtype
 from auricle.training.loop import learning_rate
-from auricle.training.outcome import LiveRunner
+from auricle.training.outcome import LiveRunner, find_embedder
 from auricle.training.state import make_state
 from auricle.training.step import augment, seed_step
 from auricle.training.task import NO_TASK
@@ -240,6 +240,10 @@ def test_the_model_that_made_embeddings_is_found_again_where_it_lay(corpus: Path
     about = embed_pack(corpus, embedder, name="found", threads=1, quiet=True)
     assert about["path"] == str(embedder) and about["model"] != about["path"]  # a name says not where
     assert train(config_of("embedding", corpus, embeddings="found", steps=2), tmp_path / "run", quiet=True)
+    model = load_artifact(embedder)
+    copy = save_changed(model, tmp_path / "copy", thresholds=[0.5] * model.num_classes)  # the same embeddings
+    config = config_of("embedding", corpus, embeddings="found", embedder=str(copy.path), steps=2)
+    assert find_embedder(config, Pack(corpus).embeddings("found")).fingerprint == copy.fingerprint
 
 
 def test_masks_are_refused_where_there_is_no_log_mel(corpus: Path, tmp_path: Path) -> None:

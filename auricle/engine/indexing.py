@@ -19,7 +19,7 @@ import numpy as np
 from auricle import remote
 from auricle.artifact import Artifact, bundled_models, load_artifact
 from auricle.disk import full_disk_told
-from auricle.embedding import describe_model
+from auricle.embedding import describe_model, gives
 from auricle.engine.done import Seen, look_at
 from auricle.engine.embedding import EmbedOptions, read_rows, try_embedding, write_rows
 from auricle.engine.jobs import (
@@ -53,7 +53,7 @@ from auricle.search.writing import (
     missing_graphs,
     remove_unnamed,
 )
-from auricle.shards.layout import digest, locked
+from auricle.shards.layout import digest, locked, write_json
 
 
 class _Part(NamedTuple):
@@ -123,7 +123,10 @@ def index_files(
         full_disk_told(path, "make room and give the same command again, which goes on where it was"),
         locked(path),
     ):
-        begin(path, about)
+        if (path / ABOUT).is_file():
+            _keep_about(path, artifact, options.hop)
+        else:
+            begin(path, about)
         first = not (path / CONTENTS).is_file()
         remove_unnamed(path)
         held = _recordings(read_contents(path))
@@ -170,7 +173,7 @@ def index_files(
 
 
 def fitting_model(path: Path, about: Mapping[str, Any], artifact: Artifact, hop: float | None) -> Artifact:
-    """The model whose embeddings an index holds: the one that is given, or the embedder that it stands on.
+    """A model that gives the embeddings that an index holds: the given one, or the embedder it stands on.
 
     Args:
         path: of the index.
@@ -186,11 +189,20 @@ def fitting_model(path: Path, about: Mapping[str, Any], artifact: Artifact, hop:
     """
     found: Artifact | None = artifact
     while found is not None:
-        if describe_model(found, hop=hop)["fingerprint"] == about["fingerprint"]:
+        if gives(found, about, hop=hop):
             return found
         found = found.embedder
     refuse_other_model(path, about, describe_model(artifact, hop=hop))
     raise AssertionError("not reached")
+
+
+def _keep_about(path: Path, artifact: Artifact, hop: float | None) -> None:
+    """See once more, now that nobody else writes, that an index fits; an old one learns what its are."""
+    about = read_about(path)
+    fitting_model(path, about, artifact, hop)
+    if "embedding_fingerprint" not in about:
+        made = describe_model(artifact, hop=hop)
+        write_json(path / ABOUT, about | {"embedding_fingerprint": made["embedding_fingerprint"]})
 
 
 def _refuse_foreign(path: Path) -> None:

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from auricle.datasets import Clip, open_corpus
-from auricle.embedding import pack_embeddings
+from auricle.embedding import gives, pack_embeddings
 from auricle.engine import pack
 from auricle.remote import address_of, join, look_up
 from auricle.runners import load_runner
@@ -203,7 +203,7 @@ def embed_examples(
     sets = [stored] if stored else examples.pack.embedding_sets
     for name in sets:
         found = examples.pack.embeddings(name)
-        usable = found.about["fingerprint"] == embedder.fingerprint and found.about.get("pooling") != "mean"
+        usable = found.about.get("pooling") != "mean" and gives(embedder, found.about)
         if stored and not usable:
             raise ValueError(
                 f"{examples.pack.name}: embedding set {stored!r} was made by {found.about['model']}, "

@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 from auricle.artifact import Artifact, embedding_input, load_artifact, save_artifact
+from auricle.embedding import gives
 from auricle.fingerprint import chosen, fingerprint
 from auricle.frontend import LogMel
 from auricle.hierarchy import among
@@ -175,10 +176,10 @@ def find_embedder(config: TrainConfig, embeddings: Any) -> Artifact:
             f"{named} has them {artifact.hop} apart, as the trained model would; embed the pack again "
             "without --hop"
         )
-    if artifact.fingerprint != about["fingerprint"]:
+    if not gives(artifact, about):
         raise ValueError(
             f"embedder {named} is not the model that made the embedding set {config.embeddings!r}: their "
-            "fingerprints differ; name the one that did with --set embedder=MODEL, or make the set again"
+            "embeddings differ; name the one that did with --set embedder=MODEL, or make the set again"
         )
     return artifact
 
