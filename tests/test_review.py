@@ -115,6 +115,17 @@ def test_before_the_first_no_some_are_drawn_at_random(made: VectorIndex) -> None
     assert scores[:3] == sorted(scores[:3], reverse=True) and min(scores[3], scores[7]) < scores[6]
 
 
+def test_an_example_is_not_asked_about(made: VectorIndex) -> None:
+    inside = {"examples": {"siren": 6 * SIREN[None] + 3}, "count": 1000, "gap": 0.0}
+    asked = {(q.path, q.start) for q in propose(made, Answers(), ["siren"], **inside)}  # type: ignore[arg-type]
+    known = {"siren": [("/r/4.wav", 20.0, 23.0), ("/r/8.wav", 0.0, float("inf"))]}
+    left = propose(made, Answers(), ["siren", "rain"], heard=known, **inside)  # type: ignore[arg-type]
+    gone = {(f"/r/{r}.wav", float(s)) for r, starts in ((4, range(19, 23)), (8, range(50))) for s in starts}
+    assert asked - {(q.path, q.start) for q in left if q.label == "siren"} >= gone & asked
+    assert not gone & {(q.path, q.start) for q in left if q.label == "siren"}
+    assert gone & {(q.path, q.start) for q in left if q.label == "rain"}  # of which nothing is known
+
+
 def test_labels_take_turns(made: VectorIndex) -> None:
     questions = propose(made, Answers(), ["siren", "rain"], count=6)
     assert [question.label for question in questions] == ["siren", "rain"] * 3
@@ -307,8 +318,21 @@ def test_an_example_may_be_an_excerpt(sounds: Path, capsys: pytest.CaptureFixtur
         assert run(capsys, *ask, "--propose", sounds / "todo.csv", *more)[0] == 0
         return (sounds / "todo.csv").read_text()
 
-    excerpt = proposed("--example", long, "--start", 1, "--end", 2)
-    assert excerpt == proposed("--example", cut) != proposed("--example", long)
+    def others(table: str) -> list[dict[str, str]]:
+        rows = list(csv.DictReader(io.StringIO(table)))
+        inside = [float(row["start"]) < 2 and float(row["end"]) > 1 for row in rows]
+        return [
+            r for r, near in zip(rows, inside, strict=True) if not near or Path(r["path"]).name != "1.wav"
+        ]
+
+    by_excerpt = proposed("--example", long, "--start", 1, "--end", 2)
+    by_cut = proposed("--example", cut)
+    # The same is looked for, but the excerpt itself is known.
+    assert others(by_excerpt) == list(csv.DictReader(io.StringIO(by_excerpt)))
+    first = {row["path"] for row in others(by_cut)[:3]}
+    assert first <= {row["path"] for row in others(by_excerpt)}
+    assert others(by_excerpt) != others(proposed("--example", long))
+    assert len(others(by_cut)) < len(list(csv.DictReader(io.StringIO(by_cut))))
     assert proposed("--example", long, "--end", 0.5) == proposed("--example", f"tone={long}", "--end", 0.5)
     two = ["--example", long, "--example", cut, "--start", 1]
     for more, match in (

@@ -10,7 +10,7 @@ import typer
 
 from auricle.cli.options import Quiet, Threads, check_excerpt
 from auricle.cli.output import print_error, print_warning
-from auricle.cli.search import MODEL_HELP, ExampleEnd, ExampleStart, embedded, shown
+from auricle.cli.search import MODEL_HELP, STDIN, ExampleEnd, ExampleStart, embedded, shown, whole
 from auricle.progress import say
 from auricle.text import as_utf8, counted, for_terminal
 
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     from auricle.search import VectorIndex
     from auricle.search.answers import Answers, Question
+    from auricle.search.proposals import Stretch
 
 QUIT = ("q", "quit")
 
@@ -90,9 +91,12 @@ def review(
     # before anything is written
     given = read_questions(answers, opened_index.by_path) if answers is not None else []
     known = read_labels(out)
-    examples = _examples(example or [], labels, opened_index, model, threads, {"start": start, "end": end})
+    examples, heard = _examples(
+        example or [], labels, opened_index, model, threads, {"start": start, "end": end}
+    )
     chosen: dict[str, Any] = {
         "examples": examples,
+        "heard": heard,
         "count": count,
         "order": order.value,
         "gap": gap,
@@ -111,7 +115,7 @@ def review(
 
 
 def _check_labels(labels: Sequence[str]) -> None:
-    from auricle.search.answers import NO, NOTHING, YES
+    from auricle.formats.reading import NO, NOTHING, YES
 
     for label in labels:
         if ";" in label or not label.strip() or label.lower() in (*YES, *NO, *NOTHING, *QUIT):
@@ -125,11 +129,13 @@ def _examples(
     model: str | None,
     threads: int | None,
     place: dict[str, Any],
-) -> "dict[str, np.ndarray]":
-    """Label -> embeddings, of LABEL=PATH; PATH alone is of the only label."""
+) -> "tuple[dict[str, np.ndarray], dict[str, list[Stretch]]]":
+    """Label -> embeddings and label -> stretches, of LABEL=PATH; PATH alone is of the only label."""
     import numpy as np
 
     found: dict[str, list[Any]] = {}
+    heard: dict[str, list[Stretch]] = {}
+    end = float("inf") if place["end"] is None else place["end"]
     for text in texts:
         label, equals, path = text.partition("=")
         if not equals or label not in labels:
@@ -139,7 +145,9 @@ def _examples(
                 )
             label, path = labels[0], text
         found.setdefault(label, []).append(embedded(path, opened_index, model, threads, place))
-    return {label: np.concatenate(parts) for label, parts in found.items()}
+        if path != STDIN:
+            heard.setdefault(label, []).append((whole(path), place["start"], end))
+    return {label: np.concatenate(parts) for label, parts in found.items()}, heard
 
 
 def _propose(

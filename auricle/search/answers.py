@@ -14,6 +14,7 @@ from itertools import chain
 from pathlib import Path
 from typing import NamedTuple
 
+from auricle.formats.reading import read_answer
 from auricle.remote import address_of, look_up
 from auricle.shards.layout import publish, temporary_for
 from auricle.tables import read_text_table
@@ -21,7 +22,6 @@ from auricle.text import as_utf8
 
 COLUMNS = ("path", "start", "end", "labels", "no")
 ASKED = ("path", "start", "end", "label", "score", "answer")
-YES, NO, NOTHING = ("y", "yes"), ("n", "no"), ("", "?", "s", "skip")
 NUMBERS = ("start", "end", "score")
 TOLERANCE = 1e-3  # seconds within which a moment is the same: text editors and spreadsheets round
 
@@ -100,27 +100,6 @@ class Answers:
         self.moments.append(moment)
         self._by_path.setdefault(question.path, []).append(moment)
         return moment
-
-
-def read_answer(text: str, label: str) -> tuple[set[str], set[str]] | None:
-    """What is heard and what is not, by an answer to whether `label` is; None where there is no answer.
-
-    Raises:
-        ValueError: a yes and a no at once.
-
-    >>> read_answer("y", "dog"), read_answer("NO", "dog"), read_answer("?", "dog")
-    (({'dog'}, set()), (set(), {'dog'}), None)
-    >>> read_answer("rain", "dog"), read_answer("y; rain", "dog") == ({"dog", "rain"}, set())
-    (({'rain'}, {'dog'}), True)
-    """
-    parts = [part.strip() for part in text.split(";") if part.strip()]
-    if not parts or (len(parts) == 1 and parts[0].lower() in NOTHING):
-        return None
-    saying_no = [part for part in parts if part.lower() in NO]
-    yes = {label if part.lower() in YES else part for part in parts if part not in saying_no}
-    if saying_no and label in yes:
-        raise ValueError(f"{text!r} says yes and no to {label!r}; expected y, n, or labels separated by ;")
-    return yes, set() if label in yes else {label}
 
 
 def read_labels(file: Path) -> Answers:

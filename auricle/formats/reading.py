@@ -1,0 +1,347 @@
+"""Events that somebody wrote down, read from the formats of editors, of corpora and of this package.
+
+- tables (CSV, TSV, TXT), a row an event: columns by their usual names, such as those of DCASE's tasks
+  (filename, onset, offset, event_label), of AudioSet's strong labels (segment_id, start_time_seconds,
+  end_time_seconds, label), of `auricle tag`, `review` and `evaluate`, and of Raven's selection tables
+- Audacity's label tracks, JAMS, JSON Lines of `auricle tag --events`, `events.parquet` of `auricle scenes`
+
+A table without a column of recordings, and a label track, are of the recording that they are named after.
+"""
+
+import json
+import math
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from auricle.tables import read_text, read_text_table, separator_of
+
+NAMES: dict[str, tuple[str, ...]] = {  # in lower case; of several, the first that is there counts
+    "recording": ("path", "filename", "file", "file_name", "audio_filename", "recording", "segment_id")
+    + ("begin path", "begin file", "id"),
+    "start": ("start", "onset", "start_time_seconds", "start_time", "begin time (s)", "start (s)"),
+    "end": ("end", "offset", "end_time_seconds", "end_time", "end time (s)", "end (s)"),
+    "label": ("label", "event_label", "labels", "event", "class", "annotation", "species", "common name"),
+    "score": ("score", "confidence"),
+}
+NEEDED = ("start", "end", "label")
+TABLES, JSON_LINES, JAMS = (".csv", ".tsv", ".txt"), (".jsonl", ".ndjson"), (".jams", ".json")
+SUFFIXES = (*TABLES, *JSON_LINES, *JAMS, ".parquet")
+# What the files of one recording add to its name: ours, Raven's own, a label track's.
+ADDED = re.compile(r"(\.Table\.\d+)?(\.selections)?(\.labels)?\.(txt|csv|tsv|jams|json)$", re.IGNORECASE)
+SHOWN_SCORE = re.compile(r"(.*\S) ([01]\.\d\d)$", re.DOTALL)  # as our label tracks show it
+YES, NO, NOTHING = ("y", "yes"), ("n", "no"), ("", "?", "s", "skip")
+OPEN_NAMESPACES = ("tag_", "segment_", "scaper", "sound_event")  # of JAMS: what says what is heard when
+
+
+class TimedEvent(NamedTuple):
+    """What is heard, from when to when, and in which line of which file that is said."""
+
+    recording: str  # as it is written there
+    start: float  # seconds
+    end: float
+    label: str
+    score: float | None
+    where: str  # "truth.csv, row 5"
+
+
+@dataclass
+class Annotated:
+    """Events, and the recordings that were listened to: also those in which nothing is heard."""
+
+    events: list[TimedEvent] = field(default_factory=list)
+    recordings: dict[str, str] = field(default_factory=dict)  # name -> where it is named first
+    unanswered: int = 0  # rows of a table with a column `answer` that have no answer
+
+    @property
+    def labels(self) -> list[str]:
+        """All that are heard anywhere, sorted."""
+        return sorted({event.label for event in self.events})
+
+
+def read_answer(text: str, label: str) -> tuple[set[str], set[str]] | None:
+    """What is heard and what is not, by an answer to whether `label` is; None where there is no answer.
+
+    Raises:
+        ValueError: a yes and a no at once.
+
+    >>> read_answer("y", "dog"), read_answer("NO", "dog"), read_answer("?", "dog")
+    (({'dog'}, set()), (set(), {'dog'}), None)
+    >>> read_answer("rain", "dog"), read_answer("y; rain", "dog") == ({"dog", "rain"}, set())
+    (({'rain'}, {'dog'}), True)
+    """
+    parts = [part.strip() for part in text.split(";") if part.strip()]
+    if not parts or (len(parts) == 1 and parts[0].lower() in NOTHING):
+        return None
+    saying_no = [part for part in parts if part.lower() in NO]
+    yes = {label if part.lower() in YES else part for part in parts if part not in saying_no}
+    if saying_no and label in yes:
+        raise ValueError(f"{text!r} says yes and no to {label!r}; expected y, n, or labels separated by ;")
+    return yes, set() if label in yes else {label}
+
+
+def read_events(paths: Iterable[str | Path]) -> Annotated:
+    r"""The events of files, and of all such files in folders, to any depth.
+
+    Args:
+        paths: files of the kinds above, or folders; a hidden file and `failures.csv` are left out.
+
+    Raises:
+        ValueError: no such file, one of another kind, or a row that makes no sense: its line is named, and
+            what was expected.
+
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     _ = Path(folder, "t.tsv").write_text("filename\tonset\toffset\tevent_label\na.wav\t0.5\t2\tdog\n")
+    ...     _ = Path(folder, "b.wav.labels.txt").write_text("1.0\t2.0\train 0.90\n")
+    ...     found = read_events([folder])
+    >>> [event[:5] for event in found.events]
+    [('b.wav', 1.0, 2.0, 'rain', 0.9), ('a.wav', 0.5, 2.0, 'dog', None)]
+    """
+    found = Annotated()
+    for path in map(Path, paths):
+        if path.is_dir():
+            files = sorted(file for file in path.rglob("*") if _may_hold_events(file.relative_to(path), file))
+            if not files:
+                raise ValueError(f"{path}: no file of events in this folder ({', '.join(SUFFIXES)})")
+            for file in files:
+                _read_file(file, file.relative_to(path).as_posix(), found)
+        elif path.is_file():
+            _read_file(path, path.name, found)
+        else:
+            raise ValueError(f"{path}: no such file or folder")
+    return found
+
+
+def _may_hold_events(name: Path, file: Path) -> bool:
+    hidden = any(part.startswith(".") for part in name.parts)
+    return not hidden and name.suffix.lower() in SUFFIXES and name.name != "failures.csv" and file.is_file()
+
+
+def _read_file(file: Path, name: str, found: Annotated) -> None:
+    """Read one file; `name` is what its recording is named after, where nothing in it names that."""
+    suffix = file.suffix.lower()
+    named = ADDED.sub("", name)
+    if suffix == ".parquet":
+        rows = _parquet_rows(file)
+    elif suffix in JSON_LINES:
+        rows = _json_lines(file, found)
+    elif suffix in JAMS:
+        rows = _jams(file, named, found)
+    elif suffix in TABLES:
+        text = read_text(file)
+        first = next((line for line in text.splitlines() if line.strip()), "")
+        if not first and suffix == ".txt":  # a label track from which all was deleted
+            found.recordings.setdefault(named, str(file))
+            return
+        fields = [part.strip() for part in first.split(separator_of(first, "\t"))]
+        if len(fields) in (2, 3) and _is_number(fields[0]) and _is_number(fields[1]):
+            rows = _label_track(file, text, named)
+        else:
+            rows = _table_rows(file, fields, named, found)
+    else:
+        raise ValueError(f"{file}: is no file of events that can be read: expected {', '.join(SUFFIXES)}")
+    for event in rows:
+        found.recordings.setdefault(event.recording, event.where)
+        found.events.append(event)
+
+
+def _is_number(text: str) -> bool:
+    try:
+        return math.isfinite(float(text))
+    except ValueError:
+        return False
+
+
+def _span(start: Any, end: Any, where: str) -> tuple[float, float]:
+    try:
+        begin, stop = float(start), float(end)
+    except (TypeError, ValueError):
+        begin, stop = 0.0, -1.0
+    if not 0 <= begin < stop < math.inf:
+        raise ValueError(
+            f"{where}: expected start and end in seconds, the end after the start, got {start!r} and {end!r}"
+        )
+    return begin, stop
+
+
+def _label_track(file: Path, text: str, named: str) -> Iterator[TimedEvent]:
+    """Audacity: start, end, label, with tabs between; a line of a backslash has the bounds of a frequency."""
+    for number, line in enumerate(text.splitlines(), 1):
+        if not line.strip() or line.startswith("\\"):
+            continue
+        where, fields = f"{file}, row {number}", line.split("\t", 2)
+        label = fields[2].strip() if len(fields) == 3 else ""
+        if not label:
+            raise ValueError(f"{where}: expected start, end and a label, with tabs between, got {line!r}")
+        shown = SHOWN_SCORE.match(label)
+        what, score = (shown[1], float(shown[2])) if shown and float(shown[2]) <= 1 else (label, None)
+        yield TimedEvent(named, *_span(fields[0], fields[1], where), what, score, where)
+
+
+def _table_rows(file: Path, header: list[str], named: str, found: Annotated) -> Iterator[TimedEvent]:
+    if len(header) == 4 and _is_number(header[1]) and _is_number(header[2]):
+        raise ValueError(
+            f"{file}: begins with an event, not with the names of its columns; put a first line in front, "
+            "such as filename, onset, offset, event_label, with the same separator"
+        )
+    numbers = [name for name in header if name.lower() in (*NAMES["start"], *NAMES["end"], *NAMES["score"])]
+    columns, rows = read_text_table(file, numbers)
+    by_role = _roles(columns, str(file))
+    track = str(file) if "recording" not in by_role else ""
+    if track:
+        found.recordings.setdefault(named, track)
+    if "Begin File" in columns and "File Offset (s)" in columns:
+        kept = list(rows)
+        several = len({row["Begin File"] for _, row in kept}) > 1
+        rows = iter(_of_their_files(file, kept) if several else kept)
+    seen: set[tuple[str, ...]] = set()
+    for line, row in rows:
+        where = f"{file}, row {line}"
+        name, start, end, label = (
+            row[by_role[role]].strip() if role in by_role else named
+            for role in ("recording", "start", "end", "label")
+        )
+        if not name:
+            raise ValueError(f"{where}: {by_role['recording']} is empty; expected the name of a recording")
+        if "View" in columns and "Selection" in columns:  # Raven: the same selection once a view
+            if (same := (row["Selection"], name, start, end, label)) in seen:
+                continue
+            seen.add(same)
+        if not label and ("no" in columns or not (start or end)):  # listened to, and nothing heard
+            found.recordings.setdefault(name, where)
+            continue
+        span = _span(start, end, where)
+        score = row[by_role["score"]].strip() if "score" in by_role else ""
+        for heard in _heard(by_role["label"], label, row.get("answer"), where, found):
+            yield TimedEvent(name, *span, heard, float(score) if _is_number(score) else None, where)
+        found.recordings.setdefault(name, where)
+
+
+def _of_their_files(
+    file: Path, rows: Iterable[tuple[int, Mapping[str, str]]]
+) -> Iterator[tuple[int, dict[str, str]]]:
+    """Raven opens several files as one long sound: times of each from its own beginning."""
+    for line, row in rows:
+        where = f"{file}, row {line}"
+        start, end = _span(row["Begin Time (s)"], row["End Time (s)"], where)
+        own = row["File Offset (s)"]
+        if not _is_number(own):
+            raise ValueError(f"{where}: expected File Offset (s) in seconds, got {own!r}")
+        times = {"Begin Time (s)": own, "End Time (s)": f"{float(own) + end - start:.9g}"}
+        yield line, {**row, **times}
+
+
+def _roles(columns: Sequence[str], file: str) -> dict[str, str]:
+    """What each column is, by its name."""
+    by_name = {column.lower(): column for column in reversed(columns)}
+    found = {}
+    for role, names in NAMES.items():
+        known = [by_name[name] for name in names if name in by_name]
+        if known:
+            found[role] = known[0]
+    if missing := [role for role in NEEDED if role not in found]:
+        expected = "; ".join(f"{role}: {', '.join(NAMES[role])}" for role in missing)
+        raise ValueError(
+            f"{file}: no column for {' and '.join(missing)}: it has {', '.join(columns) or 'none'}; expected "
+            f"a first line with names, one of each of these ({expected})"
+        )
+    return found
+
+
+def _heard(column: str, label: str, answer: str | None, where: str, found: Annotated) -> list[str]:
+    """The labels of a row: one, several separated by ; in a column `labels`, or those of its answer."""
+    if answer is not None:
+        try:
+            read = read_answer(answer, label)
+        except ValueError as error:
+            raise ValueError(f"{where}: {error}") from None
+        found.unanswered += read is None
+        return sorted(read[0]) if read is not None else []
+    labels = [part.strip() for part in label.split(";")] if column.lower() == "labels" else [label]
+    if not all(labels):
+        raise ValueError(f"{where}: {column} is empty; expected what is heard")
+    return labels
+
+
+def _parquet_rows(file: Path) -> Iterator[TimedEvent]:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        table = pq.read_table(file)
+    except pa.ArrowInvalid as error:
+        raise ValueError(f"{file}: not a Parquet file ({error})") from None
+    if "scores" in table.column_names:
+        raise ValueError(
+            f"{file}: holds the scores of windows, not events; write events with auricle tag --events "
+            "--format csv"
+        )
+    by_role = _roles(table.column_names, str(file))
+    if "recording" not in by_role:
+        raise ValueError(f"{file}: no column for recordings; expected one of {', '.join(NAMES['recording'])}")
+    columns = [table[by_role[role]].to_pylist() for role in ("recording", "start", "end", "label")]
+    for number, (name, start, end, label) in enumerate(zip(*columns, strict=True), 1):
+        where = f"{file}, row {number}"
+        yield TimedEvent(str(name), *_span(start, end, where), str(label), None, where)
+
+
+def _json_lines(file: Path, found: Annotated) -> Iterator[TimedEvent]:
+    for number, line in enumerate(read_text(file).split("\n"), 1):
+        if not line.strip():
+            continue
+        where = f"{file}, row {number}"
+        try:
+            result = json.loads(line)
+            if "error" in result:
+                continue
+            name, events = result["path"], result["events"]
+            rows = [(e["start"], e["end"], str(e["label"]), e.get("score")) for e in events]
+        except (ValueError, KeyError, TypeError, AttributeError):
+            raise ValueError(
+                f'{where}: expected an object with "path" and "events", each with start, end and label, as '
+                "auricle tag --events --format jsonl writes them"
+            ) from None
+        found.recordings.setdefault(str(name), where)
+        for start, end, label, score in rows:
+            yield TimedEvent(str(name), *_span(start, end, where), label, score, where)
+
+
+def _jams(file: Path, named: str, found: Annotated) -> Iterator[TimedEvent]:
+    try:
+        whole = json.loads(read_text(file))
+        about = whole["file_metadata"]
+        name = str(about.get("identifiers", {}).get("path") or named)
+        parts = [part for part in whole["annotations"] if part["namespace"].startswith(OPEN_NAMESPACES)]
+        data = [
+            (part.get("namespace"), number, row) for part in parts for number, row in _rows_of(part["data"])
+        ]
+        rows = [
+            (number, row["time"], row["duration"], row["value"], row["confidence"]) for _, number, row in data
+        ]
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise ValueError(f"{file}: not JAMS ({type(error).__name__}: {error})") from None
+    if not parts:
+        raise ValueError(
+            f"{file}: no annotation says what is heard: expected a namespace such as tag_open, segment_open "
+            "or scaper"
+        )
+    found.recordings.setdefault(name, str(file))
+    for number, time, duration, value, score in rows:
+        where = f"{file}, observation {number}"
+        label = str(value["label"] if isinstance(value, dict) and "label" in value else value)
+        if not _is_number(str(time)) or not _is_number(str(duration)):
+            raise ValueError(f"{where}: expected time and duration in seconds, got {time!r} and {duration!r}")
+        known = float(score) if isinstance(score, int | float) and not isinstance(score, bool) else None
+        end = round(float(time) + float(duration), 6)
+        yield TimedEvent(name, *_span(time, end, where), label, known, where)
+
+
+def _rows_of(data: Any) -> Iterator[tuple[int, Any]]:
+    """Observations, a list of objects; some writers have an object of lists."""
+    if isinstance(data, dict):
+        names = ("time", "duration", "value", "confidence")
+        data = [dict(zip(names, row, strict=True)) for row in zip(*(data[n] for n in names), strict=True)]
+    yield from enumerate(data, 1)
