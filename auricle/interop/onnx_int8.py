@@ -4,11 +4,7 @@ Weights are rounded to 8 bits for each output channel, what goes between layers 
 the range it was seen to have. The front end, the gates and the scores stay float32.
 """
 
-import contextlib
-import logging
 import tempfile
-import warnings
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +13,7 @@ import onnx
 import soxr
 
 from auricle.evaluation.scoring import check_rate
+from auricle.interop.hushed import hushed
 from auricle.interop.onnx_compare import open_session
 from auricle.interop.onnx_graph import above
 from auricle.interop.onnx_joins import RESAMPLER
@@ -80,7 +77,7 @@ def _windows(artifact: Any, pack: Pack) -> np.ndarray:
 def _rounded(model: Any, seen: np.ndarray) -> Any:
     from onnxruntime.quantization import QuantFormat, QuantType, quantize_static
 
-    with tempfile.TemporaryDirectory(prefix="auricle-int8-") as folder, _quiet():
+    with tempfile.TemporaryDirectory(prefix="auricle-int8-") as folder, hushed():
         path = Path(folder) / "model.onnx"
         quantize_static(
             _with_plain_pools(model),  # a copy: what it is given, it empties
@@ -162,17 +159,3 @@ def _difference(artifact: Any, before: np.ndarray, after: np.ndarray) -> dict[st
         "logit_difference": float(np.abs(before - after).max()),
         "same_first_label": float((first[0] == first[1]).mean()),
     }
-
-
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """Keep back advice that onnxruntime's quantisation gives to its developers."""
-    logger = logging.getLogger()
-    level = logger.level
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        logger.setLevel(logging.ERROR)
-        try:
-            yield
-        finally:
-            logger.setLevel(level)

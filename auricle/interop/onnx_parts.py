@@ -1,10 +1,6 @@
 """A torch network with its own front end as an ONNX graph, compared with torch before it is used."""
 
 import contextlib
-import io
-import logging
-import warnings
-from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -13,6 +9,7 @@ import torch
 from torch import nn
 
 from auricle.frontend import LogMel
+from auricle.interop.hushed import hushed
 from auricle.interop.onnx_compare import compare, noise, open_session
 from auricle.interop.onnx_graph import OPSET
 from auricle.models import logits_and_embedding
@@ -126,7 +123,7 @@ def _exported(
     # Not of the shortest length there is: a map of one column would be traced as always one.
     example = tuple(torch.zeros(2, *max(sizes[name] for sizes in lengths)) for name in axes)
     try:
-        with _quiet():
+        with hushed("torch.onnx"):
             program = torch.onnx.export(
                 part,
                 example,
@@ -143,17 +140,3 @@ def _exported(
     assert program is not None
     proto: onnx.ModelProto = program.model_proto
     return proto
-
-
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """Keep back what torch's exporter prints: the result is compared, and a failure becomes one line."""
-    logger = logging.getLogger("torch.onnx")
-    level = logger.level
-    with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
-        warnings.simplefilter("ignore")
-        logger.setLevel(logging.ERROR)
-        try:
-            yield
-        finally:
-            logger.setLevel(level)
