@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 import soundfile
 import tiny_model
-from event_oracles import events_above, random_corpus, slow_hits, slow_segments
+from event_oracles import events_above, random_corpus, sed_scores_eval, slow_hits, slow_segments
 
 from auricle.artifact import load_artifact, save_changed
 from auricle.cli import main
@@ -21,8 +21,11 @@ from auricle.datasets.scene_recipe import SceneRecipe, SceneSplit
 from auricle.engine import make_scenes, pack
 from auricle.engine.packing import Range
 from auricle.evaluation.event_choice import choose_events
-from auricle.evaluation.events import Tolerances, _intervals, count, evaluate_events, score_lines
-from auricle.events import EventConfig, find_events
+from auricle.evaluation.events import Tolerances, count, evaluate_events, intervals_of
+from auricle.evaluation.lines import score_lines
+from auricle.evaluation.recordings import Recordings
+from auricle.events import EventConfig, find_events, stretches
+from auricle.formats.reading import read_events
 from auricle.metrics.events import event_table, f1_figures
 from auricle.runners import load_runner
 from auricle.shards import Pack
@@ -161,7 +164,7 @@ def test_intervals_are_those_of_groups_that_are_drawn_again_and_again() -> None:
         for a, b in events_above(bounds, scores[:, label], 0.45)
     ]
     groups = np.array(["c", "a", "b"] * 3)
-    made = _intervals(
+    made = intervals_of(
         event_table(truth), event_table(found), durations, groups, 3, Tolerances(), draws=40, seed=5
     )
     weights = np.random.default_rng(5).multinomial(3, np.full(3, 1 / 3), 40)
@@ -179,7 +182,7 @@ def test_intervals_are_those_of_groups_that_are_drawn_again_and_again() -> None:
     assert len(values) == 4 and made["groups"] == 3
     for name, drawn in values.items():
         assert made["intervals"][name] == pytest.approx(np.quantile(drawn, [0.025, 0.975]).tolist())
-    one = _intervals(
+    one = intervals_of(
         event_table(truth), event_table(found), durations, np.zeros(9), 3, Tolerances(), draws=40, seed=5
     )
     assert one == {"groups": 1}
@@ -283,6 +286,142 @@ def test_settings_are_not_stored_over_another_model(
     assert load_artifact(tmp_path / "mine").thresholds is not None
 
 
+@pytest.fixture(scope="module")
+def recordings(scenes: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The scenes as files, and their events as a table of DCASE's form, quiet ones in rows of their own."""
+    folder, mixed = tmp_path_factory.mktemp("recordings"), Pack(scenes)
+    events = pq.read_table(scenes / "events.parquet").to_pylist()
+    rows = ["filename\tonset\toffset\tevent_label"]
+    for clip, name in enumerate(mixed.ids.tolist()):
+        soundfile.write(folder / f"{name}.wav", mixed.samples(clip), RATE)
+        own = [event for event in events if event["id"] == name]
+        rows += [f"{name}.wav\t{e['onset']!r}\t{e['offset']!r}\t{e['label']}" for e in own]
+        rows += [] if own else [f"{name}.wav\t\t\t"]
+    (folder / "truth.tsv").write_text("\n".join(rows) + "\n")
+    return folder
+
+
+SAME = ("segments", "events", "psds1", "psds2", "true_events", "found_events", "intervals", "settings")
+
+
+def test_recordings_with_a_table_of_events_are_judged_as_the_pack_with_its_own(
+    scenes: Path, recordings: Path, tiny: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    base = ["--events", "--set", "hop=0.25", "--format", "json", "--draws", "50"]
+    truth = ["--annotations", recordings / "truth.tsv"]
+    # As many groups as clips, in the same order, so that the same draws give the same intervals.
+    mixed = Pack(scenes)
+    packed = json.loads(run(capsys, "evaluate", tiny, scenes, *base, *truth)[1])
+    own = json.loads(run(capsys, "evaluate", tiny, scenes, *base)[1])
+    status, out, err = run(capsys, "evaluate", tiny, recordings, *base, *truth, "--out", tmp_path / "judged")
+    assert status == 0, err
+    heard = json.loads(out)
+    for name in SAME:
+        assert own[name] == packed[name], name
+        if name != "intervals":
+            assert own[name] == heard[name], name
+    assert heard["clips"] == heard["groups"] == len(mixed) and heard["clips_not_annotated"] == 0
+    assert heard["labels_not_in_model"] == own["labels_not_in_model"] == ["owl"]
+    # What was found, as a file, is as good as the model that found it: a file beside a file, and no model.
+    found = tmp_path / "found.csv"
+    text = (tmp_path / "judged" / "events.csv").read_text()
+    found.write_text(text.replace("id,start", "path,start", 1))
+    lines = (recordings / "truth.tsv").read_text().splitlines()
+    known = [line if "owl" not in line else line.partition("\t")[0] + 3 * "\t" for line in lines]
+    (tmp_path / "known.tsv").write_text("\n".join(known) + "\n")
+    status, out, err = run(
+        capsys,
+        "evaluate",
+        *base[:1],
+        *base[3:],
+        "--annotations",
+        tmp_path / "known.tsv",
+        "--predictions",
+        found,
+    )
+    assert status == 0, err
+    assert json.loads(out)["events"] == own["events"] and json.loads(out)["psds1"] is None
+    segments = json.loads(out)["segments"]
+    assert segments["recall_micro"] == pytest.approx(own["segments"]["recall_micro"])
+
+
+def test_figures_of_a_table_of_events_are_those_of_sed_scores_eval(recordings: Path, tiny: Path) -> None:
+    reference = sed_scores_eval()
+    listener, config = Listener(tiny), EventConfig(onset=0.5, hop=0.1)
+    files = Recordings(recordings, RATE)
+    ours = evaluate_events(
+        listener, files, config=config, annotations=read_events([recordings / "truth.tsv"]), quiet=True
+    )
+    labels = sorted(set(PITCHES) - {"owl"})
+    lines = score_lines(
+        listener, files, np.arange(len(files)), [listener.artifact.labels.index(n) for n in labels], hop=800
+    )
+    frames = {
+        Path(name).stem: reference.base_modules.scores.create_score_dataframe(
+            line.scores, stretches(*line.times.T), labels
+        )
+        for name, line in zip(files.ids, lines, strict=True)
+    }
+    read = reference.base_modules.io.read_ground_truth_events(recordings / "truth.tsv")
+    truth = {Path(n).stem: [e for e in events if e[2] in labels] for n, events in read.items()}
+    lengths = {Path(name).stem: n / RATE for name, n in zip(files.ids, files.lengths, strict=True)}
+    rules = {"dtc_threshold": 0.7, "gtc_threshold": 0.7, "cttc_threshold": None, "alpha_ct": 0.0}
+    given = {"scores": frames, "ground_truth": truth}
+    psds = reference.intersection_based.psds(
+        **given, audio_durations=lengths, **rules, alpha_st=1, max_efpr=100
+    )
+    assert ours["psds1"] == pytest.approx(psds[0], abs=1e-9) and ours["psds1"] > 0.3
+    segments = reference.segment_based.fscore(
+        **given, audio_durations=lengths, threshold=0.5, segment_length=1.0
+    )
+    events = reference.collar_based.fscore(
+        **given, threshold=0.5, onset_collar=0.2, offset_collar=0.2, offset_collar_rate=0.2
+    )
+    for name, theirs in (("segments", segments), ("events", events)):
+        assert ours[name]["f1_macro"] == pytest.approx(theirs[0]["macro_average"], abs=1e-9), name
+        assert ours[name]["f1_micro"] == pytest.approx(theirs[0]["micro_average"], abs=1e-9), name
+
+
+def test_settings_are_chosen_on_recordings(
+    recordings: Path, tiny: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = [
+        "--annotations",
+        recordings / "truth.tsv",
+        "--clips",
+        "4",
+        "--hop",
+        "0.25",
+        "--per-label",
+        "0",
+    ]
+    status, out, err = run(capsys, "events", tiny, recordings, *arguments, "--out", tmp_path / "mine")
+    assert status == 0, err
+    assert "on these 4 clips" in out and load_artifact(tmp_path / "mine").events["hop"] == 0.25  # type: ignore[index]
+
+
+def test_what_is_annotated_and_not_there_or_there_and_not_annotated_is_told(
+    recordings: Path, tiny: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    names = sorted(path.name for path in recordings.glob("*.wav"))
+    head = "filename,onset,offset,event_label\n"
+    truth = tmp_path / "t.csv"
+    truth.write_text(f"{head}{names[0]},0.5,99,dog\n/else/where/{names[1]},1,2,dog\nowls/x.wav,1,2,owl\n")
+    judge = ["evaluate", tiny, recordings, "--events", "--annotations", truth]
+    status, out, _ = run(capsys, *judge)
+    assert status == 0 and "2 true and " in out and "2 clips of 2 groups, 1 classes" in out
+    assert f"recordings that the annotations do not name, left out: {len(names) - 2}" in out
+    assert "recordings of the annotations that are not there, left out: 1: owls/x.wav" in out
+    truth.write_text(f"{head}{names[0]},0.5,1,dog\n{names[0]},5000,6000,dog\n")
+    status, _, err = run(capsys, *judge)
+    assert status == 1 and "t.csv, row 3: begins at 5000 s, and " in err and " ends at 7.1 s" in err
+    truth.write_text(f"{head}x.wav,0.5,1,dog\n")
+    status, _, err = run(capsys, *judge)
+    assert status == 1 and "the annotations name 'x.wav'" in err
+    truth.write_text(f"{head}{names[0]},0.5,1,cat\n")
+    assert "share" in run(capsys, *judge)[2]
+
+
 def test_the_table_says_what_was_judged(scenes: Path, tiny: Path, capsys: pytest.CaptureFixture[str]) -> None:
     arguments = ["--events", "--set", "hop=0.25", "--collar", "0.5", "--segment", "0.5"]
     status, out, _ = run(capsys, "evaluate", tiny, scenes, *arguments)
@@ -304,6 +443,10 @@ def test_the_table_says_what_was_judged(scenes: Path, tiny: Path, capsys: pytest
         (["evaluate", "MODEL", "SCENES", "--events", "--set", "hop=9"], 1, "expected at most 0.25 s"),
         (["evaluate", "MODEL", "SINGLES", "--events"], 1, "has no events.parquet"),
         (["evaluate", "MODEL", "--events"], 2, "give MODEL and PACK"),
+        (["evaluate", "--events", "--predictions", "MODEL"], 2, "give what is truly heard"),
+        (["evaluate", "MODEL", "--events", "--predictions", "SCENES"], 2, "has no effect with --predictions"),
+        (["evaluate", "MODEL", "SCENES", "--annotations", "SCENES"], 2, "goes with --events or --protocol"),
+        (["events", "MODEL", "--annotations", "SCENES"], 2, "name them"),
         (["events", "MODEL"], 2, "give a PACK"),
         (["events", "MODEL", "SCENES", "--split", "train"], 1, "no split 'train'"),
     ],

@@ -125,7 +125,10 @@ def evaluate(
             help="A bundled model's name, an artifact's folder, an .onnx file.", show_default=False
         ),
     ] = None,
-    pack: Annotated[Path | None, typer.Argument(help="A pack.", show_default=False)] = None,
+    pack: Annotated[
+        Path | None,
+        typer.Argument(help="A pack; recordings with --events --annotations.", show_default=False),
+    ] = None,
     split: Split = None,
     where: Where = None,
     out: Annotated[
@@ -191,10 +194,18 @@ def evaluate(
     ] = None,
     predictions: Annotated[
         Path | None,
-        typer.Option(metavar="CSV", help="urban: a file of scores to judge, in place of MODEL and PACK."),
+        typer.Option(
+            metavar="FILE",
+            help="urban: scores to judge, in place of MODEL and PACK; events: events that were found.",
+        ),
     ] = None,
     annotations: Annotated[
-        Path | None, typer.Option(metavar="CSV", help="urban: the annotators' votes; 0 is the truth.")
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="urban: the annotators' votes; 0 is the truth. events: what is truly heard and when, as "
+            "CSV, label tracks, selection tables, JAMS, JSON Lines, or a folder of these.",
+        ),
     ] = None,
     taxonomy: Annotated[
         Path | None, typer.Option(metavar="YAML", help="urban: the coarse and fine classes.")
@@ -219,9 +230,11 @@ def evaluate(
     of_events = ("set", "collar", "segment")
     if not events:
         refuse_options(options_given(context), of_events, "goes with --events")
-    of_urban = ("predictions", "annotations", "taxonomy", "level")
-    refuse_options(options_given(context), of_urban, "goes with --protocol urban")
-    if events:
+    refuse_options(options_given(context), ("taxonomy", "level"), "goes with --protocol urban")
+    if not events:
+        both = "goes with --events or --protocol urban"
+        refuse_options(options_given(context), ("predictions", "annotations"), both)
+    else:
         from auricle.cli.events import evaluate_events
 
         return evaluate_events(context)
@@ -277,6 +290,8 @@ def require_model(model: str | None, pack: Path | None, what: str) -> tuple[str,
 
 def warn_of_training(model: str, figures: dict[str, Any]) -> None:
     """Say where the figures may flatter."""
+    from auricle.evaluation.heard import untold_in_words
+
     if trained := figures["clips_in_training"]:
         which = (
             "these clips" if trained == figures["clips"] else f"{trained} of these {figures['clips']} clips"
@@ -285,6 +300,8 @@ def warn_of_training(model: str, figures: dict[str, Any]) -> None:
             f"{model} was trained on {which}, or on some of them: the figures do not say how good it is on "
             "others; choose a --split that it was not trained on"
         )
+    if untold := untold_in_words(figures.get("training_not_told", ())):
+        print_warning(untold)
 
 
 def _print_figures(figures: dict[str, Any]) -> None:

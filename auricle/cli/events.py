@@ -10,11 +10,15 @@ import typer
 
 from auricle.cli.output import assignments, print_table, refuse_file
 from auricle.cli.urban import options_given, refuse_options
+from auricle.remote import address_of
+from auricle.text import counted
 
 if TYPE_CHECKING:
     from auricle.events import EventConfig
+    from auricle.formats.reading import Annotated as Events
 
-NEVER = ("pooling", "class_share", "half", "protocol", "predictions", "annotations")
+NEVER = ("pooling", "class_share", "half", "protocol")
+OF_A_MODEL = ("model", "pack", "split", "where", "subset", "set", "label_set", "threads")
 
 
 class Kind(StrEnum):
@@ -51,17 +55,24 @@ def evaluate_events(context: typer.Context) -> None:
     asked = context.params
     refuse_options(options_given(context), (*NEVER, "taxonomy", "level"), "has no effect with --events")
     refuse_file(asked["out"])
-    model, pack = require_model(asked["model"], asked["pack"], "MODEL and PACK")
-    chosen = assignments(asked["where"] or [], "--where")
-    artifact = load_artifact(model)
     tolerances = Tolerances()
     if asked["collar"] is not None:
         tolerances = Tolerances(onset_collar=asked["collar"], offset_collar=asked["collar"])
     if asked["segment"] is not None:
         tolerances = Tolerances(**vars(tolerances) | {"segment": asked["segment"]})
+    drawn = {"draws": DRAWS if asked["draws"] is None else asked["draws"], "seed": asked["seed"]}
+    if asked["predictions"] is not None:
+        _evaluate_found(context, tolerances, drawn)
+        return
+    model, pack = require_model(asked["model"], asked["pack"], "MODEL and PACK")
+    chosen = assignments(asked["where"] or [], "--where")
+    artifact = load_artifact(model)
+    source, annotations = _source(pack, asked["annotations"], artifact)
+    if annotations is not None:
+        refuse_options(options_given(context), ("label_set",), "has no effect with --annotations")
     figures = evaluate_model(
         artifact,
-        pack,
+        source,
         splits=tuple(asked["split"]) if asked["split"] else None,
         where={key: tuple(value.split(",")) for key, value in chosen.items()} or None,
         subset=asked["subset"],
@@ -70,11 +81,55 @@ def evaluate_events(context: typer.Context) -> None:
         out=asked["out"],
         label_set=asked["label_set"] or "labels",
         threads=asked["threads"],
-        draws=DRAWS if asked["draws"] is None else asked["draws"],
-        seed=asked["seed"],
+        annotations=annotations,
+        **drawn,
     )
     warn_of_training(model, figures)
-    if asked["format"] == "json":
+    _show(figures, asked["format"])
+
+
+def _evaluate_found(context: typer.Context, tolerances: Any, drawn: dict[str, int]) -> None:
+    """Judge one file of events by another."""
+    from auricle.evaluation.found_events import evaluate_found
+
+    asked = context.params
+    refuse_options(options_given(context), OF_A_MODEL, "has no effect with --predictions, which were found")
+    if asked["annotations"] is None:
+        raise typer.BadParameter("give what is truly heard, too: --annotations", param_hint="--predictions")
+    truth, found = read_annotations(asked["annotations"]), read_annotations(asked["predictions"])
+    figures = evaluate_found(truth, found, tolerances=tolerances, out=asked["out"], **drawn)
+    _show(figures, asked["format"])
+
+
+def read_annotations(file: Path) -> "Events":
+    """The events of a file or folder; rows that nobody has answered are warned of.
+
+    >>> read_annotations(Path("truth.csv")).labels  # doctest: +SKIP
+    ['dog', 'siren']
+    """
+    from auricle.cli.output import print_warning
+    from auricle.formats.reading import read_events
+
+    found = read_events([file])
+    if found.unanswered:
+        print_warning(f"{file}: {counted(found.unanswered, 'row')} without an answer, left out")
+    return found
+
+
+def _source(pack: Path, annotations: Path | None, artifact: Any) -> tuple[Any, "Events | None"]:
+    """What is judged on: a pack, or with annotations recordings; and the annotations."""
+    from auricle.evaluation.recordings import Recordings
+
+    if annotations is None:
+        return pack, None
+    found = read_annotations(annotations)
+    if address_of(pack) is not None or (pack / "manifest.json").is_file():
+        return pack, found
+    return Recordings(pack, artifact.rate), found
+
+
+def _show(figures: dict[str, Any], format: str) -> None:
+    if format == "json":
         print(json.dumps(figures, indent=2, ensure_ascii=False))
     else:
         _print(figures)
@@ -86,7 +141,16 @@ def events(
     ],
     pack: Annotated[
         Path | None,
-        typer.Argument(help="A pack of auricle scenes, to choose on; without one, --set says all."),
+        typer.Argument(
+            help="A pack of auricle scenes, to choose on, or recordings with --annotations; without, --set "
+            "says all."
+        ),
+    ] = None,
+    annotations: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE|DIR", help="What is truly heard in PACK, or in recordings: a file of events."
+        ),
     ] = None,
     out: Annotated[
         Path | None,
@@ -123,8 +187,9 @@ def events(
 ) -> None:
     """Choose how scores become events; store it in a new model.
 
-    Tried on scenes whose truth is known: smoothing, the two thresholds, gaps, lengths, and an onset for each
-    label that has events enough. `auricle tag --events` and `auricle evaluate --events` go by what is stored.
+    Tried where the truth is known, on scenes or on recordings whose events somebody wrote down: smoothing,
+    the two thresholds, gaps, lengths, and an onset for each label that has events enough. `auricle tag
+    --events` and `auricle evaluate --events` go by what is stored.
     """
     from auricle.artifact import load_artifact, save_changed
 
@@ -134,11 +199,15 @@ def events(
         _refuse_other(out, artifact)
     about: dict[str, Any] = {}
     if pack is None:
+        if annotations is not None:
+            raise typer.BadParameter("is of a PACK or of recordings: name them", param_hint="--annotations")
         if not set and hop is None:
             raise typer.BadParameter("give a PACK to choose on, or settings with --set", param_hint="PACK")
         config = chosen_config(artifact, [*(set or []), *([f"hop={hop:g}"] if hop is not None else [])])
     else:
-        config, about = _choose(artifact, pack, split, hop, by, collar, per_label, clips, seed, threads)
+        config, about = _choose(
+            artifact, pack, annotations, split, hop, by, collar, per_label, clips, seed, threads
+        )
         if set:
             from auricle.events import config_with
 
@@ -172,6 +241,7 @@ def _refuse_other(out: Path, artifact: Any) -> None:
 def _choose(
     artifact: Any,
     pack: Path,
+    annotations: Path | None,
     split: list[str] | None,
     hop: float | None,
     by: Kind,
@@ -185,9 +255,11 @@ def _choose(
     from auricle.evaluation.events import Tolerances
 
     wide = Tolerances() if collar is None else Tolerances(onset_collar=collar, offset_collar=collar)
+    source, truth = _source(pack, annotations, artifact)
     return choose_events(
         artifact,
-        pack,
+        source,
+        annotations=truth,
         splits=tuple(split) if split else None,
         hop=hop,
         by=by.value,
@@ -233,14 +305,23 @@ def _print(figures: dict[str, Any]) -> None:
     about = [figures[name] for name in ("true_events", "found_events", "clips", "groups", "classes")]
     print("{} true and {} found events, {} clips of {} groups, {} classes".format(*about))
     tolerances = figures["tolerances"]
+    every = f"; a window every {figures['hop_seconds']:g} s" if "hop_seconds" in figures else ""
     print(
         f"segments of {tolerances['segment']:g} s; events may begin {tolerances['onset_collar']:g} s early "
-        f"or late; a window every {figures['hop_seconds']:g} s"
+        f"or late{every}"
     )
+    of_what = "annotations" if "clips_not_annotated" in figures else "pack"
     for name, what in (
         ("classes_without_events", "labels without a true event, left out of macro figures and PSDS"),
-        ("labels_not_in_model", "labels of the pack that the model lacks, left out"),
-        ("labels_not_in_pack", "labels of the model that the pack lacks, left out"),
+        ("labels_not_in_model", f"labels of the {of_what} that the model lacks, left out"),
+        (
+            "labels_not_in_pack",
+            f"labels of the model that the {of_what} lack{'s' * (of_what == 'pack')}, left out",
+        ),
+        ("labels_not_in_annotations", "labels found that the annotations lack, left out"),
+        ("annotated_not_there", "recordings of the annotations that are not there, left out"),
     ):
-        if left := figures[name]:
+        if left := figures.get(name):
             print(f"{what}: {len(left)}: {', '.join([*left[:5], *['...'] * (len(left) > 5)])}")
+    if left := figures.get("clips_not_annotated"):
+        print(f"recordings that the annotations do not name, left out: {left}")

@@ -11,20 +11,14 @@ from typing import Any
 import numpy as np
 
 from auricle.evaluation.choice import select_clips
-from auricle.evaluation.events import (
-    Line,
-    Tolerances,
-    count,
-    hop_samples,
-    score_lines,
-    shared_truth,
-    smoothed_line,
-)
+from auricle.evaluation.events import Tolerances, count, judged_truth, opened
+from auricle.evaluation.lines import Line, hop_samples, score_lines, smoothed_line
+from auricle.evaluation.recordings import annotated_clips
 from auricle.evaluation.scoring import open_model
 from auricle.events import EventConfig, events_of, find_events
+from auricle.formats.reading import Annotated
 from auricle.metrics.events import Counts, EventTable, event_table, f1_figures, f1_per_class
 from auricle.progress import Progress
-from auricle.shards import Pack
 
 # What is tried; seconds as multiples of the hop, so that each makes a difference.
 ONSETS = (0.02, 0.05, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
@@ -51,6 +45,7 @@ def choose_events(
     threads: int | None = None,
     device: str = "cpu",
     quiet: bool = False,
+    annotations: Annotated | None = None,
 ) -> tuple[EventConfig, dict[str, Any]]:
     """The settings with the best macro F1 on some clips whose events are known.
 
@@ -75,6 +70,7 @@ def choose_events(
         threads: see above.
         device: see above.
         quiet: see above.
+        annotations: the truth, in place of the pack's own.
 
     Returns:
         The settings, and what `metrics` can hold of the choice: what was tried, F1 with the model's settings
@@ -87,13 +83,16 @@ def choose_events(
     """
     if by not in KINDS:
         raise ValueError(f"by is {by!r}; expected one of {', '.join(KINDS)}")
-    pack = pack if hasattr(pack, "label_names") else Pack(pack)
+    pack = opened(pack)
     runner, artifact = open_model(model, pack, batch=batch, threads=threads, device=device)
     before = events_of(artifact)
     if hop is not None:
         before = dataclasses.replace(before, hop=hop)
-    chosen = _drawn(select_clips(pack, splits), clips, seed)
-    names, columns, truth = shared_truth(pack, chosen, artifact, label_set)
+    chosen = select_clips(pack, splits)
+    if annotations is not None:
+        chosen = annotated_clips(pack, chosen, annotations)[0]
+    chosen = _drawn(chosen, clips, seed)
+    chosen, names, columns, truth, _ = judged_truth(pack, chosen, artifact, label_set, annotations)
     if not len(truth.label):
         raise ValueError(f"{pack.path}: no event of a label that the model has is in these clips")
     step = hop_samples(artifact, before)

@@ -1,8 +1,6 @@
-"""A model's events on a pack of scenes, and what they are worth: figures, label by label, and the events.
+"""A model's events, and what they are worth: figures, label by label, and the events.
 
-Windows are cut as `auricle tag --events` cuts them: a hop apart, and one more aligned to the end of a clip.
-
-Shape letters: M clips evaluated, W windows of a clip, K classes of the model, S classes that both sides have.
+Shape letters: M clips evaluated, K classes of the model, S classes that both sides have.
 """
 
 import csv
@@ -10,19 +8,21 @@ import dataclasses
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
-import soxr
 
 from auricle.evaluation import provenance
 from auricle.evaluation.choice import clips_heard, match_labels, select_clips
 from auricle.evaluation.files import Replacing, jsonable, write_figures
+from auricle.evaluation.lines import hop_samples, score_lines, smoothed_line
+from auricle.evaluation.recordings import Recordings, annotated_clips, annotated_truth
 from auricle.evaluation.scoring import open_model
-from auricle.events import EventConfig, events_of, find_events, smoothed, stretches
+from auricle.events import EventConfig, events_of, find_events, stretches
+from auricle.formats.reading import Annotated
 from auricle.metrics.events import (
     Counts,
     EventTable,
@@ -33,10 +33,8 @@ from auricle.metrics.events import (
     segment_counts,
 )
 from auricle.metrics.psds import PSDS1, PSDS2, Psds
-from auricle.probabilities import calibrated
 from auricle.progress import Progress
 from auricle.remote import results_folder
-from auricle.runners.windows import sigmoid, window_starts
 from auricle.shards import Pack
 
 TRUTH = "events.parquet"
@@ -61,13 +59,6 @@ class Tolerances:
     offset_share: float = 0.2
 
 
-class Line(NamedTuple):
-    """The scores of a clip over time."""
-
-    times: np.ndarray  # (W, 2) float64, start and stop of each window in seconds
-    scores: np.ndarray  # (W, S) float64
-
-
 def evaluate_events(
     model: Any,
     pack: Any,
@@ -85,12 +76,14 @@ def evaluate_events(
     draws: int = DRAWS,
     seed: int = 0,
     quiet: bool = False,
+    annotations: Annotated | None = None,
 ) -> dict[str, Any]:
-    """Find events in a pack's clips and compare them with the truth, which lies in its `events.parquet`.
+    """Find events in a pack's clips, or in recordings, and compare them with the truth.
 
     Args:
         model: a model's name or path, an artifact, or a runner.
-        pack: a folder that `auricle scenes` made, or a `Pack` of it.
+        pack: a folder that `auricle scenes` made, or a `Pack` of it; with `annotations` any pack, or
+            `auricle.evaluation.recordings.Recordings`.
         splits: only clips of these splits; None takes all.
         where: attribute -> values; only clips that have one of them.
         subset: only clips of this subset of the pack.
@@ -104,6 +97,8 @@ def evaluate_events(
         draws: bootstrap draws, of groups of clips, for the intervals of F1; 0 leaves the intervals out.
         seed: of the draws.
         quiet: show no progress.
+        annotations: the truth, of the clips that it names; others are left out, and counted. None takes the
+            pack's `events.parquet`.
 
     Returns:
         What `metrics.json` holds: "segments" and "events" with micro and macro F1, precision and recall,
@@ -116,14 +111,13 @@ def evaluate_events(
 
     >>> figures = evaluate_events("default", "out/scenes", splits=["test"])  # doctest: +SKIP
     """
-    pack = pack if hasattr(pack, "label_names") else Pack(pack)
+    pack = opened(pack)
     tolerances = tolerances or Tolerances()
     runner, artifact = open_model(model, pack, batch=batch, threads=threads, device=device)
     config = config or events_of(artifact)
     clips = select_clips(pack, splits, where, subset)
-    names, columns, truth = shared_truth(pack, clips, artifact, label_set)
+    clips, names, columns, truth, left_out = judged_truth(pack, clips, artifact, label_set, annotations)
     judges = {name: Psds(len(names), rules) for name, rules in RULES.items()}
-    durations = pack.lengths[clips] / pack.rate
     rows: list[tuple[int, int, float, float]] = []
     scores: list[float] = []
     position = {name: k for k, name in enumerate(names)}
@@ -137,25 +131,59 @@ def evaluate_events(
                     scores.append(event["score"])
                 bounds, smooth = stretches(*line.times.T), smoothed_line(line, names, config)
                 for judge in judges.values():
-                    judge.add(bounds, smooth, own, float(durations[clip]))
+                    # Of recordings, the length is known now that they have been heard.
+                    judge.add(bounds, smooth, own, float(pack.lengths[clips[clip]] / pack.rate))
                 progress.advance()
         seconds = time.perf_counter() - started
+        durations = pack.lengths[clips] / pack.rate
         found = event_table(rows)
         counts = count(truth, found, durations, len(names), tolerances)
         figures: dict[str, Any] = {name: f1_figures(each) for name, each in counts.items()}
         figures |= {name: judge.score() for name, judge in judges.items()}
-        figures |= _intervals(
+        figures |= intervals_of(
             truth, found, durations, pack.recordings[clips], len(names), tolerances, draws, seed
         )
-        figures |= _about(artifact, pack, clips, label_set, names, truth, found)
+        figures |= _about(artifact, pack, clips, names, truth, found) | left_out
         figures |= {"settings": config.as_dict(), "tolerances": dataclasses.asdict(tolerances)}
         figures |= {"hop_seconds": hop_samples(artifact, config) / artifact.rate, "subset": subset}
         figures |= provenance(artifact, pack, clips, splits, where, label_set, seconds)
         figures = jsonable(figures)
         if folder is not None:
-            classes = _per_class(counts, judges, truth, found, len(names))
+            classes = class_columns(counts, judges, truth, found, len(names))
             _write(folder, figures, names, classes, pack.ids[clips], found, scores)
     return figures
+
+
+def opened(pack: Any) -> Any:
+    """A pack, or recordings, of what may be a pack's path.
+
+    >>> opened("out/scenes")  # doctest: +SKIP
+    """
+    return pack if hasattr(pack, "label_names") or isinstance(pack, Recordings) else Pack(pack)
+
+
+def judged_truth(
+    pack: Any, clips: np.ndarray, artifact: Any, label_set: str, annotations: Annotated | None
+) -> tuple[np.ndarray, list[str], list[int], EventTable, dict[str, Any]]:
+    """(clips of which the truth is known, then as `shared_truth`, and figures of what is left out).
+
+    Raises:
+        ValueError: as `shared_truth`, `annotated_clips` and `annotated_truth`.
+
+    >>> judged_truth(Pack("out/scenes"), clips, artifact, "labels", None)  # doctest: +SKIP
+    """
+    if annotations is None:
+        names, columns, truth = shared_truth(pack, clips, artifact, label_set)
+        there = pack.label_names(label_set)
+        missing: dict[str, Any] = {}
+    else:
+        known, clip_of, unknown = annotated_clips(pack, clips, annotations)
+        missing = {"clips_not_annotated": len(clips) - len(known), "annotated_not_there": unknown}
+        clips, there = known, annotations.labels
+        names, columns, truth = annotated_truth(pack, clips, clip_of, annotations, artifact)
+    mine = set(names)
+    left = {"labels_not_in_model": [label for label in there if label not in mine]}
+    return clips, names, columns, truth, left | missing
 
 
 def shared_truth(
@@ -173,7 +201,10 @@ def shared_truth(
     names = [artifact.labels[k] for k in columns]
     path = Path(pack.path) / TRUTH
     if not path.is_file():
-        raise ValueError(f"{pack.path}: has no {TRUTH}, so nobody knows when what sounds; auricle scenes has")
+        raise ValueError(
+            f"{pack.path}: has no {TRUTH}, so nobody knows when what sounds; packs of auricle scenes "
+            "have one, of others --annotations says it"
+        )
     table = pq.read_table(path, columns=["id", "label", "onset", "offset"])
     table = table.filter(pc.is_in(table["label"], pa.array(names, pa.string())))
     row_of = {name: row for row, name in enumerate(pack.ids[clips].tolist())}
@@ -195,90 +226,6 @@ def by_clip(truth: EventTable, clips: int) -> Iterator[EventTable]:
         yield EventTable(*(column[order[low:high]] for column in truth))
 
 
-def hop_samples(artifact: Any, config: EventConfig) -> int:
-    """Samples from window to window when events are looked for.
-
-    Raises:
-        ValueError: the hop is longer than a window, or shorter than a sample.
-
-    >>> from types import SimpleNamespace
-    >>> hop_samples(SimpleNamespace(rate=16000, window=32000, hop=32000), EventConfig(hop=0.5))
-    8000
-    """
-    if config.hop is None:
-        return int(artifact.hop)
-    if not 1 <= config.hop * artifact.rate <= artifact.window:
-        raise ValueError(
-            f"hop is {config.hop:g} s; expected at most {artifact.window / artifact.rate:g} s, a window of "
-            "this model, so that nothing goes unheard"
-        )
-    return round(config.hop * artifact.rate)
-
-
-def score_lines(
-    runner: Any, pack: Any, clips: np.ndarray, columns: Sequence[int], *, hop: int, batch: int = 16
-) -> Iterator[Line]:
-    """The scores over time of each clip in turn, of some of the model's classes.
-
-    Windows stand as in `auricle tag`: the last is aligned to the end, and a clip shorter than a window is
-    padded, but its one window ends where the clip does. A clip without samples is silence for a window.
-
-    >>> lines = score_lines(runner, Pack("out/scenes"), clips, [0, 3], hop=8000)  # doctest: +SKIP
-    >>> for line in lines:  # doctest: +SKIP
-    ...     print(line.scores.max(axis=0))
-    """
-    artifact, mapped = runner.artifact, calibrated(runner.artifact)
-    buffer = np.zeros((batch, artifact.window), np.float32)
-    lines: list[tuple[np.ndarray, list[np.ndarray]]] = []  # times, scores so far; the first is the next one
-    owners: list[int] = []  # of the buffer's rows: places in `lines`
-
-    def run() -> None:
-        logits = mapped(runner.run(buffer[: len(owners)])[0])
-        for owner, scores_K in zip(owners, sigmoid(logits)[:, columns], strict=True):
-            lines[owner][1].append(scores_K)
-        owners.clear()
-
-    def ready() -> Iterator[Line]:
-        while lines and len(lines[0][1]) == len(lines[0][0]):
-            times, scores = lines.pop(0)
-            owners[:] = [owner - 1 for owner in owners]
-            yield Line(times, np.stack(scores))
-
-    for clip in clips:
-        samples = pack.samples(int(clip)).astype(np.float32) / 32768
-        if pack.rate != artifact.rate:
-            samples = soxr.resample(samples, pack.rate, artifact.rate, quality="HQ")
-        starts = window_starts(max(len(samples), 1), artifact.window, hop, "align")
-        stops = np.minimum(starts + artifact.window, max(len(samples), 1))
-        lines.append((np.stack([starts, stops], axis=1) / artifact.rate, []))
-        for start in starts:
-            window = samples[start : start + artifact.window]
-            buffer[len(owners), : len(window)] = window
-            buffer[len(owners), len(window) :] = 0
-            owners.append(len(lines) - 1)
-            if len(owners) == batch:
-                run()
-                yield from ready()
-    if owners:
-        run()
-    yield from ready()
-
-
-def smoothed_line(line: Line, labels: Sequence[str], config: EventConfig) -> np.ndarray:
-    """(W, S) scores, smoothed as each label's settings say.
-
-    >>> line = Line(np.array([[0.0, 1.0], [1.0, 2.0]]), np.array([[0.2], [0.4]]))
-    >>> smoothed_line(line, ["dog"], EventConfig(smooth=2.0)).round(3).ravel().tolist()
-    [0.3, 0.3]
-    """
-    seconds_S = np.array([config.of(label).smooth for label in labels])
-    middles, scores = line.times.mean(axis=1), np.array(line.scores, np.float64)
-    for seconds in np.unique(seconds_S[seconds_S > 0]).tolist():
-        which = seconds_S == seconds
-        scores[:, which] = smoothed(middles, scores[:, which], seconds)
-    return scores
-
-
 def count(
     truth: EventTable, found: EventTable, durations: np.ndarray, num_classes: int, tolerances: Tolerances
 ) -> dict[str, Counts]:
@@ -295,7 +242,7 @@ def count(
     }
 
 
-def _intervals(
+def intervals_of(
     truth: EventTable,
     found: EventTable,
     durations: np.ndarray,
@@ -305,7 +252,12 @@ def _intervals(
     draws: int,
     seed: int,
 ) -> dict[str, Any]:
-    """Intervals of F1: groups of clips are drawn with replacement, as many as there are."""
+    """Intervals of F1: groups of clips are drawn with replacement, as many as there are.
+
+    >>> truth = event_table([(0, 0, 0.0, 1.0)])
+    >>> intervals_of(truth, truth, np.array([2.0]), np.array(["a"]), 1, Tolerances(), 10, 0)
+    {'groups': 1}
+    """
     names, group_of = np.unique(groups, return_inverse=True)
     if not draws or len(names) < 2 or not len(truth.label):
         return {"groups": len(names)}
@@ -330,12 +282,12 @@ def _about(
     artifact: Any,
     pack: Any,
     clips: np.ndarray,
-    label_set: str,
     names: Sequence[str],
     truth: EventTable,
     found: EventTable,
 ) -> dict[str, Any]:
     """What the figures are over, and what was left out."""
+    trained = 0 if isinstance(pack, Recordings) else len(np.intersect1d(clips, clips_heard(artifact, pack)))
     there = np.bincount(truth.label, minlength=len(names)) > 0
     mine = set(names)
     return {
@@ -344,19 +296,25 @@ def _about(
         "true_events": len(truth.label),
         "found_events": len(found.label),
         "classes_without_events": [name for name, is_there in zip(names, there, strict=True) if not is_there],
-        "labels_not_in_model": [label for label in pack.label_names(label_set) if label not in mine],
         "labels_not_in_pack": [label for label in artifact.labels if label not in mine],
-        "clips_in_training": len(np.intersect1d(clips, clips_heard(artifact, pack))),
+        "clips_in_training": trained,
     }
 
 
-def _per_class(
+def class_columns(
     counts: Mapping[str, Counts],
     judges: Mapping[str, Psds],
     truth: EventTable,
     found: EventTable,
     num_classes: int,
 ) -> dict[str, np.ndarray]:
+    """Label by label: true and found events, F1, precision and recall, and PSDS.
+
+    >>> truth = event_table([(0, 0, 0.0, 1.0)])
+    >>> counts = count(truth, truth, np.array([2.0]), 1, Tolerances())
+    >>> class_columns(counts, {}, truth, truth, 1)["events_f1"]
+    array([1.])
+    """
     columns = {
         f"{what}_events": np.bincount(table.label, minlength=num_classes)
         for what, table in (("true", truth), ("found", found))
