@@ -237,7 +237,7 @@ def test_a_packs_own_embeddings_are_used_and_those_of_others_are_not(
     assert np.allclose(few, whole, atol=1e-3) and of.max() == 9  # the set is float16
     with pytest.raises(ValueError, match="'means' was made by tiny"):
         embed_examples(examples, artifact, stored="means", quiet=True)
-    copy = save_changed(artifact, tmp_path / "copy", thresholds=[0.5] * 3)  # other scores, no other embeddings
+    copy = save_changed(artifact, tmp_path / "copy", thresholds=[0.5] * 3)  # other scores alone
     assert np.array_equal(embed_examples(examples, copy, stored="ours", quiet=True)[0], stored)
     other = dataclasses.replace(artifact, hop=artifact.hop // 2)
     with pytest.raises(ValueError, match="'ours' was made by tiny"):

@@ -2,6 +2,7 @@
 
 import base64
 import io
+import json
 import math
 import sys
 from dataclasses import replace
@@ -24,7 +25,7 @@ from films import (
     turned,
 )
 from test_report_priors import Page, self_contained
-from tiny_model import LABELS, save_file
+from tiny_model import LABELS, save, save_file
 
 from auricle.cli import main
 from auricle.report.film import upright, write_film
@@ -223,6 +224,97 @@ def test_moments_are_written_as_people_read_them() -> None:
     assert [clock(value) for value in (0, 59.9, 60, 3599, 3600, 86400)] == [
         "0:00", "0:59", "1:00", "59:59", "1:00:00", "24:00:00",
     ]  # fmt: skip
+
+
+# --- thresholds
+
+
+def with_thresholds(*thresholds: float) -> Timeline:
+    """Of beep, dog and rain; beep reaches any from 2 to 2.5 s, the others score a sixteenth all the time."""
+    return replace(line(), thresholds=np.array(thresholds))
+
+
+def test_classes_that_reach_their_threshold_are_shown_before_others() -> None:
+    rng = np.random.default_rng(4)
+    logits = rng.normal(0, 2, (30, 9))
+    thresholds = rng.uniform(0.96, 1, 9)
+    part = SimpleNamespace(starts=np.arange(30), stops=np.arange(30) + 1, logits=logits)
+    labels = [f"class {k}" for k in range(9)]
+    scores = 1 / (1 + np.exp(-logits))
+    reaches = {name: any(scores[:, k] >= thresholds[k]) for k, name in enumerate(labels)}
+    assert 2 < sum(reaches.values()) < 9
+    by_peak = sorted(labels, key=lambda name: -scores[:, labels.index(name)].max())
+    for top in (2, 5, 9):
+        found = gather([part], labels, 1, path="", top=top, thresholds=thresholds)
+        wanted = [name for name in by_peak if reaches[name]] + [name for name in by_peak if not reaches[name]]
+        assert found.labels == tuple(name for name in by_peak if name in wanted[:top])
+        assert found.thresholds is not None
+        for k, name in enumerate(found.labels):
+            column = labels.index(name)
+            assert found.thresholds[k] == thresholds[column]
+            assert (found.above(found.scores)[:, k] == (scores[:, column] >= thresholds[column])).all()
+    assert not found.above(found.scores).all() and gather([part], labels, 1, path="").thresholds is None
+
+
+def test_what_reaches_its_threshold_is_underlined_in_the_picture() -> None:
+    below = draw_timeline(with_thresholds(0.5, 0.0625, 0.07), blank()).axes[1]
+    beep, dog, rain = [lines.get_segments() for lines in below.collections[-3:]]
+    np.testing.assert_allclose(beep, [[[2.0, 0.87], [2.5, 0.87]]])
+    np.testing.assert_allclose(dog, [[[0.0, 1.87], [6.0, 1.87]]])  # as much as the threshold is enough
+    assert rain == []
+    said = [text.get_text() for text in below.texts]
+    assert said == ["0.90", "0.062", "0.062", "\u2265 0.50", "\u2265 0.062", "\u2265 0.07"]
+    assert "underlined" in below.get_xlabel()
+    assert "underlined" not in draw_timeline(line(), blank()).axes[1].get_xlabel()
+
+
+def test_what_reaches_its_threshold_is_underlined_on_the_page() -> None:
+    page = timeline_html(with_thresholds(0.5, 0.07, 0.0625), blank(), None, Path("x.html"))
+    data = self_contained(page).data()
+    assert data["thresholds"] == ["0.50", "0.07", "0.062"] and "is underlined" in page
+    assert data["above"] == [[0, 2] if 2.0 <= edge < 2.5 else [2] for edge in data["edges"][:-1]]
+    assert "<td>0.90</td><td>0.50</td>" in page
+    page = timeline_html(line(), blank(), None, Path("x.html"))
+    assert self_contained(page).data()["thresholds"] == [] and "underlined" not in page
+
+
+def test_bars_that_do_not_reach_their_threshold_are_grey_and_each_has_a_mark() -> None:
+    panel = Panel(["beep", "dog"], 640, 360, thresholds=np.array([0.25, 1.0]))
+    planes = planes_of(640, 360)
+    panel.draw(planes, np.array([0.5, 0.5]))
+    lit = panel.lit(planes[0])
+    assert lit[0] == pytest.approx(0.5 - 2 / panel.bar, abs=1.01 / panel.bar) and lit[1] == 0
+    for k, share in enumerate((0.25, 1.0)):
+        thick, begin = panel._bars[k]
+        row = planes[0][panel.y + (thick.start + thick.stop) // 2, panel.x + begin :][: panel.bar]
+        assert np.flatnonzero(row == 235)[0] == pytest.approx(share * panel.bar, abs=2.01)
+
+
+def test_what_reaches_its_threshold_is_underlined_in_the_moving_rows(tmp_path: Path) -> None:
+    soundfile.write(tmp_path / "a.wav", np.zeros(16000 * 6), 16000)
+    scroll = Scroll(
+        tmp_path / "a.wav", with_thresholds(0.5, 0.07, 0.0625), spectrogram(tmp_path / "a.wav", 0, 6)
+    )
+    planes = next(iter(scroll.pictures()))
+    amber = int(to_yuv(np.array((255, 196, 61)))[0])
+    lines = [
+        np.flatnonzero(planes[0][ROWS_TOP + (k + 1) * 20 - 3, LEFT + 4 :] == amber) + 4 for k in range(3)
+    ]
+    second = WIDE / 6
+    assert (lines[0].min(), lines[0].max()) == pytest.approx((2 * second, 2.5 * second), abs=2)
+    assert len(lines[1]) == 0 and len(lines[2]) > WIDE - 10
+
+
+def test_the_verb_marks_what_tag_names(
+    recording: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    made = save(tmp_path / "model", thresholds=[0.56, 0.32, 0.99], hop=700)
+    assert run(capsys, "timeline", recording, "--out", tmp_path / "x.html", "--model", made.path)[0] == 0
+    data = Page((tmp_path / "x.html").read_text(encoding="utf-8")).data()
+    arguments = ["--windows", "--format", "jsonl", "--model", made.path]
+    windows = json.loads(run(capsys, "tag", recording, *arguments)[1])["windows"]
+    named = [sorted(data["labels"].index(tag["label"]) for tag in window["tags"]) for window in windows]
+    assert named == data["above"] and {len(row) for row in named} == {0, 1, 2}
 
 
 # --- the page

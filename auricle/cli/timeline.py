@@ -44,7 +44,7 @@ def timeline(
 
     A picture has the spectrogram and a row for each class. A page has the same, to point at, and plays the
     recording. A film is the recording's own picture, or its spectrogram where it has none, with the scores
-    drawn over it and the sound kept.
+    drawn over it and the sound kept. Of a model with thresholds, what reaches them is marked.
     """
     check_excerpt(start, end)
     if hop is not None and not 0 < hop < float("inf"):
@@ -117,7 +117,7 @@ def _scored(
     tagger: "Tagger", path: str, *, top: int, start: float, end: float | None, hop: int | None
 ) -> "Timeline":
     from auricle.audio import probe
-    from auricle.probabilities import calibrated
+    from auricle.probabilities import calibrated, chosen_thresholds
     from auricle.progress import Progress
     from auricle.report.timeline import gather
 
@@ -140,6 +140,7 @@ def _scored(
             model=artifact.name,
             top=top,
             calibrate=calibrated(artifact),
+            thresholds=None if artifact.thresholds is None else chosen_thresholds(artifact),
         )
 
 

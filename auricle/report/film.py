@@ -235,7 +235,7 @@ def _draw_over(
             rate = min(Fraction(video.average_rate or RATE), Fraction(FASTEST)).limit_denominator(60_000)
             stream = _picture_stream(film, wide, tall, rate, base)
             _name_colours(stream, frame)
-            panel = Panel(timeline.labels, wide, tall, digits_of(timeline))
+            panel = Panel(timeline.labels, wide, tall, digits_of(timeline), timeline.thresholds)
             if panel.rows < len(timeline.labels):
                 warn(f"at {wide} x {tall} there is room for {panel.rows} of {len(timeline.labels)} classes")
             track.open()

@@ -20,6 +20,7 @@ Planes = tuple[np.ndarray, np.ndarray, np.ndarray]
 VEIL = 0.58  # how much of the film the panel hides
 BAR = (255, 196, 61)  # amber: stands out on film and veil, also for colour-blind eyes
 TRACK = (88, 92, 98)
+BELOW = (140, 140, 140)  # of a bar that does not reach its label's threshold
 WHITE = (255, 255, 255)
 LEAST_ROW = 12  # pixels: below, letters cannot be read
 
@@ -134,10 +135,18 @@ def digits_of(timeline: Timeline) -> int:
 class Panel:
     """Labels, bars and scores in the lower left of a film of a given size; a bar is full at a score of 1.
 
-    The scores stand beside the bars where the film is wide enough for them.
+    The scores stand beside the bars where the film is wide enough for them. With thresholds (S,), each bar
+    has a mark there, and is grey where it does not reach it.
     """
 
-    def __init__(self, labels: Sequence[str], width: int, height: int, digits: int = 2):
+    def __init__(
+        self,
+        labels: Sequence[str],
+        width: int,
+        height: int,
+        digits: int = 2,
+        thresholds: np.ndarray | None = None,
+    ):
         row = max(LEAST_ROW, min(40, round(height / 25))) // 2 * 2
         margin = max(4, round(0.02 * height)) // 2 * 2
         self.rows = min(len(labels), max(1, (height - 2 * margin - 8) // row))
@@ -165,8 +174,9 @@ class Panel:
             track[thick, begin : begin + self.bar] = 1
             self._bars.append((thick, begin))
         keep = (1 - VEIL) * (1 - ink) * (1 - 0.6 * track)
-        colours = to_yuv(np.array([(0, 0, 0), WHITE, TRACK, BAR]))
-        self._colour = colours[3]
+        colours = to_yuv(np.array([(0, 0, 0), WHITE, TRACK, BAR, BELOW]))
+        self._colour, self._grey, self._white = colours[3], colours[4], colours[1]
+        self._thresholds = None if thresholds is None else np.asarray(thresholds, float).tolist()
         self._blend: list[tuple[np.ndarray, np.ndarray]] = []
         for plane in range(3):
             black, white, grey = (float(colours[n][plane]) for n in range(3))
@@ -186,10 +196,17 @@ class Panel:
             y, x = self.y // half, self.x // half
             part = plane[y : y + tall // half, x : x + wide // half]
             part[:] = (part * weight + add) >> 8
-            for (thick, begin), share in zip(self._bars, scores.tolist(), strict=False):
+            for k, ((thick, begin), share) in enumerate(zip(self._bars, scores.tolist(), strict=False)):
                 long = round(self.bar * min(1.0, share))
                 rows = slice(thick.start // half, thick.stop // half)
-                part[rows, begin // half : (begin + long) // half] = self._colour[n]
+                reached = self._thresholds is None or share >= self._thresholds[k]
+                part[rows, begin // half : (begin + long) // half] = (
+                    self._colour[n] if reached else self._grey[n]
+                )
+                if self._thresholds is not None:
+                    at = begin + min(self.bar - 2, round(self.bar * self._thresholds[k]) // 2 * 2)
+                    tall_mark = slice((thick.start - 2) // half, (thick.stop + 2) // half)
+                    part[tall_mark, at // half : (at + 2) // half] = self._white[n]
         if self._numbers is not None:
             for (y, x), score in zip(self._places, scores.tolist(), strict=False):
                 self._numbers.draw(planes, score, self.y + y, self.x + x)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from auricle.report.overlay import Numbers, Planes, Scores, digits_of, paste, text_mask, to_yuv
+from auricle.report.overlay import BAR, Numbers, Planes, Scores, digits_of, paste, text_mask, to_yuv
 from auricle.report.timeline import CONFIG, Spectrogram, Timeline, bands_of, clock, frame_stream, score_text
 
 WIDTH, HEIGHT, RATE = 1280, 720, 25  # pixels, pixels, pictures a second
@@ -32,6 +32,7 @@ class Scroll:
         self._still_view = self.seconds <= STILL
         self._speed = WIDE / self.seconds if self._still_view else float(SPEED)
         self._scores, self._scale = Scores(timeline), timeline.scale
+        self._above, self._mark = timeline.above, to_yuv(np.array(BAR))
         self._row = max(12, min(20, ROWS_TALL // len(timeline.labels))) // 2 * 2
         self.rows = min(len(timeline.labels), ROWS_TALL // self._row)
         self._low = float(np.log(CONFIG.log_offset))
@@ -66,8 +67,9 @@ class Scroll:
         frames = np.floor(moments * SPEED - 0.75 + 1e-6).astype(int)
         heat = np.repeat(self._columns(frames, inside), BAND, axis=0)[::-1]
         now = self._scores.at(self.start + number / RATE)
-        shares = self._scores.over(self.start + moments)[: self.rows] / self._scale
-        scores = np.clip(shares * 255, 0, 255).astype(np.uint8)
+        over = self._scores.over(self.start + moments)
+        above = self._above(over.T).T[: self.rows] & inside
+        scores = np.clip(over[: self.rows] / self._scale * 255, 0, 255).astype(np.uint8)
         rows = np.repeat(scores, self._row, axis=0)
         for plane, index, table, top in (
             (0, heat, self._heat, TOP),
@@ -81,6 +83,7 @@ class Scroll:
             seen = inside[:: 2 if plane else 1]
             part = planes[plane][top : top + len(index), left : left + index.shape[1]]
             np.copyto(part, table[index, plane], where=seen)
+        self._underline(planes, above)
         under = ROWS_TOP + self.rows * self._row
         planes[0][ROWS_TOP + self._row - 1 : under : self._row, LEFT:] = self._still[0][0, 0]
         self._draw_time(planes, number, at, cursor)
@@ -91,6 +94,15 @@ class Scroll:
         for colour in planes[1:]:
             colour[TOP // 2 : under // 2, middle // 2 - 1 : middle // 2] = 128
         return planes
+
+    def _underline(self, planes: Planes, above: np.ndarray) -> None:
+        """A line under what reaches its label's threshold."""
+        for k in np.flatnonzero(above.any(axis=1)).tolist():
+            bottom = ROWS_TOP + (k + 1) * self._row
+            for n, plane in enumerate(planes):
+                half = 2 if n else 1
+                line = plane[(bottom - 4) // half : bottom // half, LEFT // half :]
+                line[:, above[k, ::half][: line.shape[1]]] = self._mark[n]
 
     def _columns(self, wanted: np.ndarray, inside: np.ndarray) -> np.ndarray:
         """(bands, WIDE) uint8 of the columns wanted; read on as far as they go, and forgotten behind."""
@@ -145,7 +157,9 @@ class Scroll:
         for k, label in enumerate(timeline.labels[: self.rows]):
             mask = text_mask(label, self._row, most=edge - 8)
             paste(planes, mask, ROWS_TOP + k * self._row, edge - mask.shape[1], INK)
-        if timeline.scale < 1:
-            mask = text_mask(f"full colour: a score of {score_text(timeline.scale)}", 18)
+        said = [f"full colour: a score of {score_text(timeline.scale)}"] if timeline.scale < 1 else []
+        said += ["underlined: from the label's threshold on"] if timeline.thresholds is not None else []
+        if said:
+            mask = text_mask("; ".join(said), 18, most=WIDTH - LEFT - CURSOR - 60)
             paste(planes, mask, 15, WIDTH - 12 - mask.shape[1], (170, 170, 170))
         return planes

@@ -18,12 +18,14 @@ from matplotlib.figure import Figure
 
 from auricle.audio import blocks
 from auricle.features import FeatureConfig, band_edges, log_mel
-from auricle.report.style import GREY, drawing, shortened
+from auricle.report.style import COLOURS, GREY, drawing, shortened
 from auricle.runners.windows import sigmoid
 
 TOP = 16
 MOST_COLUMNS = 2000  # of a picture; what is finer is pooled
 CONFIG = FeatureConfig()
+MARK = COLOURS[1]
+MARKED = "underlined: from the label's threshold (≥) on"
 ROWS_AT_ONCE = 4096  # windows gone through at a time, of a recording that may be a day
 
 
@@ -37,6 +39,7 @@ class Timeline:
     starts: np.ndarray  # (W,) float64, rising
     stops: np.ndarray  # (W,)
     scores: np.ndarray  # (W, S) float32 in [0, 1]
+    thresholds: np.ndarray | None = None  # (S,) from which each class is shown as there; None: nobody chose
 
     @property
     def peaks(self) -> np.ndarray:
@@ -55,6 +58,12 @@ class Timeline:
         left = np.maximum(self.starts, np.append(self.starts[:1], between))
         right = np.minimum(self.stops, np.append(between, self.stops[-1:]))
         return left, right
+
+    def above(self, scores: np.ndarray) -> np.ndarray:
+        """Which of (N, S) scores, of any moments, reach their class's threshold; none without thresholds."""
+        if self.thresholds is None:
+            return np.zeros(scores.shape, bool)
+        return np.asarray(scores >= self.thresholds)
 
     @property
     def scale(self) -> float:
@@ -75,6 +84,7 @@ def gather(
     model: str = "",
     top: int = TOP,
     calibrate: Callable[[np.ndarray], np.ndarray] = np.asarray,
+    thresholds: np.ndarray | None = None,
 ) -> Timeline:
     """The classes with the greatest peaks among windows that come a few at a time.
 
@@ -86,8 +96,10 @@ def gather(
         rate: samples a second of `starts` and `stops`.
         path: the recording, for the title.
         model: its name, for the title.
-        top: how many classes; equal peaks keep the labels' order.
+        top: how many classes; equal peaks keep the labels' order. Classes that reach their threshold
+            somewhere come before others.
         calibrate: logits (B, K) -> logits, as `auricle.probabilities.calibrated` gives it for a model.
+        thresholds: (K,) scores from which each class is shown as there; None where nobody chose them.
 
     Raises:
         ValueError: `top` is below 1, or there is no label or no window.
@@ -113,7 +125,9 @@ def gather(
             stops.append(np.array(part.stops) / rate)
         if not starts:
             raise ValueError(f"{path}: there is no window to draw")
-        shown = np.argsort(-peaks, kind="stable")[:top]
+        lower = np.zeros(len(labels), bool) if thresholds is None else sigmoid(peaks) < thresholds
+        chosen = np.lexsort((-peaks, lower))[:top]  # which, and then in which order
+        shown = chosen[np.lexsort((chosen, -peaks[chosen]))]
         count = sum(map(len, starts))
         scores = np.empty((count, len(shown)), np.float32)
         spool.seek(0)
@@ -129,6 +143,7 @@ def gather(
         starts=np.concatenate(starts),
         stops=np.concatenate(stops),
         scores=scores,
+        thresholds=None if thresholds is None else np.asarray(thresholds, np.float64)[shown],
     )
 
 
@@ -211,7 +226,8 @@ def frame_stream(
 def draw_timeline(timeline: Timeline, picture: Spectrogram, *, title: str = "") -> Figure:
     """Fig. 2: the spectrogram, and under it a row of intensity for each class on the same time axis.
 
-    The number at the end of a row is its peak.
+    The number at the end of a row is its peak. Where there are thresholds, each is a second number, and what
+    reaches it is underlined.
 
     >>> line = Timeline(path="a.wav", model="m", labels=("dog",), starts=np.array([0.0]),
     ...                 stops=np.array([1.0]), scores=np.array([[0.7]], np.float32))
@@ -258,12 +274,36 @@ def draw_timeline(timeline: Timeline, picture: Spectrogram, *, title: str = "") 
                 color=GREY,
             )
         below.set_xlim(edges[0], edges[-1])
-        below.set_xlabel("time (seconds)" if edges[-1] < 600 else "time (h:min:s)")
+        unit = "time (seconds)" if edges[-1] < 600 else "time (h:min:s)"
+        below.set_xlabel(unit if timeline.thresholds is None else f"{unit}; {MARKED}")
+        _mark_above(below, timeline, edges, scores)
         if edges[-1] >= 600:
             below.xaxis.set_major_formatter(lambda seconds, _: clock(seconds))
         bar = figure.colorbar(mesh, ax=below, pad=0.05, aspect=30, label="score")
         bar.outline.set_visible(False)
     return figure
+
+
+def _mark_above(axes: Any, timeline: Timeline, edges: np.ndarray, scores: np.ndarray) -> None:
+    """A line under what reaches its class's threshold, and the threshold beside the peak."""
+    if timeline.thresholds is None:
+        return
+    for row, (reached, threshold) in enumerate(
+        zip(timeline.above(scores).T, timeline.thresholds.tolist(), strict=True)
+    ):
+        turns = np.flatnonzero(np.diff(reached, prepend=False, append=False))
+        axes.hlines(
+            np.full(len(turns) // 2, row + 0.87), edges[turns[::2]], edges[turns[1::2]], MARK, linewidth=3
+        )
+        axes.text(
+            1.068,
+            row + 0.5,
+            f"≥ {score_text(threshold)}",
+            transform=axes.get_yaxis_transform(),
+            va="center",
+            fontsize=8.5,
+            color=MARK,
+        )
 
 
 def score_cells(timeline: Timeline, columns: int = MOST_COLUMNS) -> tuple[np.ndarray, np.ndarray]:

@@ -57,6 +57,8 @@ def timeline_html(
         "edges": np.round(edges, 6),
         "scores": [_rounded(row) for row in scores],
         "scale": timeline.scale,
+        "thresholds": _threshold_texts(timeline),
+        "above": [np.flatnonzero(row) for row in timeline.above(scores)],
         "picture": data_uri(spectrogram_png(picture), "image/png"),
         "ticks": [
             [f"{hertz / 1000:g} kHz", round(float(place) / CONFIG.bands, 4)]
@@ -64,6 +66,8 @@ def timeline_html(
         ],
     }
     full = f" Full colour is a score of {score_text(timeline.scale)}." if timeline.scale < 1 else ""
+    if timeline.thresholds is not None:
+        full += " What reaches its label's threshold, the second number, is underlined."
     start, end = clock(float(edges[0])), clock(float(edges[-1]))
     player, how = _player(recording, out)
     body = f"""<p class="note">Model {text(timeline.model)}, {start} to {end}; the
@@ -127,13 +131,20 @@ def _peaks_table(timeline: Timeline) -> str:
         best = int(timeline.scores[:, k].argmax())
         peak = float(timeline.scores[best, k])
         span = f"{left[best]:.2f} to {right[best]:.2f} s"
-        rows.append(f"<tr><td>{text(label)}</td><td>{score_text(peak)}</td><td>{span}</td></tr>")
-    heads = "".join(f'<th scope="col">{head}</th>' for head in ("class", "peak", "where"))
+        cells = [text(label), score_text(peak), *_threshold_texts(timeline)[k : k + 1], span]
+        rows.append(f"<tr>{''.join(f'<td>{cell}</td>' for cell in cells)}</tr>")
+    names = ("class", "peak", *(() if timeline.thresholds is None else ("threshold",)), "where")
+    heads = "".join(f'<th scope="col">{head}</th>' for head in names)
     return (
         f'<div class="scroll"><table class="numbers names"><thead><tr>{heads}</tr></thead>\n<tbody>'
         + "\n".join(rows)
         + "</tbody></table></div>"
     )
+
+
+def _threshold_texts(timeline: Timeline) -> list[str]:
+    """A text for each class; none where there are no thresholds."""
+    return [] if timeline.thresholds is None else [score_text(one) for one in timeline.thresholds.tolist()]
 
 
 def _rounded(values: Any) -> list[float]:

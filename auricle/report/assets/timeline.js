@@ -43,6 +43,8 @@
     return `rgb(${r} ${g} ${b})`;
   }
 
+  const mark = () => (dark.matches ? "#ffb454" : "#d55e00");
+
   function step() {
     const wanted = (to - from) / Math.max(2, (width - names - right) / 80);
     return [0.1, 0.2, 0.5, 1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 1800, 3600].find((s) => s >= wanted) || 7200;
@@ -62,7 +64,9 @@
     names = clip(width * 0.28, 84, 190);
     const ruler = plot.getContext("2d");
     ruler.font = "13px system-ui, sans-serif";
-    right = 14 + Math.max(...["peak", ...data.peaks].map((peak) => Math.ceil(ruler.measureText(peak).width)));
+    const widest = (texts) => Math.max(...texts.map((text) => Math.ceil(ruler.measureText(text).width)));
+    const peaks = 14 + widest(["peak", ...data.peaks]), limits = data.thresholds.map((limit) => `\u2265 ${limit}`);
+    right = peaks + (limits.length ? 4 + widest(limits) : 0);
     plot.style.height = `${height}px`;
     plot.width = Math.round(width * ratio);
     plot.height = Math.round(height * ratio);
@@ -85,6 +89,8 @@
         pen.fillStyle = shade(score);
         pen.fillRect(begin, under + k * ROW, end - begin + 0.3, ROW - 1);
       }
+      pen.fillStyle = mark();
+      for (const k of data.above[n]) pen.fillRect(begin, under + (k + 1) * ROW - 5, end - begin + 0.3, 4);
     }
     pen.restore();
     pen.font = "13px system-ui, sans-serif";
@@ -96,6 +102,10 @@
       pen.fillText(shortened(pen, data.labels[k]), names - 8, middle);
       pen.fillStyle = style("--soft"); pen.textAlign = "left";
       pen.fillText(data.peaks[k], names + wide + 6, middle);
+      if (limits.length) {
+        pen.fillStyle = mark();
+        pen.fillText(limits[k], names + wide + peaks - 4, middle);
+      }
       pen.strokeStyle = style("--line");
       pen.lineWidth = 0.5;
       pen.beginPath(); pen.moveTo(names, under + (k + 1) * ROW - 0.5); pen.lineTo(names + wide, under + (k + 1) * ROW - 0.5); pen.stroke();
@@ -104,7 +114,7 @@
     pen.font = "12px system-ui, sans-serif";
     pen.textAlign = "right";
     for (const hertz of data.ticks) pen.fillText(hertz[0], names - 8, TOP + TALL * (1 - hertz[1]));
-    pen.fillText("peak", width - 2, under - GAP / 2);
+    pen.fillText("peak", width - 2 - right + peaks, under - GAP / 2);
     pen.textAlign = "center";
     const each = step();
     for (let tick = Math.ceil(from / each - 1e-9) * each; tick <= to + 1e-9; tick += each) {
@@ -135,6 +145,8 @@
     const best = scores.map((score, k) => [score, k]).filter(([score]) => score !== null).sort((a, b) => b[0] - a[0]);
     return best.slice(0, most).map(([score, k]) => `${data.labels[k]} ${written(score)}`).join(", ") || "no window";
   }
+
+  const limit = (row) => (data.thresholds.length ? ` (threshold ${data.thresholds[row]})` : "");
 
   let told = -1;
   function say(force) {
@@ -171,7 +183,7 @@
     const span = `${clock(data.edges[place], 2)} to ${clock(data.edges[place + 1], 2)}`;
     const named = row >= 0 && row < rows;
     tip.textContent = named
-      ? `${data.labels[row]} ${scores[row] === null ? "\u2013" : written(scores[row])}\n${span}`
+      ? `${data.labels[row]} ${scores[row] === null ? "\u2013" : written(scores[row])}${limit(row)}\n${span}`
       : `${words(moment, 3)}\n${span}`;
     tip.style.left = `${clip(event.offsetX + 14, 0, width - tip.offsetWidth)}px`;
     tip.style.top = `${clip(event.offsetY + 14, 0, height - tip.offsetHeight)}px`;
