@@ -49,6 +49,9 @@ class Progress:
         quiet: print nothing.
         size: bytes of all units, where units differ: the time left then goes by bytes.
 
+    `under_way` are the bytes and seconds of sound that are behind units which are not done yet: whoever knows
+    them sets them, and the next `advance` or `hear` shows them.
+
     >>> with Progress(2, "packing", quiet=True) as progress:
     ...     progress.advance()
     ...     progress.done
@@ -61,6 +64,7 @@ class Progress:
         self.total, self.label, self.unit, self.quiet = total, label, unit, quiet or _silent
         self.done = 0
         self.heard = 0.0  # seconds of sound
+        self.under_way = 0.0, 0.0
         self._offset = 0
         self._size, self._size_done, self._size_offset = max(size, 0), 0, 0
         self._started = self._last_line = time.monotonic()
@@ -86,10 +90,15 @@ class Progress:
         return self
 
     def __exit__(self, *exception: object) -> None:
+        self.end()
+
+    def end(self) -> None:
+        """Show no more from now on; a second time it does nothing."""
         if self._bar is not None:
             self._bar.stop()
         elif not self.quiet:
             self._line()
+        self.quiet, self._bar = True, None
 
     def resume_at(self, done: int, size: int = 0) -> None:
         """Count `done` units, of `size` bytes, as finished earlier: they do not enter the estimate."""
@@ -108,16 +117,14 @@ class Progress:
         self._size_done += max(size, 0)
         self.hear(seconds, note)
 
-    def hear(self, seconds: float, note: str = "", *, of_size: bool = False) -> None:
-        """Count `seconds` more of sound as heard; `of_size` where the whole has its size in seconds."""
+    def hear(self, seconds: float, note: str = "") -> None:
+        """Count `seconds` more of sound as heard."""
         self.heard += seconds
-        if of_size and self.total == 1:
-            self._size_done = round(self.heard)
         if self.quiet:
             return
         note = "; ".join(filter(None, [self._speed(), note]))
         if self._bar is not None:
-            completed = self._size_done if self._size else self.done
+            completed = self._size_done + self.under_way[0] if self._size else self.done
             self._bar.update(self._task, completed=completed, count=self._count(), note=note)
         elif time.monotonic() - self._last_line > LINE_EVERY_SECONDS:
             self._line(note)
@@ -135,9 +142,10 @@ class Progress:
         self._last_line = time.monotonic()
         elapsed = self._last_line - self._started
         text = f"{self.label}: {self._count()}, {format_seconds(elapsed)}"
-        done, whole, before = self.done, self.total, self._offset
+        done: float = self.done
+        whole, before = self.total, self._offset
         if self._size:
-            done, whole, before = self._size_done, self._size, self._size_offset
+            done, whole, before = self._size_done + self.under_way[0], self._size, self._size_offset
         if whole is not None and before < done < whole:
             text += f", {format_seconds(elapsed / (done - before) * (whole - done))} left"
         note = note or self._speed()
@@ -148,10 +156,10 @@ class Progress:
 
     def _speed(self) -> str:
         """Sound heard, and how many times as fast as it was played."""
-        elapsed = time.monotonic() - self._started
-        if not self.heard or not elapsed:
+        elapsed, heard = time.monotonic() - self._started, self.heard + self.under_way[1]
+        if not heard or not elapsed:
             return ""
-        return f"{format_seconds(self.heard)} of sound, {self.heard / elapsed:,.0f} times real time"
+        return f"{format_seconds(heard)} of sound, {heard / elapsed:,.0f} times real time"
 
 
 def format_seconds(seconds: float) -> str:

@@ -194,7 +194,7 @@ def test_quiet_verbs_leave_standard_error_alone(
         ["tag", sound, recordings / "b, c.flac", "--model", model, "--out", tmp_path / "x.csv"],
         ["tag", sound, "--model", model],
         ["embed", sound, "--model", model, "--out", tmp_path / "x.parquet"],
-        ["augment", sound, "--out", tmp_path / "x.wav", "--pitch", "2"],
+        ["augment", sound, "--out", tmp_path / "x.wav", "--gain", "-12"],
         ["events", model, "--set", "onset=0.4"],
         ["check", model],
         ["plan", "--hours", "100", "--clips", "1000", "--labels", "10"],

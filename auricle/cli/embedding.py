@@ -6,6 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
+from auricle.cli.destinations import engine_for, refuse_overwriting, shared_cores
 from auricle.cli.options import (
     Address,
     End,
@@ -20,7 +21,6 @@ from auricle.cli.options import (
     raw_format,
 )
 from auricle.cli.output import describe, print_error, print_warning
-from auricle.cli.recordings import engine_for, refuse_overwriting, shared_cores
 from auricle.cli.results import STDIN, naming
 from auricle.remote import address_of, join, look_up
 from auricle.text import counted

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any, TextIO
 
 import typer
 
+from auricle.cli.destinations import about_of
 from auricle.cli.output import opened, print_warning
-from auricle.cli.recordings import about_of
 from auricle.cli.results import TagFormat, naming, write_results
 from auricle.text import for_terminal
 
@@ -50,11 +50,14 @@ def listen(
         raise typer.BadParameter(f"hears one source, and these are {len(paths)}", param_hint="--live")
     from auricle.audio import find_device
     from auricle.listening import DECODER
+    from auricle.probabilities import alarms_at
     from auricle.progress import format_seconds, say
     from auricle.tagging import follow_file, load_tagger
 
     if options.hop is None:
         options = dataclasses.replace(options, hop=min(artifact.hop / artifact.rate, HOP_SECONDS))
+    if options.threshold is None and (said := alarms_at(artifact, options.hop)):
+        print_warning(said)
     source = find_device(paths[0]) or paths[0]
     name = str(source)
     load_tagger(options)  # before Ctrl-C has another meaning

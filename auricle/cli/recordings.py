@@ -4,7 +4,7 @@ import contextlib
 import os
 import sys
 import tempfile
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Generator, Iterator
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -12,6 +12,16 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from auricle import formats
+from auricle.cli.destinations import (
+    about_of,
+    check_format,
+    engine_for,
+    given_of,
+    is_folder,
+    is_job,
+    refuse_overwriting,
+    shared_cores,
+)
 from auricle.cli.options import (
     Address,
     End,
@@ -35,9 +45,9 @@ if TYPE_CHECKING:
     from auricle.progress import Progress
     from auricle.tagging import TagOptions
 
-# From so many files a core on, more processes pay for their start, which takes as long as 30 clips of 5 s.
-MANY_FILES = 32
 LONG_SECONDS = 600.0  # a single recording of so much shows how far it is
+LARGE_BYTES = 8_000_000  # and of several, one of so much
+Outcomes = Generator[dict[str, Any] | Exception, None, None]  # what is said of each recording, or its error
 
 
 def tag(
@@ -122,10 +132,10 @@ def tag(
     """
     check_excerpt(start, end)
     check_address(engine, address)
-    if live and (engine is EngineName.ray or jobs is not None or is_folder(out) or address_of(out)):
-        raise typer.BadParameter("hears one source, here, into one file", param_hint="--live")
+    _refuse_together(live, out, engine, jobs, redo, failures)
     from auricle.artifact import load_artifact
     from auricle.media_files import find_media
+    from auricle.probabilities import alarms_at
     from auricle.tagging import BATCH_ON_GPU, TagOptions, hop_samples
 
     place: dict[str, Any] = {"start": start, "end": end, "raw": None if raw is None else raw_format(raw)}
@@ -144,12 +154,6 @@ def tag(
         hop = config.hop if hop is None else hop
     else:
         windows = windows or live or format.value in formats.TIMED  # these say when
-    if live and failures is not None:
-        raise typer.BadParameter(
-            "is for recordings that are there; leave out --live", param_hint="--failures"
-        )
-    if redo and not is_folder(out):
-        raise typer.BadParameter("is for results in a folder: --out DIR/", param_hint="--redo")
     job = not live and is_job(out, files, engine)
     if engine is EngineName.ray:
         threads = threads or 1
@@ -166,6 +170,9 @@ def tag(
         from auricle.cli.live import listen
 
         return listen(paths, options, loaded, format, out, quiet)
+    shown = windows and format is not TagFormat.parquet or (config is not None and loaded.events is None)
+    if threshold is None and shown and (said := alarms_at(loaded, hop)):
+        print_warning(said)
     if job:
         chosen = engine_for(engine, address, jobs, len(files))
         return _tag_job(found, paths, out, options, format, about, chosen, redo, failures)
@@ -177,60 +184,18 @@ def tag(
     results.finish()
 
 
-def given_of(context: typer.Context) -> set[str]:
-    """The parameters of a verb that its command line has.
-
-    >>> given_of(typer.Context(typer.main.get_command(typer.Typer(callback=print))))
-    set()
-    """
-    sources = {name: context.get_parameter_source(name) for name in context.params}
-    return {name for name, source in sources.items() if source is not None and source.name == "COMMANDLINE"}
-
-
-def check_format(format: TagFormat, out: str, files: list[str], given: Collection[str] = ()) -> None:
-    """Refuse what a format cannot hold, before anything is heard.
-
-    Args:
-        format: of the results.
-        out: where they go.
-        files: the recordings.
-        given: parameters that were asked for.
-
-    Raises:
-        typer.BadParameter: several recordings in a file that holds one; bytes on a terminal; fewer scores
-            than there are in a format that has them all.
-
-    >>> check_format(TagFormat.webvtt, "subtitles/", ["a.mp4", "b.mp4"])
-    """
-    if format.value in formats.ONE_RECORDING and len(files) > 1 and not is_folder(out):
+def _refuse_together(
+    live: bool, out: str, engine: EngineName, jobs: int | None, redo: bool, failures: Path | None
+) -> None:
+    """Refuse options that do not go together."""
+    if live and (engine is EngineName.ray or jobs is not None or is_folder(out) or address_of(out)):
+        raise typer.BadParameter("hears one source, here, into one file", param_hint="--live")
+    if live and failures is not None:
         raise typer.BadParameter(
-            f"{format.value} holds one recording in a file, and these are {len(files)}: give a folder, "
-            "--out FOLDER/, for a file each; or take csv, jsonl or parquet",
-            param_hint="--format",
+            "is for recordings that are there; leave out --live", param_hint="--failures"
         )
-    if format is not TagFormat.parquet:
-        return
-    if out == STDIN and sys.stdout is not None and sys.stdout.isatty():
-        raise typer.BadParameter("parquet is no text: name a file with --out", param_hint="--format")
-    for name in sorted({"events", "top", "threshold"}.intersection(given)):
-        raise typer.BadParameter(
-            "parquet has every label's score in every window; leave this out", param_hint=f"--{name}"
-        )
-
-
-def about_of(artifact: "Artifact", start: float = 0.0) -> formats.About:
-    """What a format may say of a model.
-
-    >>> about_of(load_artifact("default")).rate  # doctest: +SKIP
-    16000
-    """
-    return formats.About(
-        model=artifact.name,
-        fingerprint=artifact.fingerprint,
-        labels=artifact.labels,
-        rate=artifact.rate,
-        start=start,
-    )
+    if redo and not is_folder(out):
+        raise typer.BadParameter("is for results in a folder: --out DIR/", param_hint="--redo")
 
 
 def _event_config(
@@ -248,58 +213,6 @@ def _event_config(
     return chosen_config(loaded, settings)
 
 
-def is_job(out: str, files: list[str], engine: EngineName) -> bool:
-    """Whether results go where a killed run can find them again: a folder, or a file of several recordings.
-
-    Raises:
-        typer.BadParameter: Ray is asked for, and they do not.
-
-    >>> is_job("tags.csv", ["a.wav", "b.wav"], EngineName.local), is_job("-", ["a.wav"], EngineName.local)
-    (True, False)
-    """
-    if address_of(out) is not None:
-        if STDIN in files:
-            raise typer.BadParameter("what comes from a pipe is written to a disk", param_hint="--out")
-        return True
-    target = Path(out)
-    regular = out != STDIN and (
-        is_folder(out) or target.is_file() or not target.exists()
-    )  # no pipe, no device
-    if engine is EngineName.ray:
-        if not regular:
-            raise typer.BadParameter("name a file or a folder: --engine ray needs one", param_hint="--out")
-        if STDIN in files:
-            raise typer.BadParameter("standard input is read here, not on Ray", param_hint="--engine")
-        return True
-    if is_folder(out):
-        if STDIN in files:
-            raise typer.BadParameter("what comes from a pipe has no name; name a file", param_hint="--out")
-        return True
-    return regular and len(files) > 1 and STDIN not in files
-
-
-def is_folder(out: str) -> bool:
-    """Whether an output is a folder: it is there, or its name ends like one's.
-
-    >>> is_folder("tags/"), is_folder("tags.csv")
-    (True, False)
-    """
-    return out.endswith(("/", os.sep)) or (address_of(out) is None and Path(out).is_dir())
-
-
-def engine_for(engine: EngineName, address: str | None, jobs: int | None, files: int) -> "Engine":
-    """Where a job over so many files runs; for a few, another process is not worth its start.
-
-    >>> engine_for(EngineName.local, None, 1, 3).kind, engine_for(EngineName.local, None, 1, 100).kind
-    ('here', 'local')
-    """
-    from auricle.engine import Engine
-
-    if engine is EngineName.ray:
-        return Engine(kind="ray", jobs=jobs, address=address)
-    return Engine(kind="here" if jobs == 1 and files < MANY_FILES else "local", jobs=jobs)
-
-
 def _tag_job(
     found: list[tuple[str, str | None]],
     given: list[str],
@@ -314,7 +227,8 @@ def _tag_job(
     from auricle.engine.tagging import tag_to_file, tag_to_folder
 
     files = [path for path, problem in found if problem is None]
-    chosen: dict[str, Any] = {"engine": engine, "explain": describe, "quiet": len(files) < 2}
+    chosen: dict[str, Any] = {"engine": engine, "explain": describe}
+    chosen["quiet"] = not files or (len(files) == 1 and not _is_long(files[0], options.raw))
     told: list[Told] = []
 
     def all_of(results: Iterator[dict[str, Any]]) -> Told:
@@ -345,33 +259,8 @@ def _merged(
         yield {"path": path, "error": problem} if problem is not None else next(results)
 
 
-def refuse_overwriting(out: str, files: list[str]) -> None:
-    """Results must not take the place of a recording."""
-    target, address = Path(out), address_of(out)
-    if address is not None and address in files:
-        raise typer.BadParameter(f"{out} is one of the recordings; name another file", param_hint="--out")
-    for file in files if out != STDIN and target.is_file() else ():
-        if file != STDIN and address_of(file) is None and target.samefile(file):
-            raise typer.BadParameter(f"{out} is one of the recordings; name another file", param_hint="--out")
-
-
 def _shared_cores(jobs: int | None, threads: int | None, files: list[str]) -> tuple[int, int | None]:
     return shared_cores(1 if STDIN in files else jobs, threads, len(files))  # no other process has it
-
-
-def shared_cores(jobs: int | None, threads: int | None, files: int) -> tuple[int, int | None]:
-    """How many processes, and threads in each; scores do not depend on either.
-
-    >>> shared_cores(2, 3, 8)
-    (2, 3)
-    """
-    from auricle.engine import default_jobs
-
-    cores = default_jobs()
-    if jobs is None:
-        jobs = cores if threads is None and files >= MANY_FILES * cores else 1
-    jobs = max(1, min(jobs, files))
-    return jobs, max(1, cores // jobs) if threads is None and jobs > 1 else threads
 
 
 def _results(
@@ -381,70 +270,116 @@ def _results(
 
     The windows of a file are an iterator, to be used up before the next file.
     """
-    from auricle.engine import run_files
-    from auricle.engine.tagging import spool_file, unspooled
-    from auricle.remote import sizes_of
-
     files = [path for path, problem in found if problem is None]
-    sizes = dict(zip(files, sizes_of(path for path in files), strict=True)) if len(files) > 1 else {}
-    with (
-        tempfile.TemporaryDirectory(prefix="auricle-", ignore_cleanup_errors=True) as folder,
-        _shown(files, sizes) as progress,
-    ):
-        if jobs > 1:
-            spool = partial(spool_file, options=options, folder=folder)
-            outcomes = (result for _, result in run_files(spool, files, jobs=jobs, ordered=True))
-        else:
-            outcomes = (_attempt(path, options, progress) for path in files)
+    listen = _here if jobs == 1 else partial(_in_processes, jobs=jobs)
+    outcomes = listen(files, options, _sizes_of(files))
+    with contextlib.closing(outcomes):
         for path, problem in found:
             outcome = problem if problem is not None else next(outcomes)
             if isinstance(outcome, Exception):
                 outcome = describe(outcome)
-            if isinstance(outcome, str):
-                yield {"path": path, "error": outcome}
-            else:
-                heard = outcome.get("duration", 0.0) if jobs > 1 else 0.0
-                yield unspooled(outcome)
-                progress.hear(heard)
-            if problem is None:
-                progress.advance(size=sizes.get(path, 0))
+            yield {"path": path, "error": outcome} if isinstance(outcome, str) else outcome
 
 
-def _shown(files: list[str], sizes: dict[str, int]) -> "Progress":
-    """Progress by bytes; of a single recording by what was heard of it, where it is long."""
-    from auricle.progress import Progress
+def _sizes_of(files: list[str]) -> dict[str, int]:
+    """Bytes of each; of one recording elsewhere nobody asks."""
+    from auricle.remote import sizes_of
 
-    quiet = sys.stdout is not None and sys.stdout.isatty()  # results are progress enough
-    if len(files) != 1:
-        size = sum(max(size, 0) for size in sizes.values())
-        return Progress(len(files), "tagging", quiet=quiet or not files, size=size)
-    seconds = 0.0
-    if files != [STDIN] and address_of(files[0]) is None and not quiet:
-        from auricle.audio import probe
-
-        with contextlib.suppress(Exception):  # what is wrong with it is said when it is tagged
-            seconds = probe(files[0]).duration or 0.0
-    return Progress(1, "tagging", quiet=seconds < LONG_SECONDS, size=int(seconds))
+    if len(files) == 1 and address_of(files[0]) is not None:
+        return {}
+    return dict(zip(files, sizes_of(files), strict=True))
 
 
-def _attempt(path: str, options: "TagOptions", progress: "Progress") -> dict[str, Any] | Exception:
-    from auricle.tagging import follow_file
+def _here(files: list[str], options: "TagOptions", sizes: dict[str, int]) -> Outcomes:
+    """One recording after the other, in this process."""
+    with _shown(files, options, sizes) as progress:
+        for path in files:
+            heard = _hearing(path, options, progress, sizes)
+            pieces = _follow(path, options, heard)
+            outcome: Any = {"path": path, "windows": pieces}
+            if not options.windows:
+                try:
+                    *_, outcome = pieces
+                except Exception as error:
+                    outcome = error
+                if len(files) == 1:  # a bar must not stand on a terminal beside what is printed now
+                    _count(progress, sizes.get(path, 0))
+                    progress.end()
+                    yield outcome
+                    return
+            yield outcome
+            _count(progress, sizes.get(path, 0))
 
-    before = 0.0
+
+def _count(progress: "Progress", size: int) -> None:
+    """Count a recording as done that was under way."""
+    seconds = progress.under_way[1]
+    progress.under_way = 0.0, 0.0
+    progress.advance(size=size, seconds=seconds)
+
+
+def _hearing(
+    path: str, options: "TagOptions", progress: "Progress", sizes: dict[str, int]
+) -> Callable[[float], None]:
+    """Shows how much of a recording was heard; how far that is, only of a large one, whose header is read."""
+    from auricle.engine.underway import part_heard
+
+    size = max(sizes.get(path, 0), 0)
+    large = len(sizes) == 1 or size >= LARGE_BYTES
+    part = part_heard(path, start=options.start, end=options.end, raw=options.raw)
 
     def hear(seconds: float) -> None:
-        nonlocal before
-        progress.hear(seconds - before, of_size=True)
-        before = seconds
+        progress.under_way = size * part(seconds) if large else 0.0, seconds
+        progress.hear(0.0)
 
-    def warn(text: str) -> None:
-        print_warning(naming(path, text))
+    return hear
 
-    pieces = follow_file(path, options, warn, heard=hear)
-    if options.windows:
-        return {"path": path, "windows": pieces}
-    try:
-        *_, result = pieces
-    except Exception as error:
-        return error
-    return result
+
+def _in_processes(files: list[str], options: "TagOptions", sizes: dict[str, int], *, jobs: int) -> Outcomes:
+    """Several recordings at a time, each in a process; results in their order."""
+    from auricle.engine import run_files
+    from auricle.engine.spools import unspooled
+    from auricle.engine.tagging import spool_file
+    from auricle.engine.underway import note_of, watched
+
+    with (
+        tempfile.TemporaryDirectory(prefix="auricle-", ignore_cleanup_errors=True) as folder,
+        _shown(files, options, sizes) as progress,
+        watched(progress) as watch,
+    ):
+        spool = partial(spool_file, options=options, folder=folder, notes=watch.folder)
+        results = run_files(spool, files, jobs=jobs, ordered=True)
+        for path, (_, outcome) in zip(files, results, strict=True):
+            seconds = 0.0 if isinstance(outcome, Exception) else outcome["duration"]
+            yield outcome if isinstance(outcome, Exception) else unspooled(outcome)
+            with watch.finished(note_of(path)):
+                progress.advance(size=sizes.get(path, 0), seconds=seconds)
+
+
+def _shown(files: list[str], options: "TagOptions", sizes: dict[str, int]) -> "Progress":
+    """Progress by bytes; of a single recording where it is long, else it is done before one could look."""
+    from auricle.progress import Progress
+
+    size = sum(max(size, 0) for size in sizes.values())
+    if len(files) == 1 and not options.windows:  # all that is said of it comes at its end
+        return Progress(1, "tagging", quiet=not _is_long(files[0], options.raw), size=size)
+    quiet = sys.stdout is not None and sys.stdout.isatty()  # results are progress enough
+    quiet = quiet or not files or (len(files) == 1 and not _is_long(files[0], options.raw))
+    return Progress(len(files), "tagging", quiet=quiet, size=size)
+
+
+def _is_long(path: str, raw: Any = None) -> bool:
+    """Whether a recording is so long that it is worth while to show how far it is."""
+    if path == STDIN or address_of(path) is not None:
+        return False
+    from auricle.audio import probe
+
+    with contextlib.suppress(Exception):  # what is wrong with it is said when it is tagged
+        return (probe(path, raw=raw).duration or 0.0) >= LONG_SECONDS
+    return False
+
+
+def _follow(path: str, options: "TagOptions", heard: Callable[[float], object]) -> Iterator[dict[str, Any]]:
+    from auricle.tagging import follow_file
+
+    return follow_file(path, options, lambda text: print_warning(naming(path, text)), heard=heard)

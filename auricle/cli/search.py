@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Annotated, Any, TextIO
 
 import typer
 
+from auricle.cli.destinations import engine_for, shared_cores
 from auricle.cli.options import Quiet, Raw, Threads, check_excerpt, raw_format
 from auricle.cli.output import describe, opened, print_error, print_table, print_warning
-from auricle.cli.recordings import engine_for, shared_cores
 from auricle.cli.results import STDIN, naming
 from auricle.remote import address_of, look_up
 from auricle.text import as_utf8, counted
@@ -221,7 +221,7 @@ def gone_from(paths: Sequence[str]) -> Callable[[str], bool]:
 
 
 def engine_for_index(jobs: int, files: int) -> Any:
-    """See `auricle.cli.recordings.engine_for`.
+    """See `auricle.cli.destinations.engine_for`.
 
     >>> engine_for_index(1, 2).kind
     'here'

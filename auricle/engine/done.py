@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 
 from auricle import remote
 from auricle.engine.jobs import HEADER
+from auricle.engine.tasks import state_of
 from auricle.shards.layout import TEMPORARY, publish, read_journal
 
 DONE = ".auricle-done.jsonl"
@@ -139,12 +140,8 @@ def write_seen(journal: Path, away: str, seen: Mapping[str, Seen]) -> None:
 
 
 def _look_at(file: str) -> Seen:
-    try:
-        path = Path(file).absolute()
-        stat = path.stat()
-    except (OSError, ValueError):
-        return Seen(file, -1, "")
-    return Seen(str(path), stat.st_size, str(stat.st_mtime_ns))
+    state = state_of(file)
+    return Seen(file, -1, "") if state is None else Seen(str(Path(file).absolute()), state[0], str(state[1]))
 
 
 def _look_away(address: str, entries: Mapping[str, remote.Entry]) -> Seen:

@@ -18,17 +18,12 @@ from pathlib import Path
 from typing import Any
 
 from auricle import __version__
-from auricle.engine.journals import (
-    enter,
-)
+from auricle.engine.journals import enter
 from auricle.engine.processes import WorkerDied, default_jobs, run_files
 from auricle.engine.tasks import Task, Write, do_task
+from auricle.engine.underway import note_of, watched
 from auricle.progress import Progress
-from auricle.shards.layout import (
-    TEMPORARY,
-    read_journal,
-    write_json,
-)
+from auricle.shards.layout import TEMPORARY, read_journal, write_json
 from auricle.shards.source import cut
 
 HEADER = "header.json"
@@ -151,7 +146,11 @@ def open_journal(folder: Path, header: Mapping[str, Any], refuse: Callable[[dict
 
 
 def run_job(
-    job: Job, todo: Sequence[int], engine: Engine, note: Callable[[str], object] = print
+    job: Job,
+    todo: Sequence[int],
+    engine: Engine,
+    note: Callable[[str], object] = print,
+    notes: str = "",
 ) -> Iterator[tuple[int, dict[str, Any]]]:
     """Do some of a job's tasks; what is entered in the journal stays done if this ends at any moment.
 
@@ -163,6 +162,7 @@ def run_job(
         todo: positions of the tasks, as `unfinished` gives them.
         engine: where.
         note: is told in a line what is out of the ordinary.
+        notes: folder of a `Watch`, where workers note how far they are.
 
     Yields:
         (position of the task, its entry), as tasks end.
@@ -172,7 +172,7 @@ def run_job(
     """
     if not todo:
         return
-    work = partial(do_task, str(job.folder), job.away, job.write)
+    work = partial(do_task, str(job.folder), job.away, job.write, notes=notes)
     with _workers(engine) as run:
         tasks: list[tuple[Task, Mapping[int, str]]] = [(job.tasks[number], {}) for number in todo]
         with contextlib.closing(run(work, tasks, engine.jobs)) as results:
@@ -273,14 +273,15 @@ def show_job(
     total, size = before, 0
     for task in job.tasks:
         total, size = total + len(task.items), size + max(task.size, 0)
-    with Progress(total, label, unit, quiet=quiet, size=size) as progress:
+    with Progress(total, label, unit, quiet=quiet, size=size) as progress, watched(progress) as watch:
         progress.resume_at(
             total - sum(len(task.items) for task in rest), size - sum(max(task.size, 0) for task in rest)
         )
-        for number, entry in run_job(job, todo, engine, progress.note):
+        for number, entry in run_job(job, todo, engine, progress.note, watch.folder):
             check()
             task = job.tasks[number]
-            progress.advance(len(task.items), size=task.size, seconds=entry.get("seconds", 0.0))
+            with watch.finished(note_of(task.entry)):
+                progress.advance(len(task.items), size=task.size, seconds=entry.get("seconds", 0.0))
 
 
 def _without_the_deadly(job: Job, task: Task, work: Callable[[Any], Any], run: Any) -> Any:

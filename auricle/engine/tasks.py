@@ -9,15 +9,9 @@ from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
 from auricle import remote
-from auricle.engine.journals import (
-    put_results,
-)
-from auricle.shards.layout import (
-    TEMPORARY,
-    digest,
-    publish,
-    write_journal,
-)
+from auricle.engine.journals import put_results
+from auricle.engine.underway import note_of, noting
+from auricle.shards.layout import TEMPORARY, digest, publish, write_journal
 
 
 class Task(NamedTuple):
@@ -44,11 +38,18 @@ class Write(Protocol):
     ) -> dict[str, Any]: ...
 
 
-def do_task(folder: str, away: str, write: Write, attempt: tuple[Task, Mapping[int, str]]) -> dict[str, Any]:
-    """One task, in a worker: results, then their names, then the entry."""
+def do_task(
+    folder: str, away: str, write: Write, attempt: tuple[Task, Mapping[int, str]], notes: str = ""
+) -> dict[str, Any]:
+    """One task, in a worker: results, then their names, then the entry; `notes` as in `noting`."""
     task, given_up = attempt
-    if away:
-        return _do_away(away, write, task, given_up)
+    with noting(notes, note_of(task.entry)):
+        if away:
+            return _do_away(away, write, task, given_up)
+        return _do_here(folder, write, task, given_up)
+
+
+def _do_here(folder: str, write: Write, task: Task, given_up: Mapping[int, str]) -> dict[str, Any]:
     results = [Path(folder, name) for name in task.results]
     # Of this attempt alone: a worker that was given up for lost may still be at it, on another machine. Its
     # temporaries may be cleared away before it is done: then it enters nothing, and never removes a result.
@@ -78,11 +79,11 @@ def _write_unchanged(
     By their size since then, and by their size and time of change while they are read.
     """
     while True:
-        before = [_state(item) for item in task.items]
+        before = [_state_of_item(item) for item in task.items]
         entry = write(paths, task.items, given_up)
         changed = {}
         for position, (item, known) in enumerate(itertools.zip_longest(task.items, task.sizes, fillvalue=-1)):
-            now = _state(item)
+            now = _state_of_item(item)
             if position in given_up or now is None or (now == before[position] and known in (-1, now[0])):
                 continue
             was = known if known >= 0 else (before[position] or now)[0]
@@ -95,16 +96,23 @@ def _write_unchanged(
         given_up = {**given_up, **changed}
 
 
-def _state(item: Any) -> tuple[int, int] | None:
-    """(bytes, time of change) of an item's file; None where it is none (a pipe), gone, or elsewhere."""
-    path = getattr(item, "path", item)
-    if not isinstance(path, str) or remote.address_of(path) is not None:
+def state_of(path: str) -> tuple[int, int] | None:
+    """(bytes, time of change) of a file; None where it is none (a pipe), gone, or elsewhere.
+
+    >>> state_of("no-such-file")
+    """
+    if remote.address_of(path) is not None:
         return None
     try:
         found = Path(path).stat()
     except (OSError, ValueError):
         return None
     return (found.st_size, found.st_mtime_ns) if stat.S_ISREG(found.st_mode) else None
+
+
+def _state_of_item(item: Any) -> tuple[int, int] | None:
+    path = getattr(item, "path", item)
+    return state_of(path) if isinstance(path, str) else None
 
 
 def _do_away(away: str, write: Write, task: Task, given_up: Mapping[int, str]) -> dict[str, Any]:
