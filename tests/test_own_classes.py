@@ -286,8 +286,8 @@ def test_few_recordings_of_a_class_make_fewer_folds_and_are_told(
     told: list[str] = []
     train_own(root, tmp_path / "mine", OwnClasses(init_from=str(embedder)), quiet=True, tell=told.append)
     assert told[0].startswith("fewer than 10 clips of high, low")
-    assert told[1] == "3 folds, not 5: only 3 recordings of low"
-    assert told[2].startswith("out of 3 folds, 12 clips: accuracy")
+    assert "3 folds, not 5: only 3 recordings of low" in told
+    assert told[-1].startswith("out of 3 folds, 12 clips: accuracy")
     with pytest.raises(
         ValueError, match=r"mine: holds neither .*; name .*mine.out-of-fold, which auricle tr"
     ):

@@ -26,7 +26,8 @@ from auricle.calibration.stages import (
 )
 from auricle.calibration.thresholds import FEWEST as FEWEST_FOR_THRESHOLDS
 from auricle.calibration.thresholds import Goal, Ranked, choose, measured, uncertainty
-from auricle.evaluation.choice import clips_heard, match_labels, positives_of, select_clips, unknown_of
+from auricle.evaluation.choice import match_labels, positives_of, select_clips, unknown_of
+from auricle.evaluation.heard import what_was_heard
 from auricle.evaluation.scoring import open_model, stream_logits
 from auricle.probabilities import as_function
 from auricle.progress import Progress
@@ -103,7 +104,7 @@ def calibrate(
         raise ValueError(f"{out}: is there already; a calibrated model is a new one, name a new folder")
     pack = data if isinstance(data, Pack) else Pack(data)
     runner, artifact = open_model(load_artifact(model), pack, batch=batch, threads=threads, device=device)
-    clips, heard = _unheard(artifact, pack, select_clips(pack, splits, where, subset))
+    clips, heard, untold = _unheard(artifact, pack, select_clips(pack, splits, where, subset))
     columns = match_labels(artifact, pack, pack.label_names(label_set), label_set)
     ours = [column for column, _ in columns]
     about: dict[str, Any] = {
@@ -118,6 +119,7 @@ def calibrate(
         "recordings": len(np.unique(pack.recordings[clips])),
         "hours": float(pack.lengths[clips].sum()) / pack.rate / 3600,
         "left_out_as_trained_on": heard,
+        "training_not_told": list(untold),
         "labels_not_in_pack": [name for k, name in enumerate(artifact.labels) if k not in set(ours)],
     }
     with tempfile.TemporaryFile() as file:
@@ -213,15 +215,16 @@ def gather(
     return Examples(logits=logits, starts=starts, targets=targets, known=known, groups=groups)
 
 
-def _unheard(artifact: Artifact, pack: Pack, clips: np.ndarray) -> tuple[np.ndarray, int]:
-    """The clips that the model was not trained on, at least one; and how many of those chosen it was."""
-    left = np.setdiff1d(clips, clips_heard(artifact, pack))
+def _unheard(artifact: Artifact, pack: Pack, clips: np.ndarray) -> tuple[np.ndarray, int, tuple[str, ...]]:
+    """The clips that the model was not trained on, at least one; how many it was; why it may not say so."""
+    heard = what_was_heard(artifact, pack, clips)
+    left = np.setdiff1d(clips, heard.clips)
     if not len(left):
         raise ValueError(
             f"{pack.path}: the model was trained on these clips, or on some of them: what it scores "
             "on them says nothing of others; choose a --split that it was not trained on, or other recordings"
         )
-    return left, len(clips) - len(left)
+    return left, len(clips) - len(left), heard.untold
 
 
 def _refuse_too_little(examples: Examples, least: int, label_set: str) -> None:

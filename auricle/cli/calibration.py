@@ -168,8 +168,12 @@ def _interval(ends: list[float] | None, digits: int) -> str:
 
 def _warn(about: dict[str, Any]) -> None:
     """What did not go as asked, on standard error."""
+    from auricle.evaluation.heard import untold_in_words
+
     if heard := about["left_out_as_trained_on"]:
         print_warning(f"{heard} clips are left out: the model was trained on them, or on some of them")
+    if untold := untold_in_words(about["training_not_told"]):
+        print_warning(untold)
     if missing := about["labels_not_in_pack"]:
         print_warning(
             f"{_some(missing)}: not among the pack's labels; they get what fits all others together"

@@ -20,7 +20,6 @@ import soxr
 import auricle
 from auricle.disk import full_disk_told
 from auricle.evaluation.choice import (
-    clips_heard,
     left_out,
     match_labels,
     positives_of,
@@ -30,6 +29,7 @@ from auricle.evaluation.choice import (
     unknown_of,
 )
 from auricle.evaluation.files import ScoreFile, jsonable, score_batches, write
+from auricle.evaluation.heard import in_training
 from auricle.evaluation.levels import hierarchy_of, level_figures
 from auricle.evaluation.reliability import reliability_figures
 from auricle.evaluation.scoring import open_model, score_clips, stream_scores
@@ -98,7 +98,8 @@ def evaluate(
     Returns:
         What `metrics.json` holds: the figures of `auricle.metrics.ranking.summarise` (None where not defined
         or infinite), `levels` where labels stand above each other, `intervals`, what was left out,
-        `clips_in_training`, and where all of it comes from.
+        `clips_in_training`, why it cannot be told of the others (`training_not_told`), and where all of it
+        comes from.
 
     Raises:
         ValueError: no such model, pack, label set, split, subset, attribute value or pooling (the message
@@ -160,7 +161,7 @@ def evaluate(
         classes["ece"] = errors
         figures |= level_figures(names, classes, hierarchy_of(artifact, pack, label_set))
         figures |= left_out(artifact.labels, labels, names, classes)
-        figures["clips_in_training"] = len(np.intersect1d(clips, clips_heard(artifact, pack)))
+        figures |= in_training(artifact, pack, clips)
         figures |= {"pooling": pooling, "class_share": class_share, "seed": seed, "subset": subset}
         figures |= {"training_prior_of": priors_of, "stored_as": "logits" if half else "scores"}
         figures |= provenance(artifact, pack, clips, splits, where, label_set, seconds)

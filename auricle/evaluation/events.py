@@ -16,8 +16,9 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from auricle.evaluation import provenance
-from auricle.evaluation.choice import clips_heard, match_labels, select_clips
+from auricle.evaluation.choice import match_labels, select_clips
 from auricle.evaluation.files import Replacing, jsonable, write_figures
+from auricle.evaluation.heard import in_training
 from auricle.evaluation.lines import hop_samples, score_lines, smoothed_line
 from auricle.evaluation.recordings import Recordings, annotated_clips, annotated_truth
 from auricle.evaluation.scoring import open_model
@@ -38,6 +39,7 @@ from auricle.remote import results_folder
 from auricle.shards import Pack
 
 TRUTH = "events.parquet"
+UNPACKED = "these recordings are in no pack, and a model knows its clips again in packs only"
 DRAWS, LEVEL = 1000, 0.95  # of the bootstrap; share of the draws that an interval covers
 RULES = {"psds1": PSDS1, "psds2": PSDS2}
 
@@ -287,7 +289,8 @@ def _about(
     found: EventTable,
 ) -> dict[str, Any]:
     """What the figures are over, and what was left out."""
-    trained = 0 if isinstance(pack, Recordings) else len(np.intersect1d(clips, clips_heard(artifact, pack)))
+    unpacked = {"clips_in_training": 0, "training_not_told": [UNPACKED]}
+    trained = unpacked if isinstance(pack, Recordings) else in_training(artifact, pack, clips)
     there = np.bincount(truth.label, minlength=len(names)) > 0
     mine = set(names)
     return {
@@ -297,8 +300,7 @@ def _about(
         "found_events": len(found.label),
         "classes_without_events": [name for name, is_there in zip(names, there, strict=True) if not is_there],
         "labels_not_in_pack": [label for label in artifact.labels if label not in mine],
-        "clips_in_training": trained,
-    }
+    } | trained
 
 
 def class_columns(

@@ -19,8 +19,9 @@ from auricle.datasets.annotations import read_annotations
 from auricle.datasets.taxonomy import Taxonomy, read_taxonomy
 from auricle.disk import full_disk_told
 from auricle.evaluation import affordable_draws, provenance
-from auricle.evaluation.choice import clips_heard, select_clips
+from auricle.evaluation.choice import select_clips
 from auricle.evaluation.files import Replacing, jsonable
+from auricle.evaluation.heard import in_training
 from auricle.evaluation.scoring import open_model, stream_scores
 from auricle.evaluation.submission import Submission, listed, read_submission, some, write_submission
 from auricle.evaluation.truth import (
@@ -150,7 +151,7 @@ def evaluate_urban(
 
     Returns:
         What `metrics.json` holds: `protocol`, `clips`, `groups`, for each level what `level_figures` gives,
-        `clips_in_training`, `coarse_inferred`, and where all of it comes from.
+        `clips_in_training` and `training_not_told`, `coarse_inferred`, and where all of it comes from.
 
     Raises:
         ValueError: no such model, pack, label set, split, subset or pooling; the label set has no taxonomy or
@@ -179,7 +180,7 @@ def evaluate_urban(
         for level in levels:
             figures[level] = level_figures(truth, submission, level, draws=draws, seed=seed)
         figures |= {"coarse_inferred": inferred, "taxonomy": taxonomy.as_dict()}
-        figures["clips_in_training"] = len(np.intersect1d(clips, clips_heard(artifact, pack)))
+        figures |= in_training(artifact, pack, clips)
         figures |= {"pooling": pooling, "seed": seed, "subset": subset}
         figures |= provenance(artifact, pack, clips, splits, where, label_set, seconds)
         figures = jsonable(figures)

@@ -148,7 +148,9 @@ def _described(artifact: Artifact) -> dict[str, Any]:
     if artifact.within:
         described["inputs"] = [{"kind": "waveform", "rate": artifact.rate}]
         # What they heard in training, the whole has heard: `auricle evaluate` warns of it.
-        described["training"] = artifact.training | {"within": _trainings(artifact)}
+        described["training"] = artifact.training | {
+            "within": [*artifact.training.get("within", ()), *_trainings(artifact)]
+        }
     return described
 
 

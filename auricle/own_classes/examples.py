@@ -16,9 +16,11 @@ import numpy as np
 from auricle.datasets import Clip, open_corpus
 from auricle.embedding import gives, pack_embeddings
 from auricle.engine import pack
+from auricle.own_classes.copies import join_copies
 from auricle.remote import address_of, join, look_up
 from auricle.runners import load_runner
 from auricle.shards import Pack
+from auricle.shards.contents import sound_hashes
 from auricle.shards.layout import MANIFEST
 
 MADE_OF = "examples"  # of a pack's manifest: what it was made of
@@ -38,6 +40,8 @@ class Examples:
         recordings: (N,) name of what each was cut from.
         splits: (N,) of the pack.
         label_set: of the pack.
+        sounds: (N,) equal where clips are the same sound, whose recordings then have one name; none where
+            nobody looked.
     """
 
     pack: Pack
@@ -48,6 +52,7 @@ class Examples:
     recordings: np.ndarray
     splits: np.ndarray
     label_set: str
+    sounds: np.ndarray = dataclasses.field(default_factory=lambda: np.zeros(0, np.uint64))
 
     @property
     def softmax_targets(self) -> np.ndarray:
@@ -110,15 +115,17 @@ def open_examples(
             f"{source}: {', '.join(names) or 'no class'}, and nothing to tell it from; add a folder of other "
             "sounds, and name it with --set background=NAME where it is no class of its own"
         )
+    sounds = sound_hashes(opened, clips)
     return Examples(
         pack=opened,
         clips=clips,
         labels=tuple(names),
         targets=targets,
         kind=kind,
-        recordings=opened.recordings[clips].astype(str),
+        recordings=join_copies(opened.recordings[clips].astype(str), sounds),
         splits=opened.splits[clips].astype(str),
         label_set=label_set,
+        sounds=sounds,
     )
 
 

@@ -200,4 +200,5 @@ def start_model(path: Path, model: Artifact, found: Linear, labels: tuple[str, .
         hop=model.hop,
         tail=model.tail,
         embedding_size=model.embedding_size,
+        training=model.training,  # of which the network that starts here has heard, too
     )

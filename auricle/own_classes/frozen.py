@@ -12,11 +12,12 @@ from typing import Any
 import numpy as np
 
 from auricle.artifact import Artifact
-from auricle.evaluation.choice import clips_heard
+from auricle.evaluation.heard import KEYS, training_keys, untold_in_words, what_was_heard
 from auricle.fingerprint import chosen, fingerprint
 from auricle.heads import embedder_of, save_head
 from auricle.linear import Linear
 from auricle.own_classes.config import BY_SPLIT, OwnClasses
+from auricle.own_classes.copies import copies_in_words, count_copies
 from auricle.own_classes.examples import Examples, embed_examples, open_examples
 from auricle.own_classes.judging import USUAL, Judged, cross_validate, fit_examples, make_folds
 from auricle.own_classes.report import judge, write_report
@@ -109,8 +110,14 @@ def prepare(
     if few:
         named = f"{', '.join(few[:SHOWN])}{' ...' * (len(few) > SHOWN)}"
         tell(f"fewer than {SOME} clips of {named}: figures will be rough")
-    if known := len(np.intersect1d(clips_heard(model, examples.pack), examples.clips)):
+    folds = examples.splits if config.folds == BY_SPLIT else None
+    if copies := copies_in_words(count_copies(examples, folds)):
+        tell(copies)
+    heard = what_was_heard(model, examples.pack, examples.clips)
+    if known := len(heard.clips):
         tell(f"{model.name} was trained on {counted(known, 'clip')} of these: the report will be too good")
+    if untold := untold_in_words(heard.untold):
+        tell(untold)
     return examples
 
 
@@ -189,6 +196,7 @@ def described(examples: Examples, config: OwnClasses, model: Artifact) -> dict[s
             (examples.pack.samples(int(clip)) for clip in examples.clips[chosen(len(examples.clips))]),
             examples.pack.rate,
         ),
+        KEYS: training_keys(examples.pack, examples.clips),
         "kind": examples.kind,
         "init_from": {"model": model.name, "fingerprint": model.fingerprint},
         "clips_by_class": dict(zip(examples.labels, counts, strict=True)),

@@ -14,6 +14,7 @@ from auricle.evaluation import affordable_draws
 from auricle.evaluation.files import Replacing, jsonable, score_batches, write
 from auricle.metrics.bootstrap import bootstrap_intervals
 from auricle.metrics.ranking import per_class, summarise
+from auricle.own_classes.copies import NO_COPIES, copies_in_words, count_copies
 from auricle.own_classes.examples import Examples
 from auricle.text import counted
 
@@ -66,6 +67,7 @@ def judge(
         by_fold.append({name: one[name] for name in ("clips", "accuracy", "map")})
     figures |= {"labels": names, "kind": examples.kind, "by_class": by_class, "by_fold": by_fold}
     figures["recordings"] = len(np.unique(examples.recordings))
+    figures |= count_copies(examples, folds_N)
     return dict(jsonable(figures))
 
 
@@ -93,6 +95,8 @@ def in_words(figures: Mapping[str, Any], title: str) -> list[str]:
         f"{counted(figures['clips'], 'clip')} of {counted(figures['recordings'], 'recording')}; each was "
         f"scored by a model that had not heard its fold, of {len(folds)} by recording."
     )
+    if copies := copies_in_words({**NO_COPIES, **figures}):
+        lines[-1] += f" {copies}."
     lines += ["", "| figure | all folds | 95% interval | by fold |", "|---|---|---|---|"]
     for name, shown in SHOWN.items():
         if name == "accuracy" and figures["kind"] != "one" or figures.get(name) is None:

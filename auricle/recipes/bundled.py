@@ -20,6 +20,7 @@ import numpy as np
 import pyarrow.parquet as pq
 
 from auricle.artifact import Artifact, load_artifact
+from auricle.evaluation.heard import KEYS, training_keys
 from auricle.interop.onnx import export_artifact
 from auricle.metrics.ranking import per_class, summarise
 from auricle.recipes.compact_esc50 import FREE_LICENCES, compact_esc50_free
@@ -69,6 +70,7 @@ def make_bundled(run: Path, data: Path, folds: Path, out: Path) -> Artifact:
             "source_recordings": len(np.unique(pack.groups[clips])),
             **trained.training,
             "data": pack.fingerprint,  # as today's decoder packs it, so that `evaluate` knows the clips again
+            KEYS: training_keys(pack, clips),
             "config": {**trained.training["config"], "licence": licence},
         },
         attachments={"ATTRIBUTION.csv": attribution(pack, clips)},

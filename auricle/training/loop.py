@@ -47,7 +47,7 @@ from auricle.training.log import RunLog
 from auricle.training.outcome import LiveRunner, find_embedder, save_model
 from auricle.training.stages import Stage, begin_finetuning, plan_stages, stage_in_words
 from auricle.training.stagnation import after_validation
-from auricle.training.start import in_words, take_weights
+from auricle.training.start import BEFORE, in_words, take_weights
 from auricle.training.state import State, as_saved, make_state, restore
 from auricle.training.step import update
 from auricle.training.task import Task, make_task
@@ -209,7 +209,7 @@ def run_steps(
         log.write(step=state.step, event="start", steps=steps, **counts, **where)
         if state.start and not state.step:
             progress.note(in_words(state.start))
-            log.write(step=0, event="init", **state.start)
+            log.write(step=0, event="init", **{k: v for k, v in state.start.items() if k != BEFORE})
         if not state.step:
             warnings = padding_in_words(pack, task.train_clips, config), partners_in_words(sampler, config)
             for warning in filter(None, warnings):

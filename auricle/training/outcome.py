@@ -12,6 +12,7 @@ from torch import nn
 
 from auricle.artifact import Artifact, embedding_input, load_artifact, save_artifact
 from auricle.embedding import gives
+from auricle.evaluation.heard import KEYS, training_keys
 from auricle.fingerprint import chosen, fingerprint
 from auricle.frontend import LogMel
 from auricle.hierarchy import among
@@ -23,7 +24,7 @@ from auricle.shards import Pack
 from auricle.shards.parents import label_parents
 from auricle.training.beside import Beside
 from auricle.training.config import TrainConfig
-from auricle.training.start import counted
+from auricle.training.start import BEFORE, counted
 from auricle.training.state import State
 
 
@@ -62,6 +63,7 @@ class LiveRunner:
         self.beside = beside
         self.clips = clips  # that are trained on
         self.audio: dict[str, Any] | None = None  # what they sound like, once it was asked for
+        self.keys: dict[str, Any] | None = None  # by which they are known again, likewise
         self.frontend = make_frontend(config, net).to(device)
 
     def run(self, waveforms_BN: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -221,6 +223,11 @@ def save_model(
     training: dict[str, Any] = {"step": state.step, "data": pack.fingerprint, "config": as_published(config)}
     if live.clips is not None and (audio := audio_of(pack, live)):
         training["audio"] = audio
+    if live.clips is not None:
+        live.keys = live.keys or training_keys(pack, live.clips)
+        training[KEYS] = live.keys
+    if state.start and (before := state.start.get(BEFORE)) is not None:
+        training["within"] = before
     if mixed := pack.manifest.get("mixed_from"):
         splits = {name: list(made["from"]) for name, made in mixed.get("splits", {}).items()}
         training["mixed_from"] = {"data": mixed["fingerprint"], "splits": splits}

@@ -8,6 +8,8 @@ from torch import nn
 from auricle.artifact import load_artifact
 from auricle.training.config import TrainConfig
 
+BEFORE = "before"  # of what `take_weights` gives: `heard_before`, which is kept and not shown
+
 
 def take_weights(net: nn.Module, config: TrainConfig) -> dict[str, Any]:
     """Copy into the net all weights of the model `config.init_from` whose name and shape are the net's.
@@ -17,7 +19,8 @@ def take_weights(net: nn.Module, config: TrainConfig) -> dict[str, Any]:
     keys that fit, the longest counts.
 
     Returns:
-        model, name, fingerprint (of where they come from), taken, left (names there), fresh (names here).
+        model, name, fingerprint (of where they come from), taken, left (names there), fresh (names here);
+        before, see `heard_before`.
 
     Raises:
         ValueError: no such model, one without weights of its own, or nothing fits.
@@ -49,8 +52,19 @@ def take_weights(net: nn.Module, config: TrainConfig) -> dict[str, Any]:
             f"{_some(list(mine))}; init_prefix maps how names there begin to how they begin here"
         )
     net.load_state_dict(taken, strict=False)
-    source = {"model": artifact.name, "fingerprint": artifact.fingerprint}
+    source = {"model": artifact.name, "fingerprint": artifact.fingerprint, BEFORE: heard_before(artifact)}
     return source | {"taken": sorted(taken), "left": left, "fresh": sorted(set(mine) - set(taken))}
+
+
+def heard_before(artifact: Any) -> list[dict[str, Any]]:
+    """What the weights of a model, and of those within it, were trained on: for models that start from them.
+
+    >>> heard_before(load_artifact("runs/base/last"))[0]["data"]  # doctest: +SKIP
+    'a8af8e6967ea45244a3b1e5460bf5cca'
+    """
+    kept = ("data", "config", "mixed_from", "heard", "within")
+    models = [artifact, *(model for _, model in artifact.within.values())]
+    return [{name: model.training[name] for name in kept if name in model.training} for model in models]
 
 
 def renamed(name: str, prefixes: dict[str, str]) -> str:
@@ -84,7 +98,8 @@ def counted(start: dict[str, Any]) -> dict[str, Any]:
     >>> counted({"model": "old", "fingerprint": "0a", "taken": ["a", "b"], "left": [], "fresh": ["c"]})
     {'model': 'old', 'fingerprint': '0a', 'taken': 2, 'left': 0, 'fresh': 1}
     """
-    return {name: len(value) if isinstance(value, list) else value for name, value in start.items()}
+    shown = {name: value for name, value in start.items() if name != BEFORE}
+    return {name: len(value) if isinstance(value, list) else value for name, value in shown.items()}
 
 
 def _some(names: list[str]) -> str:
