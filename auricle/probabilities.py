@@ -101,6 +101,32 @@ def chosen_thresholds(artifact: Any, threshold: float | None = None) -> np.ndarr
     return np.array(artifact.thresholds, np.float64)
 
 
+def alarms_at(artifact: Any, hop: float | None = None) -> str:
+    """What is to be said where thresholds for false alarms an hour are used with another hop; else "".
+
+    Args:
+        artifact: the model.
+        hop: seconds from window to window; None takes the model's.
+
+    >>> from types import SimpleNamespace
+    >>> found = {"goal": {"false_alarms": 2.0}, "goal_hop": 2.0}
+    >>> model = SimpleNamespace(thresholds=[0.5], hop=16000, rate=8000, metrics={"calibration": found})
+    >>> alarms_at(model), alarms_at(model, 0.5)[:80]
+    ('', "the model's thresholds are for 2 false alarms an hour and label with a window ev")
+    """
+    about = artifact.metrics.get("calibration") or {}
+    alarms = about.get("goal", {}).get("false_alarms") if artifact.thresholds is not None else None
+    own = artifact.hop / artifact.rate
+    given, fitted = own if hop is None else hop, about.get("goal_hop", own)
+    if alarms is None or abs(given - fitted) <= 1 / artifact.rate:
+        return ""
+    return (
+        f"the model's thresholds are for {alarms:g} false alarms an hour and label with a window every "
+        f"{fitted:.3g} s; with one every {given:.3g} s there are about {fitted / given:.2g} times as many "
+        f"(auricle calibrate --hop {given:.3g} finds others)"
+    )
+
+
 def as_function(calibration: Mapping[str, Any] | None) -> Mapped:
     """What `calibrated` gives, of a calibration as model.json holds it.
 

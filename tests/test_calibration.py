@@ -14,7 +14,7 @@ from scipy.optimize import minimize
 from sklearn.isotonic import IsotonicRegression
 
 from auricle.artifact import load_artifact, save_artifact
-from auricle.calibration import Goal, calibrate
+from auricle.calibration import Goal, calibrate, count_runs
 from auricle.calibration.fitting import fit_affine, fit_isotonic, rising_steps
 from auricle.calibration.stages import Examples, clip_scores, figures_of, fit_stages, held_out_scores
 from auricle.calibration.thresholds import NEVER, Ranked, choose, measured, uncertainty
@@ -622,6 +622,8 @@ def test_the_verb_says_what_was_done_and_what_was_not(
         (("--method", "platt"), "expected one of affine"),
         (("--method", "keep"), "changes no score"),
         (("--precision", 90), "expected a share"),
+        (("--precision", 0.9, "--hop", 1), "goes with --false-alarms"),
+        (("--false-alarms", 2, "--hop", 0), "expected seconds above 0"),
     ):
         status, _, err = run(capsys, *verb, *wrong, "--out", tmp_path / "x")
         assert status == 2 and hint in err, err
@@ -671,6 +673,77 @@ def test_a_label_that_misses_the_goal_with_the_threshold_of_all_is_told(
     ):
         status, _, err = run(capsys, *verb, tmp_path / name, *goal)
         assert status == 0 and "is less than" not in err
+
+
+@pytest.fixture(scope="module")
+def without_dog(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A minute of noise that swells, no dog in it, packed as clips of 1.5 windows; and two dogs."""
+    folder = tmp_path_factory.mktemp("alarms")
+    rng, rows = np.random.default_rng(3), ["path,start,end,labels"]
+    swell = np.interp(np.arange(480000) / 8000, np.arange(61), rng.uniform(0.02, 0.9, 61))
+    soundfile.write(folder / "long.wav", swell * rng.uniform(-1, 1, 480000), tiny_model.RATE)
+    soundfile.write(folder / "dogs.wav", rng.uniform(-0.5, 0.5, 6000), tiny_model.RATE)
+    rows += [f"long.wav,{n * 0.375},{(n + 1) * 0.375},rain" for n in range(160)]
+    rows += [f"dogs.wav,{n * 0.375},{(n + 1) * 0.375},dog" for n in range(2)]
+    (folder / "clips.csv").write_text("\n".join(rows))
+    pack_corpus(folder / "clips.csv", folder / "pack", rate=tiny_model.RATE, jobs=1, quiet=True)
+    return folder
+
+
+@pytest.mark.parametrize("hop", [None, 0.125])
+def test_false_alarms_an_hour_are_those_that_tag_shows_with_that_hop(
+    without_dog: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], hop: float | None
+) -> None:
+    old = tiny_model.save(tmp_path / "old")  # its window and its hop are 0.25 s
+    step = hop or 0.25
+    allowed = 0.2 * 3600 / step  # a window in five
+    verb = ["calibrate", old.path, without_dog / "pack", "--method", "keep", "--draws", 0, "--quiet"]
+    verb += ["--false-alarms", allowed, *([] if hop is None else ["--hop", hop]), "--out", tmp_path / "new"]
+    status, out, _ = run(capsys, *verb)
+    assert status == 0 and f"a window every {step:g} s" in out
+    made = load_artifact(tmp_path / "new")
+    assert made.metrics["calibration"]["goal_hop"] == step
+    found = made.metrics["calibration"]["thresholds"]["dog"]
+
+    # Of the clips: a window each, every one of which stands for `step` seconds.
+    pack, runner = Pack(without_dog / "pack"), load_runner(old, threads=1)
+    windows = np.stack([pack.samples(n)[:2000].astype(np.float32) / 32768 for n in range(160)])
+    scores = sigmoid(runner.run(windows)[0][:, 0].astype(np.float64))
+    wrong = int((scores >= found["threshold"]).sum())
+    assert wrong == 32 and found["hours_without"] == pytest.approx(160 * step / 3600)
+    assert (
+        found["measured"] == pytest.approx(wrong / (160 * step / 3600))
+        and found["measured"] <= allowed + 1e-6
+    )
+    assert found["runs"] == found["measured"]  # of a window a clip, each is a run
+
+    # Of the whole minute, as somebody would tag it.
+    tag = ["tag", without_dog / "long.wav", "--windows", "--format", "jsonl", "--model", made.path]
+
+    def named(*options: object) -> tuple[int, str]:
+        status, out, err = run(capsys, *tag, *options)
+        assert status == 0
+        return sum(any(t["label"] == "dog" for t in w["tags"]) for w in json.loads(out)["windows"]), err
+
+    count, err = named("--hop", step)
+    assert count / (60 / 3600) == pytest.approx(allowed, rel=0.15) and err == ""
+    other, err = named("--hop", step / 2)
+    assert other / count == pytest.approx(2, rel=0.15)
+    assert "false alarms an hour" in err and "about 2 times as many" in err and len(err.splitlines()) == 1
+    assert named("--hop", step / 2, "--threshold", 0.5)[1] == ""  # nobody asks the model's thresholds
+    assert (named()[1] == "") == (hop is None)
+
+
+def test_runs_of_false_alarms_are_counted_once_within_a_clip() -> None:
+    rng = np.random.default_rng(8)
+    clips = np.sort(rng.integers(0, 12, 80))
+    scores = rng.random(80)
+    for threshold in (0.0, 0.3, 0.7, 2.0):
+        expected = 0
+        for clip in range(12):
+            mine = "".join("x" if score >= threshold else "." for score in scores[clips == clip])
+            expected += len([run for run in mine.split(".") if run])
+        assert count_runs(scores, clips, threshold) == expected
 
 
 def test_evaluate_and_report_draw_reliability(

@@ -34,7 +34,7 @@ from auricle.progress import Progress
 from auricle.runners.windows import sigmoid
 from auricle.shards import Pack
 
-__all__ = ["KEEP", "METHODS", "Goal", "calibrate", "fit_thresholds", "gather"]
+__all__ = ["KEEP", "METHODS", "Goal", "calibrate", "count_runs", "fit_thresholds", "gather"]
 
 KEEP = "keep"  # the calibration that the model has, for thresholds alone
 DRAWS, DRAWN_SCORES = 1000, 2 * 10**9  # of the bootstrap; of draw, clip and label together
@@ -52,6 +52,7 @@ def calibrate(
     subset: str | None = None,
     label_set: str = "labels",
     fewest: int | None = None,
+    hop: float | None = None,
     draws: int | None = None,
     seed: int = 0,
     batch: int = 16,
@@ -76,6 +77,8 @@ def calibrate(
         label_set: the labels to compare with.
         fewest: positives, and negatives, that a label must have for a map or a threshold of its own, in place
             of those of all labels together; None takes 5 (30 for isotonic) and 10.
+        hop: false alarms an hour are of recordings that are heard with a window every so many seconds; None
+            takes the model's hop.
         draws: bootstrap draws of recordings, for the thresholds' uncertainty; None takes what is affordable.
         seed: of the draws and of the parts on which the calibration is judged.
         batch: windows scored at once.
@@ -90,7 +93,8 @@ def calibrate(
 
     Raises:
         ValueError: no such model, pack, split, label set or method; `out` is there already; no clip is left
-            that the model was not trained on; no label is shared, or no label has examples enough.
+            that the model was not trained on; no label is shared, or no label has examples enough; a hop
+            without false alarms as the goal.
 
     >>> goal = Goal(kind="precision", value=0.9)
     >>> calibrate("default", "out/mine", "out/calibrated", goal=goal).thresholds[0]  # doctest: +SKIP
@@ -100,6 +104,8 @@ def calibrate(
         raise ValueError(f"method is {method!r}; expected one of {', '.join((*METHODS, KEEP))}")
     if method == KEEP and goal is None:
         raise ValueError("method keep changes no score; ask for thresholds, or choose another method")
+    if hop is not None and (goal is None or goal.kind != "false_alarms" or not 0 < hop < np.inf):
+        raise ValueError(f"hop is {hop:g}; expected seconds above 0, and false alarms an hour as the goal")
     if Path(out).exists():
         raise ValueError(f"{out}: is there already; a calibrated model is a new one, name a new folder")
     pack = data if isinstance(data, Pack) else Pack(data)
@@ -138,12 +144,15 @@ def calibrate(
             about["after"] = figures_of(held_out_scores(examples, method, least, seed), examples)
         thresholds = None
         if goal is not None:
-            seconds = pack.lengths[clips] / pack.rate
+            hours = pack.lengths[clips] / pack.rate / 3600
+            if goal.kind == "false_alarms":  # an hour of a recording is as many windows as fit into it
+                about["goal_hop"] = artifact.hop / artifact.rate if hop is None else float(hop)
+                hours = examples.counts * about["goal_hop"] / 3600
             found = fit_thresholds(
                 examples,
                 calibration,
                 goal,
-                seconds / 3600,
+                hours,
                 names,
                 fewest=FEWEST_FOR_THRESHOLDS if fewest is None else fewest,
                 draws=draws,
@@ -269,7 +278,7 @@ def fit_thresholds(
         examples: what they are fitted to.
         calibration: of the examples' labels.
         goal: what they are for.
-        hours_C: (C,) length of each clip.
+        hours_C: (C,) length of each clip; for false alarms, how much of a recording its windows stand for.
         names: (S,) the labels.
         fewest: as in `calibrate`.
         draws: as in `calibrate`.
@@ -278,8 +287,9 @@ def fit_thresholds(
 
     Returns:
         Label -> "threshold", "positives", "hours_without" the label, "pooled": whether the threshold is that
-        of all labels together; else "reached", and what `thresholds.uncertainty` gives. "" -> the threshold
-        of all labels together.
+        of all labels together; else "reached", and what `thresholds.uncertainty` gives. For false alarms also
+        "runs": of them an hour, those next to each other in a clip as one. "" -> the threshold of all labels
+        together.
 
     >>> z = np.linspace(-4, 4, 40, dtype=np.float32)[:, None]
     >>> some = Examples(logits=z, starts=np.arange(40), targets=z > 1, known=z < 9, groups=np.arange(40))
@@ -297,10 +307,15 @@ def fit_thresholds(
         hours = np.bincount(examples.groups, np.where(known & ~true, hours_C, 0))
         if scores is not None:
             return Ranked.of(scores[known, k], true[known], examples.groups[known], hours)
-        there = (known & ~true)[owners]
+        of_windows, clips = without(k)
+        return Ranked.of(of_windows, np.zeros(len(of_windows), bool), examples.groups[clips], hours)
+
+    def without(k: int) -> tuple[np.ndarray, np.ndarray]:
+        """Scores of the windows of clips without a label, and the clip of each."""
+        there = (examples.known[:, k] & ~examples.targets[:, k])[owners]
         part = slice(k, k + 1)
-        of_windows = sigmoid(as_function(taken(calibration, part))(examples.logits[there, part]))[:, 0]
-        return Ranked.of(of_windows, np.zeros(len(of_windows), bool), examples.groups[owners[there]], hours)
+        mapped = as_function(taken(calibration, part))(examples.logits[there, part])
+        return sigmoid(mapped)[:, 0], owners[there]
 
     count = len(names)
     affordable = DRAWN_SCORES // max(1, count * (len(owners) if alarms else len(hours_C)))
@@ -324,9 +339,22 @@ def fit_thresholds(
                 row |= {"measured": None if np.isnan(value := measured(mine, goal, threshold)) else value}
                 if draws:
                     row |= uncertainty(mine, goal, threshold, draws, seed)
+                if alarms:
+                    row["runs"] = count_runs(*without(k), threshold) / float(mine.hours.sum())
             found[name] = row
             progress.advance()
     return found
+
+
+def count_runs(scores_W: np.ndarray, clips_W: np.ndarray, threshold: float) -> int:
+    """How many runs of windows reach a threshold, each within a clip.
+
+    >>> count_runs(np.array([0.9, 0.8, 0.1, 0.7, 0.6]), np.array([0, 0, 0, 0, 1]), 0.5)
+    3
+    """
+    reached = scores_W >= threshold
+    goes_on = reached[:-1] & (clips_W[1:] == clips_W[:-1])
+    return int(reached.sum() - (reached[1:] & goes_on).sum())
 
 
 def _together(labels: Sequence[Ranked]) -> Ranked:

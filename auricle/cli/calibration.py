@@ -49,6 +49,13 @@ def calibrate(
         float | None,
         typer.Option(metavar="N", help="Thresholds: so many windows an hour are shown wrongly, a label."),
     ] = None,
+    hop: Annotated[
+        float | None,
+        typer.Option(
+            metavar="S",
+            help="With --false-alarms: recordings have a window every S seconds; else the model's.",
+        ),
+    ] = None,
     split: Split = None,
     where: Where = None,
     subset: Subset = None,
@@ -94,6 +101,9 @@ def calibrate(
         raise typer.BadParameter(
             "keep changes no score; add --precision, --recall or --false-alarms", param_hint="--method"
         )
+    if hop is not None and (false_alarms is None or not 0 < hop < float("inf")):
+        expected = "expected seconds above 0" if false_alarms is not None else "goes with --false-alarms"
+        raise typer.BadParameter(f"{hop:g}: {expected}", param_hint="--hop")
     try:
         goal = next((Goal(kind=kind, value=value) for kind, value in goals.items()), None)
     except ValueError as error:
@@ -110,6 +120,7 @@ def calibrate(
         subset=subset,
         label_set=label_set,
         fewest=min_positives,
+        hop=hop,
         draws=draws,
         seed=seed,
         threads=threads,
@@ -141,7 +152,11 @@ def _print_about(about: dict[str, Any]) -> None:
         rows = [_row(label, found, kind) for label, found in about["thresholds"].items()]
         unit = UNITS[kind]
         heads = ["label", "threshold>", "interval>", f"{unit}>", "interval>", "on others>", "positives>"]
-        print_table(sys.stdout, heads, rows, title=f"thresholds for {unit} {value:g}")
+        title = f"thresholds for {unit} {value:g}"
+        if "goal_hop" in about:
+            heads.insert(-1, "in runs>")
+            title += f", a window every {about['goal_hop']:.3g} s"
+        print_table(sys.stdout, heads, rows, title=title)
 
 
 def _row(label: str, found: dict[str, Any], kind: str) -> list[str]:
@@ -158,6 +173,7 @@ def _row(label: str, found: dict[str, Any], kind: str) -> list[str]:
         "-" if found.get("measured") is None else f"{found['measured']:.{digits}f}",
         _interval(found.get("measured_interval"), digits),
         "-" if found.get("left_out") is None else f"{found['left_out']:.{digits}f}",
+        *(["-" if found.get("runs") is None else f"{found['runs']:.1f}"] if kind == "false_alarms" else []),
         str(found["positives"]),
     ]
 
