@@ -3,10 +3,10 @@
 Exit status: 0 all well, 1 something failed (and it is named), 2 wrong usage, 130 interrupted, 143 terminated.
 Results go to standard output and nothing else does; errors, warnings and progress go to standard error. One
 file per group of verbs: recordings.py (tag), embedding.py (embed), inputs.py (inputs), search.py (index,
-find), review.py (review), timeline.py (timeline, report), corpora.py (pack, evaluate), urban.py (evaluate
---protocol urban), labels.py (labels, subset), annotations.py (annotations, urban-scenes), scenes.py (scenes),
-networks.py (train, check, export, models, filters), experiments.py (compare, sweep), planning.py (plan),
-calibration.py (calibrate), doctor.py (doctor).
+find), review.py (review), convert.py (convert), timeline.py (timeline, report), corpora.py (pack, evaluate),
+urban.py (evaluate --protocol urban), labels.py (labels, subset), annotations.py (annotations, urban-scenes),
+scenes.py (scenes), networks.py (train, check, export, models, filters), experiments.py (compare, sweep),
+planning.py (plan), calibration.py (calibrate), doctor.py (doctor).
 """
 
 import contextlib
@@ -26,6 +26,7 @@ from auricle.cli.annotations import annotations, urban_scenes
 from auricle.cli.augment import augment
 from auricle.cli.calibration import calibrate
 from auricle.cli.completion import completed
+from auricle.cli.convert import convert
 from auricle.cli.corpora import evaluate, pack
 from auricle.cli.doctor import doctor
 from auricle.cli.embedding import embed
@@ -93,6 +94,7 @@ for _verb, _example in (
     (index, "auricle index recordings/ --out out/index"),
     (find, "auricle find siren.wav --index out/index --top 20"),
     (review, "auricle review out/index --label siren --example siren.wav --out labels.csv"),
+    (convert, "auricle convert labels/ --recordings recordings/ --out events.csv"),
     (pack, "auricle pack meta.csv out/pack"),
     (labels, "auricle labels out/pack --most-frequent 400 --name top400"),
     (subset, "auricle subset out/pack --name balanced --split eval --balanced 33"),

@@ -1,7 +1,8 @@
 """Results of tagging as files: CSV, JSON Lines, Parquet, Audacity, Raven, WebVTT, JAMS.
 
 `results.py` says what a result is. A file of Audacity, Raven, WebVTT or JAMS holds one recording; the others
-hold any number. Every writer takes windows that are still being scored, and gathers none.
+hold any number. Every writer takes windows that are still being scored, and gathers none. `reading.py` reads
+events back, and `matching.py` says of which recordings they are.
 """
 
 from collections.abc import Iterable

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from auricle.tables import read_text, read_text_table, separator_of
+from auricle.tables import header_of, read_text, read_text_table, separator_of
 
 NAMES: dict[str, tuple[str, ...]] = {  # in lower case; of several, the first that is there counts
     "recording": ("path", "filename", "file", "file_name", "audio_filename", "recording", "segment_id")
@@ -140,7 +140,7 @@ def _read_file(file: Path, name: str, found: Annotated) -> None:
         if len(fields) in (2, 3) and _is_number(fields[0]) and _is_number(fields[1]):
             rows = _label_track(file, text, named)
         else:
-            rows = _table_rows(file, fields, named, found)
+            rows = _table_rows(file, header_of(file), named, found)
     else:
         raise ValueError(f"{file}: is no file of events that can be read: expected {', '.join(SUFFIXES)}")
     for event in rows:

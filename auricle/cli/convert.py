@@ -1,0 +1,209 @@
+"""The verb that reads events of any file, corrected by somebody, and writes them as another: convert."""
+
+import os
+from collections.abc import Iterator, Sequence
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from auricle.cli.output import opened, print_warning
+from auricle.cli.recordings import is_folder
+from auricle.cli.results import STDIN
+from auricle.cli.search import shown
+from auricle.text import as_utf8, counted
+
+if TYPE_CHECKING:
+    from auricle.formats.reading import Annotated as Events
+    from auricle.formats.reading import TimedEvent
+
+
+class EventFormat(StrEnum):
+    """What events are written as; see `auricle.formats`. A manifest is for pack and train."""
+
+    csv = "csv"
+    jsonl = "jsonl"
+    audacity = "audacity"
+    raven = "raven"
+    webvtt = "webvtt"
+    jams = "jams"
+    manifest = "manifest"
+
+
+def convert(
+    events: Annotated[
+        list[Path],
+        typer.Argument(
+            help="Files of events, or folders of such files: tables, Audacity's label tracks, Raven's "
+            "selection tables, JAMS, JSON Lines.",
+            metavar="EVENTS...",
+        ),
+    ],
+    recordings: Annotated[
+        str | None,
+        typer.Option(
+            metavar="PATH", help="The folder of the recordings, which the files name or are named after."
+        ),
+    ] = None,
+    format: Annotated[EventFormat, typer.Option(help="What is written.")] = EventFormat.csv,
+    out: Annotated[
+        str,
+        typer.Option(metavar="FILE|DIR/", help="A file, or a folder with a file each; -: standard output."),
+    ] = STDIN,
+    every: Annotated[
+        float | None,
+        typer.Option(
+            min=0.01,
+            metavar="S",
+            help="manifest: cut recordings into S seconds each, with what is heard there or nothing.",
+        ),
+    ] = None,
+) -> None:
+    """Read events that people have reviewed, and write them for another program.
+
+    A column `answer` is obeyed: n leaves a row out, other labels take the place of its own. A manifest has
+    the stretches of the events, and in each all that is heard there; `auricle pack` and `auricle train
+    --examples` read it.
+    """
+    from auricle import formats
+    from auricle.formats.reading import read_events
+
+    if every is not None and format is not EventFormat.manifest:
+        raise typer.BadParameter("goes with --format manifest; leave it out", param_hint="--every")
+    if format is EventFormat.manifest and is_folder(out):
+        raise typer.BadParameter("a manifest is one file of all recordings: name a file", param_hint="--out")
+    if any(Path(out).resolve() == path.resolve() for path in events):
+        raise typer.BadParameter(f"{out} is what is read; name another file", param_hint="--out")
+    found = read_events(events)
+    if found.unanswered:
+        print_warning(f"{counted(found.unanswered, 'row')} without an answer, left out")
+    of_recording = _by_recording(found, _places(found, events, recordings, format))
+    if len(of_recording) > 1 and format.value in formats.ONE_RECORDING and not is_folder(out):
+        raise typer.BadParameter(
+            f"{format.value} holds one recording in a file, and here are {len(of_recording)}; give a folder, "
+            "--out DIR/",
+            param_hint="--out",
+        )
+    if format is EventFormat.manifest:
+        _write_manifest(of_recording, out, every)
+    else:
+        _write(of_recording, out, format, recordings)
+    if out != STDIN:
+        count = sum(len(own) for own in of_recording.values())
+        print(f"{out}: {counted(count, 'event')} in {counted(len(of_recording), 'recording')}")
+
+
+def _places(
+    found: "Events", events: Sequence[Path], recordings: str | None, format: EventFormat
+) -> dict[str, str]:
+    """Name of a recording -> its path, or the name itself where nobody needs to know more.
+
+    Raises:
+        ValueError: a recording is not where it is looked for; the row is named.
+    """
+    from auricle.formats.matching import match_recordings
+    from auricle.media_files import find_media
+
+    if recordings is not None:
+        files = []
+        for name, problem in find_media([recordings]):
+            if problem is not None:
+                raise ValueError(problem)
+            files.append(name)
+        matched = match_recordings(found.recordings, files, [recordings])
+        for name, where in found.recordings.items():
+            if name not in matched:
+                raise ValueError(
+                    f"{where}: no recording {name!r} in {recordings}; expected its path from there, "
+                    "or the end of it"
+                )
+        return matched
+    folders = [Path(), *(path if path.is_dir() else path.parent for path in events)]
+    places = {}
+    for name, where in found.recordings.items():
+        there = next((folder / name for folder in folders if (folder / name).is_file()), None)
+        if there is None and format in (
+            EventFormat.jsonl,
+            EventFormat.raven,
+            EventFormat.jams,
+            EventFormat.manifest,
+        ):
+            raise ValueError(
+                f"{where}: no recording {name!r}, here or in the table's folder, and {format.value} needs "
+                "it; say with --recordings where they are"
+            )
+        places[name] = str(there or name)
+    return places
+
+
+def _by_recording(found: "Events", places: dict[str, str]) -> "dict[str, list[TimedEvent]]":
+    """Path of each recording -> its events by time; also of those that have none."""
+    own: dict[str, list[TimedEvent]] = {path: [] for path in places.values()}
+    for event in found.events:
+        own[places[event.recording]].append(event)
+    return {path: sorted(events, key=lambda event: event[1:4]) for path, events in own.items()}
+
+
+def _result(path: str, events: "list[TimedEvent]", format: EventFormat) -> tuple[dict[str, Any], int | None]:
+    """What a writer takes, and the recording's rate where it is asked for."""
+    from auricle.audio import probe
+
+    rate, duration = None, max((event.end for event in events), default=0.0)
+    if format in (EventFormat.jsonl, EventFormat.raven, EventFormat.jams):
+        about = probe(path)
+        rate, duration = about.rate, duration if about.duration is None else about.duration
+    rows = [
+        {"start": e.start, "end": e.end, "label": e.label, "score": 1.0 if e.score is None else e.score}
+        for e in events
+    ]
+    return {"path": shown(path), "duration": duration, "tags": [], "events": rows}, rate
+
+
+def _write(
+    of_recording: "dict[str, list[TimedEvent]]", out: str, format: EventFormat, recordings: str | None
+) -> None:
+    from auricle import formats
+
+    if not is_folder(out):
+        results = [_result(path, events, format) for path, events in of_recording.items()]
+        about = formats.About(rate=results[0][1] if results else None)
+        with opened(out) as stream:
+            formats.write(format.value, (result for result, _ in results), stream, about)
+        return
+    for path, events in of_recording.items():
+        result, rate = _result(path, events, format)
+        target = Path(out) / as_utf8(_name_in_folder(path, recordings) + formats.SUFFIXES[format.value])
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with opened(str(target)) as stream:
+            formats.write(format.value, [result], stream, formats.About(rate=rate))
+
+
+def _name_in_folder(path: str, recordings: str | None) -> str:
+    """A recording's path below the folder of recordings, or as it is where that stays in a folder.
+
+    >>> _name_in_folder("rec/monday/a.wav", "rec"), _name_in_folder("../a.wav", None)
+    ('monday/a.wav', 'a.wav')
+    """
+    base = recordings if recordings is not None and Path(recordings).is_dir() else "."
+    name = os.path.relpath(path, base)
+    return os.path.basename(path) if name.startswith("..") else Path(name).as_posix()  # noqa: PTH119
+
+
+def _write_manifest(of_recording: "dict[str, list[TimedEvent]]", out: str, every: float | None) -> None:
+    from auricle.audio import probe
+    from auricle.datasets.annotated_events import Stretch, stretches_of, write_manifest
+
+    folder = os.path.abspath("." if out == STDIN else Path(out).parent)  # noqa: PTH100  links stay
+
+    def rows() -> Iterator[tuple[str, Stretch]]:
+        for path, events in of_recording.items():
+            whole = os.path.abspath(path)  # noqa: PTH100
+            below = whole.startswith(os.path.join(folder, ""))  # noqa: PTH118
+            name = Path(whole).relative_to(folder).as_posix() if below else whole
+            duration = probe(path).duration if every is not None else None
+            for stretch in stretches_of(events, every, duration):
+                yield as_utf8(name), stretch
+
+    with opened(out) as stream:
+        write_manifest(rows(), stream)

@@ -1,0 +1,220 @@
+"""Events that somebody wrote down: every format is read, a senseless row is named, and verb convert."""
+
+import csv
+import io
+import json
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import soundfile
+
+from auricle import formats
+from auricle.cli import main
+from auricle.datasets.manifest import manifest
+from auricle.formats.matching import match_recordings
+from auricle.formats.reading import read_events
+
+RATE = 8000
+EVENTS = [("a.wav", 0.25, 1.5, "dog", 0.75), ("a.wav", 1.0, 4.0, "rain, heavy", 0.5)]
+
+
+def run(capsys: pytest.CaptureFixture[str], *arguments: object) -> tuple[int, str, str]:
+    with pytest.raises(SystemExit) as ended:
+        main(list(map(str, arguments)))
+    printed = capsys.readouterr()
+    return int(ended.value.code or 0), printed.out, printed.err
+
+
+def rows_of(file: Path) -> list[tuple[object, ...]]:
+    return [tuple(event[:5]) for event in read_events([file]).events]
+
+
+TABLES = {
+    "dcase.tsv": "filename\tonset\toffset\tevent_label\n"
+    "a.wav\t0.25\t1.5\tdog\na.wav\t1.0\t4.0\train, heavy\n",
+    "strong.tsv": "segment_id\tstart_time_seconds\tend_time_seconds\tlabel\n"
+    "a.wav\t0.250\t1.500\tdog\na.wav\t1.000\t4.000\train, heavy\n",
+    "excel.csv": "sep=;\nFile;Start;End;Class\na.wav;0,25;1,5;dog\na.wav;1;4;rain, heavy\n",
+    "a.wav.txt": "0.250000\t1.500000\tdog\n\\\t100.0\t900.0\n1.000000\t4.000000\train, heavy\n",
+    "a.wav.csv": 'onset,offset,label\n0.25,1.5,dog\n1,4,"rain, heavy"\n',
+    # Raven: a row for each view; Begin Time counts from the file's beginning where there is one file.
+    "a.wav.Table.1.selections.txt": "Selection\tView\tChannel\tBegin Time (s)\tEnd Time (s)\tAnnotation\n"
+    "1\tWaveform 1\t1\t0.25\t1.5\tdog\n1\tSpectrogram 1\t1\t0.25\t1.5\tdog\n"
+    "2\tWaveform 1\t1\t1.0\t4.0\train, heavy\n",
+    "labels.csv": "path,start,end,labels,no\n"
+    'a.wav,0.25,1.5,dog,rain\na.wav,1,4,"rain, heavy",\na.wav,5,6,,dog\n',
+    "answered.csv": "path,start,end,label,score,answer\na.wav,0.25,1.5,dog,0.9,y\na.wav,2,3,dog,0.9,n\n"
+    'a.wav,1,4,dog,0.9,"rain, heavy"\n',
+}
+
+
+@pytest.mark.parametrize("name", TABLES)
+def test_tables_of_every_kind_are_read(name: str, tmp_path: Path) -> None:
+    (tmp_path / name).write_text(TABLES[name])
+    assert [row[:4] for row in rows_of(tmp_path / name)] == [row[:4] for row in EVENTS]
+    assert list(read_events([tmp_path / name]).recordings) == ["a.wav"]
+
+
+@pytest.mark.parametrize("format", ["csv", "jsonl", "audacity", "raven", "jams"])
+def test_what_is_written_is_read_back(format: str, tmp_path: Path) -> None:
+    file = tmp_path / f"a.wav{formats.SUFFIXES[format]}"
+    events = [dict(zip(("start", "end", "label", "score"), row[1:], strict=True)) for row in EVENTS]
+    result = {"path": "a.wav", "duration": 5.0, "tags": [], "events": events}
+    with file.open("w", newline="") as stream:
+        formats.write(format, [result], stream, formats.About(rate=RATE))
+    assert rows_of(file) == EVENTS
+
+
+def test_raven_counts_several_files_as_one_sound(tmp_path: Path) -> None:
+    head = "Selection\tView\tBegin Time (s)\tEnd Time (s)\tBegin File\tFile Offset (s)\tSpecies\n"
+    rows = "1\tS\t10\t11.5\ta.wav\t10\towl\n2\tS\t70\t71\tb.wav\t10\towl\n"
+    (tmp_path / "t.txt").write_text(head + rows)
+    assert [row[:3] for row in rows_of(tmp_path / "t.txt")] == [("a.wav", 10.0, 11.5), ("b.wav", 10.0, 11.0)]
+
+
+def test_recordings_without_an_event_are_known(tmp_path: Path) -> None:
+    (tmp_path / "dcase.tsv").write_text("filename\tonset\toffset\tevent_label\nq.wav\t\t\t\n")
+    (tmp_path / "b.wav.labels.txt").write_text("")
+    (tmp_path / "c.jsonl").write_text('{"path": "c.wav", "events": []}\n{"path": "d.wav", "error": "gone"}\n')
+    (tmp_path / ".hidden.csv").write_text("nonsense")
+    (tmp_path / "failures.csv").write_text("path,error\n")
+    found = read_events([tmp_path])
+    assert found.events == [] and sorted(found.recordings) == ["b.wav", "c.wav", "q.wav"]
+
+
+def test_scenes_and_strange_jams(tmp_path: Path) -> None:
+    table = pa.table({"id": ["s1"], "label": ["dog"], "onset": [0.5], "offset": [1.0]})
+    pq.write_table(table, tmp_path / "events.parquet")
+    assert rows_of(tmp_path / "events.parquet") == [("s1", 0.5, 1.0, "dog", None)]
+    data = {
+        "time": [1],
+        "duration": [2],
+        "value": [{"label": "siren", "role": "foreground"}],
+        "confidence": [1],
+    }
+    whole = {"file_metadata": {"title": ""}, "annotations": [{"namespace": "scaper", "data": data}]}
+    (tmp_path / "s2.jams").write_text(json.dumps(whole))
+    assert rows_of(tmp_path / "s2.jams") == [("s2", 1.0, 3.0, "siren", 1.0)]
+    pq.write_table(pa.table({"path": ["a"], "scores": [[0.5]]}), tmp_path / "scores.parquet")
+    with pytest.raises(ValueError, match="the scores of windows, not events"):
+        read_events([tmp_path / "scores.parquet"])
+
+
+WRONG = {
+    "a.txt": ("0.5\t1\tdog\n2\t1\tdog\n", "a.txt, row 2: expected start and end in seconds, the end after"),
+    "b.txt": ("0.5\t1\tdog\n2\t3\t\n", "b.txt, row 2: expected start, end and a label, with tabs between"),
+    "a.csv": ("file,start,end,label\na.wav,1,2,dog\na.wav,one,2,dog\n", "a.csv, row 3: .* got 'one' and '2'"),
+    "b.csv": ("file,start,end,label\na.wav,1,2,\n", "b.csv, row 2: label is empty; expected what is heard"),
+    "c.csv": ("file,start,end,label\n,1,2,dog\n", "c.csv, row 2: file is empty; expected the name"),
+    "d.csv": ("file,begin,end\na.wav,1,2\n", "d.csv: no column for start and label: it has file, begin, end"),
+    "e.csv": ("a.wav,1,2,dog\n", "e.csv: begins with an event, not with the names of its columns"),
+    "f.csv": ("path,start,end,label,answer\na.wav,1,2,dog,y;n\n", "f.csv, row 2: 'y;n' says yes and no"),
+    "a.jsonl": (
+        '{"path": "a", "events": []}\n{"path": "b"}\n',
+        'a.jsonl, row 2: expected an object with "path"',
+    ),
+    "a.jams": ("{}", "a.jams: not JAMS"),
+    "b.jams": ('{"file_metadata": {}, "annotations": []}', "b.jams: no annotation says what is heard"),
+    "a.doc": ("", "a.doc: is no file of events"),
+}
+
+
+@pytest.mark.parametrize("name", WRONG)
+def test_what_makes_no_sense_is_named_with_its_row(name: str, tmp_path: Path) -> None:
+    text, match = WRONG[name]
+    (tmp_path / name).write_text(text)
+    with pytest.raises(ValueError, match=match):
+        read_events([tmp_path / name])
+
+
+def test_names_mean_recordings_by_as_much_of_their_path_as_there_is() -> None:
+    files = ["rec/mon/0700.mp3", "rec/tue/0700.mp3", "rec/tue/0800.wav"]
+    names = ["mon/0700.mp3", "tue/0700", "0800.wav", "/home/x/rec/tue/0800.wav", "D:\\rec\\mon\\0700.mp3"]
+    found = match_recordings(dict.fromkeys(names, "t"), files, ["rec"])
+    assert list(found.values()) == [files[0], files[1], files[2], files[2], files[0]]
+    # The same file in another folder is another recording, and a part of a name is no name.
+    assert match_recordings({"wed/0800.wav": "t", "800.wav": "t", "rec": "t", "": "t"}, files, ["rec"]) == {}
+    assert match_recordings({"s1.wav": "t"}, ["s1", "s2"]) == {"s1.wav": "s1"}  # ids of a pack
+    with pytest.raises(ValueError, match="row 7: '0700' may be rec/mon/0700.mp3 or rec/tue/0700.mp3"):
+        match_recordings({"0700": "t.csv, row 7"}, files, ["rec"])
+
+
+@pytest.fixture
+def sounds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    for name in ("rec/a.wav", "rec/deep/b.wav"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        soundfile.write(tmp_path / name, np.zeros(9 * RATE), RATE)
+    (tmp_path / "labels" / "deep").mkdir(parents=True)
+    (tmp_path / "labels" / "a.wav.labels.txt").write_text("0.5\t3.5\train 0.91\n2\t2.5\tdog\n")
+    (tmp_path / "labels" / "deep" / "b.wav.labels.txt").write_text("4\t6\tdog\n")
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def test_corrected_label_tracks_become_one_table(sounds: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    status, out, err = run(capsys, "convert", "labels", "--recordings", "rec", "--out", "events.csv")
+    assert status == 0, err
+    assert out == "events.csv: 3 events in 2 recordings\n"
+    assert (sounds / "events.csv").read_text() == (
+        "path,start,end,label,score\nrec/a.wav,0.5,3.5,rain,0.91\nrec/a.wav,2,2.5,dog,1\n"
+        "rec/deep/b.wav,4,6,dog,1\n"
+    )
+    assert run(capsys, "convert", "events.csv", "--format", "raven", "--out", "raven/")[0] == 0
+    status, out, _ = run(capsys, "convert", "raven", "--recordings", "rec")
+    assert out == (sounds / "events.csv").read_text()
+
+
+def test_a_manifest_has_all_that_is_heard_and_pack_reads_it(
+    sounds: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    made = ["convert", "labels", "--recordings", "rec", "--format", "manifest", "--out", "m.csv"]
+    assert run(capsys, *made)[0] == 0
+    rows = [(Path(c.path).name, c.start, c.end, c.labels) for c in manifest("m.csv")]
+    assert rows == [
+        ("a.wav", 0.5, 3.5, ("dog", "rain")),  # the dog is wholly in it
+        ("a.wav", 2.0, 2.5, ("dog", "rain")),
+        ("b.wav", 4.0, 6.0, ("dog",)),
+    ]
+    assert run(capsys, *made, "--every", 2)[0] == 0
+    rows = [(Path(c.path).name, c.start, c.end, c.labels) for c in manifest("m.csv")]
+    assert rows[:5] == [
+        ("a.wav", 0.0, 2.0, ("rain",)),
+        ("a.wav", 2.0, 4.0, ("dog", "rain")),
+        *[("a.wav", start, start + 2.0, ()) for start in (4.0, 6.0)],
+        ("a.wav", 8.0, 9.0, ()),
+    ]
+    assert [row[3] for row in rows[5:]] == [(), (), ("dog",), (), ()]
+    status, out, err = run(capsys, "pack", "m.csv", "packed", "--rate", RATE, "--jobs", 1, "--quiet")
+    assert status == 0 and "10 clips" in out, err
+
+
+def test_answers_are_obeyed(sounds: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    table = "path,start,end,label,score,answer\nrec/a.wav,0,1,dog,0.9,y\nrec/a.wav,1,2,dog,0.8,n\n"
+    Path("answered.csv").write_text(table + "rec/a.wav,2,3,dog,0.7,rain\nrec/a.wav,3,4,dog,0.6,\n")
+    status, out, err = run(capsys, "convert", "answered.csv")
+    assert status == 0 and "1 row without an answer, left out" in err
+    rows = list(csv.reader(io.StringIO(out)))[1:]
+    assert rows == [["rec/a.wav", "0", "1", "dog", "0.9"], ["rec/a.wav", "2", "3", "rain", "0.7"]]
+
+
+@pytest.mark.parametrize(
+    "arguments, status, said",
+    [
+        (["labels", "--format", "audacity"], 2, "audacity holds one recording in a file, and here are 2"),
+        (["labels", "--every", "2"], 2, "goes with --format manifest"),
+        (["labels", "--format", "manifest", "--out", "x/"], 2, "a manifest is one file"),
+        (["labels/a.wav.labels.txt", "--out", "labels/a.wav.labels.txt"], 2, "is what is read"),
+        (["labels", "--recordings", "rec/deep"], 1, "row 1: no recording 'a.wav' in rec/deep"),
+        (["labels", "--format", "jams", "--out", "x/"], 1, "row 1: no recording 'a.wav', here or in the"),
+        (["rec"], 1, "no file of events in this folder"),
+        (["no-such"], 1, "no-such: no such file or folder"),
+    ],
+)
+def test_wrong_usage_is_named(
+    sounds: Path, capsys: pytest.CaptureFixture[str], arguments: list[str], status: int, said: str
+) -> None:
+    found = run(capsys, "convert", *arguments)
+    assert found[0] == status and said in " ".join(found[2].split())
