@@ -2,18 +2,18 @@
 
 An oracle stands in for the listener: it knows the class of each clip of a corpus with folds, and says no to
 digital silence. For each class and seed a fold is held out, the next one with the next seed; one moment of
-the other folds is the example, and then moments of these folds are asked about, ten at a time, chosen by `auricle review` (--order uncertain, --order likely) or at
-random, and after each round the head of `auricle review` scores the fold's clips (the mean of the windows):
-average precision against the number of answers, and how often the label was heard. All choices begin with the
-same example. Before there is a head, clips are scored by their similarity to it.
+the other folds is the example, and then moments of these folds are asked about, ten at a time, chosen by
+`auricle review` (--order uncertain, --order likely) or at random. After each round the head of `auricle
+review` scores the fold's clips (the mean of the windows): average precision against the number of answers,
+and how often the label was heard. All choices begin with the same example. Before there is a head, clips are
+scored by their similarity to it.
 
     auricle pack ../shared/data/esc50/meta.csv out/esc50
     auricle embed out/esc50 --model yamnet --name yamnet
     python benchmarks/review.py --data out/esc50 --embeddings yamnet --out runs/review
 
 The embeddings' model must not have been trained on these clips. Intervals are of draws of classes with all
-their runs, differences of runs on the same class, fold, seed
-and example.
+their runs, differences of runs on the same class, fold, seed and example. A run that was stopped goes on.
 """
 
 import argparse
