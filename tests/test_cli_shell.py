@@ -197,7 +197,6 @@ def test_quiet_verbs_leave_standard_error_alone(
         ["augment", sound, "--out", tmp_path / "x.wav", "--gain", "-12"],
         ["events", model, "--set", "onset=0.4"],
         ["check", model],
-        ["plan", "--hours", "100", "--clips", "1000", "--labels", "10"],
         ["import", "tflite", "--help"],
     ):
         status, _, err = run(capsys, *arguments, "--quiet")
