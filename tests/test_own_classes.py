@@ -18,6 +18,7 @@ from auricle.artifact import load_artifact, save_changed
 from auricle.artifact.linear_graph import linear_graph
 from auricle.embedding import embed_pack
 from auricle.evaluation import evaluate
+from auricle.evaluation.heard import what_was_heard
 from auricle.heads import embedder_of, save_head, shown_logits
 from auricle.linear import Linear, fit_linear
 from auricle.own_classes import OwnClasses, configure, train_own
@@ -441,6 +442,14 @@ def test_fine_tuning_is_judged_by_folds_and_goes_on_where_it_was(
     report = json.loads((tmp_path / "run" / "report.json").read_text())
     assert report["accuracy"] > 0.6 and artifact.metrics["accuracy, out of fold"] == report["accuracy"]
     assert told[-1].startswith("out of 2 folds, 30 clips: accuracy")
+    # It knows its own clips, and those of the model that it started from.
+    others = Pack(torch_model.parents[1] / "pack")
+    assert what_was_heard(artifact, Pack(tmp_path / "run" / "pack"), np.arange(30)).untold == ()
+    heard = what_was_heard(load_artifact(torch_model), others, np.arange(len(others))).clips
+    assert (
+        len(heard)
+        and what_was_heard(artifact, others, np.arange(len(others))).clips.tolist() == heard.tolist()
+    )
     with pytest.raises(ValueError, match="--resume goes on with it"):
         fine_tune_own(folder, tmp_path / "run", config, settings, **options)
     before = artifact.fingerprint

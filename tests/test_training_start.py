@@ -53,6 +53,8 @@ def test_a_run_starts_from_a_model_and_says_so(
     record = found.training["init_from"]
     assert record["fingerprint"] == load_artifact(source).fingerprint and record["fresh"] == 2
     assert "init_from" not in found.training["config"], "a path says nothing elsewhere"
+    assert "before" not in record and "before" not in entry
+    assert found.training["within"][0]["heard"] == load_artifact(source).training["heard"]
     before, after = load_artifact(source).read_weights(), found.read_weights()
     for name in ("stem.0.weight", "body.0.conv1.weight"):
         assert after[name] == pytest.approx(before[name], abs=1e-6), "the average starts there, too"
