@@ -138,6 +138,19 @@ def test_names_mean_recordings_by_as_much_of_their_path_as_there_is() -> None:
     # The same file in another folder is another recording, and a part of a name is no name.
     assert match_recordings({"wed/0800.wav": "t", "800.wav": "t", "rec": "t", "": "t"}, files, ["rec"]) == {}
     assert match_recordings({"s1.wav": "t"}, ["s1", "s2"]) == {"s1.wav": "s1"}  # ids of a pack
+    # Of another day there is none: not even where the other folder is all that was looked at.
+    days = {
+        "rec/mon/0700.mp3": "t",
+        "rec/tue/0700.mp3": "t",
+        "/home/x/tue/0800.wav": "t",
+        "mon/0800.wav": "t",
+    }
+    there = ["rec/tue/0700.mp3", "rec/tue/0800.wav"]
+    assert list(match_recordings(days, there, ["rec/tue"])) == ["rec/tue/0700.mp3", "/home/x/tue/0800.wav"]
+    # Names beside names: one of the two may be longer, if that is clear.
+    assert match_recordings({"rec/a.wav": "t"}, ["a.wav"]) == {"rec/a.wav": "a.wav"}
+    with pytest.raises(ValueError, match="both 'tue/a.wav' and 'mon/a.wav' may be a.wav"):
+        match_recordings({"mon/a.wav": "t", "tue/a.wav": "t"}, ["a.wav"])
     with pytest.raises(ValueError, match="row 7: '0700' may be rec/mon/0700.mp3 or rec/tue/0700.mp3"):
         match_recordings({"0700": "t.csv, row 7"}, files, ["rec"])
 

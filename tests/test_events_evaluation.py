@@ -406,7 +406,9 @@ def test_what_is_annotated_and_not_there_or_there_and_not_annotated_is_told(
     names = sorted(path.name for path in recordings.glob("*.wav"))
     head = "filename,onset,offset,event_label\n"
     truth = tmp_path / "t.csv"
-    truth.write_text(f"{head}{names[0]},0.5,99,dog\n/else/where/{names[1]},1,2,dog\nowls/x.wav,1,2,owl\n")
+    truth.write_text(
+        f"{head}{names[0]},0.5,99,dog\n/else/{recordings.name}/{names[1]},1,2,dog\nowls/x.wav,1,2,owl\n"
+    )
     judge = ["evaluate", tiny, recordings, "--events", "--annotations", truth]
     status, out, _ = run(capsys, *judge)
     assert status == 0 and "2 true and " in out and "2 clips of 2 groups, 1 classes" in out

@@ -1,25 +1,30 @@
 """Which recording a name in a file of events means: people write more or less of its path."""
 
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import PurePosixPath
+
+Parts = tuple[str, ...]
 
 
 def match_recordings(
-    names: Mapping[str, str], recordings: Sequence[str], roots: Iterable[str] = ()
+    names: Mapping[str, str], recordings: Sequence[str], roots: Sequence[str] = ()
 ) -> dict[str, str]:
     """Name -> recording, of the names that mean one.
 
-    A name means a recording whose path is the same; or ends in it, or it ends in the path below one of the
-    roots; where none does, the same without the suffix of one of the two.
+    A name means a recording whose path is the same, or ends in the name. A longer name, of another machine
+    say, ends in the recording's path from its root on, with the root's own name: `/home/ann/june/a.wav` is
+    `a.wav` in the folder `june`, and never one in `july`. Where none does, the same without the suffix of one
+    of the two.
 
     Args:
         names: name -> where it is written, for the message.
         recordings: paths, or ids of clips.
-        roots: folders that the recordings were looked for in.
+        roots: folders that the recordings were looked for in. Without any, recordings are names themselves,
+            and a longer name ends in the whole of one.
 
     Raises:
-        ValueError: a name may mean two recordings; or two names of one file mean the same recording.
+        ValueError: a name may mean two recordings, or two longer names the same one.
 
     >>> match_recordings({"monday/0700": "t.csv, row 2"}, ["rec/monday/0700.mp3", "rec/tuesday/0700.mp3"])
     {'monday/0700': 'rec/monday/0700.mp3'}
@@ -28,18 +33,19 @@ def match_recordings(
     ...
     ValueError: t.csv, row 2: '0700.mp3' may be rec/monday/0700.mp3 or rec/tuesday/0700.mp3; write more ...
     """
-    # The last part of the path, with and without its suffix -> (recording, all parts, parts below its root)
-    ends: list[dict[str, list[tuple[str, tuple[str, ...], tuple[str, ...]]]]] = [{}, {}]
-    folders = [_parts(root) for root in roots]
+    # The last part of a path, with and without suffix -> (recording, all parts, what longer names end in)
+    ends: list[dict[str, list[tuple[str, Parts, Parts]]]] = [{}, {}]
     for recording in dict.fromkeys(recordings):
         parts = _parts(recording)
-        below = next((parts[len(f) :] for f in folders if f == parts[: len(f)] != parts), parts)
+        if not parts:
+            continue
+        tail = _from_root(recording, roots) if roots else parts
         for cut, by_end in enumerate(ends):
             last = PurePosixPath(parts[-1]).stem if cut else parts[-1]
-            mine = [(*p[:-1], last) for p in (parts, below)]
-            by_end.setdefault(last, []).append((recording, mine[0], mine[1]))
+            by_end.setdefault(last, []).append((recording, (*parts[:-1], last), (*tail[:-1], last)))
     exact = {_whole(recording): recording for recording in recordings}
     found: dict[str, str] = {}
+    longer: dict[str, str] = {}  # recording -> the longer name that it has
     for name, where in names.items():
         if _whole(name) in exact:
             found[name] = exact[_whole(name)]
@@ -51,18 +57,34 @@ def match_recordings(
         for by_end, wanted in ((ends[0], said), (ends[1], said), (ends[0], bare)):
             fits = [
                 recording
-                for recording, parts, below in by_end.get(wanted[-1], [])
-                if parts[-len(wanted) :] == wanted or wanted[-len(below) :] == below
+                for recording, parts, tail in by_end.get(wanted[-1], [])
+                if parts[-len(wanted) :] == wanted or (len(tail) > 0 and wanted[-len(tail) :] == tail)
             ]
             if len(fits) > 1:
                 raise ValueError(
                     f"{where}: {name!r} may be {fits[0]} or {fits[1]}; write more of its path, or name the "
                     "recordings of one folder"
                 )
-            if fits:
-                found[name] = fits[0]
-                break
+            if not fits:
+                continue
+            found[name] = fits[0]
+            if len(said) > len(_parts(fits[0])) and longer.setdefault(fits[0], name) != name:
+                raise ValueError(
+                    f"{where}: both {name!r} and {longer[fits[0]]!r} may be {fits[0]}; write more of "
+                    "that one's path"
+                )
+            break
     return found
+
+
+def _from_root(recording: str, roots: Sequence[str]) -> Parts:
+    """The parts of a recording's path from its root's own name on; of none of the roots: the whole path."""
+    whole = _parts(_whole(recording))
+    for root in roots:
+        above = _parts(_whole(root))
+        if above == whole[: len(above)] != whole:
+            return whole[len(above) - 1 :]
+    return whole
 
 
 def _parts(path: str) -> tuple[str, ...]:
