@@ -77,17 +77,25 @@ def test_recordings_become_reviewed_events(tmp_path: Path) -> None:
     report = json.loads((street / "mine" / "report.json").read_text())
     assert report["accuracy"] > 0.8
     # What was confirmed on Wednesday is what sounds there: once each, give or take a far one.
-    confirmed = [
-        (row["path"], row["labels"])
-        for row in rows_of(street / "reviewed.csv")
-        if row["labels"] and "wednesday" in row["path"]
-    ]
+    reviewed = rows_of(street / "reviewed.csv")
+    confirmed = [(row["path"], row["label"]) for row in reviewed if "wednesday" in row["path"]]
     sounding = [(row["path"], row["label"]) for row in truth if "wednesday" in row["path"]]
     assert len(sounding) == 15 and len(set(confirmed) & set(sounding)) >= 13
-    recordings = {row["path"] for row in rows_of(street / "reviewed.csv") if row["labels"]}
+    # Nobody has touched the label tracks: they come back as they were written.
+    columns = ("path", "start", "end", "label")
+    tables = [rows_of(street / name) for name in ("events.csv", "corrected.csv")]
+    written, back = ({tuple(row[name] for name in columns) for row in table} for table in tables)
+    assert written == back
+    figures = json.loads((street / "judged" / "metrics.json").read_text())
+    assert figures["true_events"] == 15 and figures["segments"]["f1_macro"] > 0.75
+    recordings = {row["path"] for row in reviewed}
     for kind in (".labels.txt", ".selections.txt", ".jams"):
-        written = {path.relative_to(street / "reviewed") for path in street.glob(f"reviewed/**/*{kind}")}
-        assert written == {Path(path + kind) for path in recordings}
+        files = {path.relative_to(street / "reviewed") for path in street.glob(f"reviewed/**/*{kind}")}
+        assert {Path(path + kind) for path in recordings} <= files
+    labelled = rows_of(street / "more.csv")
+    assert {(row["path"], row["start"], row["end"]) for row in labelled} == {
+        (row["path"], row["start"], row["end"]) for row in reviewed
+    }
     # The exported tagger finds the events that the folder found.
     last = [line.split() for line in printed[-1][1].splitlines() if re.match(r" *\d+\.\d +\d+\.\d +\d", line)]
     events = [row for row in rows_of(street / "events.csv") if row["path"].endswith("wednesday/0700.mp3")]
