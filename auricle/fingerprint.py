@@ -20,6 +20,7 @@ CLEAR = -65.0  # dB: frames above count for the edge of the spectrum
 FLOOR = -135.0  # dB of a cell: beneath 16 bits, and above what float32 makes of a loud tone
 CELLS = 128  # of equal width, in which the edge is looked for
 FAINT = -80.0  # dB below the whole: a band is nothing more than that
+RINGING = 2.0  # dB by which the last cell stands out: what is cut off right at half the rate rings there
 LEAST_DROP = 30.0  # dB within a few cells: an edge that no sound has, and every resampler makes
 PIECE = 1 << 18  # samples that are looked at together
 QUANTILES = (0.01, 0.05, 0.5, 0.95, 0.99)
@@ -143,10 +144,12 @@ class Sound:
 
     @property
     def fold(self) -> float | None:
-        """By how many dB the top of the spectrum lies below what is under it; None where there is too little.
+        """By how many dB the top of the spectrum lies below what is under it; None where that says nothing.
 
-        Whatever is sampled or resampled well falls off before half its rate; what was thinned out
-        (every second sample, say) does not.
+        What is sampled or resampled by a filter with a slope falls off before half its rate; what was
+        thinned out (every second sample, say) does not. Neither does what a Fourier transform cut off right
+        there; that often rings on at half the rate where the sound is over, and is known by it. In steady
+        sounds there is nothing to tell the two by: one spectrum may come about either way.
         """
         cells = self.cells
         count = len(cells)
@@ -154,6 +157,8 @@ class Sound:
             return None
         below, top = cells[int(0.75 * count) : int(0.88 * count)].mean(), cells[-2:].mean()
         if below < cells.max() - 50 or below < -105:
+            return None
+        if cells[-1] - cells[-6:-2].mean() > RINGING:
             return None
         return float(below - top)
 

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import scipy.signal
 import soundfile
 import soxr
 import tiny_model
@@ -87,7 +88,10 @@ FAULTS: dict[str, tuple[np.ndarray, int, list[str]]] = {
     "a hum": (S * 0.2 + 0.15 * np.sin(2 * np.pi * 100 / RATE * np.arange(len(S))), RATE, ["bands"]),
     "nine tenths of nothing": (np.concatenate([S, np.zeros(9 * len(S), np.float32)]), RATE, ["gaps"]),
 }
+# Sounds with pauses that hold low notes: in these a cut at half the rate rings on.
+BARKS = S * (np.arange(len(S)) % RATE < RATE // 2) + 0.1 * soxr.resample(to(8000, S), 8000, RATE)[: len(S)]
 SOUND = {
+    "cut off at half its rate": (scipy.signal.resample(BARKS, len(S) * 160 // 441).astype(np.float32), 16000),
     "as it is": (S, RATE),
     "two channels": (np.stack([S, 0.3 * np.roll(S, 30)], 1), RATE),
     "two that have nothing in common": (np.stack([S, street(101)], 1), RATE),
@@ -475,6 +479,16 @@ def test_the_bundled_model_knows_its_training_and_the_example_is_like_it(
     assert artifact.changed_parts() == []
     example = Path(__file__).parents[1] / "examples" / "scene.ogg"
     assert run(capsys, "doctor", "default", example)[0] == 0
+
+
+def test_what_only_may_be_wrong_is_told_and_is_no_failure(
+    known: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = write(tmp_path / "half.wav", to(16000, S)[::2], 8000)
+    status, out, err = run(capsys, "doctor", known, path, "--quiet")
+    assert (status, err) == (0, "") and out.startswith(f"{path}: may be aliased: ")
+    found = json.loads(run(capsys, "doctor", known, path, "--format", "json")[1])["recordings"][0]["findings"]
+    assert [(finding["kind"], finding["sure"]) for finding in found] == [("aliased", False)]
 
 
 def test_doctor_needs_no_torch(folder: Path, known: Path) -> None:

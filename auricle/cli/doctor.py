@@ -36,8 +36,9 @@ def doctor(
     And what to do where they are not.
     Looks for silence, too little or too much level, clipping, DC, dead channels and ones that cancel each
     other, a rate too low for the model, up-sampling, aliasing, and bands far from those of the training.
-    A line a finding; a recording without any is ok. Exit status 1 where there is a finding, or a recording
-    cannot be read. docs/doctor.md says what each finding means, and how often it is wrong.
+    A line a finding; a recording without any is ok. Exit status 1 where there is a finding, other than
+    what only "may be", or a recording cannot be read. docs/doctor.md says what each finding means, and how
+    often it is wrong.
     """
     from auricle.artifact import load_artifact
     from auricle.cli.results import naming
@@ -63,7 +64,7 @@ def doctor(
         if "error" in result:
             failed += 1
             print_error(naming(path, result["error"]))
-        ill += bool(result.get("findings"))
+        ill += any(finding["sure"] for finding in result.get("findings", ()))
         if format is ReportFormat.json:
             print((",\n" if count else "") + json.dumps(result, ensure_ascii=False), end="", flush=True)
         elif "error" not in result:

@@ -57,8 +57,8 @@ def examine(
 
     Returns:
         {"path", "duration" in seconds, "rate" in Hz, "channels", "level" in dB, "peak", "offset", "clipped",
-        "silence" as shares, "cutoff" in Hz or None, "findings": a list of {"kind", "what", "do"}, "warnings"
-        of the reader}.
+        "silence" as shares, "cutoff" in Hz or None, "findings": a list of {"kind", "what", "do", "sure"},
+        "warnings" of the reader}.
 
     Raises:
         AudioError: it cannot be read.

@@ -17,7 +17,7 @@ FLAT_SHARE, OVER_SHARE = 1e-4, 1e-3  # of samples
 OFFSET, QUIET_OFFSET, OFFSET_RATIO = 0.01, 0.001, 0.5  # of full scale; the ratio is to the RMS
 CANCELLED = -10.0  # dB of the mix against its channels; unlike ones lose 3
 WITHIN = 0.92  # of what the model hears: an edge from here on matters no more
-FOLDED, NEAR = 3.0, 1.6  # dB; of what the model hears: from higher rates folds nothing into it
+FOLDED, NEAR = 3.5, 1.6  # dB; of what the model hears: from higher rates folds nothing into it
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,6 +28,7 @@ class Finding:
         kind: silent, gaps, quiet, loud, clipped, offset, channel, cancelled, rate, upsampled, aliased, bands.
         what: in words, with figures.
         do: what can be done about it.
+        sure: whether it is a fault, or may be one.
 
     >>> Finding(kind="silent", what="nothing is heard", do="record it again").kind
     'silent'
@@ -36,6 +37,7 @@ class Finding:
     kind: str
     what: str
     do: str
+    sure: bool = True
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -177,9 +179,12 @@ def _folded(sound: Sound, model: Reference) -> list[Finding]:
     if fold is None or fold >= FOLDED or sound.rate / 2 > NEAR * model.highest:
         return []
     top = f"{sound.rate / 2:.0f} Hz"
-    what = f"aliased: its spectrum does not fall off towards {top}, as where samples were left out"
-    do = "bring it down anew from the original, with a resampler that filters (ffmpeg -ar, sox)"
-    return [Finding(kind="aliased", what=what, do=do)]
+    what = f"may be aliased: its spectrum does not fall off towards {top}, as where samples were left out"
+    do = (
+        "bring it down anew from the original (ffmpeg -ar, sox) if that was done without a filter; "
+        "of scipy.signal.resample it means nothing"
+    )
+    return [Finding(kind="aliased", what=what, do=do, sure=False)]
 
 
 def _bands(sound: Sound, model: Reference, ends: bool) -> list[Finding]:
