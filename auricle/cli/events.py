@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from auricle.cli.output import assignments, print_table, refuse_file
+from auricle.cli.output import assignments, print_table, print_warning, refuse_file
 from auricle.cli.urban import options_given, refuse_options
 from auricle.remote import address_of
 from auricle.text import counted
@@ -107,7 +107,6 @@ def read_annotations(file: Path) -> "Events":
     >>> read_annotations(Path("truth.csv")).labels  # doctest: +SKIP
     ['dog', 'siren']
     """
-    from auricle.cli.output import print_warning
     from auricle.formats.reading import read_events
 
     found = read_events([file])
@@ -208,6 +207,7 @@ def events(
         config, about = _choose(
             artifact, pack, annotations, split, hop, by, collar, per_label, clips, seed, threads
         )
+        _warn_of_training(model, about)
         if set:
             from auricle.events import config_with
 
@@ -217,6 +217,19 @@ def events(
         metrics = artifact.metrics | ({"events": about} if about else {})
         saved = save_changed(artifact, out, name=out.name, events=config.as_dict(), metrics=metrics)
         print(f"{saved.path}: {artifact.name} with these settings")
+
+
+def _warn_of_training(model: str, about: dict[str, Any]) -> None:
+    from auricle.evaluation.heard import untold_in_words
+
+    if trained := about["clips_in_training"]:
+        print_warning(
+            f"{model} was trained on {trained} of these {about['chosen_on']['clips']} clips, or on some of "
+            "them: settings for sounds that it knows by heart do not suit others; choose a --split that it was not "
+            "trained on"
+        )
+    if untold := untold_in_words(about["training_not_told"]):
+        print_warning(untold)
 
 
 def _refuse_other(out: Path, artifact: Any) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from auricle.evaluation.choice import select_clips
-from auricle.evaluation.events import Tolerances, count, judged_truth, opened
+from auricle.evaluation.events import Tolerances, count, judged_truth, of_training, opened
 from auricle.evaluation.lines import Line, hop_samples, score_lines, smoothed_line
 from auricle.evaluation.recordings import annotated_clips
 from auricle.evaluation.scoring import open_model
@@ -114,7 +114,7 @@ def choose_events(
         "f1_macro_before": trial.macro(before),
         "f1_macro": trial.macro(found),
         "labels_judged": len(np.unique(truth.label)),
-    }
+    } | of_training(artifact, pack, chosen)
     return found, about
 
 

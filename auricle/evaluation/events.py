@@ -289,8 +289,6 @@ def _about(
     found: EventTable,
 ) -> dict[str, Any]:
     """What the figures are over, and what was left out."""
-    unpacked = {"clips_in_training": 0, "training_not_told": [UNPACKED]}
-    trained = unpacked if isinstance(pack, Recordings) else in_training(artifact, pack, clips)
     there = np.bincount(truth.label, minlength=len(names)) > 0
     mine = set(names)
     return {
@@ -300,7 +298,18 @@ def _about(
         "found_events": len(found.label),
         "classes_without_events": [name for name, is_there in zip(names, there, strict=True) if not is_there],
         "labels_not_in_pack": [label for label in artifact.labels if label not in mine],
-    } | trained
+    } | of_training(artifact, pack, clips)
+
+
+def of_training(artifact: Any, pack: Any, clips: np.ndarray) -> dict[str, Any]:
+    """As `auricle.evaluation.heard.in_training`, also of recordings, of which nothing can be told.
+
+    >>> of_training(load_artifact("default"), Recordings("street", 16000), np.arange(3))  # doctest: +SKIP
+    {'clips_in_training': 0, 'training_not_told': ['these recordings are in no pack, ...']}
+    """
+    if isinstance(pack, Recordings):
+        return {"clips_in_training": 0, "training_not_told": [UNPACKED]}
+    return in_training(artifact, pack, clips)
 
 
 def class_columns(
