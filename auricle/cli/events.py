@@ -223,10 +223,10 @@ def _warn_of_training(model: str, about: dict[str, Any]) -> None:
     from auricle.evaluation.heard import untold_in_words
 
     if trained := about["clips_in_training"]:
+        clips = about["chosen_on"]["clips"]
         print_warning(
-            f"{model} was trained on {trained} of these {about['chosen_on']['clips']} clips, or on some of "
-            "them: settings for sounds that it knows by heart do not suit others; choose a --split that it was not "
-            "trained on"
+            f"{model} was trained on {trained} of these {clips} clips, or on some of them: settings for sounds "
+            "that it knows by heart do not suit others; choose a --split that it was not trained on"
         )
     if untold := untold_in_words(about["training_not_told"]):
         print_warning(untold)
