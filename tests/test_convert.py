@@ -138,6 +138,10 @@ def test_names_mean_recordings_by_as_much_of_their_path_as_there_is() -> None:
     # The same file in another folder is another recording, and a part of a name is no name.
     assert match_recordings({"wed/0800.wav": "t", "800.wav": "t", "rec": "t", "": "t"}, files, ["rec"]) == {}
     assert match_recordings({"s1.wav": "t"}, ["s1", "s2"]) == {"s1.wav": "s1"}  # ids of a pack
+    colons = match_recordings(
+        {"mon/22%3A00.wav": "t"}, ["rec/mon/22:00.wav"], ["rec"]
+    )  # as results are named
+    assert list(colons.values()) == ["rec/mon/22:00.wav"]
     # Of another day there is none: not even where the other folder is all that was looked at.
     days = {
         "rec/mon/0700.mp3": "t",

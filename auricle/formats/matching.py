@@ -3,6 +3,7 @@
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import PurePosixPath
+from urllib.parse import unquote
 
 Parts = tuple[str, ...]
 
@@ -15,7 +16,7 @@ def match_recordings(
     A name means a recording whose path is the same, or ends in the name. A longer name, of another machine
     say, ends in the recording's path from its root on, with the root's own name: `/home/ann/june/a.wav` is
     `a.wav` in the folder `june`, and never one in `july`. Where none does, the same without the suffix of one
-    of the two.
+    of the two, or with the colons and the like that a file of results has as `%3A` in its name.
 
     Args:
         names: name -> where it is written, for the message.
@@ -53,8 +54,8 @@ def match_recordings(
         said = _parts(name)
         if not said:
             continue
-        bare = (*said[:-1], PurePosixPath(said[-1]).stem)
-        for by_end, wanted in ((ends[0], said), (ends[1], said), (ends[0], bare)):
+        bare, plain = (*said[:-1], PurePosixPath(said[-1]).stem), _parts(unquote(name))
+        for by_end, wanted in ((ends[0], said), (ends[1], said), (ends[0], bare), (ends[0], plain)):
             fits = [
                 recording
                 for recording, parts, tail in by_end.get(wanted[-1], [])
