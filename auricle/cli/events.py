@@ -225,8 +225,8 @@ def _warn_of_training(model: str, about: dict[str, Any]) -> None:
     if trained := about["clips_in_training"]:
         clips = about["chosen_on"]["clips"]
         print_warning(
-            f"{model} was trained on {trained} of these {clips} clips, or on some of them: settings for sounds "
-            "that it knows by heart do not suit others; choose a --split that it was not trained on"
+            f"{model} was trained on {trained} of these {clips} clips, or on some of them: settings for "
+            "sounds that it knows by heart do not suit others; choose a --split that it was not trained on"
         )
     if untold := untold_in_words(about["training_not_told"]):
         print_warning(untold)
