@@ -220,3 +220,27 @@ def test_notes_of_verbs_go_through_what_quiet_hushes() -> None:
                     found.add(path.relative_to(package).as_posix())
     assert found <= allowed, found - allowed
     assert app.info.cls is not None
+
+
+# --- wrong values
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ("tag x --top five", "Invalid value for '--top': 'five'; expected a valid integer"),
+        ("tag x --top=0", "Invalid value for '--top': '0'; expected something greater than or equal to 1"),
+        ("tag x --threshold nan", "'nan'; expected something less than or equal to 1"),
+        ("plan --hours -1", "'-1'; expected something greater than or equal to 0"),
+        ("tag x --format xml", "Invalid value for '--format': 'xml' is not one of 'table', 'csv'"),
+        ("tag x --device cuda", "--device: 'cuda'; an ONNX model runs on the CPU here: leave --device out"),
+        ("tag x --failures nowhere/f.csv", "nowhere/f.csv: the folder nowhere does not exist; create it"),
+        ("tag x --failures .", "is a folder; name a file"),
+    ],
+)
+def test_a_wrong_value_is_told_with_what_was_expected(
+    arguments: str, said: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "200")
+    status, out, err = run(capsys, *arguments.split())
+    assert status == 2 and not out and said in err.splitlines()[-1]

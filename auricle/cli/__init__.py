@@ -20,7 +20,7 @@ from collections.abc import Iterator
 from typing import Annotated, Any, NoReturn
 
 import typer
-from typer.core import TyperGroup
+from typer.core import TyperCommand, TyperGroup
 
 from auricle.cli.annotations import annotations, urban_scenes
 from auricle.cli.augment import augment
@@ -56,6 +56,35 @@ class Verbs(TyperGroup):
         rows = [(name, verb.get_short_help_str(limit=1000)) for name, verb in commands if verb is not None]
         with formatter.section("Commands"):
             formatter.write_dl(rows)
+
+
+class Verb(TyperCommand):
+    """A verb whose errors say what came, beside what was expected."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:  # noqa: D102  of its base
+        given = list(args)
+        try:
+            return super().parse_args(ctx, args)
+        except typer.BadParameter as error:
+            error.message = _with_value(error.message, getattr(error.param, "opts", []), given)
+            raise
+
+
+def _with_value(message: str, options: list[str], given: list[str]) -> str:
+    """What is said of a wrong value, with the value in it.
+
+    >>> _with_value("Input should be less than or equal to 1", ["--threshold"], ["a.wav", "--threshold", "2"])
+    "'2'; expected something less than or equal to 1"
+    """
+    message = message.removeprefix("Value error, ")
+    before, expected, what = message.partition("Input should be ")
+    if before or not expected:
+        return message
+    values = [value for option, value in zip(given, given[1:], strict=False) if option in options]
+    values += [text.partition("=")[2] for text in given if text.partition("=")[0] in options and "=" in text]
+    came = " or ".join(repr(value) for value in values)
+    wish = "" if what.startswith("a ") else "something "
+    return f"{came}{'; ' * bool(came)}expected {wish}{what.partition(',')[0]}"
 
 
 # Plain help and plain errors: they start faster than rich ones, and one line stays one line.
@@ -125,7 +154,7 @@ for _verb, _example in (
     (models, "auricle models --classes 50"),
     (filters, "auricle filters out/run/best --out filters.png"),
 ):
-    app.command(epilog=f"Example: {_example}")(quieted(completed(_verb)))
+    app.command(cls=Verb, epilog=f"Example: {_example}")(quieted(completed(_verb)))
 
 _imports = typer.Typer(cls=Verbs, rich_markup_mode=None, no_args_is_help=True, add_completion=False)
 app.add_typer(_imports, name="import", help="Make a model of published weights.")
@@ -133,7 +162,7 @@ for _import, _example in (
     (tflite, "auricle import tflite yamnet.tflite --rate 16000 --out yamnet"),
     (vggish, "auricle import vggish --weights vggish-10086976.pth --pca vggish_pca_params.npz --out vggish"),
 ):
-    _imports.command(epilog=f"Example: {_example}")(quieted(completed(_import)))
+    _imports.command(cls=Verb, epilog=f"Example: {_example}")(quieted(completed(_import)))
 
 
 def verbs() -> dict[str, Any]:

@@ -56,7 +56,7 @@ def augment(
     """
     check_excerpt(start, end)
     if out.suffix.lower() != ".wav":
-        raise typer.BadParameter(f"{out}: is written as .wav", param_hint="--out")
+        raise typer.BadParameter(f"{out}: is written as .wav; end its name in .wav", param_hint="--out")
     if noise is None and not random and (snr is not None or at is not None):
         raise typer.BadParameter(
             "says how a noise is added, and there is none; add --noise",

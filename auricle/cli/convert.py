@@ -60,7 +60,7 @@ def convert(
         ),
     ] = None,
 ) -> None:
-    """Read events that people have reviewed, and write them for another program.
+    """Write events that people have reviewed for other programs.
 
     A column `answer` is obeyed: n leaves a row out, other labels take the place of its own. A manifest has
     the stretches of the events, and in each all that is heard there; `auricle pack` and `auricle train

@@ -142,6 +142,10 @@ def tag(
     found: list[tuple[str, str | None]] = [(path, None) for path in paths] if live else find_media(paths)
     loaded = load_artifact(model)  # a wrong model is one error, and comes before --out is touched
     hop_samples(hop, loaded)
+    if device != "cpu" and loaded.backend == "onnx":  # once, and not of each recording
+        raise typer.BadParameter(
+            f"{device!r}; an ONNX model runs on the CPU here: leave --device out", param_hint="--device"
+        )
     if consistent and loaded.parents is None:
         raise typer.BadParameter(
             f"the labels of {model} are flat, so no score contradicts another", param_hint="--consistent"
@@ -194,6 +198,13 @@ def _refuse_together(
         raise typer.BadParameter(
             "is for recordings that are there; leave out --live", param_hint="--failures"
         )
+    if failures is not None and (failures.is_dir() or not failures.parent.is_dir()):
+        wrong = (
+            "is a folder; name a file"
+            if failures.is_dir()
+            else f"the folder {failures.parent} does not exist; create it"
+        )
+        raise typer.BadParameter(f"{failures}: {wrong}", param_hint="--failures")
     if redo and not is_folder(out):
         raise typer.BadParameter("is for results in a folder: --out DIR/", param_hint="--redo")
 

@@ -126,6 +126,7 @@ def read_arrays(path: Path) -> dict[str, np.ndarray]:
         RuntimeError,
         ValueError,
         EOFError,
+        LookupError,  # of text that is taken for a pickle
         pickle.UnpicklingError,
         zipfile.BadZipFile,
         safetensors.SafetensorError,

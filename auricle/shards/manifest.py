@@ -27,7 +27,8 @@ def read_manifest(path: Path) -> dict[str, Any]:
                 f"{address}: lies elsewhere, where this is not possible; copy the pack to a disk"
             )
         if not path.is_dir():
-            raise ValueError(f"{path}: no such folder; expected a pack, as `auricle pack` writes it")
+            what = "is a file" if path.exists() else "no such folder"
+            raise ValueError(f"{path}: {what}; expected a pack, as `auricle pack` writes it")
         if (path / JOURNAL).is_dir():
             raise ValueError(
                 f"{path}: packing was not finished; the same `auricle pack` again goes on where it was"
