@@ -2,8 +2,10 @@
 
 import dataclasses
 import json
+import shutil
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any, cast
 
 import numpy as np
 import onnx
@@ -16,13 +18,17 @@ from tiny_model import save as save_tiny
 
 from auricle.artifact import load_artifact, save_changed
 from auricle.artifact.linear_graph import linear_graph
+from auricle.calibration.stages import Examples as Scored
+from auricle.calibration.stages import clip_scores, figures_of, fit_stages
+from auricle.cli import main
 from auricle.embedding import embed_pack
 from auricle.evaluation import evaluate
 from auricle.evaluation.heard import what_was_heard
 from auricle.heads import embedder_of, save_head, shown_logits
 from auricle.linear import Linear, fit_linear
 from auricle.own_classes import OwnClasses, configure, train_own
-from auricle.own_classes.examples import by_folder, embed_examples, open_examples
+from auricle.own_classes.calibrating import calibrate_own, in_words
+from auricle.own_classes.examples import Examples, by_folder, embed_examples, open_examples
 from auricle.own_classes.frozen import choose_folds
 from auricle.own_classes.judging import clip_means, cross_validate, fit_examples, make_folds
 from auricle.report.folders import write_report
@@ -259,6 +265,113 @@ def test_only_clips_of_some_splits_and_the_packs_splits_as_folds(embedder: Path,
     one = OwnClasses(init_from=str(embedder), folds="splits", splits=("a",))
     with pytest.raises(ValueError, match="all clips are of one split, 'a'"):
         train_own(tmp_path / "run" / "pack", tmp_path / "other", one, quiet=True)
+
+
+# --- calibration
+
+
+@pytest.fixture(scope="module")
+def noisy() -> tuple[Any, np.ndarray, np.ndarray, np.ndarray]:
+    """60 clips of two windows, each with values that tell three classes apart not too well; five folds."""
+    rng = np.random.default_rng(5)
+    targets = np.eye(3, dtype=bool)[np.arange(60) % 3]
+    rows = np.repeat(targets @ rng.normal(0, 1.2, (3, 12)), 2, axis=0) + rng.normal(0, 1.5, (120, 12))
+    pack = SimpleNamespace(name="sounds/pack", fingerprint="0" * 32)
+    examples = Examples(
+        pack=cast(Any, pack), clips=np.arange(60), labels=("a", "b", "c"), targets=targets, kind="one",
+        recordings=np.array([f"{n // 2}" for n in range(60)]), splits=np.full(60, "x"), label_set="labels",
+    )  # fmt: skip
+    return examples, rows, np.repeat(np.arange(60), 2), np.arange(60) // 2 % 5
+
+
+def test_a_calibration_is_fitted_to_scores_of_clips_that_were_not_heard(noisy: Any) -> None:
+    examples, rows, owners, folds = noisy
+    judged = cross_validate(rows, owners, examples.targets, folds, kind="one")
+    calibration, about = calibrate_own(examples, rows, owners, folds, judged)
+    assert calibration is not None and about["stored"] and about["out_of_fold"] == 5
+    assert in_words(about).startswith("calibrated, each fold by what had not met it: ECE 0.")
+
+    def told(left_out: list[int], penalty: float) -> np.ndarray:
+        taught = ~np.isin(folds, left_out)[owners]
+        found = fit_linear(
+            rows[taught], examples.targets[owners[taught]].astype(float), kind="one", penalty=penalty
+        )
+        return shown_logits(found, rows, 3)
+
+    def scored(logits: np.ndarray) -> Scored:
+        return Scored(
+            logits=logits.astype(np.float32), starts=np.arange(0, 120, 2), targets=examples.targets,
+            known=np.ones((60, 3), bool), groups=np.arange(60) // 2,
+        )  # fmt: skip
+
+    window_fold = folds[owners]
+    whole = np.zeros((120, 3))
+    for fold in range(5):
+        whole[window_fold == fold] = told([fold], judged.penalty)[window_fold == fold]
+    expected = fit_stages(scored(whole), "affine", 5)[0]
+    np.testing.assert_allclose(calibration["scale"], expected["scale"], rtol=1e-3)
+    np.testing.assert_allclose(calibration["clips"]["offset"], expected["clips"]["offset"], atol=2e-3)
+
+    # What is said of it is of folds that neither a classifier nor its calibration had met.
+    after = np.zeros((60, 3))
+    for fold in range(5):
+        inner = np.zeros((120, 3))
+        for other in range(5):
+            there = window_fold == other
+            inner[there] = told([fold, other], judged.penalties[fold])[there]
+        fitted = fit_stages(scored(inner), "affine", 5, folds != fold)[0]
+        after[folds == fold] = clip_scores(scored(inner), fitted)[folds == fold]
+    assert about["after"] == pytest.approx(figures_of(after.astype(np.float32), scored(whole)), rel=1e-3)
+    assert about["before"] == pytest.approx(
+        figures_of(judged.scores.astype(np.float32), scored(whole)), rel=1e-3
+    )
+
+
+def test_a_calibration_that_helps_nobody_is_left_out(noisy: Any) -> None:
+    examples, rows, owners, folds = noisy
+    shuffled = np.random.default_rng(0).permutation(rows)  # nothing can be told apart
+    judged = cross_validate(shuffled, owners, examples.targets, folds, kind="one")
+    scores = judged.scores
+    calibration, about = calibrate_own(examples, shuffled, owners, folds, judged)
+    worse = any(about["after"][name] > about["before"][name] for name in ("ece", "log_loss"))
+    assert (calibration is None) == worse == (not about["stored"]) and scores.shape == (60, 3)
+    assert ("makes scores worse" in in_words(about)) == worse
+    two = calibrate_own(examples, rows, owners, folds % 2, judged)
+    assert two[0] is None and in_words(two[1]) == "no calibration: three folds are needed, there are two"
+
+
+def test_the_verb_calibrates_own_classes(
+    folder: Path, run: Path, embedder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shutil.copytree(run / "pack", tmp_path / "pack")
+    verb = ["train", "--examples", str(tmp_path / "pack"), "--init-from", str(embedder), "--threads", "1"]
+    out = tmp_path / "run"
+    with pytest.raises(SystemExit) as ended:
+        main([*verb, "--calibrate", "--out", str(out), "--set", "penalty=0.1"])  # so strong that none is sure
+    said = capsys.readouterr().err
+    assert not ended.value.code and "each fold by what had not met it: ECE" in said
+    made, plain = load_artifact(out / "last"), load_artifact(run / "last")
+    assert made.calibration is not None and plain.calibration is None and check(load_runner(made))["ok"]
+    about = made.metrics["calibration"]
+    assert about["out_of_fold"] == 5 and about["after"]["log_loss"] <= about["before"]["log_loss"]
+    assert "By `auricle train --calibrate`, method affine, on scores out of 5 folds of 30" in (
+        made.path / "README.md"
+    ).read_text(encoding="utf-8")
+    assert "## Calibration" in (out / "report.md").read_text(encoding="utf-8")
+    report = json.loads((out / "report.json").read_text(encoding="utf-8"))
+    assert report["calibration"]["after"] == about["after"]
+    clip = Tagger(made.path, threads=1).tag(folder / "low" / "0.wav", top=3)["tags"]
+    other = Tagger(plain.path, threads=1).tag(folder / "low" / "0.wav", top=3)["tags"]
+    assert clip[0]["label"] == other[0]["label"] == "low" and clip[0]["score"] != other[0]["score"]
+    with pytest.raises(SystemExit):  # the tones are told apart so well that nothing is to be gained
+        main([*verb, "--calibrate", "--out", str(tmp_path / "sure")])
+    assert "no calibration, it makes scores worse: ECE 0.0" in capsys.readouterr().err
+    sure = load_artifact(tmp_path / "sure" / "last")
+    assert sure.calibration is None and "calibration" not in sure.metrics
+    for wrong in (["--fine-tune"], ["--set", "folds=0"]):
+        with pytest.raises(SystemExit) as ended:
+            main([*verb, "--calibrate", "--out", str(tmp_path / "x"), *wrong])
+        assert ended.value.code and "calibrate" in capsys.readouterr().err
 
 
 def test_what_is_wrong_with_examples_is_said(embedder: Path, tmp_path: Path) -> None:

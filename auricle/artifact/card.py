@@ -51,7 +51,10 @@ def _calibration(about: dict[str, Any]) -> list[str]:
     """What scores were fitted to, how good they are, and the thresholds."""
     lines = ["## Calibration", ""]
     clips = f"{about['clips']} clips of {about['recordings']} recordings of the pack {_cell(about['pack'])}"
-    lines.append(f"By `auricle calibrate`, method {about['method']}, on {clips}.")
+    verb = "`auricle calibrate`"
+    if "out_of_fold" in about:
+        verb, clips = "`auricle train --calibrate`", f"scores out of {about['out_of_fold']} folds of {clips}"
+    lines.append(f"By {verb}, method {about['method']}, on {clips}.")
     lines.append("Scores are probabilities where labels are as frequent as in these.")
     if "before" in about:
         lines += ["", "| | before | after, on recordings not fitted to |", "|---|---|---|"]

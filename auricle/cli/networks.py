@@ -34,6 +34,13 @@ def train(
         bool,
         typer.Option("--fine-tune", help="With --examples: train the whole network, not only a classifier."),
     ] = False,
+    calibrate: Annotated[
+        bool,
+        typer.Option(
+            "--calibrate",
+            help="With --examples: make scores probabilities, by clips that were not learned from.",
+        ),
+    ] = False,
     recipe: Annotated[
         str, typer.Option(metavar="NAME", help="A whole configuration by name; needed without --config.")
     ] = "",
@@ -91,6 +98,8 @@ def train(
         raise typer.BadParameter("give one of --data and --examples", param_hint="--data")
     if fine_tune and examples is None:
         raise typer.BadParameter("goes with --examples", param_hint="--fine-tune")
+    if calibrate and examples is None:
+        raise typer.BadParameter("goes with --examples; else see auricle calibrate", param_hint="--calibrate")
     if examples is not None:
         for name, given in {"--recipe": recipe, "--config": config, "--family": family}.items():
             if given:
@@ -103,6 +112,7 @@ def train(
             init_from or "default",
             settings,
             fine_tune=fine_tune,
+            calibrate=calibrate,
             resume=resume,
             device=device,
             threads=threads,

@@ -19,6 +19,7 @@ def train_examples(
     settings: dict[str, str],
     *,
     fine_tune: bool = False,
+    calibrate: bool = False,
     resume: bool = False,
     device: str = "auto",
     threads: int | None = None,
@@ -33,13 +34,19 @@ def train_examples(
     from auricle.own_classes import OwnClasses, configure, train_own
 
     config, rest = configure(OwnClasses(init_from=model), settings)
+    config = dataclasses.replace(config, calibrate=calibrate)
 
     def tell(line: str) -> None:
-        if not line.startswith("out of "):
+        if not line.startswith(("out of ", "calibrated")):
             print_warning(line)
         elif not is_silent():  # the report has it, too
             print(for_terminal(line), file=sys.stderr)
 
+    if fine_tune and calibrate:
+        raise typer.BadParameter(
+            "is of a classifier on embeddings; of a network, see auricle calibrate and other recordings",
+            param_hint="--calibrate",
+        )
     if fine_tune:
         from auricle.own_classes.fine_tuning import fine_tune_own
 
@@ -56,7 +63,11 @@ def train_examples(
         )
     if rest:
         known = ", ".join(
-            sorted(item.name for item in dataclasses.fields(OwnClasses) if item.name != "init_from")
+            sorted(
+                item.name
+                for item in dataclasses.fields(OwnClasses)
+                if item.name not in ("init_from", "calibrate")
+            )
         )
         raise ValueError(
             f"unknown setting {next(iter(rest))!r} of a classifier on embeddings; known: {known}"

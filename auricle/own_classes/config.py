@@ -31,6 +31,7 @@ class OwnClasses:
     folds: str = "5"  # how many; 0 for no report; "splits": the pack's own
     penalty: float | None = None  # of the classifier's weights; None: chosen inside the folds
     seed: int = 0
+    calibrate: bool = False  # on scores out of fold, where these become better by it
 
     def __post_init__(self) -> None:
         if self.kind not in ("auto", *KINDS):
@@ -39,6 +40,8 @@ class OwnClasses:
             raise ValueError(f"folds is {self.folds!r}; expected a number of 2 or more, 0, or {BY_SPLIT}")
         if self.penalty is not None and not self.penalty > 0:
             raise ValueError(f"penalty is {self.penalty}; expected a number above 0")
+        if self.calibrate and self.folds == "0":
+            raise ValueError("calibrate takes scores out of fold; leave out folds=0")
 
 
 def configure(config: OwnClasses, settings: Mapping[str, str]) -> tuple[OwnClasses, dict[str, str]]:
@@ -47,7 +50,7 @@ def configure(config: OwnClasses, settings: Mapping[str, str]) -> tuple[OwnClass
     >>> configure(OwnClasses(), {"folds": "3", "epochs": "5"})[1]
     {'epochs': '5'}
     """
-    known = {item.name for item in dataclasses.fields(OwnClasses)} - {"init_from"}
+    known = {item.name for item in dataclasses.fields(OwnClasses)} - {"init_from", "calibrate"}
     changes: dict[str, Any] = {}
     for name in known & set(settings):
         text = settings[name]

@@ -16,6 +16,7 @@ from auricle.evaluation.heard import KEYS, training_keys, untold_in_words, what_
 from auricle.fingerprint import chosen, fingerprint
 from auricle.heads import embedder_of, save_head
 from auricle.linear import Linear
+from auricle.own_classes.calibrating import calibrate_own, in_words
 from auricle.own_classes.config import BY_SPLIT, OwnClasses
 from auricle.own_classes.copies import copies_in_words, count_copies
 from auricle.own_classes.examples import Examples, embed_examples, open_examples
@@ -63,7 +64,7 @@ def train_own(
     embedded = time.monotonic()
     targets, folds = examples.softmax_targets, choose_folds(examples, config, tell)
     figures: dict[str, Any] = {}
-    penalty = config.penalty or USUAL
+    calibration, penalty = None, config.penalty or USUAL
     if folds is not None:
         judged = judge_frozen(rows, owners, targets, folds, examples.kind, config.penalty)
         penalty = judged.penalty
@@ -73,13 +74,18 @@ def train_own(
             "kept": penalty,
             "losses": _named(judged.losses),
         }
+        if config.calibrate:
+            calibration, told = calibrate_own(examples, rows, owners, folds, judged)
+            figures["calibration"] = told
     found = fit_examples(rows, owners, targets, kind=examples.kind, penalty=penalty)
-    path = save_own(run / "last", embedder, found, examples, config, figures)
+    path = save_own(run / "last", embedder, found, examples, config, figures, calibration)
     if folds is not None:
         title = f"{config.name or run.name}: {embedder.name}'s embeddings, a linear classifier"
         seconds = {"embedding": embedded - began, "classifier": time.monotonic() - embedded}
         write_report(run, examples, judged.scores, folds, figures | {"seconds": seconds}, title)
         tell(said(figures))
+        if "calibration" in figures:
+            tell(in_words(figures["calibration"]))
     return path
 
 
@@ -167,6 +173,7 @@ def save_own(
     examples: Examples,
     config: OwnClasses,
     figures: Mapping[str, Any],
+    calibration: Mapping[str, Any] | None = None,
 ) -> Path:
     """Write the model of a run."""
     save_head(
@@ -178,7 +185,8 @@ def save_own(
         licence=config.licence or embedder.licence,
         training=described(examples, config, embedder)
         | {"penalty": found.penalty, "largest_derivative": found.gradient},
-        metrics=flat(figures),
+        calibration=calibration,
+        metrics=flat(figures) | ({} if calibration is None else {"calibration": figures["calibration"]}),
         notes=f"A linear classifier on the embeddings of {embedder.name}, which were not trained on.",
     )
     return path

@@ -110,11 +110,28 @@ def in_words(figures: Mapping[str, Any], title: str) -> list[str]:
     lines += ["| class | " + " | ".join(columns) + " |", "|---" * (len(columns) + 1) + "|"]
     for label, row in figures["by_class"].items():
         lines.append(f"| {_cell(label)} | " + " | ".join(_figure(row[name]) for name in columns) + " |")
+    lines += calibration_lines(figures.get("calibration", {}))
     if pairs := mistaken(figures):
         lines += ["", "## Taken for each other most often", ""]
         lines += ["| what it is | taken for | clips |", "|---|---|---|"]
         lines += [f"| {_cell(truth)} | {_cell(given)} | {count} |" for truth, given, count in pairs]
     return lines
+
+
+def calibration_lines(about: Mapping[str, Any]) -> list[str]:
+    """How far scores are from probabilities, before and after calibration; empty where nobody looked.
+
+    >>> calibration_lines({"stored": True, "before": {"ece": 0.06}, "after": {"ece": 0.02}})[-1]
+    '| ece | 0.0600 | 0.0200 |'
+    """
+    if "before" not in about:
+        return []
+    kept = "" if about["stored"] else " It made scores worse, so the model has none."
+    lines = ["", "## Calibration", "", f"Each fold by a calibration that had not met it.{kept}", ""]
+    lines += ["| figure | before | after |", "|---|---|---|"]
+    return lines + [
+        f"| {name} | {value:.4f} | {about['after'][name]:.4f} |" for name, value in about["before"].items()
+    ]
 
 
 def mistaken(figures: Mapping[str, Any]) -> list[tuple[str, str, int]]:
