@@ -350,7 +350,7 @@ def test_help_says_of_what_the_excerpt_is(verb: str, capsys: pytest.CaptureFixtu
     said = " ".join(out.split())
     assert status == 0 and "into each recording" not in said
     assert "The example begins S seconds into its recording" in said
-    assert "The example ends S seconds into its recording" in said and "--quiet Show no progress" in said
+    assert "The example ends S seconds into its recording" in said and "--quiet No progress" in said
 
 
 def test_review_in_the_terminal_keeps_every_answer(
