@@ -9,9 +9,9 @@ from typing import Annotated, Any
 import typer
 
 from auricle.cli.corpora import ReportFormat
-from auricle.cli.options import Quiet
-from auricle.cli.output import assignments, print_error, print_table, print_warning
-from auricle.cli.scenes import split_counts
+from auricle.cli.options import LabelsOf, MixingJobs, NewPack, Quiet, Scenes, Seed
+from auricle.cli.output import assignments, print_table, print_warning
+from auricle.cli.scenes import fail_of_mixing, split_counts
 
 
 class Voters(StrEnum):
@@ -171,11 +171,8 @@ def _clips(count: int) -> str:
 
 def urban_scenes(
     pack: Annotated[Path, typer.Argument(help="A pack whose clips have one label each, say of ESC-50.")],
-    out: Annotated[Path, typer.Argument(help="The new pack's folder; one begun earlier is gone on with.")],
-    scenes: Annotated[
-        list[str],
-        typer.Option(metavar="N|NAME=N", help="Scenes of each split, or of one; may be given again."),
-    ],
+    out: NewPack,
+    scenes: Scenes,
     split: Annotated[
         list[str] | None,
         typer.Option(
@@ -194,15 +191,13 @@ def urban_scenes(
         Path | None,
         typer.Option(metavar="YAML", help="Two levels over the pack's labels; at first ESC-50's."),
     ] = None,
-    seed: Annotated[int, typer.Option(min=0, metavar="N", help="Of all that is drawn.")] = 0,
+    seed: Seed = 0,
     set: Annotated[
         list[str] | None,
         typer.Option(metavar="KEY=VALUE", help="A setting of scenes or annotators; may be given again."),
     ] = None,
-    label_set: Annotated[str, typer.Option(metavar="NAME", help="The pack's label set to go by.")] = "labels",
-    jobs: Annotated[
-        int | None, typer.Option(min=1, metavar="N", help="Processes; as many as cores at first.")
-    ] = None,
+    label_set: LabelsOf = "labels",
+    jobs: MixingJobs = None,
     quiet: Quiet = False,
 ) -> None:
     """Make a stand-in for an annotated urban corpus.
@@ -239,10 +234,5 @@ def urban_scenes(
         for name, entry in report["label_sets"].items()
     ]
     print_table(sys.stdout, ["label set", "positives>", "clips verified>"], rows)
-    for problem in report["problems"]:
-        print_error(f"{out}: {problem}")
-    if report["failures"]:
-        print_error(f"{report['failures']} scenes could not be mixed: {out / 'failures.parquet'} names them")
-    if report["failures"] or report["problems"]:
-        raise typer.Exit(1)
+    fail_of_mixing(out, report)
     print(f"{out / 'annotations.csv'}: `auricle annotations` says how far the annotators agree")

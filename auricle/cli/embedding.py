@@ -125,6 +125,27 @@ def embed(
     _refuse({"--name": name, "--from": from_, "--replace": replace or None}, "needs one path, a pack")
     if out is None:
         raise typer.BadParameter("name the Parquet file to write, say x.parquet", param_hint="--out")
+    wishes = {
+        "hop": hop,
+        "clips": clips,
+        "precision": (precision or Precision.float32).value,
+        "start": start,
+        "end": end,
+        "raw": None if raw is None else raw_format(raw),
+        "device": device,
+    }
+    _embed_recordings(paths, model or "default", out, threads, wishes, (engine, address, jobs))
+
+
+def _embed_recordings(
+    paths: list[str],
+    model: str,
+    out: Path,
+    threads: int | None,
+    wishes: dict[str, Any],
+    where: tuple[EngineName, str | None, int | None],
+) -> None:
+    """To a Parquet file; status 1 where one could not be."""
     from auricle.media_files import find_media
 
     found = find_media(paths)
@@ -134,24 +155,15 @@ def embed(
     for problem in problems:
         print_error(problem)
     files = [path for path, problem in found if problem is None]
-    if engine is EngineName.ray and STDIN in files:
+    if where[0] is EngineName.ray and STDIN in files:
         raise typer.BadParameter("standard input is read here, not on Ray", param_hint="--engine")
-    wishes: dict[str, Any] = {
-        "hop": hop,
-        "clips": clips,
-        "precision": (precision or Precision.float32).value,
-        "start": start,
-        "end": end,
-        "raw": None if raw is None else raw_format(raw),
-        "device": device,
-    }
     away = address_of(out) is not None
     if away and STDIN in files:
         raise typer.BadParameter("what comes from a pipe is written to a disk", param_hint="--out")
-    if engine is EngineName.local and not (away and files) and (len(files) < 2 or STDIN in files):
-        result = _embed_one(files, model or "default", out, threads, wishes)
+    if where[0] is EngineName.local and not (away and files) and (len(files) < 2 or STDIN in files):
+        result = _embed_one(files, model, out, threads, wishes)
     else:
-        result = _embed_job(files, model or "default", out, threads, wishes, (engine, address, jobs))
+        result = _embed_job(files, model, out, threads, wishes, where)
     failures = result["failures"] + len(problems)
     if result["windows"]:
         recordings = counted(result["files"] - result["failures"], "recording")

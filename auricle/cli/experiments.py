@@ -176,17 +176,9 @@ def compare(
     Says first how long it will take. Stopped at any moment, the same command goes on. Prints the path of
     the table.
     """
-    for name, of in OF_EXPERIMENTS.items():
-        if experiment not in of and _given(context, name):
-            hint = f"--{name.replace('_', '-')}"
-            text = f"is for {' and '.join(of)}, not for {experiment}; leave it out"
-            raise typer.BadParameter(text, param_hint=hint)
+    _refuse_of_others(context, experiment)
     if experiment == "urban":
-        given = {name: _given(context, name) for name in ("steps", "epochs", "batch")}
-        if given["steps"] and given["epochs"]:
-            raise typer.BadParameter("give one of --epochs and --steps", param_hint="--epochs")
-        epochs = epochs or (None if given["steps"] else URBAN_EPOCHS)
-        batch = batch if given["batch"] else URBAN_BATCH
+        epochs, batch = _urban_lengths(context, epochs, batch)
     settings, model_settings = _by_model(assignments(set_ or [], "--set"))
     per_model = {
         name: _number(text, "--learning-rate")
@@ -335,6 +327,23 @@ def sweep(
     )
     run_sweep(options)
     print(out / "table.md")
+
+
+def _refuse_of_others(context: typer.Context, experiment: str) -> None:
+    """No option that is for other experiments only."""
+    for name, of in OF_EXPERIMENTS.items():
+        if experiment not in of and _given(context, name):
+            hint = f"--{name.replace('_', '-')}"
+            text = f"is for {' and '.join(of)}, not for {experiment}; leave it out"
+            raise typer.BadParameter(text, param_hint=hint)
+
+
+def _urban_lengths(context: typer.Context, epochs: float | None, batch: int) -> tuple[float | None, int]:
+    """Epochs and batch of the urban experiment, which has its own where none are given."""
+    given = {name: _given(context, name) for name in ("steps", "epochs", "batch")}
+    if given["steps"] and given["epochs"]:
+        raise typer.BadParameter("give one of --epochs and --steps", param_hint="--epochs")
+    return epochs or (None if given["steps"] else URBAN_EPOCHS), batch if given["batch"] else URBAN_BATCH
 
 
 def _given(context: typer.Context, name: str) -> bool:

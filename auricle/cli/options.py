@@ -4,6 +4,7 @@ import functools
 import inspect
 from collections.abc import Callable
 from enum import StrEnum
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -42,6 +43,18 @@ Address = Annotated[
     typer.Option(metavar="HOST:PORT", help="Ray's cluster, or auto; one is started here at first."),
 ]
 Threads = Annotated[int | None, typer.Option(min=1, metavar="N", help="Threads; all cores at first.")]
+
+# Of the verbs that mix scenes.
+Scenes = Annotated[
+    list[str],
+    typer.Option(metavar="N|NAME=N", help="Scenes of each split, or of one; may be given again."),
+]
+NewPack = Annotated[Path, typer.Argument(help="The new pack's folder; one begun earlier is gone on with.")]
+Seed = Annotated[int, typer.Option(min=0, metavar="N", help="Of all that is drawn.")]
+LabelsOf = Annotated[str, typer.Option(metavar="NAME", help="The pack's label set to go by.")]
+MixingJobs = Annotated[
+    int | None, typer.Option(min=1, metavar="N", help="Processes; as many as cores at first.")
+]
 
 
 def _hush(asked: bool) -> bool:

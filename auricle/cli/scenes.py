@@ -3,21 +3,21 @@
 import math
 import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from auricle.cli.options import Quiet
+from auricle.cli.options import LabelsOf, MixingJobs, NewPack, Quiet, Scenes, Seed
 from auricle.cli.output import assignments, print_error, print_table
+
+if TYPE_CHECKING:
+    from auricle.datasets.scene_recipe import SceneSplit
 
 
 def scenes(
     pack: Annotated[Path, typer.Argument(help="A pack whose clips have one label each.")],
-    out: Annotated[Path, typer.Argument(help="The new pack's folder; one begun earlier is gone on with.")],
-    scenes: Annotated[
-        list[str],
-        typer.Option(metavar="N|NAME=N", help="Scenes of each split, or of one; may be given again."),
-    ],
+    out: NewPack,
+    scenes: Scenes,
     split: Annotated[
         list[str] | None,
         typer.Option(
@@ -30,15 +30,13 @@ def scenes(
         typer.Option(metavar="NAME", help="All labels equally often in this split; may be given again."),
     ] = None,
     seconds: Annotated[float, typer.Option(metavar="S", help="Length of a scene.")] = 10.0,
-    seed: Annotated[int, typer.Option(min=0, metavar="N", help="Of all that is drawn.")] = 0,
+    seed: Seed = 0,
     set: Annotated[
         list[str] | None,
         typer.Option(metavar="KEY=VALUE", help="A setting of the recipe, say orders=3; may be given again."),
     ] = None,
-    label_set: Annotated[str, typer.Option(metavar="NAME", help="The pack's label set to go by.")] = "labels",
-    jobs: Annotated[
-        int | None, typer.Option(min=1, metavar="N", help="Processes; as many as cores at first.")
-    ] = None,
+    label_set: LabelsOf = "labels",
+    jobs: MixingJobs = None,
     verify: Annotated[
         bool, typer.Option("--verify", help="Read everything back and compare checksums.")
     ] = False,
@@ -51,16 +49,32 @@ def scenes(
     follow Zipf's law. docs/scenes.md has the recipe and its settings. Killed at any moment, the same command
     goes on where it was.
     """
-    from auricle.datasets.scene_recipe import SceneRecipe, SceneSplit, recipe_with
+    from auricle.datasets.scene_recipe import SceneRecipe, recipe_with
     from auricle.engine import make_scenes
     from auricle.progress import format_seconds
-    from auricle.shards import Pack
 
     settings = assignments(set or [], "--set")
     if own := [name for name in ("seed", "seconds") if name in settings]:
         raise typer.BadParameter(f"give it as --{own[0]}", param_hint="--set")
     recipe = recipe_with(SceneRecipe(), settings | {"seed": str(seed), "seconds": str(seconds)})
-    mapped = {name: tuple(text.split(",")) for name, text in assignments(split or [], "--split").items()}
+    wanted = _wanted(pack, scenes, split or [], balanced or [])
+    report = make_scenes(pack, out, wanted, recipe, label_set=label_set, jobs=jobs, verify=verify)
+    done = (
+        "was mixed before" if report["finished_before"] else f"mixed in {format_seconds(report['elapsed'])}"
+    )
+    print(f"{out}: {report['clips']} scenes, {format_seconds(report['seconds'])} of sound, {done}")
+    _print_splits(report["mixed_from"]["splits"])
+    fail_of_mixing(out, report)
+    if verify:
+        print(f"{out}: every checksum is as written")
+
+
+def _wanted(pack: Path, scenes: list[str], split: list[str], balanced: list[str]) -> "list[SceneSplit]":
+    """The splits that are asked for, and what each is mixed from."""
+    from auricle.datasets.scene_recipe import SceneSplit
+    from auricle.shards import Pack
+
+    mapped = {name: tuple(text.split(",")) for name, text in assignments(split, "--split").items()}
     if not mapped:
         mapped = {name: (name,) for name in sorted(dict.fromkeys(Pack(pack).splits.tolist()))}
     counts = split_counts(scenes, list(mapped))
@@ -69,33 +83,29 @@ def scenes(
             f"split {left[0]!r} is asked for, but --scenes does not say how many; add --scenes {left[0]}=N",
             param_hint="--split",
         )
-    if unknown := [name for name in balanced or [] if name not in mapped]:
+    if unknown := [name for name in balanced if name not in mapped]:
         raise typer.BadParameter(
             f"no split {unknown[0]!r}; there are: {', '.join(mapped)}", param_hint="--balanced"
         )
-    wanted = [
+    return [
         SceneSplit(
             name=name,
             sources=mapped[name],
             scenes=count,
-            orders=0.0 if name in (balanced or []) else None,
+            orders=0.0 if name in balanced else None,
         )
         for name, count in counts.items()
     ]
-    report = make_scenes(pack, out, wanted, recipe, label_set=label_set, jobs=jobs, verify=verify)
-    done = (
-        "was mixed before" if report["finished_before"] else f"mixed in {format_seconds(report['elapsed'])}"
-    )
-    print(f"{out}: {report['clips']} scenes, {format_seconds(report['seconds'])} of sound, {done}")
-    _print_splits(report["mixed_from"]["splits"])
+
+
+def fail_of_mixing(out: Path, report: dict[str, Any]) -> None:
+    """Name what went wrong while scenes were mixed, if anything did, and end with status 1."""
     for problem in report["problems"]:
         print_error(f"{out}: {problem}")
     if report["failures"]:
         print_error(f"{report['failures']} scenes could not be mixed: {out / 'failures.parquet'} names them")
     if report["failures"] or report["problems"]:
         raise typer.Exit(1)
-    if verify:
-        print(f"{out}: every checksum is as written")
 
 
 def split_counts(texts: list[str], splits: list[str]) -> dict[str, int]:
