@@ -185,7 +185,7 @@ def _name_in_folder(path: str, recordings: str | None) -> str:
     >>> _name_in_folder("rec/monday/a.wav", "rec"), _name_in_folder("../a.wav", None)
     ('monday/a.wav', 'a.wav')
     """
-    base = recordings if recordings is not None and Path(recordings).is_dir() else "."
+    base = "." if recordings is None or Path(recordings).is_file() else recordings
     name = os.path.relpath(path, base)
     return os.path.basename(path) if name.startswith("..") else Path(name).as_posix()  # noqa: PTH119
 
