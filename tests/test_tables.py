@@ -109,7 +109,7 @@ def test_columns_that_hold_no_numbers_keep_their_commas(tmp_path: Path) -> None:
 def test_text_that_cannot_be_read_is_told_with_its_line(tmp_path: Path) -> None:
     path = tmp_path / "t.csv"
     path.write_bytes("path;labels\na.wav;dog\nb.wav;chien dû\n".encode("cp1252"))
-    with pytest.raises(ValueError, match=r't\.csv, row 3: not UTF-8 text \(byte 41\); .* "CSV UTF-8"'):
+    with pytest.raises(ValueError, match=r't\.csv, row 3: not UTF-8 text \(byte 35\); .* "CSV UTF-8"'):
         read_text_table(path)
     path.write_bytes("path;labels\n".encode("utf-16-le"))
     with pytest.raises(ValueError, match=r"row 1: not text, or UTF-16 without the mark"):
