@@ -29,10 +29,10 @@ CLIPS = 12
 
 
 def sound(number: int, rate: int = RATE) -> np.ndarray:
-    """0.8 s of noise that swells and fades as no other's does, the same at every rate up to 1 kHz."""
+    """4 s of noise that swells and fades as no other's does, the same at every rate up to 2 kHz."""
     random = np.random.default_rng(number)
-    slow = soxr.resample(random.normal(0, 0.1, 1600), 2000, rate)
-    gains = np.repeat(10 ** (random.uniform(-15, 0, 8) / 20), rate // 10)
+    slow = soxr.resample(random.normal(0, 0.1, 16000), 4000, rate)
+    gains = np.repeat(10 ** (random.uniform(-15, 0, 8) / 20), rate // 2)
     return np.rint(32000 * np.clip(slow[: len(gains)] * gains, -1, 1)).astype(np.int16)
 
 
@@ -91,7 +91,7 @@ def test_in_its_own_pack_the_clips_are_those_of_the_splits(mine: Pack, trained: 
         (range(CLIPS), {}),
         ([1, 3, 5], {}),  # a part of them
         (range(CLIPS), {"suffix": "flac", "names": "renamed {}"}),
-        (range(4), {"suffix": "ogg"}),  # other samples: by name and levels
+        (range(4), {"suffix": "ogg"}),  # other samples: by name and course
         (range(4), {"rate": 16000, "names": "moved/{}"}),
         (range(4), {"rate": 16000, "names": "renamed {}"}),  # neither name nor samples: nothing is known
     ],
@@ -118,11 +118,33 @@ def test_other_recordings_are_not_seen_whatever_their_names(
     assert heard(trained, shifted) == ([], True)
     keys, ours = clip_keys(shifted, np.arange(2)), clip_keys(shifted, np.arange(2))
     ours["sound"] += 1
-    assert known_again(ours, keys).all()  # the same name, length and levels
-    for field, by in (("name", 1), ("seconds", 0.2), ("levels", np.array([4, -4] * 4, np.int8))):
+    assert known_again(ours, keys).all()  # the same name, length and course
+    for field, by in (("name", 1), ("seconds", 0.2), ("course", np.uint64(2**40 - 1))):
         changed = ours.copy()
-        changed[field] += by
+        changed[field] = changed[field] ^ by if field == "course" else changed[field] + by
         assert not known_again(changed, keys).any(), field
+
+
+def test_steady_noise_of_one_name_and_level_is_told_apart(tmp_path: Path) -> None:
+    """Monday's 08-00.wav and Tuesday's: nothing happens in either."""
+    for day in range(2):
+        noise = np.random.default_rng(day).normal(0, 0.05, 2 * RATE)
+        (tmp_path / f"{day}" / "yard").mkdir(parents=True)
+        soundfile.write(tmp_path / f"{day}" / "yard" / "08-00.wav", noise, RATE)
+        pack_corpus(tmp_path / f"{day}", tmp_path / f"pack{day}", rate=RATE, jobs=1, quiet=True)
+    one, other = (clip_keys(Pack(tmp_path / f"pack{day}"), np.arange(1)) for day in range(2))
+    assert one["name"] == other["name"] and (np.abs(one["levels"] - other["levels"]) <= 3).all()
+    assert not known_again(one, other).any()
+
+
+def test_a_short_sound_in_silence_is_known_by_its_levels() -> None:
+    key, other = np.zeros((), KEY), np.zeros(1, KEY)
+    key["levels"], other["levels"] = [-70] * 6 + [-20, -30], [-70] * 6 + [-21, -32]
+    assert contents.alike(key, other).all()
+    other["levels"][0, -1] = -40
+    assert not contents.alike(key, other).any()
+    key["levels"], other["levels"] = -30, -30  # steady: as many others are
+    assert not contents.alike(key, other).any()
 
 
 def test_files_of_one_name_are_told_apart_by_their_folders(tmp_path: Path) -> None:
@@ -221,7 +243,7 @@ def test_calibration_leaves_out_the_training_clips_of_a_pack_made_again(
 
 def test_keys_are_small_and_none_are_kept_of_too_many(mine: Pack, monkeypatch: pytest.MonkeyPatch) -> None:
     kept = training_keys(mine, np.arange(CLIPS))
-    assert kept["clips"] == CLIPS and len(kept["keys"]) == 32 * CLIPS
+    assert kept["clips"] == CLIPS and len(kept["keys"]) == 4 * -(-32 * CLIPS // 3)
     assert set(from_text(kept["keys"])["sound"]) == set(clip_keys(mine, np.arange(CLIPS))["sound"])
     monkeypatch.setattr("auricle.evaluation.heard.MOST", CLIPS - 1)
     assert training_keys(mine, np.arange(CLIPS)) == {"clips": CLIPS}

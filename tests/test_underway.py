@@ -42,9 +42,7 @@ def test_what_is_under_way_is_shown_and_then_counted_once(
                 listening(str(long))["heard"](5.0)  # the task's second recording
         watch.look()
         assert progress.under_way == (3 * size, 30.0)
-        assert (
-            "0/4 files" in (err := capsys.readouterr().err) and "30.0 s of sound" in err and "left" in err
-        )
+        assert "0/4 files" in (err := capsys.readouterr().err) and "30.0 s of sound" in err and "left" in err
         with watch.finished(note_of("one")):
             progress.advance(2, size=2 * size, seconds=20.0)
         assert progress.under_way == (1.5 * size, 15.0) and progress.heard == 20.0
