@@ -35,6 +35,40 @@ def test_a_reader_that_stops_early_is_no_error(model: Path, recordings: Path) ->
         assert done.returncode in (0, 1) and not errors, (reader, done)
 
 
+@pytest.mark.parametrize(
+    ("several", "options", "reader"),
+    [
+        (False, "--format csv --jobs 1", "head -1"),
+        (False, "--format jsonl --jobs 1", "true"),
+        (True, "--format table --jobs 2", "true"),
+    ],
+)
+def test_a_closed_pipe_ends_a_long_run_at_once_and_without_a_word(
+    model: Path, tmp_path: Path, several: bool, options: str, reader: str
+) -> None:
+    """A decoder that is at work as Python ends would have libraries complain, abort, or be waited for."""
+    (tmp_path / "long").mkdir()
+    (tmp_path / "temporary").mkdir()
+    noise = np.random.default_rng(3).uniform(-0.5, 0.5, 22050 * 240)
+    for name in ("a.flac", "b.flac")[: 1 + several]:
+        soundfile.write(tmp_path / "long" / name, noise, 22050)
+    command = f"{sys.executable} -m auricle tag '{tmp_path / 'long'}' --model '{model}' --threads 1 --windows"
+    began = time.monotonic()
+    done = subprocess.run(
+        ["bash", "-c", f"{command} --quiet {options} | {reader} > /dev/null; exit ${{PIPESTATUS[0]}}"],
+        capture_output=True, text=True, timeout=60, env=os.environ | {"TMPDIR": str(tmp_path / "temporary")},
+    )  # fmt: skip
+    assert (done.returncode, done.stderr) == (1, "") and time.monotonic() - began < 40
+    assert not list((tmp_path / "temporary").glob("auricle-*"))
+
+
+def test_a_closed_pipe_is_no_matter_where_little_is_said() -> None:
+    """What waits in the buffer until Python ends: it would say 120 and print an ignored exception."""
+    command = f"{sys.executable} -m auricle --version | true; exit ${{PIPESTATUS[0]}}"
+    done = subprocess.run(["bash", "-c", command], capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (1, "")
+
+
 def test_results_never_take_the_place_of_a_recording(model: Path, recordings: Path) -> None:
     before = (recordings / "a.wav").read_bytes()
     command = [sys.executable, "-m", "auricle", "tag", str(recordings), "--model", str(model)]

@@ -1,6 +1,7 @@
 """The `auricle` command: parse, call one function, print.
 
-Exit status: 0 all well, 1 something failed (and it is named), 2 wrong usage, 130 interrupted, 143 terminated.
+Exit status: 0 all well, 1 something failed (and it is named), 2 wrong usage, 130 interrupted, 143 terminated;
+1, and no word, where whoever reads the results (head, less) has closed the pipe before all were written.
 Results go to standard output and nothing else does; errors, warnings and progress go to standard error. One
 file per group of verbs: recordings.py (tag), embedding.py (embed), inputs.py (inputs), search.py (index,
 find), review.py (review), convert.py (convert), timeline.py (timeline, report), corpora.py (pack, evaluate),
@@ -15,6 +16,7 @@ import signal
 import sys
 import threading
 import time
+import traceback
 import warnings
 from collections.abc import Iterator
 from typing import Annotated, Any, NoReturn
@@ -48,8 +50,18 @@ from auricle.cli.timeline import report, timeline
 OTHERS_SPEAK = 3.0  # seconds
 
 
+class ReaderGone(Exception):
+    """Whoever reads the results has closed the pipe; no OSError, which click would make its own end of."""
+
+
 class Verbs(TyperGroup):
     """Verbs, each with the whole first sentence of its help: where it is too long, on several lines."""
+
+    def invoke(self, ctx: Any) -> Any:  # noqa: D102  of its base
+        try:
+            return super().invoke(ctx)
+        except BrokenPipeError as error:
+            raise ReaderGone from error
 
     def format_commands(self, ctx: Any, formatter: Any) -> None:  # noqa: D102  of its base
         commands = [(name, self.get_command(ctx, name)) for name in self.list_commands(ctx)]
@@ -206,11 +218,18 @@ def main(arguments: list[str] | None = None) -> None:
     except SystemExit as done:
         if _one_of_several() and (done.code is None or isinstance(done.code, int)):
             leave(done.code or 0)
+        try:
+            if sys.stdout is not None:
+                sys.stdout.flush()
+        except BrokenPipeError as error:
+            _end_at_once(error)
+        except OSError:  # a full disk: Python itself says so
+            pass
         raise
-    except BrokenPipeError:
-        # The reader (head, less) has seen enough. At once: a decoder may be at work in a thread.
-        sys.stderr.flush()
-        os._exit(1)
+    except ReaderGone as gone:
+        _end_at_once(gone.__cause__)
+    except BrokenPipeError as error:
+        _end_at_once(error)
     except Exception as error:
         if os.environ.get("AURICLE_DEBUG") == "1":
             raise
@@ -250,6 +269,18 @@ def _say(error: Exception) -> None:
         print_error((f"process {os.environ['RANK']}: " if _one_of_several() else "") + describe(error))
     if elsewhere:
         time.sleep(OTHERS_SPEAK)
+
+
+def _end_at_once(error: BaseException | None) -> NoReturn:
+    """End where nobody reads on; Python's own leave would wait for a decoder at work in a thread, or abort.
+
+    What the work held (workers, temporary files) lives on in the error's frames, and goes with them.
+    """
+    if error is not None:
+        traceback.clear_frames(error.__traceback__)
+    with contextlib.suppress(OSError, ValueError):
+        sys.stderr.flush()
+    os._exit(1)
 
 
 def _one_of_several() -> bool:
