@@ -437,7 +437,7 @@ def test_recordings_in_the_order_of_time_do_not_become_islands(tmp_path: Path) -
     build_graph(values, tmp_path / "graph", threads=1)
     graph = open_graph(tmp_path / "graph", len(values))
     assert graph is not None
-    found = graph.near(asked, 20)
+    found = [rows for rows, _ in graph.near(asked, 20)]
     right = sum(len(set(ten) & set(rows)) for ten, rows in zip(nearest.tolist(), found, strict=True))
     assert right >= 395  # 370 of 400 in the order of time
 
@@ -466,6 +466,82 @@ def test_silence_does_not_hide_what_else_there_is(tmp_path: Path, noise: float) 
     assert len(silence) == 100 and silence[-1].score > 0.999
     twins = find_twins(index.segments[0].values)
     assert twins[17] == -1 and (len(np.unique(twins)) == 1002) == (noise == 0)
+
+
+def index_of_copies(out: Path, originals: np.ndarray, copies: list[int], **more: Any) -> VectorIndex:
+    """Recordings of a window each, under several names: a folder of names for each copy; with a graph."""
+    out.mkdir()
+    begin(out, ABOUT | {"size": originals.shape[1]} | more)
+    span = np.array([0.0]), np.array([2.0])
+    heard = [
+        Heard(f"/r/{copy}/{number:04d}.wav", 1, "", "", [(*span, originals[number : number + 1])])
+        for copy in range(max(copies))
+        for number in np.flatnonzero(np.array(copies) > copy)
+    ]
+    commit(out, lambda piece: True, heard, originals.shape[1])
+    add_graph(out, 0, threads=1)
+    index = VectorIndex(out)
+    assert index.segments[0].graph is not None
+    return index
+
+
+@graphs
+@pytest.mark.parametrize("count", [6, 40])
+def test_all_copies_of_what_is_nearest_are_found_by_a_graph(tmp_path: Path, count: int) -> None:
+    values = np.random.default_rng(0).standard_normal((400, 16)).astype(np.float16)
+    index = index_of_copies(tmp_path / "index", values, [9] * 400)
+    for number in (7, 123, 399):
+        found = find_moments(index, values[number : number + 1], count=count)
+        assert [m.path for m in found[:9]] == [f"/r/{copy}/{number:04d}.wav" for copy in range(9)][:count]
+        assert found == find_moments(index, values[number : number + 1], count=count, exact=True)
+    several = values[[3, 300, 17]]
+    assert find_moments(index, several, count=count) == find_moments(index, several, count=count, exact=True)
+
+
+@graphs
+def test_copies_without_number_are_in_the_order_of_their_names(tmp_path: Path) -> None:
+    values = np.random.default_rng(1).standard_normal((30, 16)).astype(np.float16)
+    copies = [300 if number < 5 else 1 for number in range(30)]  # more than are looked at in one go
+    index = index_of_copies(tmp_path / "index", values, copies)
+    for exact in (True, False):
+        found = find_moments(index, values[4:5], count=10, exact=exact)
+        assert [m.path for m in found] == sorted(f"/r/{copy}/0004.wav" for copy in range(300))[:10]
+        found = find_moments(index, values[4:5], count=302, exact=exact)
+        assert [m.score for m in found[:300]] == [1.0] * 300 and found[300].score < 1.0
+
+
+@graphs
+def test_a_graph_and_an_exact_search_agree_where_many_rows_are_twins(tmp_path: Path) -> None:
+    rng, right, total = np.random.default_rng(2), 0, 0
+    values = rng.standard_normal((900, 12)).astype(np.float16)
+    copies = rng.geometric(0.15, 900).tolist()  # seven as a rule, forty of some
+    index = index_of_copies(tmp_path / "index", values, copies)
+    for query in [*values[:20].astype(float), *rng.standard_normal((20, 12))]:
+        for count, gap in ((10, 2.0), (50, 0.0)):
+            exact = find_moments(index, query[None], count=count, gap=gap, exact=True)
+            found = find_moments(index, query[None], count=count, gap=gap)
+            right, total = right + len(set(exact) & set(found)), total + count
+    assert right >= 0.995 * total, right / total
+
+
+@graphs
+def test_find_gives_all_copies_of_a_recording_with_a_graph_and_without(
+    tmp_path: Path, model: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for number in range(40):
+        first = sound(tmp_path / "a" / f"{number:02d}.wav", number, 0.3)
+        for copy in "bcdef":
+            (tmp_path / copy).mkdir(exist_ok=True)
+            shutil.copy(first, tmp_path / copy / first.name)
+    indexed(files_of(tmp_path), tmp_path / "index", model, graph_rows=50)
+    assert VectorIndex(tmp_path / "index").segments[0].graph is not None
+    for number in (5, 21, 39):
+        asked = ["find", tmp_path / "a" / f"{number:02d}.wav", "--index", tmp_path / "index", "--top", 9]
+        asked += ["--format", "csv", "--threads", 1, "--per-file", 1]
+        status, out, _ = run(capsys, *asked)
+        assert (status, out) == run(capsys, *asked, "--exact")[:2] and status == 0
+        found = [row["path"] for row in csv.DictReader(io.StringIO(out))][:5]
+        assert found == [str(tmp_path / copy / f"{number:02d}.wav") for copy in "bcdef"]
 
 
 @graphs

@@ -86,18 +86,26 @@ class Graph:
 
     def __init__(self, graph: Any, twins: np.ndarray):
         self._graph = graph
-        self._copies = np.flatnonzero((twins != np.arange(len(twins))) & (twins != NO_DIRECTION))
-        self._originals = twins[self._copies]
+        copies = np.flatnonzero((twins != np.arange(len(twins))) & (twins != NO_DIRECTION))
+        order = np.argsort(twins[copies], kind="stable")
+        self._copies, self._originals = copies[order], twins[copies][order]  # those of one side by side
 
-    def near(self, queries_QE: np.ndarray, count: int) -> list[np.ndarray]:
-        """Of each query about `count` rows that are near to it, in no order."""
+    def near(self, queries_QE: np.ndarray, count: int) -> list[tuple[np.ndarray, np.ndarray]]:
+        """Of each query about `count` rows that are near to it, and their copies, of the nearest first.
+
+        Returns:
+            For each query (rows, in no order; those of them of which copies are missing: there are more than
+            `count`, and the copies of what is nearer came first).
+        """
         self._graph.expansion_search = max(EXPANSION, count)
         found = []
         for query in np.ascontiguousarray(queries_QE, np.float32):
             matches = self._graph.search(query, min(count, len(self._graph)), threads=1)
-            rows = matches.keys.astype(np.int64)
-            copies = self._copies[np.isin(self._originals, rows)][:count]  # others are as near as these
-            found.append(np.concatenate([rows, copies]))
+            rows = matches.keys.astype(np.int64)[np.argsort(matches.distances, kind="stable")]
+            first, end = (np.searchsorted(self._originals, rows, side) for side in ("left", "right"))
+            taken = np.minimum(end - first, np.maximum(0, count - (np.cumsum(end - first) - (end - first))))
+            copies = [self._copies[a : a + n] for a, n in zip(first, taken, strict=True) if n]
+            found.append((np.concatenate([rows, *copies]), rows[taken < end - first]))
         return found
 
 

@@ -61,7 +61,7 @@ def find_moments(
         ranked = rank(index, positions, queries)
         kept = keep_apart(ranked.recordings, ranked.spans[:, 0], count, gap, per_file)
         # A row that was not looked at yet may stand before one of these, unless none is as similar.
-        full = len(kept) == most and (not most or ranked.scores[kept[-1]] >= round(floor, DECIMALS))
+        full = len(kept) == most and (not most or ranked.scores[kept[-1]] > round(floor, DECIMALS))
         if floor == -np.inf or full:
             return [
                 Moment(index.names[recording], float(start), float(end), float(score))
@@ -239,13 +239,14 @@ class _Candidates:
         return positions[~np.isin(positions, self.left_out)], floor
 
     def _linked(self, segment: Segment, graph: Graph, number: int) -> tuple[np.ndarray, float]:
-        near_rows = graph.near(self.queries, number)
-        # What is not near to an embedding of the example is less similar to it than all that is.
-        least = max(
-            float(cosines(segment.values[rows], query[None]).min(initial=1.0))
-            for rows, query in zip(near_rows, self.queries, strict=True)
-        )
-        return np.unique(np.concatenate(near_rows)), least
+        near = graph.near(self.queries, number)
+        least = -np.inf
+        for (rows, lacking), query in zip(near, self.queries, strict=True):
+            # What is not near to an embedding of the example is less similar to it than all that is; copies
+            # that are missing are as similar as what they are copies of.
+            least = max(least, float(cosines(segment.values[rows], query[None]).min(initial=1.0)))
+            least = max(least, float(cosines(segment.values[lacking], query[None]).max(initial=-1.0)))
+        return np.unique(np.concatenate([rows for rows, _ in near])), least
 
     def _top(self, at: int, number: int) -> tuple[np.ndarray, float]:
         if at not in self._scores:
