@@ -409,6 +409,23 @@ def test_few_recordings_of_a_class_make_fewer_folds_and_are_told(
     write_report([tmp_path / "mine" / "out-of-fold"], tmp_path / "figures")
 
 
+def test_one_recording_makes_no_folds_and_that_is_told_before_any_work(
+    folder: Path, embedder: Path, tmp_path: Path
+) -> None:
+    tape = folder / "low" / "0.wav"
+    rows = [f"{tape},{begin},{begin + 0.2},{label}" for begin, label in ((0, "a"), (0.2, "b"), (0.4, "a"))]
+    (tmp_path / "one.csv").write_text("\n".join(["path,start,end,labels", *rows]))
+    config = OwnClasses(init_from=str(embedder))
+    with pytest.raises(ValueError, match="^all clips are of one recording, so no fold .* --set folds=0"):
+        train_own(tmp_path / "one.csv", tmp_path / "m", config, quiet=True)
+    assert not (tmp_path / "m").exists()
+    config = OwnClasses(init_from=str(embedder), folds="0")
+    assert (train_own(tmp_path / "one.csv", tmp_path / "m", config, quiet=True) / "model.json").exists()
+    with pytest.raises(ValueError, match="^all clips are of one recording"):  # of a pack, too
+        train_own(tmp_path / "m" / "pack", tmp_path / "n", OwnClasses(init_from=str(embedder)), quiet=True)
+    assert not (tmp_path / "n").exists()
+
+
 def test_a_class_of_one_recording_is_named() -> None:
     """Two clips of the first class are of one recording, the second has one; then the background."""
     targets = np.eye(3, dtype=bool)[[0, 0, 1, 2, 2, 2]]

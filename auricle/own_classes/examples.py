@@ -70,6 +70,7 @@ def open_examples(
     background: str = "",
     label_set: str = "labels",
     splits: Sequence[str] = (),
+    in_folds: bool = False,
     quiet: bool = False,
 ) -> Examples:
     """What somebody gave as examples, as clips of a pack.
@@ -82,17 +83,22 @@ def open_examples(
         background: a class that is no label: its clips are examples of none of the others.
         label_set: of the pack.
         splits: only clips of these; all at first.
+        in_folds: they are to be judged by folds of recordings.
         quiet: show no progress.
 
     Raises:
         ValueError: no such source; fewer than two things to tell apart; a class without a clip that could be
-            read; kind "one" where a clip has several labels; a background or split that is not there.
+            read; kind "one" where a clip has several labels; a background or split that is not there; a
+            single recording that is to make folds.
     """
     if is_pack(source):
         opened = Pack(source)
     else:
-        opened = _packed(source, folder, rate, quiet)
+        opened = _packed(source, folder, rate, in_folds, quiet)
     clips = opened.select(splits) if splits else np.arange(len(opened))
+    recordings = opened.recordings[clips].astype(str)
+    if in_folds:
+        _refuse_one_recording(recordings.tolist())
     names, targets = opened.label_names(label_set), opened.targets(clips, label_set).astype(bool)
     if background:
         if background not in names:
@@ -116,13 +122,16 @@ def open_examples(
             "sounds, and name it with --set background=NAME where it is no class of its own"
         )
     sounds = sound_hashes(opened, clips)
+    recordings = join_copies(recordings, sounds)
+    if in_folds:
+        _refuse_one_recording(recordings.tolist())
     return Examples(
         pack=opened,
         clips=clips,
         labels=tuple(names),
         targets=targets,
         kind=kind,
-        recordings=join_copies(opened.recordings[clips].astype(str), sounds),
+        recordings=recordings,
         splits=opened.splits[clips].astype(str),
         label_set=label_set,
         sounds=sounds,
@@ -140,10 +149,20 @@ def is_pack(source: str | Path) -> bool:
     return (Path(source) / MANIFEST).is_file()
 
 
-def _packed(source: str | Path, folder: Path, rate: int, quiet: bool) -> Pack:
+def _refuse_one_recording(names: Sequence[str]) -> None:
+    if len(names) > 1 and len(set(names)) == 1:
+        raise ValueError(
+            "all clips are of one recording, so no fold can be kept from it: --set folds=0 trains without a "
+            "report"
+        )
+
+
+def _packed(source: str | Path, folder: Path, rate: int, in_folds: bool, quiet: bool) -> Pack:
     reader, clips = open_corpus(source)
     if reader == FOLDERS:
         clips = [by_folder(clip) for clip in clips]
+    if in_folds:  # before anything is decoded
+        _refuse_one_recording([clip.group or f"{MADE_OF}/{clip.id}" for clip in clips])
     about = {MADE_OF: digest_of(clips, rate)}
     if (folder / MANIFEST).is_file():
         before = Pack(folder).manifest.get(MADE_OF)

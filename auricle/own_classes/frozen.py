@@ -106,6 +106,7 @@ def prepare(
         background=config.background,
         label_set=config.label_set,
         splits=config.splits,
+        in_folds=config.folds not in ("0", BY_SPLIT),
         quiet=quiet,
     )
     if examples.pack.path == run / "pack" and (lost := len(examples.pack.failures)):
