@@ -27,6 +27,15 @@ def as_utf8(text: str) -> str:
         return text.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
+def in_quotes(text: str) -> str:
+    r"""Text that a field of CSV can hold: a carriage return, which csv leaves without quotes, is spelled out.
+
+    >>> in_quotes("a\rb, c\nd")
+    'a\\rb, c\nd'
+    """
+    return as_utf8(text).replace("\r", "\\r")
+
+
 def one_line(text: str) -> str:
     r"""Text with line ends escaped, so that a message stays one line.
 

@@ -39,6 +39,8 @@ TABLES = {
     "a.wav\t0.250\t1.500\tdog\na.wav\t1.000\t4.000\train, heavy\n",
     "excel.csv": "sep=;\nFile;Start;End;Class\na.wav;0,25;1,5;dog\na.wav;1;4;rain, heavy\n",
     "a.wav.txt": "0.250000\t1.500000\tdog\n\\\t100.0\t900.0\n1.000000\t4.000000\train, heavy\n",
+    # A track of a German Audacity, with marks that last no time, one of them without a text.
+    "a.wav.labels.txt": "0,250000\t1,500000\tdog\n0,5\t0,5\tmark\n0,7\t0,7\t\n1\t4,0\train, heavy\n",
     "a.wav.csv": 'onset,offset,label\n0.25,1.5,dog\n1,4,"rain, heavy"\n',
     # Raven: a row for each view; Begin Time counts from the file's beginning where there is one file.
     "a.wav.Table.1.selections.txt": "Selection\tView\tChannel\tBegin Time (s)\tEnd Time (s)\tAnnotation\n"
@@ -66,6 +68,27 @@ def test_what_is_written_is_read_back(format: str, tmp_path: Path) -> None:
     with file.open("w", newline="") as stream:
         formats.write(format, [result], stream, formats.About(rate=RATE))
     assert rows_of(file) == EVENTS
+
+
+@pytest.mark.parametrize(
+    "name, text",
+    [
+        ("a.wav.txt", "0.5\t0.5\tmark\n0.25\t1.5\tdog\n2\t2\t\n"),
+        ("t.csv", "path,start,end,label\na.wav,0.25,1.5,dog\na.wav,3,3,dog\na.wav,4,4.0,dog\n"),
+        ("t.jsonl", '{"path": "a.wav", "events": [{"start": 0.25, "end": 1.5, "label": "dog"}, '
+         '{"start": 1, "end": 1, "label": "x"}, {"start": 2, "end": 2, "label": "x"}]}'),
+    ],
+)  # fmt: skip
+def test_labels_that_last_no_time_are_counted_and_left_out(name: str, text: str, tmp_path: Path) -> None:
+    (tmp_path / name).write_text(text)
+    found = read_events([tmp_path / name])
+    assert [event[:4] for event in found.events] == [("a.wav", 0.25, 1.5, "dog")] and found.points == 2
+    assert found.left_out == ["2 labels that last no time (points), left out"]
+
+
+def test_a_recording_of_points_alone_was_listened_to(tmp_path: Path) -> None:
+    (tmp_path / "a.wav.txt").write_text("0.5\t0.5\t\n")
+    assert list(read_events([tmp_path / "a.wav.txt"]).recordings) == ["a.wav"]
 
 
 def test_raven_counts_several_files_as_one_sound(tmp_path: Path) -> None:
@@ -111,6 +134,9 @@ WRONG = {
     "c.csv": ("file,start,end,label\n,1,2,dog\n", "c.csv, row 2: file is empty; expected the name"),
     "d.csv": ("file,begin,end\na.wav,1,2\n", "d.csv: no column for start and label: it has file, begin, end"),
     "e.csv": ("a.wav,1,2,dog\n", "e.csv: begins with an event, not with the names of its columns"),
+    "g.csv": ("a.wav;0,5;1,5;dog\n", "g.csv: begins with an event, not with the names of its columns"),
+    "c.txt": ("0,5;1,5;dog\n", "c.txt: begins with an event, not with the names of its columns"),
+    "d.txt": ("0.5;1.5;dog\n", "d.txt, row 1: expected start, end and a label, with tabs between"),
     "f.csv": ("path,start,end,label,answer\na.wav,1,2,dog,y;n\n", "f.csv, row 2: 'y;n' says yes and no"),
     "a.jsonl": (
         '{"path": "a", "events": []}\n{"path": "b"}\n',
@@ -182,6 +208,23 @@ def test_corrected_label_tracks_become_one_table(sounds: Path, capsys: pytest.Ca
     assert run(capsys, "convert", "events.csv", "--format", "raven", "--out", "raven/")[0] == 0
     status, out, _ = run(capsys, "convert", "raven", "--recordings", "rec")
     assert out == (sounds / "events.csv").read_text()
+
+
+def test_what_ends_after_its_recording_is_told_and_points_are_counted(
+    sounds: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    track = sounds / "labels" / "a.wav.labels.txt"
+    track.write_text("0.5\t9.05\train\n1\t1\tmark\n")  # a little more than there is may be rounding
+    status, _, err = run(capsys, "convert", "labels", "--recordings", "rec", "--out", "events.csv")
+    assert status == 0 and err == "auricle: warning: 1 label that lasts no time (a point), left out\n"
+    track.write_text("0.5\t3.5\train\n2\t99\tdog\n100\t101\tdog\n")
+    status, _, err = run(capsys, "convert", "labels", "--recordings", "rec", "--out", "events.csv")
+    assert status == 0
+    assert err == (
+        "auricle: warning: labels/a.wav.labels.txt, row 2: ends at 99 s, and its recording at 9.000 s by its "
+        "header; written as it is (2 such events in all)\n"
+    )
+    assert "rec/a.wav,2,99,dog,1\n" in (sounds / "events.csv").read_text()
 
 
 def test_a_manifest_has_all_that_is_heard_and_pack_reads_it(

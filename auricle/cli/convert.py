@@ -1,5 +1,6 @@
 """The verb that reads events of any file, corrected by somebody, and writes them as another: convert."""
 
+import contextlib
 import os
 from collections.abc import Iterator, Sequence
 from enum import StrEnum
@@ -12,11 +13,13 @@ from auricle.cli.output import opened, print_warning
 from auricle.cli.recordings import is_folder
 from auricle.cli.results import STDIN
 from auricle.cli.search import shown
-from auricle.text import as_utf8, counted
+from auricle.text import as_utf8, counted, in_quotes
 
 if TYPE_CHECKING:
     from auricle.formats.reading import Annotated as Events
     from auricle.formats.reading import TimedEvent
+
+LATE_SECONDS = 0.1  # after a recording's end; by less, the ends that programs write differ
 
 
 class EventFormat(StrEnum):
@@ -76,9 +79,10 @@ def convert(
     if any(Path(out).resolve() == path.resolve() for path in events):
         raise typer.BadParameter(f"{out} is what is read; name another file", param_hint="--out")
     found = read_events(events)
-    if found.unanswered:
-        print_warning(f"{counted(found.unanswered, 'row')} without an answer, left out")
+    for said in found.left_out:
+        print_warning(said)
     of_recording = _by_recording(found, _places(found, events, recordings, format))
+    _warn_of_late_ends(of_recording)
     if len(of_recording) > 1 and format.value in formats.ONE_RECORDING and not is_folder(out):
         raise typer.BadParameter(
             f"{format.value} holds one recording in a file, and here are {len(of_recording)}; give a folder, "
@@ -102,7 +106,7 @@ def _places(
     Raises:
         ValueError: a recording is not where it is looked for; the row is named.
     """
-    from auricle.formats.matching import match_recordings
+    from auricle.formats.matching import find_named, match_recordings
     from auricle.media_files import find_media
 
     if recordings is not None:
@@ -122,7 +126,7 @@ def _places(
     folders = [Path(), *(path if path.is_dir() else path.parent for path in events)]
     places = {}
     for name, where in found.recordings.items():
-        there = next((folder / name for folder in folders if (folder / name).is_file()), None)
+        there = next((place for folder in folders if (place := find_named(name, folder))), None)
         if there is None and format in (
             EventFormat.jsonl,
             EventFormat.raven,
@@ -143,6 +147,27 @@ def _by_recording(found: "Events", places: dict[str, str]) -> "dict[str, list[Ti
     for event in found.events:
         own[places[event.recording]].append(event)
     return {path: sorted(events, key=lambda event: event[1:4]) for path, events in own.items()}
+
+
+def _warn_of_late_ends(of_recording: "dict[str, list[TimedEvent]]") -> None:
+    """Say which event ends first of those that end after their recording, where recordings are there.
+
+    They stay as they are: the length in a header may be an estimate.
+    """
+    from auricle.audio import AudioError, probe
+
+    late: list[str] = []
+    for path, events in of_recording.items():
+        length = None
+        if events and Path(path).is_file():
+            with contextlib.suppress(AudioError, OSError):  # whoever reads it is told
+                length = probe(path).duration
+        if length is not None:
+            ends = f"s, and its recording at {length:.3f} s by its header"
+            late += [f"{e.where}: ends at {e.end:g} {ends}" for e in events if e.end > length + LATE_SECONDS]
+    if late:
+        more = f" ({counted(len(late), 'such event')} in all)" if len(late) > 1 else ""
+        print_warning(f"{late[0]}; written as it is{more}")
 
 
 def _result(path: str, events: "list[TimedEvent]", format: EventFormat) -> tuple[dict[str, Any], int | None]:
@@ -203,7 +228,7 @@ def _write_manifest(of_recording: "dict[str, list[TimedEvent]]", out: str, every
             name = Path(whole).relative_to(folder).as_posix() if below else whole
             duration = probe(path).duration if every is not None else None
             for stretch in stretches_of(events, every, duration):
-                yield as_utf8(name), stretch
+                yield in_quotes(name), stretch
 
     with opened(out) as stream:
         write_manifest(rows(), stream)

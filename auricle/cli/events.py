@@ -11,7 +11,6 @@ import typer
 from auricle.cli.output import assignments, print_table, print_warning, refuse_file
 from auricle.cli.urban import options_given, refuse_options
 from auricle.remote import address_of
-from auricle.text import counted
 
 if TYPE_CHECKING:
     from auricle.events import EventConfig
@@ -110,8 +109,8 @@ def read_annotations(file: Path) -> "Events":
     from auricle.formats.reading import read_events
 
     found = read_events([file])
-    if found.unanswered:
-        print_warning(f"{file}: {counted(found.unanswered, 'row')} without an answer, left out")
+    for said in found.left_out:
+        print_warning(f"{file}: {said}")
     return found
 
 

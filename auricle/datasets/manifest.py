@@ -1,10 +1,12 @@
 """A table of recordings, CSV or Parquet: one row a clip."""
 
+import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 from auricle.datasets.clips import Clip, check_ids
+from auricle.formats.matching import find_named
 from auricle.remote import address_of, join, sizes_of
 from auricle.tables import read_text_table
 
@@ -116,6 +118,8 @@ def _placed(folder: str | Path, name: str) -> str:
     address = address_of(name)
     if address is None and (base := address_of(folder)) is not None:
         return join(base, name)
+    if address is None and os.sep == "/" and "\\" in name:  # a name that is spelled out, perhaps
+        return str(find_named(name, Path(folder)) or Path(folder) / name)
     return address or str(Path(folder) / name)
 
 

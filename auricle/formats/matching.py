@@ -2,8 +2,10 @@
 
 import os
 from collections.abc import Mapping, Sequence
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 from urllib.parse import unquote
+
+from auricle.text import for_terminal
 
 Parts = tuple[str, ...]
 
@@ -11,12 +13,14 @@ Parts = tuple[str, ...]
 def match_recordings(
     names: Mapping[str, str], recordings: Sequence[str], roots: Sequence[str] = ()
 ) -> dict[str, str]:
-    """Name -> recording, of the names that mean one.
+    r"""Name -> recording, of the names that mean one.
 
     A name means a recording whose path is the same, or ends in the name. A longer name, of another machine
     say, ends in the recording's path from its root on, with the root's own name: `/home/ann/june/a.wav` is
     `a.wav` in the folder `june`, and never one in `july`. Where none does, the same without the suffix of one
-    of the two, or with the colons and the like that a file of results has as `%3A` in its name.
+    of the two, or with the colons and the like that a file of results has as `%3A` in its name. What a table
+    cannot hold counts as it is spelled out there: bytes that are not UTF-8, line ends and the like, as `\xe9`
+    and `\n`; space around a name does not count.
 
     Args:
         names: name -> where it is written, for the message.
@@ -88,8 +92,41 @@ def _from_root(recording: str, roots: Sequence[str]) -> Parts:
     return whole
 
 
+def find_named(name: str, folder: Path = Path()) -> Path | None:
+    """The file of a name, from a folder: also of one spelled out, as in a table or a result's name.
+
+    >>> find_named("no/such.wav") is None
+    True
+    """
+    if (folder / name).is_file():
+        return folder / name
+    return _find_spelled(name, folder) or (_find_spelled(unquote(name), folder) if "%" in name else None)
+
+
+def _find_spelled(name: str, place: Path) -> Path | None:
+    for part in PurePosixPath(name).parts:
+        if not (place / part).exists():
+            try:
+                held = sorted(path.name for path in place.iterdir())
+            except OSError:
+                return None
+            meant = next((other for other in held if _spelled(other) == _spelled(part)), None)
+            if meant is None:
+                return None
+            place /= meant
+        else:
+            place /= part
+    return place if place.is_file() else None
+
+
 def _parts(path: str) -> tuple[str, ...]:
-    return tuple(part for part in path.replace("\\", "/").split("/") if part not in ("", "."))
+    parts = (part.strip() for part in _spelled(path).replace("\\", "/").split("/"))
+    return tuple(part for part in parts if part not in ("", "."))
+
+
+def _spelled(name: str) -> str:
+    """A name as every format can hold it."""
+    return for_terminal(name).strip()
 
 
 def _whole(path: str) -> str:

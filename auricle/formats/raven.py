@@ -53,11 +53,17 @@ def write_raven(results: Iterable[Result], stream: TextIO, *, rate: int | None, 
     stream.flush()
     number = 0
     for result in only_one(results, "raven"):
-        path = in_a_cell(result["path"])
-        file = in_a_cell(os.path.basename(result["path"]))  # noqa: PTH119  of an address, too
+        path = _in_quotes(result["path"])
+        file = _in_quotes(os.path.basename(result["path"]))  # noqa: PTH119  of an address, too
         for _, begin, end, label, score in table_rows(result, start):
             number += 1
             times = f"{begin:.6f}\t{end:.6f}\t0.0\t{rate / 2:.1f}"
-            what = f"{in_a_cell(label)}\t{score:.6g}"
+            what = f"{_in_quotes(label)}\t{score:.6g}"
             stream.write(f"{number}\t{VIEW}\t1\t{times}\t{file}\t{path}\t{begin:.6f}\t{what}\n")
             stream.flush()
+
+
+def _in_quotes(text: str) -> str:
+    """Text of a cell; what begins with a quotation mark is quoted, for it would be taken for that."""
+    cell = in_a_cell(text)
+    return '"' + cell.replace('"', '""') + '"' if cell.startswith('"') else cell

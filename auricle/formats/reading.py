@@ -16,7 +16,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from auricle.tables import header_of, read_text, read_text_table, separator_of
+from auricle.tables import decimal_point, header_of, read_text, read_text_table, separator_of
+from auricle.text import counted
 
 NAMES: dict[str, tuple[str, ...]] = {  # in lower case; of several, the first that is there counts
     "recording": ("path", "filename", "file", "file_name", "audio_filename", "recording", "segment_id")
@@ -54,11 +55,24 @@ class Annotated:
     events: list[TimedEvent] = field(default_factory=list)
     recordings: dict[str, str] = field(default_factory=dict)  # name -> where it is named first
     unanswered: int = 0  # rows of a table with a column `answer` that have no answer
+    points: int = 0  # labels that end where they start, which are no events
 
     @property
     def labels(self) -> list[str]:
         """All that are heard anywhere, sorted."""
         return sorted({event.label for event in self.events})
+
+    @property
+    def left_out(self) -> list[str]:
+        """What was read and is no event: a line for each kind."""
+        said = []
+        if self.unanswered:
+            said.append(f"{counted(self.unanswered, 'row')} without an answer, left out")
+        if self.points:
+            one = "1 label that lasts no time (a point)"
+            many = f"{self.points:,} labels that last no time (points)"
+            said.append(f"{one if self.points == 1 else many}, left out")
+        return said
 
 
 def read_answer(text: str, label: str) -> tuple[set[str], set[str]] | None:
@@ -136,7 +150,7 @@ def _read_file(file: Path, name: str, found: Annotated) -> None:
         if not first and suffix == ".txt":  # a label track from which all was deleted
             found.recordings.setdefault(named, str(file))
             return
-        fields = [part.strip() for part in first.split(separator_of(first, "\t"))]
+        fields = first.split("\t" if "\t" in first else separator_of(first, "\t"))
         if len(fields) in (2, 3) and _is_number(fields[0]) and _is_number(fields[1]):
             rows = _label_track(file, text, named)
         else:
@@ -145,12 +159,15 @@ def _read_file(file: Path, name: str, found: Annotated) -> None:
         raise ValueError(f"{file}: is no file of events that can be read: expected {', '.join(SUFFIXES)}")
     for event in rows:
         found.recordings.setdefault(event.recording, event.where)
-        found.events.append(event)
+        if event.start == event.end:
+            found.points += 1
+        else:
+            found.events.append(event)
 
 
 def _is_number(text: str) -> bool:
     try:
-        return math.isfinite(float(text))
+        return math.isfinite(float(decimal_point(text, "\t")))
     except ValueError:
         return False
 
@@ -160,7 +177,7 @@ def _span(start: Any, end: Any, where: str) -> tuple[float, float]:
         begin, stop = float(start), float(end)
     except (TypeError, ValueError):
         begin, stop = 0.0, -1.0
-    if not 0 <= begin < stop < math.inf:
+    if not 0 <= begin <= stop < math.inf:
         raise ValueError(
             f"{where}: expected start and end in seconds, the end after the start, got {start!r} and {end!r}"
         )
@@ -173,20 +190,16 @@ def _label_track(file: Path, text: str, named: str) -> Iterator[TimedEvent]:
         if not line.strip() or line.startswith("\\"):
             continue
         where, fields = f"{file}, row {number}", line.split("\t", 2)
+        begin, stop = (decimal_point(text, "\t") for text in (*fields, "")[:2])
         label = fields[2].strip() if len(fields) == 3 else ""
-        if not label:
+        if not label and not (len(fields) == 3 and begin == stop):  # a point may go without
             raise ValueError(f"{where}: expected start, end and a label, with tabs between, got {line!r}")
         shown = SHOWN_SCORE.match(label)
         what, score = (shown[1], float(shown[2])) if shown and float(shown[2]) <= 1 else (label, None)
-        yield TimedEvent(named, *_span(fields[0], fields[1], where), what, score, where)
+        yield TimedEvent(named, *_span(begin, stop, where), what, score, where)
 
 
 def _table_rows(file: Path, header: list[str], named: str, found: Annotated) -> Iterator[TimedEvent]:
-    if len(header) == 4 and _is_number(header[1]) and _is_number(header[2]):
-        raise ValueError(
-            f"{file}: begins with an event, not with the names of its columns; put a first line in front, "
-            "such as filename, onset, offset, event_label, with the same separator"
-        )
     numbers = [name for name in header if name.lower() in (*NAMES["start"], *NAMES["end"], *NAMES["score"])]
     columns, rows = read_text_table(file, numbers)
     by_role = _roles(columns, str(file))
@@ -243,6 +256,11 @@ def _roles(columns: Sequence[str], file: str) -> dict[str, str]:
         if known:
             found[role] = known[0]
     if missing := [role for role in NEEDED if role not in found]:
+        if any(map(_is_number, columns)):
+            raise ValueError(
+                f"{file}: begins with an event, not with the names of its columns; put a first line in "
+                "front, such as filename, onset, offset, event_label, with the same separator"
+            )
         expected = "; ".join(f"{role}: {', '.join(NAMES[role])}" for role in missing)
         raise ValueError(
             f"{file}: no column for {' and '.join(missing)}: it has {', '.join(columns) or 'none'}; expected "

@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from typing import TextIO
 
 from auricle.formats.results import Result, spans
-from auricle.text import as_utf8
+from auricle.text import in_quotes
 
 CSV_COLUMNS = ("path", "start", "end", "label", "score")
 
@@ -31,10 +31,10 @@ def write_csv(results: Iterable[Result], stream: TextIO, *, start: float = 0.0) 
     writer.writerow(CSV_COLUMNS)
     stream.flush()
     for result in results:
-        path = as_utf8(result["path"])
+        path = in_quotes(result["path"])
         for span in spans(result, start):
             begin, end = f"{span['start']:.15g}", f"{span['end']:.15g}"
             writer.writerows(
-                [path, begin, end, as_utf8(tag["label"]), f"{tag['score']:.6g}"] for tag in span["tags"]
+                [path, begin, end, in_quotes(tag["label"]), f"{tag['score']:.6g}"] for tag in span["tags"]
             )
             stream.flush()
