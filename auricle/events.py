@@ -22,6 +22,8 @@ from typing import Any
 
 import numpy as np
 
+from auricle.thresholds import is_threshold, own_thresholds
+
 # Two times that differ by less are the same: far below a sample, far above what rounding does to hours.
 SAME = 1e-6
 PER_LABEL = ("smooth", "onset", "offset", "min_length", "max_gap")
@@ -36,7 +38,7 @@ class EventConfig:
     Args:
         smooth: seconds; a score becomes the median of the scores of the windows whose middles are within half
             of this of its own. 0 leaves scores as they are.
-        onset: score that an event reaches at least once.
+        onset: score that an event reaches at least once; 2 where there are to be none.
         offset: score that it never falls below; None is `onset`.
         min_length: seconds; shorter events are left out.
         max_gap: seconds; events that are no further apart become one.
@@ -80,8 +82,8 @@ class EventConfig:
             raise ValueError(f"hop: expected seconds above 0, got {self.hop!r}")
         for name in ("onset", "offset"):
             value = getattr(self, name)
-            if (value is not None or name == "onset") and not (_is_number(value) and 0 <= value <= 1):
-                raise ValueError(f"{name}: expected a score from 0 to 1, got {value!r}")
+            if (value is not None or name == "onset") and not is_threshold(value):
+                raise ValueError(f"{name}: expected a score from 0 to 1, or 2 for never, got {value!r}")
         if self.offset is not None and self.offset > self.onset:
             raise ValueError(f"offset: expected no more than onset ({self.onset:g}), got {self.offset:g}")
 
@@ -133,9 +135,10 @@ def events_of(artifact: Any) -> EventConfig:
     >>> events_of(SimpleNamespace(events=None, thresholds=[0.3], labels=("dog",))).of("dog").onset
     0.3
     """
-    if artifact.events is not None or artifact.thresholds is None:
+    thresholds = own_thresholds(artifact)
+    if artifact.events is not None or thresholds is None:
         return event_config(artifact.events, artifact.labels)
-    chosen = zip(artifact.labels, artifact.thresholds, strict=True)
+    chosen = zip(artifact.labels, thresholds, strict=True)
     return EventConfig(labels={label: {"onset": float(least)} for label, least in chosen})
 
 

@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 
 from auricle.runners.windows import PooledScores, logit, sigmoid
+from auricle.thresholds import own_thresholds, thresholds_of
 
 Mapped = Callable[[np.ndarray], np.ndarray]
 
@@ -78,7 +79,7 @@ def pooled(artifact: Any, logits_WK: np.ndarray, pooling: str = "mean") -> np.nd
 
 
 def chosen_thresholds(artifact: Any, threshold: float | None = None) -> np.ndarray:
-    """(K,) float64, the least score with which each label is shown.
+    """(K,) float64, the least score with which each label is shown; 2 where it never is.
 
     Args:
         artifact: with `labels` and `thresholds`.
@@ -96,9 +97,8 @@ def chosen_thresholds(artifact: Any, threshold: float | None = None) -> np.ndarr
         if not 0 <= threshold <= 1:
             raise ValueError(f"threshold is {threshold}; expected a score from 0 to 1")
         return np.full(len(artifact.labels), float(threshold))
-    if artifact.thresholds is None:
-        return np.zeros(len(artifact.labels))
-    return np.array(artifact.thresholds, np.float64)
+    own = own_thresholds(artifact)
+    return np.zeros(len(artifact.labels)) if own is None else np.array(own, np.float64)
 
 
 def alarms_at(artifact: Any, hop: float | None = None) -> str:
@@ -124,6 +124,29 @@ def alarms_at(artifact: Any, hop: float | None = None) -> str:
         f"the model's thresholds are for {alarms:g} false alarms an hour and label with a window every "
         f"{fitted:.3g} s; with one every {given:.3g} s there are about {fitted / given:.2g} times as many "
         f"(auricle calibrate --hop {given:.3g} finds others)"
+    )
+
+
+def of_windows(artifact: Any, hop: float | None = None) -> str:
+    """What is to be said where a model's thresholds are put to windows, or to events made of them; else "".
+
+    Args:
+        artifact: the model.
+        hop: as in `alarms_at`.
+
+    >>> from types import SimpleNamespace
+    >>> found = {"goal": {"precision": 0.9}}
+    >>> model = SimpleNamespace(thresholds=[0.5], hop=16000, rate=8000, metrics={"calibration": found})
+    >>> of_windows(model)[:77]
+    "the model's thresholds are for precision 0.9 of whole clips, by their scores;"
+    """
+    if thresholds_of(artifact) != "clips":
+        return alarms_at(artifact, hop)
+    kind, value = next(iter(artifact.metrics["calibration"]["goal"].items()))
+    return (
+        f"the model's thresholds are for {kind} {value:g} of whole clips, by their scores; of windows or "
+        "events more or fewer may be right (auricle calibrate --false-alarms finds thresholds of windows, "
+        "--threshold sets one)"
     )
 
 

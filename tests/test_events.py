@@ -200,7 +200,7 @@ def test_settings_that_were_typed() -> None:
 @pytest.mark.parametrize(
     "settings, message",
     [
-        ({"onset": 1.5}, "onset: expected a score from 0 to 1, got 1.5"),
+        ({"onset": 1.5}, "onset: expected a score from 0 to 1, or 2 for never, got 1.5"),
         ({"onset": None}, "onset"),
         ({"offset": 0.6}, "no more than onset"),
         ({"smooth": -1.0}, "smooth: expected seconds"),
@@ -209,7 +209,7 @@ def test_settings_that_were_typed() -> None:
         ({"hop": 0.0}, "hop: expected seconds above 0"),
         ({"pitch": 1}, "pitch: no setting"),
         ({"labels": {"cat": {"onset": 0.1}}}, "no such label"),
-        ({"labels": {"dog": {"onset": 2}}}, "'dog': onset"),
+        ({"labels": {"dog": {"onset": 3}}}, "'dog': onset"),
         ({"labels": {"dog": {"hop": 1}}}, "'dog': expected some of"),
         ({"labels": {"dog": 0.5}}, "'dog'"),
         ({"labels": [1]}, "labels"),

@@ -2,6 +2,8 @@
 
 from typing import Any
 
+from auricle.thresholds import threshold_text
+
 
 def model_card(artifact: Any) -> str:
     """README.md of a model, from its description."""
@@ -67,8 +69,8 @@ def _calibration(about: dict[str, Any]) -> list[str]:
         lines += ["", f"Thresholds for {kind.replace('_', ' ')} {value:g}:", ""]
         lines += ["| label | threshold | 95% interval | reached |", "|---|---|---|---|"]
         for label, row in about["thresholds"].items():
-            ends = " to ".join(f"{end:.3f}" for end in row.get("interval") or ())
-            cells = [label, f"{row['threshold']:.3f}", ends, _cell(row.get("measured"))]
+            ends = " to ".join(map(threshold_text, row.get("interval") or ()))
+            cells = [label, threshold_text(row["threshold"]), ends, _cell(row.get("measured"))]
             lines.append(f"| {' | '.join(_cell(cell) for cell in cells)} |")
     return lines
 

@@ -13,6 +13,7 @@ from auricle.events import event_config
 from auricle.features import LATER, FeatureConfig
 from auricle.gating import plan_gates
 from auricle.hierarchy import parents_of
+from auricle.thresholds import is_threshold
 
 FORMAT = 1
 STATE_FILES = {"onnx": "model.onnx", "torch": "weights.safetensors", "tflite": "model.tflite"}
@@ -173,9 +174,10 @@ def _validate_thresholds(thresholds: list[float] | None) -> None:
     if thresholds is None:
         return
     for number, value in enumerate(thresholds):
-        if not _are_numbers([value]) or not 0 <= value <= 1:
+        if not is_threshold(value):
             raise ValueError(
-                f"field 'thresholds[{number}]': expected a score from 0 to 1, got {repr(value)[:80]}"
+                f"field 'thresholds[{number}]': expected a score from 0 to 1, or 2 for never, "
+                f"got {repr(value)[:80]}"
             )
 
 

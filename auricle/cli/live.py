@@ -50,13 +50,14 @@ def listen(
         raise typer.BadParameter(f"hears one source, and these are {len(paths)}", param_hint="--live")
     from auricle.audio import find_device
     from auricle.listening import DECODER
-    from auricle.probabilities import alarms_at
+    from auricle.probabilities import of_windows
     from auricle.progress import format_seconds, say
     from auricle.tagging import follow_file, load_tagger
 
     if options.hop is None:
         options = dataclasses.replace(options, hop=min(artifact.hop / artifact.rate, HOP_SECONDS))
-    if options.threshold is None and (said := alarms_at(artifact, options.hop)):
+    shown = options.events is None or artifact.events is None  # else by settings of the model's own
+    if options.threshold is None and shown and (said := of_windows(artifact, options.hop)):
         print_warning(said)
     source = find_device(paths[0]) or paths[0]
     name = str(source)

@@ -135,7 +135,7 @@ def tag(
     _refuse_together(live, out, engine, jobs, redo, failures)
     from auricle.artifact import load_artifact
     from auricle.media_files import find_media
-    from auricle.probabilities import alarms_at
+    from auricle.probabilities import of_windows
     from auricle.tagging import BATCH_ON_GPU, TagOptions, hop_samples
 
     place: dict[str, Any] = {"start": start, "end": end, "raw": None if raw is None else raw_format(raw)}
@@ -175,7 +175,7 @@ def tag(
 
         return listen(paths, options, loaded, format, out, quiet)
     shown = windows and format is not TagFormat.parquet or (config is not None and loaded.events is None)
-    if threshold is None and shown and (said := alarms_at(loaded, hop)):
+    if threshold is None and shown and (said := of_windows(loaded, hop)):
         print_warning(said)
     if job:
         chosen = engine_for(engine, address, jobs, len(files))
@@ -290,6 +290,7 @@ def _results(
             if isinstance(outcome, Exception):
                 outcome = describe(outcome)
             yield {"path": path, "error": outcome} if isinstance(outcome, str) else outcome
+        next(outcomes, None)  # the last is counted, too
 
 
 def _sizes_of(files: list[str]) -> dict[str, int]:
@@ -333,7 +334,7 @@ def _hearing(
     path: str, options: "TagOptions", progress: "Progress", sizes: dict[str, int]
 ) -> Callable[[float], None]:
     """Shows how much of a recording was heard; how far that is, only of a large one, whose header is read."""
-    from auricle.engine.underway import part_heard
+    from auricle.listening import part_heard
 
     size = max(sizes.get(path, 0), 0)
     large = len(sizes) == 1 or size >= LARGE_BYTES

@@ -117,11 +117,13 @@ def _scored(
     tagger: "Tagger", path: str, *, top: int, start: float, end: float | None, hop: int | None
 ) -> "Timeline":
     from auricle.audio import probe
-    from auricle.probabilities import calibrated, chosen_thresholds
+    from auricle.probabilities import calibrated, chosen_thresholds, of_windows
     from auricle.progress import Progress
     from auricle.report.timeline import gather
 
     artifact = tagger.artifact
+    if said := of_windows(artifact, None if hop is None else hop / artifact.rate):
+        print_warning(said)
     ends = [value for value in (probe(path).duration, end) if value is not None]
     total = max(1, round(min(ends) - start)) if ends else None
     with Progress(total, "scoring", unit="seconds", quiet=total is not None and total < 60) as progress:

@@ -38,6 +38,7 @@ from auricle.metrics.bootstrap import bootstrap_blocks
 from auricle.progress import Progress
 from auricle.remote import results_folder
 from auricle.shards import Pack
+from auricle.thresholds import own_thresholds
 
 __all__ = ["affordable_draws", "evaluate", "provenance", "score_clips", "select_clips"]
 
@@ -142,7 +143,7 @@ def evaluate(
             quiet=quiet,
         )
         names = [artifact.labels[k] for k in in_model]
-        thresholds = getattr(artifact, "thresholds", None)
+        thresholds = own_thresholds(artifact)
         reliable, sure, errors = reliability_figures(
             kept.array(),
             positives,

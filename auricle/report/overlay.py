@@ -203,7 +203,7 @@ class Panel:
                 part[rows, begin // half : (begin + long) // half] = (
                     self._colour[n] if reached else self._grey[n]
                 )
-                if self._thresholds is not None:
+                if self._thresholds is not None and self._thresholds[k] <= 1:  # else it is never reached
                     at = begin + min(self.bar - 2, round(self.bar * self._thresholds[k]) // 2 * 2)
                     tall_mark = slice((thick.start - 2) // half, (thick.stop + 2) // half)
                     part[tall_mark, at // half : (at + 2) // half] = self._white[n]

@@ -298,7 +298,7 @@ def _mark_above(axes: Any, timeline: Timeline, edges: np.ndarray, scores: np.nda
         axes.text(
             1.068,
             row + 0.5,
-            f"≥ {score_text(threshold)}",
+            limit_text(threshold),
             transform=axes.get_yaxis_transform(),
             va="center",
             fontsize=8.5,
@@ -365,6 +365,15 @@ def score_text(score: float) -> str:
     ('0.84', '0.041', '0.0012')
     """
     return f"{score:.2f}" if score >= 0.1 else f"{score:.2g}"
+
+
+def limit_text(threshold: float) -> str:
+    """From which score on a class is shown as there.
+
+    >>> limit_text(0.8351), limit_text(2.0)
+    ('≥ 0.84', 'never')
+    """
+    return "never" if threshold > 1 else f"≥ {score_text(threshold)}"
 
 
 def _paper_to_blue() -> Any:

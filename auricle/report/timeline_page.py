@@ -144,7 +144,8 @@ def _peaks_table(timeline: Timeline) -> str:
 
 def _threshold_texts(timeline: Timeline) -> list[str]:
     """A text for each class; none where there are no thresholds."""
-    return [] if timeline.thresholds is None else [score_text(one) for one in timeline.thresholds.tolist()]
+    limits = [] if timeline.thresholds is None else timeline.thresholds.tolist()
+    return ["never" if limit > 1 else score_text(limit) for limit in limits]
 
 
 def _rounded(values: Any) -> list[float]:

@@ -65,7 +65,8 @@
     const ruler = plot.getContext("2d");
     ruler.font = "13px system-ui, sans-serif";
     const widest = (texts) => Math.max(...texts.map((text) => Math.ceil(ruler.measureText(text).width)));
-    const peaks = 14 + widest(["peak", ...data.peaks]), limits = data.thresholds.map((limit) => `\u2265 ${limit}`);
+    const peaks = 14 + widest(["peak", ...data.peaks]);
+    const limits = data.thresholds.map((limit) => limit === "never" ? limit : `\u2265 ${limit}`);
     right = peaks + (limits.length ? 4 + widest(limits) : 0);
     plot.style.height = `${height}px`;
     plot.width = Math.round(width * ratio);
