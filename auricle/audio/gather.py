@@ -70,7 +70,14 @@ class Gatherer:
         if not self._filled:
             return None
         start, self._filled = self.position - self._filled, 0
-        return start, frame_to_mono(self._queue.read(), self._notices)
+        samples = frame_to_mono(self._queue.read(), self._notices)
+        return start, samples[: self.position - start]
+
+    def drop(self, samples: int) -> None:
+        """Leave out the last samples of the last frame: fewer than it has."""
+        if samples and self._converter is None:
+            self._filled -= samples
+            self.position -= samples
 
     def finish(self) -> Iterator[tuple[int, np.ndarray]]:
         """The rest, at the end of the recording."""

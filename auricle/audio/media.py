@@ -250,9 +250,28 @@ class Media:
                     self._resync = False
                 if (done := add(frame)) is not None:
                     yield done
+        gatherer.drop(self._padding(frame, pts))
         yield from gatherer.finish()
         self.length = gatherer.position
         self._check_end(gatherer.position / self.rate)
+
+    def _padding(self, frame: Any, pts: int | None) -> int:
+        """Samples at the end of the last frame that an MP4's encoder filled up.
+
+        Its packet lasts as long as the sound does, or the edit list ends the track within it, to whole
+        milliseconds perhaps. FFmpeg cuts neither.
+        """
+        stream, samples = self._stream, frame.samples
+        if not self._container.format.name.startswith("mov") or frame.sample_rate != self.rate:
+            return 0
+        unit = Fraction(frame.time_base or stream.time_base) * self.rate
+        padding = samples - round(frame.duration * unit) if frame.duration else 0
+        if not 0 < padding < samples and None not in (pts, stream.duration, stream.start_time):
+            end = Fraction(stream.start_time + stream.duration) * stream.time_base * self.rate
+            padding = samples - round(end - pts * unit)
+            if padding <= self.rate // 1000:
+                return 0
+        return padding if 0 < padding < samples else 0
 
     def _without_padding(
         self, timeline: Iterator[tuple[int, np.ndarray]], end: int
