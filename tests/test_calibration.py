@@ -603,7 +603,7 @@ def test_the_verb_says_what_was_done_and_what_was_not(
     assert made.thresholds is not None and made.thresholds[0] == NEVER
     assert made.thresholds[2] == made.metrics["calibration"]["threshold_of_all"]
     card = (made.path / "README.md").read_text()
-    assert "48 clips of 24 recordings of the pack pack." in card and "| dog | 1.000 |" in card
+    assert "48 clips of 24 recordings of the pack pack." in card and "| dog | never |" in card
     status, out, _ = run(
         capsys, "evaluate", made.path, corpus / "pack", "--threads", 1, "--draws", 0, "--quiet"
     )

@@ -13,6 +13,7 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from auricle.artifact import Artifact, load_artifact, save_changed
+from auricle.calibration.choosing import count_runs, fit_thresholds
 from auricle.calibration.stages import (
     FEWEST,
     METHODS,
@@ -22,22 +23,18 @@ from auricle.calibration.stages import (
     fit_stages,
     held_out_scores,
     placed,
-    taken,
 )
 from auricle.calibration.thresholds import FEWEST as FEWEST_FOR_THRESHOLDS
-from auricle.calibration.thresholds import Goal, Ranked, choose, measured, uncertainty
+from auricle.calibration.thresholds import Goal
 from auricle.evaluation.choice import match_labels, positives_of, select_clips, unknown_of
 from auricle.evaluation.heard import what_was_heard
 from auricle.evaluation.scoring import open_model, stream_logits
-from auricle.probabilities import as_function
 from auricle.progress import Progress
-from auricle.runners.windows import sigmoid
 from auricle.shards import Pack
 
 __all__ = ["KEEP", "METHODS", "Goal", "calibrate", "count_runs", "fit_thresholds", "gather"]
 
 KEEP = "keep"  # the calibration that the model has, for thresholds alone
-DRAWS, DRAWN_SCORES = 1000, 2 * 10**9  # of the bootstrap; of draw, clip and label together
 
 
 def calibrate(
@@ -160,6 +157,9 @@ def calibrate(
                 quiet=quiet,
             )
             about["goal"] = {goal.kind: goal.value}
+            about["windows_of_a_clip"] = int(
+                examples.counts.max()
+            )  # of 1, scores are those of clips and windows
             about["threshold_of_all"] = found.pop("")
             about["thresholds"] = found
             thresholds = [
@@ -258,108 +258,3 @@ def _part(calibration: Mapping[str, Any] | None, columns: list[int]) -> dict[str
         else [value[column] for column in columns]
         for name, value in calibration.items()
     }
-
-
-def fit_thresholds(
-    examples: Examples,
-    calibration: Mapping[str, Any] | None,
-    goal: Goal,
-    hours_C: np.ndarray,
-    names: Sequence[str],
-    *,
-    fewest: int = FEWEST_FOR_THRESHOLDS,
-    draws: int | None = None,
-    seed: int = 0,
-    quiet: bool = False,
-) -> dict[str, Any]:
-    """Thresholds of calibrated scores for a goal, and what they do.
-
-    Args:
-        examples: what they are fitted to.
-        calibration: of the examples' labels.
-        goal: what they are for.
-        hours_C: (C,) length of each clip; for false alarms, how much of a recording its windows stand for.
-        names: (S,) the labels.
-        fewest: as in `calibrate`.
-        draws: as in `calibrate`.
-        seed: of the draws.
-        quiet: show no progress.
-
-    Returns:
-        Label -> "threshold", "positives", "hours_without" the label, "pooled": whether the threshold is that
-        of all labels together; else "reached", and what `thresholds.uncertainty` gives. For false alarms also
-        "runs": of them an hour, those next to each other in a clip as one. "" -> the threshold of all labels
-        together.
-
-    >>> z = np.linspace(-4, 4, 40, dtype=np.float32)[:, None]
-    >>> some = Examples(logits=z, starts=np.arange(40), targets=z > 1, known=z < 9, groups=np.arange(40))
-    >>> every = Goal(kind="recall", value=1)
-    >>> found = fit_thresholds(some, None, every, np.ones(40), ["dog"], draws=0, quiet=True)
-    >>> round(found["dog"]["threshold"], 2), found["dog"]["positives"]
-    (0.74, 15)
-    """
-    alarms = goal.kind == "false_alarms"
-    scores = None if alarms else clip_scores(examples, calibration)
-    owners = examples.owners
-
-    def ranked(k: int) -> Ranked:
-        known, true = examples.known[:, k], examples.targets[:, k]
-        hours = np.bincount(examples.groups, np.where(known & ~true, hours_C, 0))
-        if scores is not None:
-            return Ranked.of(scores[known, k], true[known], examples.groups[known], hours)
-        of_windows, clips = without(k)
-        return Ranked.of(of_windows, np.zeros(len(of_windows), bool), examples.groups[clips], hours)
-
-    def without(k: int) -> tuple[np.ndarray, np.ndarray]:
-        """Scores of the windows of clips without a label, and the clip of each."""
-        there = (examples.known[:, k] & ~examples.targets[:, k])[owners]
-        part = slice(k, k + 1)
-        mapped = as_function(taken(calibration, part))(examples.logits[there, part])
-        return sigmoid(mapped)[:, 0], owners[there]
-
-    count = len(names)
-    affordable = DRAWN_SCORES // max(1, count * (len(owners) if alarms else len(hours_C)))
-    draws = max(50, min(DRAWS, affordable)) if draws is None else draws
-    all_threshold, _ = choose(_together([ranked(k) for k in range(count)]), goal)
-    found: dict[str, Any] = {"": all_threshold}
-    with Progress(count, "thresholds", unit="labels", quiet=quiet) as progress:
-        for k, name in enumerate(names):
-            mine = ranked(k)
-            known = examples.known[:, k]
-            positives = int((examples.targets[:, k] & known).sum())
-            row: dict[str, Any] = {"positives": positives, "hours_without": float(mine.hours.sum())}
-            lent = not mine.hours.sum() if alarms else min(positives, int(known.sum()) - positives) < fewest
-            if lent:
-                value = measured(mine, goal, all_threshold)
-                row |= {"threshold": all_threshold, "pooled": True}
-                row |= {"measured": None if np.isnan(value) else value}
-            else:
-                threshold, reached = choose(mine, goal)
-                row |= {"threshold": threshold, "pooled": False, "reached": reached}
-                row |= {"measured": None if np.isnan(value := measured(mine, goal, threshold)) else value}
-                if draws:
-                    row |= uncertainty(mine, goal, threshold, draws, seed)
-                if alarms:
-                    row["runs"] = count_runs(*without(k), threshold) / float(mine.hours.sum())
-            found[name] = row
-            progress.advance()
-    return found
-
-
-def count_runs(scores_W: np.ndarray, clips_W: np.ndarray, threshold: float) -> int:
-    """How many runs of windows reach a threshold, each within a clip.
-
-    >>> count_runs(np.array([0.9, 0.8, 0.1, 0.7, 0.6]), np.array([0, 0, 0, 0, 1]), 0.5)
-    3
-    """
-    reached = scores_W >= threshold
-    goes_on = reached[:-1] & (clips_W[1:] == clips_W[:-1])
-    return int(reached.sum() - (reached[1:] & goes_on).sum())
-
-
-def _together(labels: Sequence[Ranked]) -> Ranked:
-    """All labels' scores as one label's."""
-    scores = np.concatenate([label.scores for label in labels])
-    true = np.concatenate([label.true for label in labels])
-    hours = np.array([sum(float(label.hours.sum()) for label in labels)])
-    return Ranked.of(scores, true, np.zeros(len(scores), np.int64), hours)

@@ -4,11 +4,12 @@
 - recall: the greatest at which so many of the clips with the label pass;
 - false alarms: the least at which so few windows an hour pass in clips without the label.
 
-A threshold stands midway between the last score that passes and the first that does not. How sure it is, is
-found by drawing recordings again with replacement: clips of one recording err together. Draws of what has not
-erred never err; where few recordings erred, exact bounds widen the interval. Each draw's threshold is tried
-on the recordings that it left out: chosen from about 63% of all, it does worse on new ones than the threshold
-that is written will, much worse where examples or errors are few.
+A threshold stands midway between the last score that passes and the first that does not; where nothing may
+pass that float32 cannot tell from 1, it is `NEVER`, which no score reaches. How sure it is, is found by
+drawing recordings again with replacement: clips of one recording err together. Draws of what has not erred
+never err; where few recordings erred, exact bounds widen the interval. Each draw's threshold is tried on the
+recordings that it left out: chosen from about 63% of all, it does worse on new ones than the threshold that
+is written will, much worse where examples or errors are few.
 
 Sources: Efron and Tibshirani, "An introduction to the bootstrap", 1993, chapters 13 and 17; Clopper and
 Pearson, "The use of confidence or fiducial limits illustrated in the case of the binomial", Biometrika, 1934;
@@ -24,11 +25,14 @@ from typing import Any
 import numpy as np
 from scipy.special import betaincinv, gammaincinv
 
+from auricle.thresholds import NEVER
+
 GOALS = ("precision", "recall", "false_alarms")
 LEVEL = 0.95  # share of the draws that an interval covers
 FEWEST = 10  # positives of a label, below which it takes the threshold of all labels together
 FEW = 4  # recordings with an error (or with none), below which an interval takes in exact bounds too
-NEVER = 1.0  # the threshold of a label that cannot be precise enough
+SURE = 1 - 2**-25  # scores from here on count as one: float32, in which graphs give them, takes them for 1
+SLACK = 1e-9  # of counts, for rounding
 VALUES = 2**22  # of draws and scores, looked at together
 
 
@@ -66,10 +70,9 @@ class Ranked:
     @classmethod
     def of(cls, scores: np.ndarray, true: np.ndarray, groups: np.ndarray, hours: np.ndarray) -> "Ranked":
         """The same in any order."""
+        scores = np.minimum(np.asarray(scores, np.float64), SURE)
         order = np.argsort(-scores, kind="stable")
-        return cls(
-            scores=np.asarray(scores, np.float64)[order], true=true[order], groups=groups[order], hours=hours
-        )
+        return cls(scores=scores[order], true=true[order], groups=groups[order], hours=hours)
 
     @property
     def ends(self) -> np.ndarray:
@@ -80,18 +83,36 @@ class Ranked:
     def thresholds(self) -> np.ndarray:
         """(T + 1,) falling: with the first nothing passes, with the last everything."""
         levels = self.scores[self.ends]
-        return (np.concatenate([[1.0], levels]) + np.concatenate([levels, [0.0]])) / 2
+        return between(np.concatenate([[1.0], levels]), np.concatenate([levels, [0.0]]))
+
+
+def between(above: np.ndarray, below: np.ndarray) -> np.ndarray:
+    """Thresholds that let through one score and not the next; `NEVER` where that is above `SURE`.
+
+    >>> between(np.array([1.0, 0.75, 1.0]), np.array([0.75, 0.25, SURE]))
+    array([0.875, 0.5  , 2.   ])
+    """
+    middle = (above + below) / 2
+    middle = np.where(middle > below, middle, above)  # nothing may lie between two numbers
+    return np.where(middle > SURE, NEVER, middle)
 
 
 def choose(ranked: Ranked, goal: Goal) -> tuple[float, bool]:
-    """The threshold, and whether it does what is asked; `NEVER` where precision is out of reach.
+    """The threshold, and whether what is measured with it is what is asked.
+
+    `NEVER` where no threshold is precise enough, or where scores of 1 alone are too many false alarms.
 
     >>> clips = Ranked.of(np.array([0.9, 0.8, 0.5, 0.25]), np.arange(4) % 2 == 0, np.arange(4), np.ones(4))
     >>> [choose(clips, Goal(kind=kind, value=0.6)) for kind in ("precision", "recall")]
     [(0.375, True), (0.375, True)]
     """
-    place = _places(ranked, goal, np.ones((1, len(ranked.hours))))[0]
-    return (NEVER, False) if place < 0 else (float(ranked.thresholds[place]), True)
+    all_once = np.ones((1, len(ranked.hours)))
+    place = _places(ranked, goal, all_once)[0]
+    threshold = NEVER if place < 0 else float(ranked.thresholds[place])
+    (above,), (below,) = _parts(ranked, goal, np.array([threshold]), all_once)
+    if goal.kind == "false_alarms":
+        return threshold, bool(below > 0 and above <= goal.value * below + SLACK)
+    return threshold, bool(below > 0 and above >= goal.value * below - SLACK)
 
 
 def _places(ranked: Ranked, goal: Goal, draws_DG: np.ndarray) -> np.ndarray:
@@ -99,13 +120,13 @@ def _places(ranked: Ranked, goal: Goal, draws_DG: np.ndarray) -> np.ndarray:
     passed, wrong = _counts(ranked, draws_DG)
     if goal.kind == "false_alarms":
         allowed = goal.value * (draws_DG @ ranked.hours)
-        return (wrong <= allowed[:, None] + 1e-9).sum(axis=1) - 1  # `wrong` never falls
+        return (wrong <= allowed[:, None] + SLACK).sum(axis=1) - 1  # `wrong` never falls
     right = passed - wrong
     if goal.kind == "recall":
         needed = goal.value * right[:, -1]
-        place = (right < needed[:, None] - 1e-9).sum(axis=1)
+        place = (right < needed[:, None] - SLACK).sum(axis=1)
         return np.where(right[:, -1] > 0, place, -1)
-    enough = (right > 0) & (right >= goal.value * passed - 1e-9)
+    enough = (right > 0) & (right >= goal.value * passed - SLACK)
     last = enough.shape[1] - 1 - enough[:, ::-1].argmax(axis=1)
     return np.where(enough.any(axis=1), last, -1)
 
@@ -194,10 +215,10 @@ def uncertainty(ranked: Ranked, goal: Goal, threshold: float, draws: int, seed: 
     """How sure a threshold is, and what it does.
 
     Returns:
-        "interval": (low, high) of the draws' thresholds; "measured": what is asked for at `threshold`, and
-        its "measured_interval" over the draws, made wide enough for `exact_bounds`; "left_out": the same at
-        the draws' thresholds, on the recordings that each left out, all draws together. None where it is not
-        defined.
+        "interval": (low, high) of the draws' thresholds, `NEVER` among them; "measured": what is asked for at
+        `threshold`, and its "measured_interval" over the draws, made wide enough for `exact_bounds`;
+        "left_out": the same at the draws' thresholds, on the recordings that each left out, all draws
+        together. None where it is not defined.
 
     >>> clips = Ranked.of(np.linspace(0, 1, 100), np.arange(100) >= 50, np.arange(100), np.ones(100))
     >>> found = uncertainty(clips, Goal(kind="recall", value=0.9), 0.55, draws=50, seed=0)
@@ -223,7 +244,7 @@ def uncertainty(ranked: Ranked, goal: Goal, threshold: float, draws: int, seed: 
     if spread and exact:
         spread = [min(spread[0], exact[0]), max(spread[1], exact[1])]
     return {
-        "interval": _interval(np.concatenate(chosen)),
+        "interval": _of_thresholds(np.concatenate(chosen)),
         "measured": _plain(measured(ranked, goal, threshold)),
         "measured_interval": spread or exact,
         "left_out": _plain(outside[0] / outside[1]) if outside[1] else None,
@@ -234,6 +255,14 @@ def _interval(values: np.ndarray) -> list[float] | None:
     if not len(values):
         return None
     return [float(value) for value in np.quantile(values, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])]
+
+
+def _of_thresholds(values: np.ndarray) -> list[float] | None:
+    """The same of thresholds: between a score and `NEVER` there is nothing."""
+    if NEVER not in values:
+        return _interval(values)
+    low = np.quantile(values, (1 - LEVEL) / 2, method="lower")
+    return [float(low), float(np.quantile(values, (1 + LEVEL) / 2, method="higher"))]
 
 
 def _plain(value: float) -> float | None:

@@ -10,6 +10,7 @@ import typer
 from auricle.cli.corpora import ReportFormat
 from auricle.cli.options import Quiet, Split, Subset, Threads, Where
 from auricle.cli.output import assignments, print_table, print_warning
+from auricle.thresholds import threshold_text
 
 FIGURES = {
     "ece": "ECE, all labels",
@@ -161,15 +162,11 @@ def _print_about(about: dict[str, Any]) -> None:
 
 def _row(label: str, found: dict[str, Any], kind: str) -> list[str]:
     digits = 1 if kind == "false_alarms" else 2
-    threshold = f"{found['threshold']:.3f}"
-    if found["pooled"]:
-        threshold += " (of all)"
-    elif not found["reached"]:
-        threshold = "never"
+    threshold = threshold_text(found["threshold"]) + " (of all)" * found["pooled"]
     return [
         label,
         threshold,
-        _interval(found.get("interval"), 3),
+        " to ".join(map(threshold_text, found.get("interval") or ())) or "-",
         "-" if found.get("measured") is None else f"{found['measured']:.{digits}f}",
         _interval(found.get("measured_interval"), digits),
         "-" if found.get("left_out") is None else f"{found['left_out']:.{digits}f}",
@@ -211,8 +208,13 @@ def _warn(about: dict[str, Any]) -> None:
     if missed := _missed(about):
         goal, value = next(iter(about["goal"].items()))
         print_warning(f"{_some(missed)}: with that threshold {goal} is less than {value:g}, on these clips")
-    if never := [label for label, row in found.items() if not row["pooled"] and not row["reached"]]:
-        print_warning(f"{_some(never)}: no threshold is as precise as that; they will not be shown")
+    if never := [label for label, row in found.items() if row["threshold"] > 1]:
+        why = "no threshold is as precise as that"
+        if "false_alarms" in about["goal"]:
+            why = "scores of 1 alone are more false alarms than that"
+        elif "recall" in about["goal"]:
+            why = "no clip has the label"
+        print_warning(f"{_some(never)}: {why}; they will not be shown")
     rate = about.get("goal", {}).get("false_alarms")
     if rate and (least := min(row["hours_without"] for row in found.values())) * rate < 1:
         print_warning(
