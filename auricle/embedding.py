@@ -18,8 +18,9 @@ from auricle.artifact import load_artifact
 from auricle.artifact.embeddings import embedding_fingerprint
 from auricle.audio import RawFormat
 from auricle.embedding_tables import EmbeddingTable, TableRows
-from auricle.listening import source_name
+from auricle.listening import Heard, part_heard, source_name
 from auricle.progress import Progress
+from auricle.remote import sizes_of
 from auricle.runners import load_runner
 from auricle.runners.windows import window_starts
 from auricle.shards import Pack, add_embeddings
@@ -46,6 +47,7 @@ def embed_recording(
     end: float | None = None,
     raw: RawFormat | None = None,
     warn: Callable[[str], None] | None = None,
+    heard: Heard | None = None,
 ) -> Iterator[Embedded]:
     """Embeddings of a recording's windows, as it is read, in memory that does not grow.
 
@@ -61,6 +63,7 @@ def embed_recording(
         end: see above.
         raw: see above.
         warn: see above.
+        heard: is told, after every batch, how many seconds were heard.
 
     Raises:
         AudioError, ValueError: as `Tagger.windows`; the hop is shorter than a sample.
@@ -72,6 +75,8 @@ def embed_recording(
     samples = hop_samples(hop, artifact)
     total_E, count, span = np.zeros(artifact.embedding_size), 0, [0.0, 0.0]
     for part in tagger.windows(source, start=start, end=end, raw=raw, hop=samples, warn=warn):
+        if heard is not None:
+            heard(float(part.stops[-1]) / artifact.rate - start)
         kept = part.on_grid if artifact.tail == "drop" else np.ones_like(part.on_grid)
         if not kept.any():
             continue
@@ -140,15 +145,17 @@ def embed_files(
     place: dict[str, Any] = {"hop": hop, "clips": clips, "start": start, "end": end, "raw": raw}
     about = describe_model(tagger.artifact, hop=hop, clips=clips)
     failures, seconds = 0, 0.0
+    sizes = {path: max(size, 0) for path, size in zip(paths, sizes_of(paths), strict=True)}
     with (
         EmbeddingTable(out, about, key="path", precision=precision) as table,
-        Progress(len(paths), "embedding", unit="files", quiet=quiet) as progress,
+        Progress(len(paths), "embedding", quiet=quiet, size=sum(map(sizes.__getitem__, paths))) as progress,
     ):
         for path in paths:
+            hear, before = _hearing(path, progress, sizes[path], start, end, raw), seconds
             told = None if warn is None else (lambda text, path=path: warn(path, text))
             last = start
             try:
-                for part in embed_recording(tagger, path, warn=told, **place):
+                for part in embed_recording(tagger, path, warn=told, heard=hear, **place):
                     table.add(source_name(path), *part)
                     seconds += float(part.ends[-1]) - last
                     last = float(part.ends[-1])
@@ -157,9 +164,23 @@ def embed_files(
                     raise
                 failures += 1
                 fail(path, error)
-            progress.advance()
+            progress.under_way = 0.0, 0.0
+            progress.advance(size=sizes[path], seconds=seconds - before)
         count = table.rows
     return {"files": len(paths), "failures": failures, "windows": count, "seconds": seconds}
+
+
+def _hearing(
+    path: str, progress: Progress, size: int, start: float, end: float | None, raw: RawFormat | None
+) -> Heard:
+    """Shows how much of a recording was heard."""
+    part = part_heard(path, start=start, end=end, raw=raw)
+
+    def hear(seconds: float) -> None:
+        progress.under_way = size * part(seconds), seconds
+        progress.hear(0.0)
+
+    return hear
 
 
 def pack_embeddings(

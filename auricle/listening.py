@@ -1,6 +1,7 @@
 """A recording as it is read: decoded ahead in a thread, and cut into windows."""
 
 import contextlib
+import functools
 import queue
 import threading
 import time
@@ -11,7 +12,8 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-from auricle.audio import AudioError, AudioWarning, Block, Device, RawFormat, blocks
+from auricle.audio import AudioError, AudioWarning, Block, Device, RawFormat, blocks, probe
+from auricle.remote import address_of
 
 BLOCKS_AHEAD = 3  # decoded blocks that may wait: enough to hide a slow read, a few MB at most
 # Of a source that plays while it is heard: short blocks, of which so many seconds may wait to be scored.
@@ -22,6 +24,7 @@ JOIN_SECONDS, JOIN_STDIN_SECONDS = 5.0, 0.2
 HEAD_START_SECONDS = 3.0  # of sound that a pipe may hold when listening begins
 DECODER = "auricle-decode"  # its thread's name
 STOP_SECONDS = 0.1  # how often a wait for sound looks whether it should go on
+Heard = Callable[[float], object]  # is told how many seconds of a recording were heard until now
 LATE = "scoring takes longer than the sound lasts, so tags come late; a larger --hop or a faster model helps"
 
 
@@ -32,6 +35,36 @@ def source_name(source: str | Path | BinaryIO | Device) -> str:
     ('a.wav', '-', 'alsa:default')
     """
     return str(source) if isinstance(source, str | Path | Device) else str(getattr(source, "name", "stream"))
+
+
+def part_heard(
+    path: str, *, start: float = 0.0, end: float | None = None, raw: Any = None
+) -> Callable[[float], float]:
+    """Seconds heard of a recording -> the part that this is of what is to be heard; 0 where nobody knows.
+
+    Its header is read as the first part is asked for.
+
+    Args:
+        path: the recording.
+        start: where hearing begins, in seconds.
+        end: where it ends.
+        raw: as for `auricle.audio.probe`.
+
+    >>> part_heard("no-such-file")(1.0)
+    0.0
+    """
+
+    @functools.cache
+    def whole() -> float:
+        if path == "-" or address_of(path) is not None:
+            return 0.0
+        try:
+            ends = [value for value in (probe(path, raw=raw).duration, end) if value is not None]
+        except Exception:  # what is wrong with it is said by whoever listens to it
+            return 0.0
+        return min(ends) - start if ends else 0.0
+
+    return lambda seconds: min(seconds / whole(), 1.0) if whole() > 0 else 0.0
 
 
 def seconds_of(value: float) -> float:

@@ -159,7 +159,8 @@ class Progress:
         elapsed, heard = time.monotonic() - self._started, self.heard + self.under_way[1]
         if not heard or not elapsed:
             return ""
-        return f"{format_seconds(heard)} of sound, {heard / elapsed:,.0f} times real time"
+        rate = heard / elapsed
+        return f"{format_seconds(heard)} of sound, {rate:,.{int(rate < 10)}f} times real time"
 
 
 def format_seconds(seconds: float) -> str:

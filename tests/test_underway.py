@@ -12,8 +12,12 @@ import soundfile
 from auricle import progress as progress_module
 from auricle.cli import main
 from auricle.engine import tagging, underway
-from auricle.engine.underway import listening, note_of, noting, part_heard, watched
+from auricle.engine.embedding import EmbedOptions, embed_many
+from auricle.engine.jobs import Engine
+from auricle.engine.underway import listening, note_of, noting, watched
+from auricle.listening import part_heard
 from auricle.progress import Progress
+from auricle.tagging import Tagger
 
 
 @pytest.fixture
@@ -88,6 +92,73 @@ def test_a_long_recording_moves_its_progress_wherever_results_go(
     lines = capsys.readouterr().err.splitlines()
     assert not ended.value.code and any("0/1 files" in line and " left; " in line for line in lines), lines
     assert "1/1 files" in lines[-1] and "10.0 s of sound" in lines[-1]
+
+
+@pytest.mark.parametrize("verb", ["embed", "index", "embed_many"])
+def test_a_long_recording_moves_the_progress_of_a_job_of_embeddings(
+    verb: str,
+    long: Path,
+    at_once: None,
+    model: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr(underway, "EVERY_SECONDS", 0.01)
+    real = Tagger.windows
+
+    def slow(*given: Any, **options: Any) -> Iterator[Any]:
+        for part in real(*given, **options):
+            time.sleep(0.03)
+            yield part
+
+    monkeypatch.setattr(Tagger, "windows", slow)
+    out = f"{tmp_path}/x.parquet"
+    if verb == "embed_many":
+        embed_many([str(long)], out, EmbedOptions(model=str(model)), engine=Engine(kind="here"))
+    else:
+        with pytest.raises(SystemExit) as ended:
+            main([verb, str(long), "--model", str(model), "--out", out])
+        assert not ended.value.code
+    lines = capsys.readouterr().err.splitlines()
+    assert any("0/1 files" in line and " left; " in line for line in lines), lines
+    assert any("1/1 files" in line and "10.0 s of sound" in line for line in lines), lines
+
+
+def test_the_last_line_counts_the_last_recording_of_those_whose_windows_are_shown(
+    long: Path, at_once: None, model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    second = tmp_path / "second.wav"
+    second.write_bytes(long.read_bytes())
+    options = ["--windows", "--format", "csv", "--jobs", "1", "--model", str(model)]
+    with pytest.raises(SystemExit):
+        main(["tag", str(long), str(second), *options])
+    last = capsys.readouterr().err.splitlines()[-1]
+    assert "2/2 files" in last and " left" not in last and "20.0 s of sound" in last
+
+
+def test_of_nothing_to_do_there_is_a_word_and_no_progress(
+    long: Path, at_once: None, model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "second.wav").write_bytes(long.read_bytes())
+    for _ in range(2):
+        with pytest.raises(SystemExit):
+            main(
+                [
+                    "tag",
+                    str(tmp_path),
+                    "--jobs",
+                    "1",
+                    "--model",
+                    str(model),
+                    "--format",
+                    "csv",
+                    "--out",
+                    f"{tmp_path}/tags/",
+                ]
+            )
+        said = capsys.readouterr().err.splitlines()
+    assert said == ["auricle: 2 recordings unchanged since an earlier run: nothing to do"]
 
 
 def test_a_terminal_sees_how_far_a_long_recording_is_and_its_tags_alone(

@@ -1,7 +1,9 @@
 """Microphones and other inputs that FFmpeg records from, by way of PyAV: recordings without an end."""
 
+import contextlib
 import os
 import sys
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,6 +24,7 @@ FIRST = {
 }
 BY_SYSTEM = {"darwin": ("avfoundation",), "win32": ("dshow",)}
 ALSA_SETTINGS = Path("/usr/share/alsa/alsa.conf")
+NO_INPUTS = ("null",)  # ALSA lists what gives silence, too
 PIPE = "record into a pipe instead, say arecord -f S16_LE -r 16000 -t wav | auricle tag --live -"
 
 
@@ -98,7 +101,8 @@ def open_device(device: Device) -> Any:
         # PyAV's wheels look for ALSA's settings where they were built, and find no device without them.
         os.environ["ALSA_CONFIG_PATH"] = str(ALSA_SETTINGS)
     try:
-        return av.open(device.name, format=device.format)
+        with _quietly():
+            return av.open(device.name, format=device.format)
     except (FFmpegError, OSError, ValueError) as error:
         cause = getattr(error, "strerror", None) or str(error)
         raise problem(
@@ -114,7 +118,35 @@ def _known(kind: str) -> str:
 
     lister = getattr(av.device, "enumerate_input_devices", None)
     try:
-        names = [str(found.name) for found in lister(kind)] if lister is not None else []
+        with _quietly():
+            names = [str(found.name) for found in lister(kind)] if lister is not None else []
     except Exception:  # a list is a help, no more
         names = []
+    names = [name for name in names if name not in NO_INPUTS]
     return f": {', '.join(names)}" if names else ""
+
+
+@contextlib.contextmanager
+def _quietly() -> Iterator[None]:
+    """Keep back what a library of the system writes to standard error itself, as ALSA does of each failure.
+
+    AURICLE_DEBUG=1 shows it.
+    """
+    if os.environ.get("AURICLE_DEBUG") == "1":
+        yield
+        return
+    try:
+        kept = os.dup(2)
+    except OSError:  # it is closed: nothing is shown anyway
+        yield
+        return
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    try:
+        if sys.stderr is not None:
+            sys.stderr.flush()
+        os.dup2(nowhere, 2)
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+        os.close(nowhere)

@@ -23,6 +23,7 @@ from auricle.audio.types import Info, Notices, problem
 
 GAP_SECONDS = 0.1  # time stamps of some containers wander by tens of milliseconds; more than this is a gap
 DAMAGE_GAP_SECONDS = 0.002  # after a damaged packet; Matroska rounds its time stamps to milliseconds
+FILLED = "{gap in its time stamps was|gaps in its time stamps were} filled with silence, the first"
 LONGEST_GAP_SECONDS = 3600.0  # a longer jump is taken for broken time stamps
 SILENCE_SECONDS = 600.0  # of gaps in all; more is broken time stamps, too, except
 SILENCE_RATIO = 10.0  # that each second of sound before allows for this many more
@@ -149,7 +150,8 @@ class Media:
         self._damaged += 1
         self._resync = True
         self._notices.add(
-            "damaged", "{count} damaged packets were skipped; silence stands for them where time stamps tell"
+            "damaged",
+            "{damaged packet was|damaged packets were} skipped; silence stands there where time stamps tell",
         )
 
     def _position_of(self, frame: Any) -> float | None:
@@ -239,12 +241,11 @@ class Media:
                         longest = SILENCE_SECONDS * self.rate + SILENCE_RATIO * sound - invented
                         longest = max(-earliest, min(longest, LONGEST_GAP_SECONDS * self.rate))
                         if not earliest <= gap <= longest:
-                            self._note_place("its time stamps jump {count} times; joined, first", gatherer)
+                            self._note_place("its time stamps jump {time|times}; joined, first", gatherer)
                             shift -= gap
                         elif missing := self._missing(gap, frame.samples, scale):
                             if not self._resync:
-                                text = "{count} gaps in its time stamps were filled with silence, the first"
-                                self._note_place(text, gatherer)
+                                self._note_place(FILLED, gatherer)
                             invented += missing
                             yield from gatherer.silence(missing)
                     self._resync = False

@@ -262,13 +262,13 @@ def mean_of_floats(channels: list[np.ndarray], notices: Notices) -> np.ndarray:
         good = np.abs(values) <= ABSURD
         finite = np.isfinite(values.astype(np.float32))  # doubles beyond float32 become infinite here
     if bad := int(values.size - np.count_nonzero(finite)):
-        notices.add("finite", "{count} samples are NaN or infinite; they were set to 0", bad)
+        notices.add("finite", "{sample is|samples are} NaN or infinite; set to 0", bad)
     if absurd := int(np.count_nonzero(finite & ~good)):
-        text = f"{{count}} samples are beyond {ABSURD:g} times full scale; they were set to 0"
+        text = f"{{sample is|samples are}} beyond {ABSURD:g} times full scale; set to 0"
         notices.add("absurd", text, absurd)
     mono = np.where(good, values, 0).mean(axis=0, dtype=np.float64).astype(np.float32)
     if loud := int(np.count_nonzero(np.abs(mono) > LOUD)):
-        text = f"{{count}} samples are more than {LOUD:g} times full scale, and were kept: "
+        text = f"{{sample is|samples are}} more than {LOUD:g} times full scale, and kept: "
         text += "if its floats are on the scale of integers, divide them by that scale"
         notices.add("loud", text, loud)
     return mono

@@ -1,5 +1,6 @@
 """What the reading of audio hands out: blocks, facts about a file, one-line errors and warnings."""
 
+import re
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -105,7 +106,7 @@ class Notices:
         self._counts: dict[str, float] = {}
 
     def add(self, cause: str, text: str, count: float = 1) -> None:
-        """Note `cause`; the first `text` is kept, with {count} standing for the sum of the counts."""
+        """Note `cause`; the first `text` is kept, where {ONE|MANY} stands for the sum of the counts of it."""
         self._texts.setdefault(cause, text)
         self._counts[cause] = self._counts.get(cause, 0) + count
 
@@ -114,8 +115,19 @@ class Notices:
         texts, counts = self._texts, self._counts
         self._texts, self._counts = {}, {}
         for cause, text in texts.items():
-            message = f"{self.name}: {one_line(text.replace('{count}', f'{counts[cause]:.6g}'))}"
+            message = f"{self.name}: {one_line(_with_count(text, counts[cause]))}"
             if self._warn is not None:
                 self._warn(message)
             else:
                 warnings.warn(message, AudioWarning, stacklevel=3)
+
+
+def _with_count(text: str, count: float) -> str:
+    """A text with how many, and one or several of what.
+
+    >>> _with_count("{gap was|gaps were} filled", 1), _with_count("{gap was|gaps were} filled", 2)
+    ('1 gap was filled', '2 gaps were filled')
+    """
+    return re.sub(
+        r"\{([^|{}]*)\|([^|{}]*)\}", lambda forms: f"{count:,.0f} {forms[1 if count == 1 else 2]}", text
+    )

@@ -90,7 +90,7 @@ def lines(result: dict[str, Any]) -> list[str]:
     ['a.wav: too quiet; amplify it']
     """
     if not result["findings"]:
-        about = f"{result['duration']:.1f} s, {result['rate']} Hz, {result['level']:.0f} dB"
+        about = f"{result['duration']:.1f} s, {result['rate']} Hz, {result['level']:z.0f} dB"
         return [f"{result['path']}: ok ({about})"]
     return [f"{result['path']}: {finding['what']}; {finding['do']}" for finding in result["findings"]]
 

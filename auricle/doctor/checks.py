@@ -89,17 +89,17 @@ def _loudness(sound: Sound, model: Reference) -> list[Finding]:
     if model.audio:
         low, high = model.audio["level"][LOW] - MARGIN, model.audio["level"][HIGH] + MARGIN
         most = max(SILENCE, model.audio["silence"][HIGH])
-        usual = ", the training's clips have {:.0f} to {:.0f} dB".format(
+        usual = ", the training's clips have {:.0f} to {:z.0f} dB".format(
             model.audio["level"][LOW], model.audio["level"][HIGH]
         )
     target = model.audio["level"][MIDDLE] if model.audio else -20.0
     if level < low:
-        what = f"too quiet: {level:.0f} dB{usual}"
-        do = f"record with more gain, or amplify it by about {target - level:.0f} dB"
+        what = f"too quiet: {level:z.0f} dB{usual}"
+        do = f"record with more gain, or amplify it by about {target - level:z.0f} dB"
         found.append(Finding(kind="quiet", what=what, do=do))
     elif level > high:
-        what = f"too loud: {level:.0f} dB{usual}"
-        do = f"turn it down by about {level - target:.0f} dB; floats should lie between -1 and 1"
+        what = f"too loud: {level:z.0f} dB{usual}"
+        do = f"turn it down by about {level - target:z.0f} dB; floats should lie between -1 and 1"
         found.append(Finding(kind="loud", what=what, do=do))
     if silence > most:
         what = f"{silence:.0%} of it is digital silence"
@@ -136,7 +136,7 @@ def _offset(channels: Channels) -> list[Finding]:
 def _channels(channels: Channels, sound: Sound) -> list[Finding]:
     if dead := channels.dead:
         named = ("channel " if len(dead) == 1 else "channels ") + ", ".join(map(str, dead))
-        what = f"{named} of {channels.count} dead: the mix is {_lost(channels, dead):.0f} dB quieter for it"
+        what = f"{named} of {channels.count} dead: the mix is {_lost(channels, dead):z.0f} dB quieter for it"
         do = "check the cable, and keep only the channels that have sound"
         return [Finding(kind="channel", what=what, do=do)]
     if channels.count < 2 or not channels.powers.max() > 0:
@@ -145,7 +145,7 @@ def _channels(channels: Channels, sound: Sound) -> list[Finding]:
     lost = float(decibels(sound.power * sound.samples / (channels.powers * channels.samples).mean()))
     if lost >= CANCELLED:
         return []
-    what = f"its channels cancel each other: mixed they are {min(-lost, 99):.0f} dB quieter"
+    what = f"its channels cancel each other: mixed they are {min(-lost, 99):z.0f} dB quieter"
     do = "turn the polarity of one, or keep one channel only"
     return [Finding(kind="cancelled", what=what, do=do)]
 
@@ -208,8 +208,8 @@ def _bands(sound: Sound, model: Reference, ends: bool) -> list[Finding]:
         return []
     more = bands[worst] > limits[worst, HIGH]
     what = (
-        f"{edges[worst]:.0f} to {edges[worst + 1]:.0f} Hz: {bands[worst]:.0f} dB of the whole, "
-        f"in 98 of 100 training clips {limits[worst, LOW]:.0f} to {limits[worst, HIGH]:.0f} dB"
+        f"{edges[worst]:.0f} to {edges[worst + 1]:.0f} Hz: {bands[worst]:z.0f} dB of the whole, "
+        f"in 98 of 100 training clips {limits[worst, LOW]:z.0f} to {limits[worst, HIGH]:z.0f} dB"
     )
     do = _advice(edges[worst], bool(more))
     return [Finding(kind="bands", what=what, do=do)]

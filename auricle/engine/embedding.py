@@ -24,6 +24,7 @@ from auricle.embedding_tables import EmbeddingTable, as_stored
 from auricle.engine.jobs import Engine, describe_files, describe_job
 from auricle.engine.joined import write_joined
 from auricle.engine.journals import result_file
+from auricle.engine.underway import listening
 from auricle.listening import source_name
 from auricle.runners import load_runner
 from auricle.shards import Pack, add_embeddings
@@ -294,6 +295,7 @@ def _embedded(path: str, options: EmbedOptions, warn: Callable[[str], None]) -> 
     wishes: dict[str, Any] = {
         name: getattr(options, name) for name in ("hop", "clips", "start", "end", "raw")
     }
+    wishes |= listening(path, start=options.start, end=options.end, raw=options.raw)
     return embed_recording(tagger, path, warn=warn, **wishes)
 
 
@@ -308,7 +310,8 @@ def write_rows(
     """`auricle.engine.jobs.Write` of recordings: their embeddings as one part.
 
     Returns:
-        "told": of each recording its "error" or None, "warnings", and "seconds", of sound in each piece.
+        "told": of each recording its "error" or None, "warnings", and "seconds", of sound in each piece;
+        "seconds" of all.
 
     >>> write_rows(EmbedOptions(), 256, str, [Path("00000.part")], ["a.wav"], {})  # doctest: +SKIP
     """
@@ -323,7 +326,7 @@ def write_rows(
                 writer.write_batch(_batch(schema, position, starts, ends, rows))
                 entry["seconds"].append(float(ends[-1]) - last)
                 last = float(ends[-1])
-    return {"told": told}
+    return {"told": told, "seconds": sum(sum(entry["seconds"]) for entry in told)}
 
 
 def _kept(

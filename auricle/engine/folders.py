@@ -143,7 +143,11 @@ def _changed(wanted: Wanted, before: Before) -> list[int]:
     skipped = len(wanted.files) - len(todo)
     if skipped and not wanted.quiet:
         whole = counted(len(wanted.files), "recording")
-        say(f"{skipped:,} of {whole} have not changed since an earlier run: skipped")
+        if todo:
+            have = "has" if skipped == 1 else "have"
+            say(f"{skipped:,} of {whole} {have} not changed since an earlier run: skipped")
+        else:
+            say(f"{whole} unchanged since an earlier run: nothing to do")
     return todo
 
 

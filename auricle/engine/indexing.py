@@ -320,8 +320,7 @@ def _write(
     given_up: Mapping[int, str],
 ) -> dict[str, Any]:
     entry = write_rows(options, size, explain, paths, [item.path for item in items], given_up)
-    heard = sum(sum(told["seconds"]) for told in entry["told"])
-    return entry | {"items": [list(item) for item in items], "seconds": heard}
+    return entry | {"items": [list(item) for item in items]}
 
 
 def _probe(options: EmbedOptions, explain: Callable[[Exception], str], item: Seen) -> None:

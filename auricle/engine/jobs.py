@@ -273,6 +273,7 @@ def show_job(
     total, size = before, 0
     for task in job.tasks:
         total, size = total + len(task.items), size + max(task.size, 0)
+    quiet = quiet or not rest  # of nothing there is no progress
     with Progress(total, label, unit, quiet=quiet, size=size) as progress, watched(progress) as watch:
         progress.resume_at(
             total - sum(len(task.items) for task in rest), size - sum(max(task.size, 0) for task in rest)

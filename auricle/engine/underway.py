@@ -6,7 +6,6 @@ temporary folder of the process that waits. On another machine that folder is no
 """
 
 import contextlib
-import functools
 import hashlib
 import os
 import tempfile
@@ -16,11 +15,10 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from auricle import remote
+from auricle.listening import Heard, part_heard
 from auricle.progress import Progress
 
 EVERY_SECONDS = 1.0
-Heard = Callable[[float], object]  # is told how many seconds of a recording were heard until now
 
 
 class Watch:
@@ -116,38 +114,6 @@ def listening(path: str, **excerpt: Any) -> dict[str, Heard]:
     {}
     """
     return {} if _notes is None else {"heard": _notes.begin(path, part_heard(path, **excerpt))}
-
-
-def part_heard(
-    path: str, *, start: float = 0.0, end: float | None = None, raw: Any = None
-) -> Callable[[float], float]:
-    """Seconds heard of a recording -> the part that this is of what is to be heard; 0 where nobody knows.
-
-    Its header is read as the first part is asked for.
-
-    Args:
-        path: the recording.
-        start: where hearing begins, in seconds.
-        end: where it ends.
-        raw: as for `auricle.audio.probe`.
-
-    >>> part_heard("no-such-file")(1.0)
-    0.0
-    """
-
-    @functools.cache
-    def whole() -> float:
-        if path == "-" or remote.address_of(path) is not None:
-            return 0.0
-        from auricle.audio import probe
-
-        try:
-            ends = [value for value in (probe(path, raw=raw).duration, end) if value is not None]
-        except Exception:  # what is wrong with it is said by whoever listens to it
-            return 0.0
-        return min(ends) - start if ends else 0.0
-
-    return lambda seconds: min(seconds / whole(), 1.0) if whole() > 0 else 0.0
 
 
 class _Notes:

@@ -39,7 +39,7 @@ from auricle.remote import results_folder
 from auricle.shards import Pack
 
 TRUTH = "events.parquet"
-UNPACKED = "these recordings are in no pack, and a model knows its clips again in packs only"
+UNPACKED = "recordings in no pack are not compared with a model's training"
 DRAWS, LEVEL = 1000, 0.95  # of the bootstrap; share of the draws that an interval covers
 RULES = {"psds1": PSDS1, "psds2": PSDS2}
 
@@ -305,7 +305,7 @@ def of_training(artifact: Any, pack: Any, clips: np.ndarray) -> dict[str, Any]:
     """As `auricle.evaluation.heard.in_training`, also of recordings, of which nothing can be told.
 
     >>> of_training(load_artifact("default"), Recordings("street", 16000), np.arange(3))  # doctest: +SKIP
-    {'clips_in_training': 0, 'training_not_told': ['these recordings are in no pack, ...']}
+    {'clips_in_training': 0, 'training_not_told': ['recordings in no pack are not ...']}
     """
     if isinstance(pack, Recordings):
         return {"clips_in_training": 0, "training_not_told": [UNPACKED]}

@@ -87,7 +87,7 @@ def _untold(name: str, training: dict[str, Any], pack: Any, kept: bool) -> str:
     if kept:
         return ""
     if (count := (training.get(KEYS) or {}).get("clips", 0)) > MOST:
-        return f"{name} was trained on {count:,} clips of another pack, more than the {MOST:,} that are kept"
+        return f"{name} was trained on {count:,} clips, more than the {MOST:,} that are kept"
     return f"{name} does not keep which clips it was trained on"
 
 
@@ -109,17 +109,12 @@ def _of_the_same(training: dict[str, Any], pack: Any) -> bool:
 
 
 def untold_in_words(untold: tuple[str, ...] | list[str]) -> str:
-    """One line of what cannot be told, why it matters and what to do; "" where all is told.
+    """One short line of what cannot be told, why it matters and what to do; "" where all is told.
 
-    >>> untold_in_words(["yamnet does not keep which clips it was trained on"])[:64]
-    'yamnet does not keep which clips it was trained on, so whether i'
+    >>> untold_in_words(["these clips are scenes"])
+    'these clips are scenes: figures are too good where it heard these; take new ones'
     """
-    if not untold:
-        return ""
-    return (
-        f"{'; '.join(untold)}, so whether it heard these clips cannot be told: where it did, what it scores "
-        "on them says too much of it; take recordings that are surely new to it"
-    )
+    return f"{'; '.join(untold)}: figures are too good where it heard these; take new ones" if untold else ""
 
 
 def training_keys(pack: Any, clips: np.ndarray) -> dict[str, Any]:
