@@ -182,6 +182,10 @@ def test_intervals_are_those_of_groups_that_are_drawn_again_and_again() -> None:
     assert len(values) == 4 and made["groups"] == 3
     for name, drawn in values.items():
         assert made["intervals"][name] == pytest.approx(np.quantile(drawn, [0.025, 0.975]).tolist())
+    perfect = intervals_of(
+        event_table(truth), event_table(truth), durations, groups, 3, Tolerances(), draws=40, seed=5
+    )
+    assert set(map(tuple, perfect["intervals"].values())) == {(None, None)}  # not 1 to 1
     one = intervals_of(
         event_table(truth), event_table(found), durations, np.zeros(9), 3, Tolerances(), draws=40, seed=5
     )

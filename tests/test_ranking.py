@@ -7,12 +7,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from scipy.stats import norm
+from scipy.stats import binomtest, norm
 from sklearn.metrics import average_precision_score, roc_auc_score
 
 from auricle.metrics.areas import positives
 from auricle.metrics.blocks import ordered_keys, rank_blocks
-from auricle.metrics.bootstrap import bootstrap_blocks
+from auricle.metrics.bootstrap import bootstrap_blocks, group_weights, moved_interval
 from auricle.metrics.ranking import (
     METRICS,
     average_precision,
@@ -277,6 +277,37 @@ def test_intervals_repeat_with_the_seed_contain_the_figure_and_report_progress()
     figures = summarise(targets, scores)
     for name, (low, high) in first.items():
         assert low < figures[name] < high, name
+
+
+@pytest.mark.parametrize("wrong", [0, 1, 3, 50])
+def test_accuracy_of_which_few_recordings_err_has_the_bounds_of_a_binomial(wrong: int) -> None:
+    truth = np.arange(51) % 3
+    best = np.where(np.arange(51) < wrong, (truth + 1) % 3, truth)
+    targets, scores = np.eye(3, dtype=bool)[truth].repeat(2, axis=0), np.eye(3)[best].repeat(2, axis=0)
+    groups = np.arange(51).repeat(2)  # two clips each, which err together
+    low, high = bootstrap_intervals(targets, scores, groups, draws=100)["accuracy"]
+    expected = binomtest(51 - wrong, 51).proportion_ci(0.95, "exact")
+    assert low <= expected.low + 1e-9 and high >= expected.high - 1e-9
+    assert low > expected.low - 0.02 and high < expected.high + 0.02
+
+
+def test_many_errors_leave_accuracy_to_the_draws() -> None:
+    truth, correct = np.zeros(40, int), np.arange(40) >= 4
+    scores = np.stack([correct, ~correct], axis=1).astype(float)
+    found = bootstrap_intervals(np.eye(2, dtype=bool)[truth], scores, np.arange(40), draws=200)["accuracy"]
+    weights = group_weights(np.arange(40), 200, 0)
+    assert found == moved_interval(weights @ correct / 40, 0.95, bounded=True)
+
+
+def test_draws_that_all_give_the_same_make_no_interval() -> None:
+    targets = np.eye(3, dtype=bool)[np.arange(60) % 3]
+    perfect = bootstrap_intervals(targets, targets.astype(float), np.arange(60), draws=100)
+    for name in set(METRICS) - {"accuracy"}:
+        assert np.isnan(perfect[name]).all(), name
+    low, high = perfect["accuracy"]
+    assert (low, high) == (pytest.approx(0.025 ** (1 / 60)), 1.0)
+    of_one = bootstrap_intervals(*random_case(5), np.zeros(len(random_case(5)[0])), draws=20)
+    assert np.isnan(of_one["map"]).all() and np.diff(of_one["accuracy"]) > 0.9
 
 
 def test_what_cannot_be_ranked_is_refused() -> None:

@@ -11,10 +11,8 @@ never err; where few recordings erred, exact bounds widen the interval. Each dra
 recordings that it left out: chosen from about 63% of all, it does worse on new ones than the threshold that
 is written will, much worse where examples or errors are few.
 
-Sources: Efron and Tibshirani, "An introduction to the bootstrap", 1993, chapters 13 and 17; Clopper and
-Pearson, "The use of confidence or fiducial limits illustrated in the case of the binomial", Biometrika, 1934;
-Garwood, "Fiducial limits for the Poisson distribution", Biometrika, 1936; Kish, "Survey sampling", 1965 (how
-many recordings of one size those of many sizes are worth).
+Sources: Efron and Tibshirani, "An introduction to the bootstrap", 1993, chapters 13 and 17; of the exact
+bounds, `auricle.metrics.bounds`.
 
 Shape letters: N scores of a label, T distinct thresholds, D draws.
 """
@@ -23,14 +21,14 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from scipy.special import betaincinv, gammaincinv
+
+from auricle.metrics.bounds import rate_bounds, share_bounds
 
 from auricle.thresholds import NEVER
 
 GOALS = ("precision", "recall", "false_alarms")
 LEVEL = 0.95  # share of the draws that an interval covers
 FEWEST = 10  # positives of a label, below which it takes the threshold of all labels together
-FEW = 4  # recordings with an error (or with none), below which an interval takes in exact bounds too
 SURE = 1 - 2**-25  # scores from here on count as one: float32, in which graphs give them, takes them for 1
 SLACK = 1e-9  # of counts, for rounding
 VALUES = 2**22  # of draws and scores, looked at together
@@ -167,10 +165,9 @@ def _parts(
 
 
 def exact_bounds(ranked: Ranked, goal: Goal, threshold: float) -> list[float] | None:
-    """Bounds of what is asked for that hold however few the errors: Clopper and Pearson's, or Garwood's.
+    """Bounds of what is asked for that hold however few the errors: those of `auricle.metrics.bounds`.
 
-    Clips, or false alarms, of one recording count as one: recordings with a_1, a_2, ... of them count as
-    (sum of a)**2 / (sum of a**2).
+    Clips, or false alarms, of one recording count as one.
 
     Returns:
         [low, high] that hold `LEVEL` of the time; None where enough recordings err that draws of them tell,
@@ -184,31 +181,16 @@ def exact_bounds(ranked: Ranked, goal: Goal, threshold: float) -> list[float] | 
     [0.0, 36.9]
     """
     groups = len(ranked.hours)
-    passes, tail = ranked.scores >= threshold, (1 - LEVEL) / 2
+    passes = ranked.scores >= threshold
     if goal.kind == "false_alarms":
         alarms = np.bincount(ranked.groups[passes & ~ranked.true], minlength=groups)
-        hours = float(ranked.hours.sum())
-        if not hours or np.count_nonzero(alarms) >= FEW:
-            return None
-        count = _worth(alarms)
-        hours *= count / alarms.sum() if count else 1.0
-        low = gammaincinv(count, tail) / hours if count else 0.0
-        return [float(low), float(gammaincinv(count + 1, 1 - tail) / hours)]
-    asked = passes if goal.kind == "precision" else ranked.true
-    sizes = np.bincount(ranked.groups[asked], minlength=groups)
-    right = np.bincount(ranked.groups[passes & ranked.true], minlength=groups)
-    erring, some = np.count_nonzero(right < sizes), np.count_nonzero(right)
-    if not sizes.any() or min(erring, some) >= FEW:
-        return None
-    count = _worth(sizes)
-    hits = count * right.sum() / sizes.sum()
-    low = betaincinv(hits, count - hits + 1, tail) if some else 0.0
-    return [float(low), float(betaincinv(hits + 1, count - hits, 1 - tail)) if erring else 1.0]
-
-
-def _worth(counts_G: np.ndarray) -> float:
-    """How many recordings of equal counts they are worth."""
-    return float(counts_G.sum() ** 2 / (counts_G**2).sum()) if counts_G.any() else 0.0
+        bounds = rate_bounds(alarms, float(ranked.hours.sum()), LEVEL)
+    else:
+        asked = passes if goal.kind == "precision" else ranked.true
+        sizes = np.bincount(ranked.groups[asked], minlength=groups)
+        right = np.bincount(ranked.groups[passes & ranked.true], minlength=groups)
+        bounds = share_bounds(right, sizes, LEVEL)
+    return None if bounds is None else list(bounds)
 
 
 def uncertainty(ranked: Ranked, goal: Goal, threshold: float, draws: int, seed: int) -> dict[str, Any]:

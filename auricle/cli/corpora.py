@@ -106,11 +106,11 @@ def pack(
     done = (
         "was packed before" if report["finished_before"] else f"packed in {format_seconds(report['elapsed'])}"
     )
-    print(f"{shown}: {report['clips']} clips, {format_seconds(report['seconds'])} of sound, {done}")
+    print(f"{shown}: {counted(report['clips'], 'clip')}, {format_seconds(report['seconds'])} of sound, {done}")
     for problem in report.get("problems") or []:
         print_error(f"{shown}: {problem}")
     if report["failures"]:
-        print_error(f"{report['failures']} clips could not be read: {shown}/failures.parquet names them")
+        print_error(f"{counted(report['failures'], 'clip')} could not be read: {shown}/failures.parquet has the names")
     if report["failures"] or report.get("problems"):
         raise typer.Exit(1)
     if verify:
@@ -294,7 +294,7 @@ def warn_of_training(model: str, figures: dict[str, Any]) -> None:
 
     if trained := figures["clips_in_training"]:
         which = (
-            "these clips" if trained == figures["clips"] else f"{trained} of these {figures['clips']} clips"
+            "these clips" if trained == figures["clips"] else f"{trained:,} of these {counted(figures['clips'], 'clip')}"
         )
         print_warning(
             f"{model} was trained on {which}, or on some of them: the figures do not say how good it is on "
@@ -314,17 +314,20 @@ def _print_figures(figures: dict[str, Any]) -> None:
         interval = "" if low is None or high is None else f"{low:.4f} to {high:.4f}"
         rows.append([name, _figure(figures, name), interval])
     print_table(sys.stdout, ["figure", "value>", level], rows, title=figures["mixed_from"] or "")
-    groups = "groups" if figures["mixed_from"] else "recordings"  # a group of scenes is a pool of recordings
-    print(f"{figures['clips']} clips of {figures['groups']} {groups}, {figures['classes']} classes")
+    groups = counted(figures["groups"], "group" if figures["mixed_from"] else "recording")  # groups of scenes: pools
+    print(f"{counted(figures['clips'], 'clip')} of {groups}, {counted(figures['classes'], 'class')}")
     if figures["class_share"] < 1:
         share = f"a random {100 * figures['class_share']:g}% of the classes"
         print(f"the figures are over {share}, by seed {figures['seed']}")
+    unknown = [name for name in FIGURES if None in intervals.get(name, ())]
+    if same := [name for name in unknown if figures.get(name) is not None]:
+        print(f"no interval of {', '.join(same)}: draws of {groups} all give the same figure")
     if why := figures.get("intervals_left_out"):
         print(f"no intervals: {why}; --draws N draws N times all the same")
     for name, what in (("ap", "mAP"), ("auc", "AUC")):
         if out := figures[f"classes_without_{name}"]:
             left = (
-                f"{what} is not defined for {len(out)} of {figures['classes']} classes: left out of its mean"
+                f"{what} is not defined for {len(out)} of {counted(figures['classes'], 'class')}: left out of its mean"
             )
             print(f"{left}: {_few(out)}")
     if out := figures["labels_not_in_model"]:
@@ -336,9 +339,9 @@ def _print_figures(figures: dict[str, Any]) -> None:
             f"{name} {'not defined' if passed[name] is None else format(passed[name], '.4f')}"
             for name in ("precision", "recall", "f1")
         )
-        print(f"at the model's thresholds: {passed['shown']:.0f} labels shown, {values}")
+        print(f"at the model's thresholds: {counted(round(passed['shown']), 'label')} shown, {values}")
     if without := figures["excluded_accuracy"]:
-        print(f"clips without any of the {figures['classes']} labels, left out of accuracy: {without}")
+        print(f"clips without any of {counted(figures['classes'], 'label')}, left out of accuracy: {without}")
 
 
 def _figure(figures: dict[str, Any], name: str) -> str:

@@ -224,7 +224,7 @@ def _warn_of_training(model: str, about: dict[str, Any]) -> None:
     if trained := about["clips_in_training"]:
         clips = about["chosen_on"]["clips"]
         print_warning(
-            f"{model} was trained on {trained} of these {clips} clips, or on some of them: settings for "
+            f"{model} was trained on {trained:,} of these {counted(clips, 'clip')}, or on some of them: settings for "
             "sounds that it knows by heart do not suit others; choose a --split that it was not trained on"
         )
     if untold := untold_in_words(about["training_not_told"]):
@@ -295,7 +295,7 @@ def _print_settings(config: "EventConfig", about: dict[str, Any]) -> None:
         print(f"{text}: {', '.join([*labels[:8], *['...'] * (len(labels) > 8)])} ({len(labels)})")
     if about:
         of, f1, before = about["by"], about["f1_macro"], about["f1_macro_before"]
-        print(f"macro F1 of {of} on these {about['chosen_on']['clips']} clips: {f1:.4f}, before {before:.4f}")
+        print(f"macro F1 of {of} on {counted(about['chosen_on']['clips'], 'clip')}: {f1:.4f}, before {before:.4f}")
         print("on other clips it will be lower: judge the settings there, with auricle evaluate --events")
 
 
@@ -309,13 +309,15 @@ def _print(figures: dict[str, Any]) -> None:
             rows.append([f"{kind}: {name}"])
             for value, end in zip(pair, ends, strict=True):
                 rows[-1].append("not defined" if value is None else f"{value:.4f}")
-                rows[-1].append(f"{end[0]:.4f} to {end[1]:.4f}" if end else "")
+                rows[-1].append("" if not end or end[0] is None else f"{end[0]:.4f} to {end[1]:.4f}")
     for name in ("psds1", "psds2"):
         rows.append([name, "not defined" if figures[name] is None else f"{figures[name]:.4f}", "", "", ""])
     heads = ["figure", "macro>", level, "micro>", level]
     print_table(sys.stdout, heads, rows, title=figures["mixed_from"] or "")
     about = [figures[name] for name in ("true_events", "found_events", "clips", "groups", "classes")]
     print("{} true and {} found events, {} clips of {} groups, {} classes".format(*about))
+    if any(None in ends for ends in intervals.values()):
+        print("no interval where draws of the groups all give the same figure")
     tolerances = figures["tolerances"]
     every = f"; a window every {figures['hop_seconds']:g} s" if "hop_seconds" in figures else ""
     print(

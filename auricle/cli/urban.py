@@ -135,7 +135,7 @@ def _print(figures: dict[str, Any]) -> None:
             pairs = [intervals[name] for name in FIGURES]
             pairs += [intervals["class_auprc"][label] for label in classes]
             for row, (low, high) in zip(rows, pairs, strict=True):
-                row.append(f"{low:.4f} to {high:.4f}")
+                row.append("" if low is None else f"{low:.4f} to {high:.4f}")
         heads.append("clips>")
         for row, count in zip(rows, [""] * len(FIGURES) + list(found["clips_with"].values()), strict=True):
             row.append(str(count))

@@ -256,6 +256,8 @@ def intervals_of(
 ) -> dict[str, Any]:
     """Intervals of F1: groups of clips are drawn with replacement, as many as there are.
 
+    None where draws all give the same, as of what has not erred: they do not tell how sure that is.
+
     >>> truth = event_table([(0, 0, 0.0, 1.0)])
     >>> intervals_of(truth, truth, np.array([2.0]), np.array(["a"]), 1, Tolerances(), 10, 0)
     {'groups': 1}
@@ -274,8 +276,8 @@ def intervals_of(
         macro = (f1 * present).sum(1) / np.maximum(present.sum(1), 1)
         micro = 2 * hits.sum(1) / np.maximum((2 * hits + wrong).sum(1), 1)
         for mean, values in (("micro", micro), ("macro", macro)):
-            edges = np.quantile(values, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
-            intervals[f"{kind}_f1_{mean}"] = edges.tolist()
+            low, high = np.quantile(values, [(1 - LEVEL) / 2, (1 + LEVEL) / 2]).tolist()
+            intervals[f"{kind}_f1_{mean}"] = [None, None] if low == high else [low, high]
     about = {"interval_level": LEVEL, "interval_draws": draws, "seed": seed}
     return {"groups": len(names), "intervals": intervals} | about
 

@@ -140,7 +140,7 @@ def _add(sums_GB: np.ndarray, places: np.ndarray, values: np.ndarray) -> None:
 def _interval(
     apart_GB: np.ndarray, sizes_G: np.ndarray, figure: float, draws: int, seed: int, level: float
 ) -> tuple[float, float]:
-    """Percentiles of the error over draws of groups, moved so that their median is the figure."""
+    """Percentiles of the error over draws of groups, moved so that their median is the figure; or NaN."""
     groups = len(sizes_G)
     rng = np.random.default_rng(seed)
     found: list[np.ndarray] = []
@@ -154,4 +154,6 @@ def _interval(
     if not len(errors) or not np.isfinite(figure):
         return (float("nan"), float("nan"))
     low, middle, high = np.quantile(errors, [(1 - level) / 2, 0.5, (1 + level) / 2])
+    if low == high:  # the draws do not tell how sure it is
+        return (float("nan"), float("nan"))
     return (float(np.clip(low - middle + figure, 0, 1)), float(np.clip(high - middle + figure, 0, 1)))

@@ -194,12 +194,12 @@ def gather(
 
 
 def _interval(drawn: Mapping[int, Mapping[str, np.ndarray]], figure: str) -> list[float] | None:
-    """Over recordings, of the mean over seeds, cut where the figure cannot be; None where it is not known."""
+    """Over recordings, of the mean over seeds, cut where the figure cannot be; None: draws do not tell."""
     bounds = (math.nan, math.nan)
     if drawn:
         with np.errstate(invalid="ignore"):  # d' of one seed is infinite, of another the other way
             bounds = interval(np.mean([figures[figure] for figures in drawn.values()], axis=0))
-    if not np.isfinite(bounds).all():
+    if not np.isfinite(bounds).all() or bounds[0] == bounds[1]:
         return None
     return list(bounds) if figure == "d_prime" else [max(bounds[0], 0.0), min(bounds[1], 1.0)]
 
@@ -224,7 +224,7 @@ def caption(
         sentences.append(f"Mixed from real recordings: {heading}.")
     source = manifest.get("source", "")
     sentences += [
-        f"Data: {source}: {len(pack)} clips, {pack.rate} Hz, pack {pack.fingerprint[:12]}.",
+        f"Data: {source}: {counted(len(pack), 'clip')}, {pack.rate} Hz, pack {pack.fingerprint[:12]}.",
         f"Trained on {_listed(options.train_splits)}, judged on {_listed(options.test_splits)}"
         + (f", monitored on {_listed(options.validation_splits)}." if options.validation_splits else "."),
         *([in_words(mixtures)] if mixtures is not None else []),

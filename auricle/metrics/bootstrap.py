@@ -5,6 +5,10 @@ higher in draws than it is of the clips themselves: by 0.05 where a class has fe
 of plain percentiles may leave out the very figure that it is of. The draws say how far figures spread, not
 where: the interval is moved so that the median of the draws falls on the figure.
 
+Draws of recordings that have not erred never err. So where few recordings err, the interval of accuracy is
+made wide enough for exact bounds (`auricle.metrics.bounds`). Average precision and AUC have none such: where
+draws all give the same there is no interval, not one without width; where few err it is too narrow.
+
 Shape letters: N clips, K columns of scores, S classes ranked, P positives, D draws, M ranked pairs (N for a
 class, N * S for micro).
 """
@@ -16,6 +20,7 @@ import numpy as np
 
 from auricle.metrics.areas import d_primes, positives, validated
 from auricle.metrics.blocks import MEMORY, one_best, ordered_keys, turned
+from auricle.metrics.bounds import share_bounds
 
 METRICS = ("map", "auc", "d_prime", "d_prime_mean", "accuracy", "micro_ap", "micro_auc")
 UNBOUNDED = ("d_prime", "d_prime_mean")  # the others lie between 0 and 1
@@ -48,15 +53,17 @@ def bootstrap_intervals(
 
     Returns:
         Metric -> (low, high): percentiles of the draws, moved so that their median is the figure itself, and
-        cut where a figure cannot be. Draws in which a metric is not defined are left out; (NaN, NaN) if none
-        is left, or the figure is not defined.
+        cut where a figure cannot be; of accuracy wide enough for exact bounds where few groups err. Draws in
+        which a metric is not defined are left out; (NaN, NaN) if none is left, or they are all the same, or
+        the figure is not defined.
 
     Raises:
         ValueError: as in `summarise`, or the groups do not match the clips, or an option is out of range.
 
     >>> targets, scores = np.array([[1, 0], [0, 1], [1, 1]]), np.array([[0.9, 0.1], [0.3, 0.2], [0.8, 0.1]])
-    >>> bootstrap_intervals(targets, scores, np.array(["a", "b", "b"]), draws=20)["accuracy"]
-    (0.5, 1.0)
+    >>> found = bootstrap_intervals(targets, scores, np.array(["a", "b", "b"]), draws=20)
+    >>> [round(bound, 2) for bound in found["accuracy"]]
+    [0.03, 1.0]
 
     Source: Efron and Tibshirani (1993), chapter 13; moved as the head of this file says.
     """
@@ -146,7 +153,8 @@ def bootstrap_blocks(
             step(1)
     values = {name: mean.values() for name, mean in means.items()}
     values["d_prime"] = d_primes(values["auc"])
-    values["accuracy"] = _accuracies(*one_best(best_N, indptr, clips), weights_DN)
+    correct_N, labelled_N = one_best(best_N, indptr, clips)
+    values["accuracy"] = _accuracies(correct_N, labelled_N, weights_DN)
     if micro:
         pairs_NS = ordered_keys(turned(scores_NK, taken)).T
         targets_NS = np.zeros(pairs_NS.shape, bool)
@@ -154,11 +162,24 @@ def bootstrap_blocks(
         ranked = _rank(targets_NS.ravel(), pairs_NS.ravel(), columns=len(taken))
         values["micro_ap"], values["micro_auc"] = _areas(ranked, weights_DN)
         step(1)
-    return {
+    found = {
         name: moved_interval(values[name], level, bounded=name not in UNBOUNDED)
         for name in METRICS
         if name in values
     }
+    if exact := _accuracy_bounds(correct_N, labelled_N, groups, level):
+        low, high = found["accuracy"]
+        found["accuracy"] = (float(np.fmin(low, exact[0])), float(np.fmax(high, exact[1])))
+    return found
+
+
+def _accuracy_bounds(
+    correct_N: np.ndarray, labelled_N: np.ndarray, groups: np.ndarray, level: float
+) -> tuple[float, float] | None:
+    """`share_bounds` of accuracy; None where draws tell."""
+    group_of = np.unique(groups, return_inverse=True)[1]
+    right, sizes = (np.bincount(group_of[flags]) for flags in (correct_N, labelled_N))
+    return share_bounds(np.pad(right, (0, len(sizes) - len(right))), sizes, level)
 
 
 class _Mean:
@@ -267,10 +288,13 @@ def group_weights(groups: np.ndarray, draws: int, seed: int) -> np.ndarray:
 def moved_interval(values_D: np.ndarray, level: float, *, bounded: bool) -> tuple[float, float]:
     """Percentiles of all values but the first, moved so that their median is the first, the figure itself.
 
-    Without interpolation, which infinite values would not survive.
+    Without interpolation, which infinite values would not survive. (NaN, NaN) where the draws do not tell how
+    far the figure spreads: none is defined, or they are all the same.
 
     >>> moved_interval(np.array([0.5, 0.5, 0.6, 0.7]), 0.95, bounded=True)
     (0.4, 0.6)
+    >>> moved_interval(np.ones(4), 0.95, bounded=True)
+    (nan, nan)
     """
     figure, drawn = float(values_D[0]), np.sort(values_D[1:][~np.isnan(values_D[1:])])
     if np.isnan(figure) or not len(drawn):
@@ -279,4 +303,6 @@ def moved_interval(values_D: np.ndarray, level: float, *, bounded: bool) -> tupl
     median = float(drawn[(len(drawn) - 1) // 2])
     shift = figure - median if np.isfinite(figure) and np.isfinite(median) else 0.0
     low, high = (float(drawn[place]) + shift for place in (outside, -1 - outside))
+    if low == high:
+        return float("nan"), float("nan")
     return (max(low, 0.0), min(high, 1.0)) if bounded else (low, high)

@@ -324,14 +324,15 @@ def urban_intervals(
 
     Returns:
         The names of `fine_metrics` -> (low, high), moved so that the median of the draws is the figure
-        itself; `class_auprc` has a list of them. A class that does not occur in a draw counts 0 there.
+        itself, (NaN, NaN) where draws all give the same; `class_auprc` has a list of them. A class that does
+        not occur in a draw counts 0 there.
 
     Raises:
         ValueError: as in `fine_metrics`, the groups do not match the clips, or an option is out of range.
 
     >>> truth, scores = np.array([[1], [0], [1]]), np.array([[0.9], [0.6], [0.3]])
-    >>> urban_intervals(truth, scores, None, np.array([0, 0, 0]), draws=10)["micro_f1"]
-    (0.5, 0.5)
+    >>> urban_intervals(truth, scores, None, np.array([0, 1, 2]), draws=50)["micro_f1"]
+    (0.0, 1.0)
 
     Source: Efron and Tibshirani (1993), chapter 13; moved as `auricle.metrics.bootstrap` says.
     """

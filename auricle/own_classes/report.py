@@ -20,6 +20,7 @@ from auricle.text import counted
 
 NONE = "(none of them)"
 SHOWN = {"accuracy": "accuracy", "map": "mAP", "auc": "AUC"}
+NO_INTERVAL = "none: draws of the recordings all give the same"
 MOST_PAIRS = 10  # that are taken for each other, of the text
 
 
@@ -102,7 +103,8 @@ def in_words(figures: Mapping[str, Any], title: str) -> list[str]:
         if name == "accuracy" and figures["kind"] != "one" or figures.get(name) is None:
             continue
         low, high = figures.get("intervals", {}).get(name, (None, None))
-        interval = "" if low is None or high is None else f"{low:.3f} to {high:.3f}"
+        interval = NO_INTERVAL if name in figures.get("intervals", {}) else ""
+        interval = interval if low is None or high is None else f"{low:.3f} to {high:.3f}"
         each = ", ".join(_figure(fold[name]) for fold in folds if name in fold)
         lines.append(f"| {shown} | {figures[name]:.3f} | {interval} | {each} |")
     lines += ["", "## By class", ""]
