@@ -17,6 +17,7 @@ from auricle.datasets import Clip
 from auricle.engine import default_jobs, pack
 from auricle.media_files import find_media
 from auricle.planning import UnitCost, write_costs
+from auricle.text import counted
 
 ROUNDS = 3
 SECONDS = 60.0  # of a recording that is made to be packed
@@ -115,7 +116,7 @@ def _packing(folder: Path, media: Sequence[Path], few: int, many: int, seconds: 
         files = [file for file, error in find_media(media) if error is None]
         if not files:
             raise ValueError(f"{', '.join(map(str, media))}: no recording to measure packing on")
-        about = f"{len(files)} recordings of the user's"
+        about = f"{counted(len(files), 'recording')} of the user's"
     else:
         files = _recordings(folder / "sounds", seconds)
         about = f"MP3 files of {seconds:g} s, stereo, 44.1 kHz"

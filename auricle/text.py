@@ -48,10 +48,11 @@ def one_line(text: str) -> str:
 def counted(number: int, thing: str) -> str:
     """A number of things.
 
-    >>> counted(1, "window"), counted(2000, "window")
-    ('1 window', '2,000 windows')
+    >>> counted(1, "window"), counted(2000, "window"), counted(2, "class")
+    ('1 window', '2,000 windows', '2 classes')
     """
-    return f"{number:,} {thing}{'' if number == 1 else 's'}"
+    plural = "" if number == 1 else "es" if thing.endswith(("s", "x", "ch", "sh")) else "s"
+    return f"{number:,} {thing}{plural}"
 
 
 def printable(path: str | os.PathLike[str]) -> str:

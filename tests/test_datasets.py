@@ -132,7 +132,7 @@ def test_folders_that_make_no_sense_are_refused(tmp_path: Path) -> None:
     touch(tmp_path / "stray.wav")
     touch(tmp_path / "dog" / "a.wav")
     with pytest.raises(
-        ValueError, match=r"1 files are in no class folder, e\.g\. stray\.wav; expected CLASS/FILE"
+        ValueError, match=r"1 file in no class folder, e\.g\. stray\.wav; expected CLASS/FILE"
     ):
         folders(tmp_path)
     with pytest.raises(ValueError, match="not a folder"):

@@ -416,7 +416,7 @@ def test_what_is_annotated_and_not_there_or_there_and_not_annotated_is_told(
     )
     judge = ["evaluate", tiny, recordings, "--events", "--annotations", truth]
     status, out, _ = run(capsys, *judge)
-    assert status == 0 and "2 true and " in out and "2 clips of 2 groups, 1 classes" in out
+    assert status == 0 and "2 true and " in out and "2 clips of 2 groups, 1 class" in out
     assert f"recordings that the annotations do not name, left out: {len(names) - 2}" in out
     assert "recordings of the annotations that are not there, left out: 1: owls/x.wav" in out
     truth.write_text(f"{head}{names[0]},0.5,1,dog\n{names[0]},5000,6000,dog\n")

@@ -55,7 +55,7 @@ def test_three_levels_go_from_the_pack_into_the_model_and_from_there_into_tags_a
     tree = corpus.parent / "tree.yaml"
     code, out, _ = run(capsys, "labels", corpus, "--label-set", "deep", "--parents", tree)
     assert (
-        code == 0 and "5 of 5 labels are in the hierarchy; labels of each level, from the top: 1, 1, 3" in out
+        code == 0 and "5 of 5 labels in the hierarchy; labels of each level, from the top: 1, 1, 3" in out
     )
     config = config_for(
         corpus, label_set="deep", model="tiny_plain", model_arguments={}, steps=2, mask_frames=0, mask_bands=0
@@ -145,7 +145,7 @@ def test_the_command_gives_parents_to_the_set_that_it_makes(
     keep.write_text("low\nsound\n")
     options = ["--label-set", "flat", "--keep", keep, "--name", "two", "--parents", tree]
     code, out, _ = run(capsys, "labels", corpus, *options)
-    assert code == 0 and "2 of 2 labels are in the hierarchy" in out
+    assert code == 0 and "2 of 2 labels in the hierarchy" in out
     assert label_parents(Pack(corpus), "two")["low"] == ["tonal"] and not label_parents(Pack(corpus), "flat")
     code, out, err = run(capsys, "labels", corpus, "--label-set", "two", "--parents", tree)
     assert code == 1 and "has parents already" in err
@@ -199,7 +199,7 @@ def test_audiosets_527_labels_know_their_places_by_its_ontology(
     code, out, _ = run(
         capsys, "labels", corpus, "--label-set", "audioset", "--parents", folder / "ontology.json"
     )
-    assert code == 0 and "527 of 527 labels are in the hierarchy" in out
+    assert code == 0 and "527 of 527 labels in the hierarchy" in out
     assert "from the top: 2, 23, 265, 191, 44, 2" in out
     kept, whole = label_parents(Pack(corpus), "audioset"), ontology.parents(folder / "ontology.json")
     assert all(set(ancestors(kept)[name]) == set(ancestors(whole)[name]) for name in names)

@@ -598,7 +598,7 @@ def test_packing_by_several_processes_killed_half_way_ends_with_the_same_bytes(
             time.sleep(0.05)
         process.kill()
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
-    assert done.returncode == 1 and "1 clips could not be read" in done.stderr, done.stderr
+    assert done.returncode == 1 and "1 clip could not be read" in done.stderr, done.stderr
     assert content(out) == content(tmp_path / "pack")
 
 

@@ -81,7 +81,7 @@ def test_subsets_that_make_no_sense_are_refused(zipf: Path) -> None:
     for name, clips, message in (
         ("there", [1], "'there' is there already"),
         ("new", [], "would have no clips"),
-        ("new", [1, 2, 1], "1 clips are given twice"),
+        ("new", [1, 2, 1], "1 clip given twice"),
         ("new", [1000], "clips are numbered from 0 to 999, got 1000"),
         ("new", [-1], "clips are numbered from 0"),
         ("a/b", [1], "subset 'a/b': a name of letters"),

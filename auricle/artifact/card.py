@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from auricle.text import counted
 from auricle.thresholds import threshold_text
 
 
@@ -52,7 +53,8 @@ def model_card(artifact: Any) -> str:
 def _calibration(about: dict[str, Any]) -> list[str]:
     """What scores were fitted to, how good they are, and the thresholds."""
     lines = ["## Calibration", ""]
-    clips = f"{about['clips']} clips of {about['recordings']} recordings of the pack {_cell(about['pack'])}"
+    clips = f"{counted(about['clips'], 'clip')} of {counted(about['recordings'], 'recording')} of the pack "
+    clips += _cell(about["pack"])
     verb = "`auricle calibrate`"
     if "out_of_fold" in about:
         verb, clips = "`auricle train --calibrate`", f"scores out of {about['out_of_fold']} folds of {clips}"

@@ -12,6 +12,7 @@ from auricle.cli.corpora import ReportFormat
 from auricle.cli.options import LabelsOf, MixingJobs, NewPack, Quiet, Scenes, Seed
 from auricle.cli.output import assignments, print_table, print_warning
 from auricle.cli.scenes import fail_of_mixing, split_counts
+from auricle.text import counted
 
 
 class Voters(StrEnum):
@@ -150,23 +151,14 @@ def _print(described: dict[str, Any], top: int, pack: Path | None) -> None:
                 if more > 0:
                     print(f"and {more} more: --top N prints more, --format json all")
     for name, entry in described.get("label_sets", {}).items():
-        text = f"{pack}: label set {name}: {_clips(entry['clips'])}, {entry['positives']} positives"
+        text = f"{pack}: label set {name}: {counted(entry['clips'], 'clip')}, {entry['positives']} positives"
         if entry["verified"]:
-            text += f", {_clips(entry['verified'])} by the verified truth"
+            text += f", {counted(entry['verified'], 'clip')} by the verified truth"
         if entry["missing"]:
-            text += f"; {_clips(entry['missing'])} of the pack not annotated, every label unknown"
+            text += f"; {counted(entry['missing'], 'clip')} of the pack not annotated, every label unknown"
         if entry["unused"]:
-            text += f"; {_clips(entry['unused'])} annotated but not in the pack"
+            text += f"; {counted(entry['unused'], 'clip')} annotated but not in the pack"
         print(text)
-
-
-def _clips(count: int) -> str:
-    """A number of clips in words.
-
-    >>> _clips(1), _clips(2)
-    ('1 clip', '2 clips')
-    """
-    return f"{count} clip{'' if count == 1 else 's'}"
 
 
 def urban_scenes(
@@ -228,7 +220,7 @@ def urban_scenes(
         label_set=label_set,
         jobs=jobs,
     )
-    print(f"{out}: {report['clips']} scenes, {format_seconds(report['seconds'])} of sound")
+    print(f"{out}: {counted(report['clips'], 'scene')}, {format_seconds(report['seconds'])} of sound")
     rows = [
         [name, str(entry["positives"]), str(entry["verified"])]
         for name, entry in report["label_sets"].items()

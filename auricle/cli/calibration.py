@@ -10,6 +10,7 @@ import typer
 from auricle.cli.corpora import ReportFormat
 from auricle.cli.options import Quiet, Split, Subset, Threads, Where
 from auricle.cli.output import assignments, print_table, print_warning
+from auricle.text import counted
 from auricle.thresholds import threshold_text
 
 FIGURES = {
@@ -141,7 +142,8 @@ def calibrate(
 
 
 def _print_about(about: dict[str, Any]) -> None:
-    print(f"{about['clips']} clips of {about['recordings']} recordings, {about['hours']:.2f} hours")
+    recordings = counted(about["recordings"], "recording")
+    print(f"{counted(about['clips'], 'clip')} of {recordings}, {about['hours']:.2f} hours")
     if "before" in about:
         rows = [
             [name, f"{about['before'][key]:.4f}", f"{about['after'][key]:.4f}"]
@@ -184,7 +186,9 @@ def _warn(about: dict[str, Any]) -> None:
     from auricle.evaluation.heard import untold_in_words
 
     if heard := about["left_out_as_trained_on"]:
-        print_warning(f"{heard} clips are left out: the model was trained on them, or on some of them")
+        print_warning(
+            f"left out: {counted(heard, 'clip')} that the model was trained on, or was on a part of"
+        )
     if untold := untold_in_words(about["training_not_told"]):
         print_warning(untold)
     if missing := about["labels_not_in_pack"]:

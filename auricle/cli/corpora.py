@@ -22,6 +22,7 @@ from auricle.cli.options import (
 )
 from auricle.cli.output import assignments, print_error, print_table, print_warning, refuse_file
 from auricle.remote import address_of
+from auricle.text import counted
 
 FIGURES = ("map", "auc", "d_prime", "d_prime_mean", "accuracy", "micro_ap", "micro_auc", "ece", "ece_top")
 
@@ -106,11 +107,15 @@ def pack(
     done = (
         "was packed before" if report["finished_before"] else f"packed in {format_seconds(report['elapsed'])}"
     )
-    print(f"{shown}: {counted(report['clips'], 'clip')}, {format_seconds(report['seconds'])} of sound, {done}")
+    print(
+        f"{shown}: {counted(report['clips'], 'clip')}, {format_seconds(report['seconds'])} of sound, {done}"
+    )
     for problem in report.get("problems") or []:
         print_error(f"{shown}: {problem}")
     if report["failures"]:
-        print_error(f"{counted(report['failures'], 'clip')} could not be read: {shown}/failures.parquet has the names")
+        print_error(
+            f"{counted(report['failures'], 'clip')} could not be read: {shown}/failures.parquet has the names"
+        )
     if report["failures"] or report.get("problems"):
         raise typer.Exit(1)
     if verify:
@@ -294,7 +299,9 @@ def warn_of_training(model: str, figures: dict[str, Any]) -> None:
 
     if trained := figures["clips_in_training"]:
         which = (
-            "these clips" if trained == figures["clips"] else f"{trained:,} of these {counted(figures['clips'], 'clip')}"
+            "these clips"
+            if trained == figures["clips"]
+            else f"{trained:,} of these {counted(figures['clips'], 'clip')}"
         )
         print_warning(
             f"{model} was trained on {which}, or on some of them: the figures do not say how good it is on "
@@ -314,8 +321,10 @@ def _print_figures(figures: dict[str, Any]) -> None:
         interval = "" if low is None or high is None else f"{low:.4f} to {high:.4f}"
         rows.append([name, _figure(figures, name), interval])
     print_table(sys.stdout, ["figure", "value>", level], rows, title=figures["mixed_from"] or "")
-    groups = counted(figures["groups"], "group" if figures["mixed_from"] else "recording")  # groups of scenes: pools
-    print(f"{counted(figures['clips'], 'clip')} of {groups}, {counted(figures['classes'], 'class')}")
+    # A group of scenes is a pool of recordings.
+    groups = counted(figures["groups"], "group" if figures["mixed_from"] else "recording")
+    classes = counted(figures["classes"], "class")
+    print(f"{counted(figures['clips'], 'clip')} of {groups}, {classes}")
     if figures["class_share"] < 1:
         share = f"a random {100 * figures['class_share']:g}% of the classes"
         print(f"the figures are over {share}, by seed {figures['seed']}")
@@ -326,9 +335,7 @@ def _print_figures(figures: dict[str, Any]) -> None:
         print(f"no intervals: {why}; --draws N draws N times all the same")
     for name, what in (("ap", "mAP"), ("auc", "AUC")):
         if out := figures[f"classes_without_{name}"]:
-            left = (
-                f"{what} is not defined for {len(out)} of {counted(figures['classes'], 'class')}: left out of its mean"
-            )
+            left = f"{what} is not defined for {len(out)} of {classes}: left out of its mean"
             print(f"{left}: {_few(out)}")
     if out := figures["labels_not_in_model"]:
         print(f"labels of the pack that the model lacks, left out: {len(out)}: {_few(out)}")

@@ -270,7 +270,9 @@ def _store(pack: str, table: Path, name: str | None, replace: bool) -> None:
         raise typer.BadParameter("say how the set is to be called", param_hint="--name")
     result = add_table(pack, table, name, replace=replace)
     if result["clips_without"]:
-        print_warning(f"{table}: says nothing of {result['clips_without']} of {result['clips']} clips")
+        print_warning(
+            f"{table}: says nothing of {result['clips_without']:,} of {counted(result['clips'], 'clip')}"
+        )
     _report(f"{pack}: {name}", result)
 
 

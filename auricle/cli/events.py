@@ -11,6 +11,7 @@ import typer
 from auricle.cli.output import assignments, print_table, print_warning, refuse_file
 from auricle.cli.urban import options_given, refuse_options
 from auricle.remote import address_of
+from auricle.text import counted
 
 if TYPE_CHECKING:
     from auricle.events import EventConfig
@@ -222,9 +223,9 @@ def _warn_of_training(model: str, about: dict[str, Any]) -> None:
     from auricle.evaluation.heard import untold_in_words
 
     if trained := about["clips_in_training"]:
-        clips = about["chosen_on"]["clips"]
+        clips = counted(about["chosen_on"]["clips"], "clip")
         print_warning(
-            f"{model} was trained on {trained:,} of these {counted(clips, 'clip')}, or on some of them: settings for "
+            f"{model} was trained on {trained:,} of these {clips}, or on some of them: settings for "
             "sounds that it knows by heart do not suit others; choose a --split that it was not trained on"
         )
     if untold := untold_in_words(about["training_not_told"]):
@@ -295,7 +296,8 @@ def _print_settings(config: "EventConfig", about: dict[str, Any]) -> None:
         print(f"{text}: {', '.join([*labels[:8], *['...'] * (len(labels) > 8)])} ({len(labels)})")
     if about:
         of, f1, before = about["by"], about["f1_macro"], about["f1_macro_before"]
-        print(f"macro F1 of {of} on {counted(about['chosen_on']['clips'], 'clip')}: {f1:.4f}, before {before:.4f}")
+        clips = counted(about["chosen_on"]["clips"], "clip")
+        print(f"macro F1 of {of} on {clips}: {f1:.4f}, before {before:.4f}")
         print("on other clips it will be lower: judge the settings there, with auricle evaluate --events")
 
 

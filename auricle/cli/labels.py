@@ -10,6 +10,7 @@ import typer
 from auricle.cli.corpora import ReportFormat
 from auricle.cli.options import Split
 from auricle.cli.output import assignments, print_table
+from auricle.text import counted
 
 WIDEST = 60  # letters of a name in a table
 
@@ -98,7 +99,7 @@ def _levels(parents: dict[str, list[str]], labels: list[str]) -> str:
 
     known = [label for label in labels if label in parents]
     each = ", ".join(str(len(level)) for level in levels(parents, known))
-    have = f"{len(known)} of {len(labels)} labels are in the hierarchy"
+    have = f"{len(known):,} of {counted(len(labels), 'label')} in the hierarchy"
     return f"{have}; labels of each level, from the top: {each}"
 
 
@@ -146,11 +147,12 @@ def _print(described: dict[str, Any], top: int, made: str | None) -> None:
     print_table(sys.stdout, ["label set", "labels>", "positives>", ""], rows)
     found = [entry for entry in described["labels"] if entry["clips"]]
     verb = "made label set" if made else "label set"
-    text = f"{verb} {described['label_set']}: {len(described['labels'])} labels"
+    text = f"{verb} {described['label_set']}: {counted(len(described['labels']), 'label')}"
     if len(found) < len(described["labels"]):
         text += f", {len(described['labels']) - len(found)} of them without a clip"
     if found:
-        text += f"; priors {found[-1]['prior']:.3g} to {found[0]['prior']:.3g} in {described['clips']} clips"
+        text += f"; priors {found[-1]['prior']:.3g} to {found[0]['prior']:.3g} in "
+        text += counted(described["clips"], "clip")
     print(f"\n{text}")
     if top and described["labels"]:
         shown = described["labels"][:top]
@@ -240,7 +242,7 @@ def subset(
         described = {"name": name, "clips": len(chosen.clips), **chosen.about}
         print(json.dumps(described | ({"balance": chosen.balance} if balanced else {}), indent=1))
         return
-    print(f"{pack}: subset {name}: {len(chosen.clips)} of {len(reader)} clips")
+    print(f"{pack}: subset {name}: {len(chosen.clips):,} of {counted(len(reader), 'clip')}")
     if chosen.balance is not None:
         _print_balance(chosen.balance)
 
@@ -279,13 +281,16 @@ def _print_balance(balance: dict[str, Any]) -> None:
     """How balanced the set is: in how many classes as asked, and which are far from it."""
     wanted, classes = balance["per_class"], balance["classes"]
     print(
-        f"positives of the {classes} classes, {wanted} asked for: {balance['least']} to {balance['most']}, "
-        f"median {balance['median']:g}; chosen from {balance['candidates']} clips"
+        f"positives of {counted(classes, 'class')}, {wanted} asked for: "
+        f"{balance['least']} to {balance['most']}, median {balance['median']:g}; "
+        f"chosen from {counted(balance['candidates'], 'clip')}"
     )
     if short := balance["short"]:
-        print(f"fewer than {wanted} in {len(short)} classes, all that there are: {_some(short)}")
+        print(f"fewer than {wanted} in {counted(len(short), 'class')}, all that there are: {_some(short)}")
     if over := balance["over"]:
-        print(f"more than {2 * wanted} in {len(over)} classes, which come with others: {_some(over)}")
+        print(
+            f"more than {2 * wanted} in {counted(len(over), 'class')}, which come with others: {_some(over)}"
+        )
 
 
 def _some(counts: dict[str, int], most: int = 5) -> str:

@@ -9,6 +9,7 @@ import typer
 
 from auricle.cli.options import LabelsOf, MixingJobs, NewPack, Quiet, Scenes, Seed
 from auricle.cli.output import assignments, print_error, print_table
+from auricle.text import counted
 
 if TYPE_CHECKING:
     from auricle.datasets.scene_recipe import SceneSplit
@@ -62,7 +63,7 @@ def scenes(
     done = (
         "was mixed before" if report["finished_before"] else f"mixed in {format_seconds(report['elapsed'])}"
     )
-    print(f"{out}: {report['clips']} scenes, {format_seconds(report['seconds'])} of sound, {done}")
+    print(f"{out}: {counted(report['clips'], 'scene')}, {format_seconds(report['seconds'])} of sound, {done}")
     _print_splits(report["mixed_from"]["splits"])
     fail_of_mixing(out, report)
     if verify:
@@ -103,7 +104,8 @@ def fail_of_mixing(out: Path, report: dict[str, Any]) -> None:
     for problem in report["problems"]:
         print_error(f"{out}: {problem}")
     if report["failures"]:
-        print_error(f"{report['failures']} scenes could not be mixed: {out / 'failures.parquet'} names them")
+        failed = counted(report["failures"], "scene")
+        print_error(f"{failed} could not be mixed: {out / 'failures.parquet'} has the names")
     if report["failures"] or report["problems"]:
         raise typer.Exit(1)
 

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from auricle.datasets.annotations import NO_VOTE, Annotations, Voters, choose_labels, count_votes
+from auricle.text import counted
 
 THRESHOLDS = (0.25, 0.5, 0.75)
 HEADS = (
@@ -103,10 +104,11 @@ def summary(found: Mapping[str, Any]) -> str:
     *less, most = found["votes"]
     each = f"{', '.join(less)} or {most}" if less else most
     each = each if len(less) < 3 else "several"
-    verified = f"{found['verified']} clip{'' if found['verified'] == 1 else 's'} verified"
+    verified = f"{counted(found['verified'], 'clip')} verified"
     fine, coarse = _figure(found["alpha"]["fine"]), _figure(found["alpha"]["coarse"])
     return (
-        f"{found['clips']} clips by {found['annotators']} annotators, {each} a clip; {verified}; "
+        f"{counted(found['clips'], 'clip')} by {counted(found['annotators'], 'annotator')}, {each} a clip; "
+        f"{verified}; "
         f"mean alpha {fine} of fine classes, {coarse} of coarse ones"
     )
 

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from auricle.datasets.clips import Clip
 from auricle.media_files import walk_media
+from auricle.text import counted
 
 SPLITS = {"train": "train", "training": "train", "validation": "validation", "valid": "validation"}
 SPLITS |= {"val": "validation", "dev": "validation", "test": "test", "testing": "test", "eval": "test"}
@@ -67,7 +68,7 @@ def clips_of(
     if stray:
         shape = "SPLIT/CLASS/FILE" if by_split else "CLASS/FILE"
         raise ValueError(
-            f"{root}: {len(stray)} files are in no class folder, e.g. {'/'.join(stray[0])}; "
+            f"{root}: {counted(len(stray), 'file')} in no class folder, e.g. {'/'.join(stray[0])}; "
             f"expected {shape}: move them, or describe the recordings in a CSV manifest"
         )
     return [

@@ -224,7 +224,7 @@ def caption(
         sentences.append(f"Mixed from real recordings: {heading}.")
     source = manifest.get("source", "")
     sentences += [
-        f"Data: {source}: {counted(len(pack), 'clip')}, {pack.rate} Hz, pack {pack.fingerprint[:12]}.",
+        f"Data: {source}: {len(pack)} clips, {pack.rate} Hz, pack {pack.fingerprint[:12]}.",
         f"Trained on {_listed(options.train_splits)}, judged on {_listed(options.test_splits)}"
         + (f", monitored on {_listed(options.validation_splits)}." if options.validation_splits else "."),
         *([in_words(mixtures)] if mixtures is not None else []),

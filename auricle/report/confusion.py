@@ -11,6 +11,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from auricle.report.style import drawing, shortened
+from auricle.text import counted
 
 MOST_CLASSES = 100  # more rows cannot be read
 LEAST_CELL = 0.165  # inches
@@ -74,7 +75,7 @@ def draw_confusion(counts: np.ndarray, labels: Sequence[str], *, heading: str = 
     size = 8 if count <= 60 else 6
     names = [shortened(" ".join(label.split())) for label in labels]
     right, total = int(np.trace(counts)), int(counts.sum())
-    title = f"{right} of {total} clips right ({right / max(1, total):.1%})"
+    title = f"{right:,} of {counted(total, 'clip')} right ({right / max(1, total):.1%})"
     lines = [*textwrap.wrap(heading, 48), title]
     with drawing():
         # Inches, measured first: a layout that fits names into a given figure shrinks the cells instead.

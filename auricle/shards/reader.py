@@ -24,6 +24,7 @@ from auricle.shards.layout import (
 )
 from auricle.shards.manifest import find_damage, read_manifest
 from auricle.shards.maps import ShardMaps
+from auricle.text import counted
 
 AT_A_TIME_MAPPED = 256  # clips of a batch whose shards are held open together, whoever else is mapped
 AT_A_TIME = 1 << 18  # clips that are counted or named at a time, so that memory does not grow with the pack
@@ -61,7 +62,7 @@ class Pack:
         return len(self.lengths)
 
     def __repr__(self) -> str:
-        return f"Pack({self.name!r}: {len(self)} clips, {self.rate} Hz)"
+        return f"Pack({self.name!r}: {counted(len(self), 'clip')}, {self.rate} Hz)"
 
     @cached_property
     def ids(self) -> np.ndarray:

@@ -20,6 +20,7 @@ from auricle.shards.layout import (
     write_json,
 )
 from auricle.shards.reader import Pack, read_manifest
+from auricle.text import counted
 
 
 def add_subset(
@@ -54,7 +55,7 @@ def add_subset(
         if not len(kept):
             raise ValueError(f"{out}: subset {name!r} would have no clips")
         if len(kept) != len(given):
-            raise ValueError(f"{out}: subset {name!r}: {len(given) - len(kept)} clips are given twice")
+            raise ValueError(f"{out}: subset {name!r}: {counted(len(given) - len(kept), 'clip')} given twice")
         subsets = dict(reader.manifest.get("subsets", {}))
         if name in subsets and not replace:
             raise ValueError(f"{out}: subset {name!r} is there already: choose another name, or --replace it")
