@@ -253,11 +253,20 @@ def test_a_manifest_has_all_that_is_heard_and_pack_reads_it(
 
 def test_answers_are_obeyed(sounds: Path, capsys: pytest.CaptureFixture[str]) -> None:
     table = "path,start,end,label,score,answer\nrec/a.wav,0,1,dog,0.9,y\nrec/a.wav,1,2,dog,0.8,n\n"
-    Path("answered.csv").write_text(table + "rec/a.wav,2,3,dog,0.7,rain\nrec/a.wav,3,4,dog,0.6,\n")
+    answered = "rec/a.wav,2,3,dog,0.7,rain\nrec/a.wav,3,4,dog,0.6,\nrec/a.wav,4,5,dog,0.5,rain;y;crow\n"
+    Path("answered.csv").write_text(table + answered)
     status, out, err = run(capsys, "convert", "answered.csv")
     assert status == 0 and "1 row without an answer, left out" in err
     rows = list(csv.reader(io.StringIO(out)))[1:]
-    assert rows == [["rec/a.wav", "0", "1", "dog", "0.9"], ["rec/a.wav", "2", "3", "rain", "0.7"]]
+    of_a_person = [["rec/a.wav", "4", "5", name, "1"] for name in ("crow", "rain")]  # 0.5 is the dog's
+    assert rows == [
+        ["rec/a.wav", "0", "1", "dog", "0.9"],
+        ["rec/a.wav", "2", "3", "rain", "1"],
+        of_a_person[0],
+        ["rec/a.wav", "4", "5", "dog", "0.5"],
+        of_a_person[1],
+    ]
+    assert [event.score for event in read_events(["answered.csv"]).events] == [0.9, None, None, 0.5, None]
 
 
 @pytest.mark.parametrize(

@@ -607,7 +607,7 @@ def test_the_table_says_over_what_the_figures_are(
     out, err = evaluate_verb(capsys, model, barks, "--split", "test")
     assert out[-7:] == [
         "4 clips of 4 recordings, 2 classes",
-        "no interval of auc, ece_top: draws of the recordings all give the same figure",
+        "no interval of auc, ece_top: draws of 4 recordings all give the same figure",
         "mAP is not defined for 1 of 2 classes: left out of its mean: rain",
         "AUC is not defined for 1 of 2 classes: left out of its mean: rain",
         "labels of the pack that the model lacks, left out: 8: bird 1, bird 2, bird 3, bird 4, bird 5, ...",

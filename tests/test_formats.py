@@ -244,3 +244,10 @@ def test_names_of_any_bytes_stay_on_their_line(tmp_path: Path) -> None:
         window = {"start": 0.0, "end": 1.0, "on_grid": True, "scores": [0.5, 0.25]}
         write("parquet", [{"path": path, "windows": [window]}], stream, ABOUT)
     assert pyarrow.parquet.read_table(tmp_path / "x")["path"].to_pylist() == ["caf\\xe9\t\n.wav"]
+
+
+def test_durations_in_jams_are_rounded_alike() -> None:
+    whole = json.loads(written("jams", [WHOLE | {"duration": 5.0009977324263035}]))
+    (annotation,) = whole["annotations"]
+    lengths = [annotation["duration"], annotation["data"][0]["duration"], whole["file_metadata"]["duration"]]
+    assert lengths == [5.000998] * 3

@@ -57,7 +57,7 @@ def _write_whole(result: Result, about: About, observations: Any, stream: TextIO
         "annotation_metadata": tools | {"annotator": annotator},
         "sandbox": {},
         "time": about.start,
-        "duration": result["duration"],
+        "duration": round(result["duration"], 6),
     }
     path = as_utf8(result["path"])
     file = {

@@ -228,8 +228,11 @@ def _table_rows(file: Path, header: list[str], named: str, found: Annotated) -> 
             continue
         span = _span(start, end, where)
         score = row[by_role["score"]].strip() if "score" in by_role else ""
+        given = float(score) if _is_number(score) else None
         for heard in _heard(by_role["label"], label, row.get("answer"), where, found):
-            yield TimedEvent(name, *span, heard, float(score) if _is_number(score) else None, where)
+            # The score is of the row's own label: the model gave none to a label that somebody answered.
+            own = row.get("answer") is None or heard == label
+            yield TimedEvent(name, *span, heard, given if own else None, where)
         found.recordings.setdefault(name, where)
 
 

@@ -152,7 +152,7 @@ def _answers(model: Any, waveforms: np.ndarray) -> np.ndarray:
 def _difference(artifact: Any, before: np.ndarray, after: np.ndarray) -> dict[str, Any]:
     scores = [to_scores(artifact)(logits) for logits in (before, after)]
     apart = np.abs(scores[0] - scores[1])
-    first = [logits.argmax(1) for logits in scores]
+    first = [each.argmax(1) for each in scores]
     return {
         "score_difference": float(apart.max()),
         "mean_score_difference": float(apart.mean()),
