@@ -16,6 +16,7 @@ import numpy as np
 from auricle import __version__
 from auricle.artifact import CHECK_KEY, METADATA_KEY, Artifact, encode_check, load_artifact, save_artifact
 from auricle.artifact.checksum import checksum, graph_digest
+from auricle.thresholds import own_thresholds, thresholds_of
 
 QUANTISATIONS = ("", "int8")
 NOT_OF_A_GRAPH = ("attachments", "members", "gates", "unasked")
@@ -184,7 +185,7 @@ def _describe(
     texts = {
         "waveform": f"(batch, samples) float32, mono, {rate} Hz, -1 to 1, {samples}",
         "logits": "as the network gives them: before calibration and sigmoid",
-        "scores": "0 to 1: calibrated where the model is; compare with metadata 'thresholds'",
+        "scores": _of_scores(artifact),
         "embedding": "what the last layer sees",
     }
     for value in (*proto.graph.input, *proto.graph.output):
@@ -192,7 +193,6 @@ def _describe(
     encoded = encode_check(*check)
     del proto.metadata_props[:]
     described["checksum"] = checksum(described, graph_digest(io.BytesIO(proto.SerializeToString())), encoded)
-    thresholds = artifact.thresholds
     properties = {
         METADATA_KEY: _json(described),
         CHECK_KEY: base64.b64encode(encoded).decode(),
@@ -200,12 +200,26 @@ def _describe(
         "sample_rate": str(rate),
         "window_samples": str(window),
         "hop_samples": str(hop),
-        "thresholds": _json(thresholds),
+        "tail": artifact.tail,
+        "thresholds": _json(own_thresholds(artifact)),
+        "thresholds_of": thresholds_of(artifact),
+        "clip_calibration": _json((artifact.calibration or {}).get("clips")),
         "calibrated": "yes" if artifact.calibration else "no",
         "precision": precision,
         "model_license": artifact.licence,  # what the ONNX specification calls it
     }
     onnx.helper.set_model_props(proto, properties)
+
+
+def _of_scores(artifact: Artifact) -> str:
+    """What the scores are, and what they may be compared with."""
+    said = f"0 to 1, of each window{', calibrated' if artifact.calibration else ''}"
+    if artifact.thresholds is None:
+        return said
+    if thresholds_of(artifact) != "clips":
+        return f"{said}; a label is heard from its score in metadata 'thresholds' on"
+    mapped = ", through metadata 'clip_calibration'" if "clips" in (artifact.calibration or {}) else ""
+    return f"{said}; metadata 'thresholds' are of clips: of the mean over a clip's windows{mapped}"
 
 
 def _json(value: Any) -> str:
