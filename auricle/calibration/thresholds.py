@@ -23,7 +23,6 @@ from typing import Any
 import numpy as np
 
 from auricle.metrics.bounds import rate_bounds, share_bounds
-
 from auricle.thresholds import NEVER
 
 GOALS = ("precision", "recall", "false_alarms")
