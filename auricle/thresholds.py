@@ -6,6 +6,7 @@
 import math
 from typing import Any
 
+MANY_CLIPS = 4  # a recording as long as so many clips is another thing than they are
 NEVER = 2.0  # the threshold of a label that is not to be shown: no score is above 1
 
 
@@ -54,6 +55,35 @@ def thresholds_of(artifact: Any) -> str:
     if "false_alarms" in goal:
         return "windows"
     return "both" if artifact.metrics["calibration"].get("windows_of_a_clip") == 1 else "clips"
+
+
+def of_short_clips(artifact: Any, seconds: float, threshold: float | None = None) -> str:
+    """What is to be said where a recording is far longer than the clips that thresholds are of; else "".
+
+    Args:
+        artifact: the model.
+        seconds: that the recording lasts.
+        threshold: one that was given in place of the model's.
+
+    >>> from types import SimpleNamespace
+    >>> about = {"goal": {"precision": 0.9}, "clips": 50, "hours": 0.05}
+    >>> model = SimpleNamespace(thresholds=[0.5], calibration=None, metrics={"calibration": about})
+    >>> of_short_clips(model, 36.0)[:62], of_short_clips(model, 5.0)
+    ('lasts 36.0 s, and thresholds of this model are of clips of abo', '')
+    """
+    about = getattr(artifact, "metrics", {}).get("calibration") or {}
+    if not about.get("clips") or not about.get("hours"):
+        return ""
+    length = about["hours"] * 3600 / about["clips"]
+    maps = ["calibration"] if "clips" in (artifact.calibration or {}) else []
+    chosen = ["thresholds"] if threshold is None and thresholds_of(artifact) in ("clips", "both") else []
+    if seconds <= MANY_CLIPS * length or not maps + chosen:
+        return ""
+    return (
+        f"lasts {seconds:.1f} s, and {' and '.join(chosen + maps)} of this model are of clips of about "
+        f"{length:.3g} s: what fills little of a long recording has a low score of the whole; --windows or "
+        "--events say what sounds when"
+    )
 
 
 def threshold_text(value: float, digits: int = 3) -> str:

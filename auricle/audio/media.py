@@ -267,8 +267,10 @@ class Media:
             return 0
         unit = Fraction(frame.time_base or stream.time_base) * self.rate
         padding = samples - round(frame.duration * unit) if frame.duration else 0
-        if not 0 < padding < samples and None not in (pts, stream.duration, stream.start_time):
-            end = Fraction(stream.start_time + stream.duration) * stream.time_base * self.rate
+        begin, length = stream.start_time, stream.duration
+        if not 0 < padding < samples and None not in (pts, begin, length):
+            assert pts is not None and begin is not None and length is not None
+            end = Fraction(begin + length) * stream.time_base * self.rate
             padding = samples - round(end - pts * unit)
             if padding <= self.rate // 1000:
                 return 0

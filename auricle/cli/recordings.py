@@ -137,6 +137,7 @@ def tag(
     from auricle.media_files import find_media
     from auricle.probabilities import of_windows
     from auricle.tagging import BATCH_ON_GPU, TagOptions, hop_samples
+    from auricle.thresholds import of_short_clips
 
     place: dict[str, Any] = {"start": start, "end": end, "raw": None if raw is None else raw_format(raw)}
     found: list[tuple[str, str | None]] = [(path, None) for path in paths] if live else find_media(paths)
@@ -177,11 +178,12 @@ def tag(
     shown = windows and format is not TagFormat.parquet or (config is not None and loaded.events is None)
     if threshold is None and shown and (said := of_windows(loaded, hop)):
         print_warning(said)
+    remark = None if windows or config else partial(of_short_clips, loaded, threshold=threshold)
     if job:
         chosen = engine_for(engine, address, jobs, len(files))
-        return _tag_job(found, paths, out, options, format, about, chosen, redo, failures)
+        return _tag_job(found, paths, out, options, format, about, chosen, redo, failures, remark)
     assert jobs is not None
-    results = Told(_results(found, options, jobs), failures)
+    results = Told(_results(found, options, jobs), failures, remark)
     nowhere = out != STDIN and not files  # what is there stays where nothing was found
     with opened(os.devnull if nowhere else out) as stream:
         write_results(results, stream, format, about)
@@ -234,6 +236,7 @@ def _tag_job(
     engine: "Engine",
     redo: bool,
     failures: Path | None,
+    remark: Callable[[float], str] | None,
 ) -> None:
     from auricle.engine.tagging import tag_to_file, tag_to_folder
 
@@ -243,7 +246,7 @@ def _tag_job(
     told: list[Told] = []
 
     def all_of(results: Iterator[dict[str, Any]]) -> Told:
-        told.append(Told(_merged(found, results), failures))
+        told.append(Told(_merged(found, results), failures, remark))
         return told[0]
 
     if is_folder(out):

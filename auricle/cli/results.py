@@ -1,7 +1,7 @@
 """Results of tag: what formats there are, who is told of failures, and the table for people."""
 
 import csv
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from enum import StrEnum
 from pathlib import Path
 from typing import Any, TextIO
@@ -10,9 +10,11 @@ import typer
 
 from auricle import formats
 from auricle.cli.output import describe, print_error, print_table, print_warning
+from auricle.progress import say
 from auricle.text import as_utf8, for_terminal
 
 STDIN = "-"
+NO_TAGS = "none reaches its threshold; --threshold 0 shows all"
 
 
 class TagFormat(StrEnum):
@@ -50,10 +52,19 @@ def write_results(
 
 
 class Told:
-    """Results as they pass: failures and warnings are told on standard error, and counted."""
+    """Results as they pass: failures and warnings are told on standard error, and counted.
 
-    def __init__(self, results: Iterable[dict[str, Any]], failures: Path | None = None):
+    `remark` says what there is to be said of a recording's length; the first time, it is told.
+    """
+
+    def __init__(
+        self,
+        results: Iterable[dict[str, Any]],
+        failures: Path | None = None,
+        remark: Callable[[float], str] | None = None,
+    ):
         self.results, self.count, self.failures = results, 0, 0
+        self.remark = remark
         self.listed = failures
         if failures is not None:  # of an earlier run; and one that cannot be written is said at once
             failures.write_text("")
@@ -67,6 +78,9 @@ class Told:
                 self._fail(result["path"], result["error"])
             elif not isinstance(result.get("windows", []), list):
                 result["windows"] = self._scored(result, result["windows"])
+            elif self.remark is not None and (said := self.remark(result["duration"])):
+                self.remark = None
+                say(for_terminal(naming(result["path"], said)))
             yield result
 
     def finish(self) -> None:
@@ -119,7 +133,7 @@ def _write_table(results: Iterable[dict[str, Any]], stream: TextIO) -> None:
         written += 1
         title = f"{result['path']}  ({result['duration']:.1f} s)"
         rows = [[f"{tag['score']:.2f}", tag["label"]] for tag in result["tags"]]
-        print_table(stream, ["score>", "label"], rows, title)
+        print_table(stream, ["score>", "label"], rows or [["", NO_TAGS]], title)
         if "windows" in result:
             print(file=stream)
             print_table(stream, ["from>", "to>", "sounds"], spans)
