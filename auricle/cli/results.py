@@ -78,7 +78,7 @@ class Told:
                 self._fail(result["path"], result["error"])
             elif not isinstance(result.get("windows", []), list):
                 result["windows"] = self._scored(result, result["windows"])
-            elif self.remark is not None and (said := self.remark(result["duration"])):
+            elif self.remark is not None and (said := self.remark(result.get("duration", 0.0))):
                 self.remark = None
                 say(for_terminal(naming(result["path"], said)))
             yield result
