@@ -145,3 +145,28 @@ def test_thresholds_of_clips_put_to_windows_are_noted_once(
     assert not ended.value.code and err.count("precision 0.9 of whole clips") == noted == len(
         err.splitlines()
     )
+
+
+def test_the_timeline_and_live_note_it_too(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    model = tiny_model.save(tmp_path / "m", thresholds=[0.5] * 3, metrics=metrics(recall=0.8))
+    soundfile.write(tmp_path / "a.wav", np.random.default_rng(0).uniform(-0.5, 0.5, 12000), tiny_model.RATE)
+    for verb in (("timeline", "--out", str(tmp_path / "a.html")), ("tag", "--live", "--quiet")):
+        with pytest.raises(SystemExit) as ended:
+            main([verb[0], str(tmp_path / "a.wav"), *verb[1:], "--model", str(model.path)])
+        assert not ended.value.code and capsys.readouterr().err.count("recall 0.8 of whole clips") == 1
+
+
+def test_what_is_never_shown_is_shown_by_no_graph(tmp_path: Path) -> None:
+    """Logits of about 30: a score is 1 in float32, a little less in float64, and passes neither."""
+    sure = {"kind": "affine", "scale": [1e-3] * 3, "offset": [30.0] * 3}
+    soundfile.write(tmp_path / "a.wav", np.zeros(4000), tiny_model.RATE)
+    for thresholds, count in (([NEVER] * 3, 0), ([0.5] * 3, 3)):
+        name = f"m{count}"
+        tiny_model.save(
+            tmp_path / name, calibration=sure, thresholds=thresholds, metrics=metrics(false_alarms=1.0)
+        )
+        file = export_onnx(tmp_path / name, tmp_path / f"{name}.onnx")
+        found = run_page(file, np.zeros(2000, np.float32))
+        assert (found["scores"] == 1).all() and found["shown"].sum() == count
+        tags = Tagger(file, threads=1).tag(tmp_path / "a.wav", windows=True)["windows"][0]["tags"]
+        assert len(tags) == count

@@ -290,6 +290,25 @@ def test_bars_that_do_not_reach_their_threshold_are_grey_and_each_has_a_mark() -
         assert np.flatnonzero(row == 235)[0] == pytest.approx(share * panel.bar, abs=2.01)
 
 
+def test_a_class_that_is_never_shown_is_marked_nowhere() -> None:
+    """Not with a score of 1 either: 2 is a threshold that no score reaches."""
+    never = replace(with_thresholds(0.5, 2.0, 0.07), scores=np.ones_like(line().scores))
+    below = draw_timeline(never, blank()).axes[1]
+    assert below.collections[-2].get_segments() == []
+    assert [text.get_text() for text in below.texts][-3:] == ["\u2265 0.50", "never", "\u2265 0.07"]
+    page = timeline_html(never, blank(), None, Path("x.html"))
+    data = self_contained(page).data()
+    assert data["thresholds"] == ["0.50", "never", "0.07"] and data["above"] == [[0, 2]] * len(data["above"])
+    assert "<td>1.00</td><td>never</td>" in page
+    panel, planes = Panel(["beep", "dog"], 640, 360, thresholds=np.array([1.0, 2.0])), planes_of(640, 360)
+    panel.draw(planes, np.ones(2))
+    rows = [
+        planes[0][panel.y + (thick.start + thick.stop) // 2, panel.x + begin :][: panel.bar]
+        for thick, begin in panel._bars
+    ]
+    assert [bool((row == 235).any()) for row in rows] == [True, False] and panel.lit(planes[0])[1] == 0
+
+
 def test_what_reaches_its_threshold_is_underlined_in_the_moving_rows(tmp_path: Path) -> None:
     soundfile.write(tmp_path / "a.wav", np.zeros(16000 * 6), 16000)
     scroll = Scroll(
