@@ -20,7 +20,7 @@ from auricle.datasets import Clip
 from auricle.datasets.scene_recipe import SceneRecipe, SceneSplit
 from auricle.engine import make_scenes, pack
 from auricle.engine.packing import Range
-from auricle.evaluation.event_choice import choose_events
+from auricle.evaluation.event_choice import _onsets_of_labels, choose_events
 from auricle.evaluation.events import Tolerances, count, evaluate_events, intervals_of
 from auricle.evaluation.lines import score_lines
 from auricle.evaluation.recordings import Recordings
@@ -230,6 +230,34 @@ def test_settings_are_chosen_by_f1_and_the_choice_is_the_same_every_time(scenes:
     before = evaluate_events(listener, scenes, splits=["test"], config=EventConfig(onset=1e-5), quiet=True)
     after = evaluate_events(listener, scenes, splits=["test"], config=better, quiet=True)
     assert after["events"]["f1_macro"] > before["events"]["f1_macro"]
+
+
+def test_a_label_with_an_onset_of_its_own_gets_an_offset_in_proportion() -> None:
+    # A loud label over loud noise, a quiet one over quiet noise; between peak and noise, what belongs to it.
+    times = np.stack([np.arange(8.0), np.arange(1.0, 9.0)], axis=1)
+    scores = np.array(
+        [[0.35, 0.08]] * 3 + [[0.5, 0.125], [0.85, 0.22], [0.5, 0.125]] + [[0.35, 0.08]] * 2
+    )  # fmt: skip
+    names, truth = ["loud", "quiet"], event_table([(0, 0, 3.0, 6.0), (0, 1, 3.0, 6.0)])
+
+    def counts(config: EventConfig) -> Any:
+        found = find_events(times, scores, names, config)
+        rows = [(0, names.index(event["label"]), event["start"], event["end"]) for event in found]
+        return count(truth, event_table(rows), np.array([8.0]), 2, Tolerances())["segments"]
+
+    trial: Any = SimpleNamespace(names=names, truth=truth, counts=counts)
+    common = EventConfig(onset=0.5, offset=0.3)  # noise is in the loud one, and the quiet one is not found
+    config = _onsets_of_labels(trial, common, 1)
+    assert config.labels == {"loud": {"onset": 0.6, "offset": 0.36}, "quiet": {"onset": 0.15, "offset": 0.09}}
+    found = find_events(times, scores, names, config)
+    assert [(event["label"], event["start"], event["end"]) for event in found] == [
+        ("loud", 3.0, 6.0),
+        ("quiet", 3.0, 6.0),
+    ]
+    alone = _onsets_of_labels(
+        trial, EventConfig(onset=0.4), 1
+    )  # no offset apart from the onset: none for them
+    assert all(own["offset"] is None for own in alone.labels.values())
 
 
 def test_chosen_settings_are_stored_in_a_copy_and_obeyed(
