@@ -346,12 +346,12 @@ def test_a_choice_is_narrowed_step_by_step(made: Path) -> None:
 def test_the_verb_makes_and_lists_subsets(zipf: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(capsys, "subset", zipf)[1] == f"{zipf}: no subsets; --name makes one\n"
     code, out, err = run(capsys, "subset", zipf, "--name", "tenth", "--split", "train", "--fraction", 0.1)
-    assert (code, out, err) == (0, f"{zipf}: subset tenth: 80 of 1000 clips\n", "")
+    assert (code, out, err) == (0, f"{zipf}: subset tenth: 80 of 1,000 clips\n", "")
     code, out, err = run(capsys, "subset", zipf, "--name", "balanced", "--split", "eval", "--balanced", 9)
     assert (code, err) == (0, "")
     lines = out.splitlines()
     counts = Pack(zipf).label_counts(clips=Pack(zipf).subset("balanced"))
-    assert lines[1].startswith("positives of the 60 classes, 9 asked for: ")
+    assert lines[1].startswith("positives of 60 classes, 9 asked for: ")
     assert lines[1].endswith("; chosen from 200 clips")
     assert lines[2].startswith(f"fewer than 9 in {np.sum(counts < 9)} classes, all that there are: label000")
     assert lines[3].startswith(

@@ -93,7 +93,7 @@ def _levels(parents: dict[str, list[str]], labels: list[str]) -> str:
     """How labels lie in a hierarchy.
 
     >>> _levels({"puppy": ["dog"], "dog": [], "cat": []}, ["puppy", "dog", "rain"])
-    '2 of 3 labels are in the hierarchy; labels of each level, from the top: 1, 1'
+    '2 of 3 labels in the hierarchy; labels of each level, from the top: 1, 1'
     """
     from auricle.hierarchy import levels
 
