@@ -75,6 +75,21 @@ def cut(
         yield kept[-window:], heard - window, heard, False
 
 
+def never_empty(decoded: Iterator[Block], name: str) -> Generator[Block, None, None]:
+    """The same blocks; AudioError where they end and none had a sample.
+
+    >>> list(never_empty(iter([]), "a.wav"))
+    Traceback (most recent call last):
+    auricle.audio.types.AudioError: a.wav: no sound was heard; nothing to tag
+    """
+    empty = True
+    for block in decoded:
+        empty = empty and not len(block.samples)
+        yield block
+    if empty:
+        raise AudioError(f"{name}: no sound was heard; nothing to tag")
+
+
 def decoded_ahead(
     ready: "queue.Queue[Block | BaseException | None]",
     source: str | Path | BinaryIO | Device,
