@@ -173,8 +173,8 @@ class Tagger:
     ) -> Iterator[dict[str, Any]]:
         """What `tag` gives, piece by piece as it is heard, in memory that does not grow.
 
-        Args are those of `tag`, and `live`, `stop` and `decoded` those of `windows`; `heard` is told, after every batch,
-        how many seconds were heard.
+        Args are those of `tag`, and `live`, `stop` and `decoded` those of `windows`; `heard` is told, after
+        every batch, how many seconds were heard.
 
         Yields:
             {"start", "end" (seconds), "tags"} of every window, where `windows`; with `scores` "on_grid" and

@@ -47,6 +47,9 @@ ONLY_IN = {
     "fsspec": {"remote/files.py"},
     "s3fs": set(),
     "usearch": {"search/graphs.py"},
+    "fastapi": {"serve"},
+    "starlette": {"serve"},
+    "uvicorn": {"serve"},
     "torch": {
         "frontend",
         "augment",
