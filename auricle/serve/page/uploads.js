@@ -1,0 +1,94 @@
+/** Uploads, one after the other, each with its progress. */
+
+import { isAbort, upload } from "./api.js";
+import { byId, make } from "./dom.js";
+import { left, size } from "./format.js";
+import { alarm, say } from "./say.js";
+
+const SHOWN_EVERY = 200; // milliseconds
+
+/**
+ * @typedef {{file: Blob, name: string, stop: AbortController, item: HTMLElement,
+ *   bar: HTMLProgressElement, text: HTMLElement}} Upload
+ */
+
+export class Uploads {
+  /** @type {Upload[]} */
+  #waiting = [];
+  #running = false;
+
+  /**
+   * @param {{most: number, done: (id: string, last: boolean) => void}} given most bytes, and what to do with a
+   *   recording that is there
+   */
+  constructor({ most, done }) {
+    this.most = most;
+    this.done = done;
+    addEventListener("beforeunload", (event) => {
+      if (this.#running) event.preventDefault();
+    });
+  }
+
+  /** @param {Iterable<File>} files */
+  addFiles(files) {
+    for (const file of files) this.add(file, file.name);
+  }
+
+  /**
+   * @param {Blob} file
+   * @param {string} name
+   */
+  add(file, name) {
+    if (file.size > this.most) {
+      alarm(`${name} has ${size(file.size)}; this service takes up to ${size(this.most)}.`);
+      return;
+    }
+    if (!file.size) {
+      alarm(`${name} is empty.`);
+      return;
+    }
+    const stop = new AbortController();
+    const text = make("span", { class: "soft small numbers" }, "Waiting");
+    const bar = make("progress", { max: 1, value: 0, "aria-label": `Upload of ${name}` });
+    const cancel = make("button", {
+      type: "button", class: "quiet square", "aria-label": `Cancel the upload of ${name}`,
+      onclick: () => stop.abort(),
+    }, "×");
+    const item = make("li", { class: "upload", "data-testid": "upload" },
+      make("div", { class: "upload-head" }, make("span", { class: "name" }, name), cancel), bar, text);
+    byId("uploads").append(item);
+    this.#waiting.push({ file, name, stop, item, bar, text });
+    if (!this.#running) this.#run();
+  }
+
+  async #run() {
+    this.#running = true;
+    for (let next = this.#waiting.shift(); next; next = this.#waiting.shift()) await this.#send(next);
+    this.#running = false;
+  }
+
+  /** @param {Upload} given */
+  async #send({ file, name, stop, item, bar, text }) {
+    const began = performance.now();
+    let shown = 0;
+    const progress = (/** @type {number} */ sent, /** @type {number} */ total) => {
+      const now = performance.now();
+      if (now - shown < SHOWN_EVERY && sent < total) return;
+      shown = now;
+      bar.value = total ? sent / total : 0;
+      const speed = sent / Math.max((now - began) / 1000, 0.001);
+      const rest = sent < total ? left((total - sent) / speed) : "storing";
+      text.textContent = `${size(sent)} of ${size(total)} · ${rest}`;
+    };
+    try {
+      if (stop.signal.aborted) return;
+      say(`Uploading ${name}`);
+      const { id } = await upload(file, name, progress, stop.signal);
+      this.done(id, !this.#waiting.length);
+    } catch (error) {
+      if (!isAbort(error)) alarm(error, name);
+    } finally {
+      item.remove();
+    }
+  }
+}
