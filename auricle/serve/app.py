@@ -7,12 +7,15 @@ import importlib.util
 import os
 import shutil
 import tempfile
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import anyio.to_thread
 from fastapi import FastAPI
+from starlette.routing import Match, Mount
 from starlette.staticfiles import StaticFiles
+from starlette.types import Scope
 
 from auricle import __version__
 from auricle.artifact import load_artifact
@@ -52,8 +55,34 @@ def create_app(settings: Settings) -> FastAPI:
     security = _module("security")
     if security is not None and hasattr(security, "add_security"):
         security.add_security(app, settings)
-    app.mount("/", StaticFiles(directory=PAGE, html=True), name="page")
+    app.router.routes.append(_Page(app))
+    app.openapi = functools.partial(_described, app.openapi)  # type: ignore[method-assign]
     return app
+
+
+class _Page(Mount):
+    """The page, at every address that no route has with another method."""
+
+    def __init__(self, app: FastAPI):
+        super().__init__("/", StaticFiles(directory=PAGE, html=True), name="page")
+        self._others = list(app.router.routes)
+
+    def matches(self, scope: Scope) -> tuple[Match, Scope]:
+        if any(route.matches(scope)[0] is Match.PARTIAL for route in self._others):
+            return Match.NONE, {}
+        return super().matches(scope)
+
+
+def _described(openapi: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+    """The description of the routes, without FastAPI's own form of errors, which is not ours."""
+    said = openapi()
+    for path in said["paths"].values():
+        for operation in path.values():
+            if "HTTPValidationError" in str(operation["responses"].get("422")):
+                del operation["responses"]["422"]
+    for name in ("HTTPValidationError", "ValidationError"):
+        said.get("components", {}).get("schemas", {}).pop(name, None)
+    return said
 
 
 def _module(name: str) -> object:
@@ -65,7 +94,11 @@ def _module(name: str) -> object:
 @contextlib.asynccontextmanager
 async def _lifespan(settings: Settings, app: FastAPI) -> AsyncIterator[None]:
     with contextlib.ExitStack() as stack:
-        service = await anyio.to_thread.run_sync(_opened, settings, stack)
+        try:
+            service = await anyio.to_thread.run_sync(_opened, settings, stack)
+        except Exception as error:
+            app.state.failure = error
+            raise
         app.state.service = service
         try:
             yield

@@ -39,7 +39,7 @@ class decode:  # noqa: N801
         """The blocks."""
         try:
             whole = probe(self.path).duration
-            self.duration = None if whole is None else min(whole, self.end or whole) - self.start
+            self.duration = whole
             for block in blocks(self.path, self.rate, start=self.start, end=self.end, warn=self._warn):
                 yield block
                 if self.stop is not None and self.stop.is_set():
@@ -52,3 +52,24 @@ class decode:  # noqa: N801
 
     def _named(self, text: str) -> str:
         return text.replace(str(self.path), self.name)
+
+
+async def receive_upload(request: Any, service: Any) -> Any:
+    """An upload as a file; see `auricle.serve.uploads.receive_upload`."""
+    import secrets
+    from types import SimpleNamespace
+
+    path = service.data / "uploads" / secrets.token_hex(8)
+    name = "upload"
+    if request.headers.get("content-type", "").startswith("multipart/"):
+        async with request.form() as form:
+            name, content = form["file"].filename, await form["file"].read()
+    else:
+        content = await request.body()
+    path.write_bytes(content)
+    return SimpleNamespace(path=path, name=name, size=len(content), fields={})
+
+
+def resolve_under(root: Path, relative: str) -> Path:
+    """A recording below the root; see `auricle.serve.uploads.resolve_under`."""
+    return root / relative

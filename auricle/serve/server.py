@@ -1,18 +1,23 @@
 """A service on an address, until it is asked to end: what it has is finished first."""
 
+import contextlib
 import logging
 import signal
+import socket
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from types import FrameType
 from typing import Any
 
+import anyio.to_thread
 import uvicorn
+from fastapi import FastAPI
 
 from auricle.serve.app import create_app
 from auricle.serve.settings import Settings
 from auricle.serve.state import service_of
 
+BACKLOG = 1024  # connections that wait to be taken
 LAST_SECONDS = 5  # for answers that are on their way once all jobs have ended
 
 
@@ -37,9 +42,36 @@ class Server(uvicorn.Server):
         elif time.monotonic() - self.asked > 0.5 or sig == signal.SIGINT:
             self.should_exit = True
 
+    def run(self, sockets: Any = None) -> None:
+        """Serve until asked to end.
+
+        Raises:
+            ValueError: the address is taken, the model is broken, the folder is another service's.
+        """
+        with bound(self.settings) as listening:
+            try:
+                super().run([listening])
+            except SystemExit:
+                failure = getattr(self.app.state, "failure", None)
+                if failure is None:
+                    raise
+                raise failure from None
+
+    @property
+    def app(self) -> FastAPI:
+        """What is served."""
+        assert isinstance(self.config.app, FastAPI)
+        return self.config.app
+
     async def startup(self, sockets: Any = None) -> None:
         """Start, and say where."""
-        await super().startup(sockets)
+        log = logging.getLogger("uvicorn.error")
+        level = log.level
+        log.setLevel(logging.CRITICAL)  # what keeps the service from starting is told by `run`, in one line
+        try:
+            await super().startup(sockets)
+        finally:
+            log.setLevel(level)
         if self.started:
             self.ready(self.address)
 
@@ -53,13 +85,37 @@ class Server(uvicorn.Server):
     async def on_tick(self, counter: int) -> bool:
         """See whether it should end."""
         if self.asked is not None and not self.should_exit:
-            service = service_of(self.config.app)  # type: ignore[arg-type]
+            service = service_of(self.app)
             if not service.stopping.is_set():
                 service.stopping.set()
                 service.jobs.stop_taking()
-            late = time.monotonic() - self.asked > self.settings.grace_seconds
-            self.should_exit = service.jobs.idle or late
+            if time.monotonic() - self.asked > self.settings.grace_seconds:
+                await anyio.to_thread.run_sync(service.jobs.close)  # who waits for a job is told
+                self.should_exit = True
+            self.should_exit = self.should_exit or service.jobs.idle
         return await super().on_tick(counter)
+
+
+@contextlib.contextmanager
+def bound(settings: Settings) -> Iterator[socket.socket]:
+    """A socket that listens where the settings say.
+
+    Raises:
+        ValueError: that cannot be had.
+
+    >>> with bound(Settings(port=0)) as listening:
+    ...     listening.getsockname()[0]
+    '127.0.0.1'
+    """
+    host, port = settings.host, settings.port
+    try:
+        family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
+        listening = socket.create_server((host, port), family=family, backlog=BACKLOG)
+    except OSError as error:
+        where = f"{host}, port {port}"
+        raise ValueError(f"{where}: {error.strerror}; give another --port, or --host") from None
+    with listening:
+        yield listening
 
 
 def make_server(settings: Settings, ready: Callable[[str], object]) -> Server:

@@ -14,7 +14,7 @@ from starlette.responses import JSONResponse, Response, StreamingResponse
 
 from auricle.serve import results
 from auricle.serve.errors import Refused, responses
-from auricle.serve.inside import decode
+from auricle.serve.inside import decode, receive_upload, resolve_under
 from auricle.serve.jobs import Job
 from auricle.serve.state import Ours, Service
 from auricle.serve.wishes import MEDIA_TYPES, Format, Wished, Wishes
@@ -117,7 +117,7 @@ def work(service: Service, job: Job) -> dict[str, Any]:
     with decode(path, artifact.rate, service.settings, **place) as decoded:
 
         def hear(seconds: float) -> None:
-            job.duration = decoded.duration
+            job.duration = _heard_of(decoded.duration, wishes)
             job.hear(seconds)
 
         pieces = tagger.follow(job.name, **options, heard=hear, decoded=iter(decoded))
@@ -128,6 +128,13 @@ def work(service: Service, job: Job) -> dict[str, Any]:
     return result | ({"warnings": job.warnings} if job.warnings else {})
 
 
+def _heard_of(duration: float | None, wishes: Wishes) -> float | None:
+    """Seconds that are wanted of a recording."""
+    if duration is None:
+        return None
+    return max(0.0, min(duration, duration if wishes.end is None else wishes.end) - wishes.start)
+
+
 def _last(pieces: Iterator[dict[str, Any]]) -> dict[str, Any]:
     *_, last = pieces
     return last
@@ -135,7 +142,12 @@ def _last(pieces: Iterator[dict[str, Any]]) -> dict[str, Any]:
 
 def _source(service: Service, job: Job) -> Path:
     if "path" in job.arguments:
-        raise Refused(403, "no recording is taken by path here; send the file")
+        root = service.settings.root
+        if root is None:  # it was taken before a restart
+            raise Refused(
+                403, "no recording is taken by path here; send the file, or serve with --root FOLDER"
+            )
+        return resolve_under(root, job.arguments["path"])
     path = service.data / job.files[0]
     if not path.is_file():
         raise Refused(410, f"{job.name}: was lost when the service ended; send it again")
@@ -209,8 +221,6 @@ async def _received(request: Request, service: Service) -> tuple[dict[str, Any],
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if kind == "application/json":
         return await _named(request, service)
-    from auricle.serve.uploads import receive_upload
-
     upload = await receive_upload(request, service)
     return {}, upload.name, (upload.path.relative_to(service.data).as_posix(),)
 
@@ -229,8 +239,6 @@ async def _named(request: Request, service: Service) -> tuple[dict[str, Any], st
         raise Refused(400, 'the body is other JSON; expected {"path": "below/the/root.wav"}')
     if service.settings.root is None:
         raise Refused(403, "no recording is taken by path here; send the file, or serve with --root FOLDER")
-    from auricle.serve.uploads import resolve_under
-
     await asyncio.to_thread(resolve_under, service.settings.root, asked["path"])
     return {"path": asked["path"]}, asked["path"], ()
 
@@ -259,6 +267,9 @@ async def result_response(service: Service, job: Job, format: Format) -> Respons
         raise Refused(400, str(error)) from error
     size = file.seek(0, 2)
     file.seek(0)
+    if size <= results.SPOOL_BYTES:
+        with file:
+            return Response(file.read(), 200, media_type=MEDIA_TYPES[format])
     headers = {"Content-Length": str(size)}
     return StreamingResponse(results.chunks(file), 200, headers, MEDIA_TYPES[format])
 
