@@ -19,6 +19,7 @@ from starlette.types import Scope
 
 from auricle import __version__
 from auricle.artifact import load_artifact
+from auricle.serve.decoding import warm
 from auricle.serve.errors import add_error_handlers
 from auricle.serve.jobs import JobQueue
 from auricle.serve.scoring import Scorer
@@ -130,6 +131,7 @@ def _opened(settings: Settings, stack: contextlib.ExitStack) -> Service:
         stack.callback(service.library.close)
     stack.callback(jobs.close)
     jobs.start()
+    warm()
     return service
 
 

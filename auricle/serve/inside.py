@@ -1,57 +1,7 @@
-"""Recordings decoded in this process, behind what decodes them in another."""
+"""Uploads, until they come by a way of their own."""
 
-import threading
-from collections.abc import Iterator
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
-
-from auricle.audio import AudioError, Block, blocks, probe
-
-
-class decode:  # noqa: N801
-    """A recording's blocks, see `auricle.serve.decoding.decode`."""
-
-    def __init__(
-        self,
-        path: Path,
-        rate: int,
-        limits: Any,
-        *,
-        start: float = 0.0,
-        end: float | None = None,
-        name: str = "",
-        stop: threading.Event | None = None,
-    ):
-        self.path, self.rate, self.limits = path, rate, limits
-        self.start, self.end, self.name, self.stop = start, end, name or str(path), stop
-        self.warnings: list[str] = []
-        self.duration: float | None = None
-
-    def __enter__(self) -> Self:
-        """Nothing is opened before the first block."""
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, error: Any, trace: TracebackType | None) -> None:
-        """Nothing is held."""
-
-    def __iter__(self) -> Iterator[Block]:
-        """The blocks."""
-        try:
-            whole = probe(self.path).duration
-            self.duration = whole
-            for block in blocks(self.path, self.rate, start=self.start, end=self.end, warn=self._warn):
-                yield block
-                if self.stop is not None and self.stop.is_set():
-                    return
-        except AudioError as error:
-            raise AudioError(self._named(str(error))) from None
-
-    def _warn(self, text: str) -> None:
-        self.warnings.append(self._named(text))
-
-    def _named(self, text: str) -> str:
-        return text.replace(str(self.path), self.name)
+from typing import Any
 
 
 async def receive_upload(request: Any, service: Any) -> Any:

@@ -87,7 +87,7 @@ def rendered(result: dict[str, Any], format: str, about: formats.About) -> IO[by
     if format != "json":  # JSON tells what was wrong with the recording; the others are as those of a file
         result = {name: value for name, value in result.items() if name != "warnings"}
     file = tempfile.SpooledTemporaryFile(SPOOL_BYTES)
-    text = io.TextIOWrapper(file, encoding="utf-8", errors="backslashreplace", newline="")  # type: ignore[arg-type]
+    text = io.TextIOWrapper(file, encoding="utf-8", errors="backslashreplace", newline="")
     formats.write("jsonl" if format == "json" else format, [result], text, about)
     text.flush()
     text.detach()

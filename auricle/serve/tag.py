@@ -13,8 +13,9 @@ from pydantic import BaseModel
 from starlette.responses import JSONResponse, Response, StreamingResponse
 
 from auricle.serve import results
+from auricle.serve.decoding import Limits, decode
 from auricle.serve.errors import Refused, responses
-from auricle.serve.inside import decode, receive_upload, resolve_under
+from auricle.serve.inside import receive_upload, resolve_under
 from auricle.serve.jobs import Job
 from auricle.serve.state import Ours, Service
 from auricle.serve.wishes import MEDIA_TYPES, Format, Wished, Wishes
@@ -25,7 +26,7 @@ router = APIRouter(tags=["tagging"])
 WINDOWS = "windows.jsonl"  # in the folder of a job
 PATH_BYTES = 1 << 16  # of a JSON body
 SCORE = {"label": "dog", "score": 0.934512}
-EXAMPLE = {"path": "dog.wav", "duration": 5.0, "tags": [SCORE]}
+EXAMPLE: dict[str, Any] = {"path": "dog.wav", "duration": 5.0, "tags": [SCORE]}
 RECORDING = {"type": "string", "format": "binary"}
 BODY = {
     "required": True,
@@ -114,7 +115,7 @@ def work(service: Service, job: Job) -> dict[str, Any]:
     tagger = Tagger(runner=service.scorer.runner())
     path = _source(service, job)
     place: dict[str, Any] = {"start": wishes.start, "end": wishes.end, "name": job.name, "stop": job.stop}
-    with decode(path, artifact.rate, service.settings, **place) as decoded:
+    with decode(path, artifact.rate, Limits.of(service.settings), **place) as decoded:
 
         def hear(seconds: float) -> None:
             job.duration = _heard_of(decoded.duration, wishes)
