@@ -14,7 +14,7 @@ import pytest
 from media import RATE, tone, write_media, write_pcm
 
 from auricle.audio import AudioError, blocks, probe, read
-from auricle.serve import decoding
+from auricle.serve import processes
 from auricle.serve.decoding import Died, Limits, Stopped, close, deaths, decode, make_playable, playable, warm
 
 TIGHT = Limits(memory=256 << 20, wait_seconds=2.0, audio_seconds=3600)
@@ -173,7 +173,7 @@ def test_a_process_that_is_not_wanted_any_more_is_gone(tmp_path: Path) -> None:
 
 def children() -> list[str]:
     """Processes that the fork server has, zombies with them."""
-    server = decoding._SERVER._process
+    server = processes._SERVER._process
     assert server is not None
     return Path(f"/proc/{server.pid}/task/{server.pid}/children").read_text().split()
 
@@ -181,7 +181,7 @@ def children() -> list[str]:
 def test_a_fork_server_that_was_killed_is_started_again(tmp_path: Path) -> None:
     path = write_pcm(tmp_path / "x.wav", tone(16_000, 0.5), 16_000)
     with decode(path, 16_000, work="caged:sleep") as decoded:
-        decoding._SERVER._process.kill()  # type: ignore[union-attr]
+        processes._SERVER._process.kill()  # type: ignore[union-attr]
         with pytest.raises(Died, match="short of memory"):
             list(decoded)
     assert len(heard(path)[0]) == 1
@@ -191,7 +191,7 @@ def test_decoders_hold_nothing_of_the_service(tmp_path: Path, monkeypatch: pytes
     monkeypatch.setenv("AURICLE_TOKEN", "a-secret-of-the-service")
     close()
     warm()
-    server = decoding._SERVER._process
+    server = processes._SERVER._process
     assert server is not None
     assert b"a-secret" not in Path(f"/proc/{server.pid}/environ").read_bytes()
     names = {str(link.readlink()) for link in Path(f"/proc/{server.pid}/fd").iterdir()}
@@ -235,7 +235,10 @@ def _write_silence(path: Path, seconds: float) -> None:
 
 
 LISTS = {  # a line each; {media} is another file, {url} a server
-    "hls": ("#EXTM3U", "#EXT-X-TARGETDURATION:5", "#EXTINF:5,", "{media}", "#EXTINF:5,", "{url}/a.ts"),
+    "hls": (
+        *("#EXTM3U", "#EXT-X-TARGETDURATION:5", "#EXTINF:5,", "{media}", "#EXTINF:5,", "{url}/a.ts"),
+        "#EXT-X-ENDLIST",
+    ),
     "hls key": (
         *("#EXTM3U", "#EXT-X-TARGETDURATION:5", '#EXT-X-KEY:METHOD=AES-128,URI="{url}/key"'),
         *("#EXTINF:5,", "{media}", "#EXT-X-ENDLIST"),
@@ -294,20 +297,19 @@ def test_a_playlist_reaches_neither_a_server_nor_another_file(
 
 def test_not_even_an_ffmpeg_that_may_do_all_reaches_out_of_its_process(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as canary:
-        canary.settimeout(5)
         url = f"http://127.0.0.1:{canary.getsockname()[1]}"
         path = tmp_path / "list.m3u8"
         path.write_text(PLAYLISTS["hls"].format(media=f"{url}/b.ts", url=url))
 
         def answer() -> None:
             while True:
-                try:
-                    canary.accept()[0].close()
-                except OSError:
-                    return
-                asked.set()
+                with canary.accept()[0] as connection:
+                    if done.is_set():
+                        return
+                    asked.set()
+                    connection.sendall(b"HTTP/1.0 404 Not Found\r\n\r\n")
 
-        asked = threading.Event()
+        asked, done = threading.Event(), threading.Event()
         thread = threading.Thread(target=answer)
         thread.start()
         with path.open("rb") as file, pytest.raises(av.error.FFmpegError):
@@ -316,7 +318,8 @@ def test_not_even_an_ffmpeg_that_may_do_all_reaches_out_of_its_process(tmp_path:
         asked.clear()
         with pytest.raises(AudioError, match="^FFmpeg says"):
             heard(path, name="list.m3u8", work="caged:trusting")
-        canary.shutdown(socket.SHUT_RDWR)
+        done.set()
+        socket.create_connection(canary.getsockname()).close()
         thread.join(5)
         assert not asked.is_set()
 
