@@ -30,7 +30,7 @@ export function merged(sounds, corrections) {
   const others = corrections
     .filter((one) => one.verdict !== "wrong" && !used.has(one))
     .map((correction) => ({ ...correction, score: null, correction }));
-  return [...rows, ...others].sort((a, b) => a.start - b.start || a.label.localeCompare(b.label));
+  return [...rows, ...others].sort((a, b) => a.start - b.start || (a.label < b.label ? -1 : 1));
 }
 
 /**
@@ -141,7 +141,10 @@ export class Corrections extends EventTarget {
    * @param {import("./api.js").Verdict} verdict
    */
   async #change(correction, verdict) {
-    Object.assign(correction, await send("PATCH", `${this.path}/${encodeURIComponent(correction.id)}`, { verdict }));
+    Object.assign(
+      correction,
+      await send("PATCH", `${this.path}/${encodeURIComponent(correction.id)}`, { verdict }),
+    );
     this.dispatchEvent(new Event("change"));
   }
 

@@ -96,7 +96,11 @@ export async function getPicture(path, signal) {
  */
 export async function send(method, path, body) {
   const headers = body === undefined ? undefined : { "Content-Type": "application/json" };
-  const answer = await ask(path, { method, headers, body: body === undefined ? undefined : JSON.stringify(body) });
+  const answer = await ask(path, {
+    method,
+    headers,
+    body: body === undefined ? undefined : JSON.stringify(body),
+  });
   return answer.status === 204 ? null : answer.json();
 }
 
@@ -119,7 +123,8 @@ export function upload(file, name, onProgress, signal) {
       if (request.status < 300) resolve(JSON.parse(request.responseText));
       else reject(problem(request.status, request.responseText));
     };
-    request.onerror = () => reject(new ApiError(0, "The upload broke off: the service ended it or cannot be reached."));
+    request.onerror = () =>
+      reject(new ApiError(0, "The upload broke off: the service ended it or cannot be reached."));
     request.onabort = () => reject(new DOMException("cancelled", "AbortError"));
     signal.addEventListener("abort", () => request.abort());
     request.send(form);

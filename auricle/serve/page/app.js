@@ -45,7 +45,6 @@ async function route() {
   visit = new AbortController();
   const place = placeOf(location.hash);
   recording.close();
-  live.close();
   clearAlarm();
   closeLibrary();
   library.open = place?.id ?? null;
@@ -53,7 +52,7 @@ async function route() {
   if (location.hash === "#microphone") {
     entitle("Microphone");
     show("live");
-    await live.start();
+    if (!live.open) await live.start();
   } else if (!place) {
     entitle("");
     show("start");
@@ -106,7 +105,10 @@ function showFailure(found) {
   show("waiting");
   byId("waiting-title").textContent = found.name;
   byId("waiting-bar").hidden = true;
-  byId("waiting-text").textContent = found.state === "interrupted" ? "The service stopped before this was done. It goes on when the service does." : "";
+  byId("waiting-text").textContent =
+    found.state === "interrupted"
+      ? "The service stopped before this was done. It goes on when the service does."
+      : "";
   byId("waiting-error").hidden = !found.error;
   byId("waiting-error").textContent = found.error ?? "";
   byId("waiting-cancel").textContent = "Remove";
@@ -132,8 +134,7 @@ function closeLibrary() {
 }
 
 function listen() {
-  if (location.hash === "#microphone") live.start();
-  else location.hash = "microphone";
+  location.hash = "microphone";
 }
 
 function startAdding() {
@@ -176,13 +177,19 @@ function startButtons() {
     const open = byId("library").classList.toggle("open");
     byId("toggle-library").setAttribute("aria-expanded", String(open));
   });
-  startExport(() => recording.recording && {
-    id: recording.recording.id, threshold: recording.threshold, formats: service.formats,
-  });
+  startExport(
+    () =>
+      recording.recording && {
+        id: recording.recording.id,
+        threshold: recording.review.threshold,
+        formats: service.formats,
+      },
+  );
 }
 
 /** @returns {import("./keys.js").Key[]} */
 function keys() {
+  const { review } = recording;
   const time = () => recording.player?.time ?? 0;
   const page = () => recording.view.span * 0.8;
   const small = () => Math.max(0.05, recording.view.span / 100);
@@ -190,34 +197,36 @@ function keys() {
   const key = (names, shown, what, run) => ({ keys: names, shown, what, run, recording: true });
   return [
     key([" ", "k"], "Space", "Play or pause", () => recording.player?.toggle()),
-    key(["ArrowLeft"], "←", "Back, by a hundredth of what is shown", () => recording.seek(time() - small())),
-    key(["ArrowRight"], "→", "Forward", () => recording.seek(time() + small())),
-    key(["PageUp"], "PageUp", "Back by most of what is shown", () => recording.seek(time() - page())),
-    key(["PageDown"], "PageDown", "Forward by most of what is shown", () => recording.seek(time() + page())),
-    key(["Home"], "Home", "To the beginning", () => recording.seek(0)),
-    key(["End"], "End", "To the end", () => recording.seek(recording.view.duration)),
-    key(["+", "="], "+", "Zoom in", () => recording.zoom(2)),
-    key(["-"], "−", "Zoom out", () => recording.zoom(0.5)),
+    key(["ArrowLeft"], "← →", "A little back, forward", () => recording.seek(time() - small())),
+    key(["ArrowRight"], "", "", () => recording.seek(time() + small())),
+    key(["PageUp"], "PgUp PgDn", "Far back, forward", () => recording.seek(time() - page())),
+    key(["PageDown"], "", "", () => recording.seek(time() + page())),
+    key(["Home"], "Home End", "To the beginning, the end", () => recording.seek(0)),
+    key(["End"], "", "", () => recording.seek(recording.view.duration)),
+    key(["+", "="], "+ −", "Zoom in, out", () => recording.zoom(2)),
+    key(["-"], "", "", () => recording.zoom(0.5)),
     key(["0"], "0", "Show all", () => recording.view.show(0, recording.view.duration)),
-    key(["n"], "N", "Next sound", () => recording.step(1)),
-    key(["p"], "P", "Previous sound", () => recording.step(-1)),
-    key(["Enter"], "Enter", "Hear the selection", () => recording.playSelection()),
-    key(["r"], "R", "The sound is right", () => recording.judge("right")),
-    key(["w"], "W", "The sound is wrong", () => recording.judge("wrong")),
-    key(["Shift+ArrowLeft"], "Shift ←", "Select backwards from here", () => recording.extend(-small())),
-    key(["Shift+ArrowRight"], "Shift →", "Select onwards from here", () => recording.extend(small())),
-    key(["["], "[", "Selection begins here", () => recording.select(time(), recording.selection?.to ?? time() + 1)),
-    key(["]"], "]", "Selection ends here", () => recording.select(recording.selection?.from ?? time() - 1, time())),
+    key(["n"], "N P", "Next, previous sound", () => review.step(1)),
+    key(["p"], "", "", () => review.step(-1)),
+    key(["Enter"], "Enter", "Hear the selection", () => review.playSelection()),
+    key(["r"], "R W", "The sound is right, wrong", () => review.judge("right")),
+    key(["w"], "", "", () => review.judge("wrong")),
+    key(["Shift+ArrowLeft"], "Shift ← →", "Select from here", () => review.extend(-small())),
+    key(["Shift+ArrowRight"], "", "", () => review.extend(small())),
+    key(["["], "[ ]", "The selection begins, ends here", () =>
+      review.select(time(), review.selection?.to ?? time() + 1),
+    ),
+    key(["]"], "", "", () => review.select(review.selection?.from ?? time() - 1, time())),
     key(["a"], "A", "Add a label to the selection", () => {
-      if (!recording.selection && !recording.chosen) recording.select(time(), time() + 1);
+      if (!review.selection && !review.chosen) review.select(time(), time() + 1);
       byId("bar-label").focus();
     }),
-    key(["z", "Ctrl+z"], "Z", "Undo", () => recording.undo()),
+    key(["z", "Ctrl+z"], "Z", "Undo", () => review.undo()),
     key(["t"], "T", "To the threshold", () => byId("threshold").focus()),
     key(["f", "/"], "F", "Find a label", () => byId("filter").focus()),
     key(["e"], "E", "Export", () => byId("export").click()),
     key(["Escape"], "Esc", "Clear the selection", () => {
-      recording.clear();
+      review.clear();
       byId("plot").focus();
     }),
     { keys: ["u"], shown: "U", what: "Choose files", run: () => byId("file").click() },
@@ -247,20 +256,24 @@ async function start() {
   });
   uploads = new Uploads({
     most: limits.max_upload_bytes,
-    done: async (id, last) => {
+    here: () => placeOf(location.hash)?.id ?? location.hash,
+    done: async (id, stayed) => {
       await library.refresh();
-      if (last) location.hash = hashOf({ id, ...NONE });
+      if (stayed) location.hash = hashOf({ id, ...NONE });
     },
   });
   byId("model").textContent = `${models[0].name}, ${models[0].labels.length.toLocaleString("en")} labels`;
   const hours = limits.max_audio_seconds / 3600;
-  byId("limits").textContent = `Up to ${size(limits.max_upload_bytes)} and ${hours.toLocaleString("en")} hours each.`;
+  byId("limits").textContent =
+    `Up to ${size(limits.max_upload_bytes)} and ${hours.toLocaleString("en")} hours each.`;
   byId("library-note").textContent = limits.keep_hours
-    ? `Kept for ${limits.keep_hours.toLocaleString("en")} hours, then deleted.` : "";
+    ? `Kept for ${limits.keep_hours.toLocaleString("en")} hours, then deleted.`
+    : "";
   startAdding();
   startButtons();
   startKeys(keys(), () => recording.recording !== null);
   addEventListener("hashchange", route);
+  if (location.hash === "#microphone") history.replaceState(null, "", "#"); // nobody listens without being asked to
   await library.refresh();
   await route();
 }

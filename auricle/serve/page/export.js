@@ -5,9 +5,15 @@ import { recordingPath } from "./api.js";
 
 /** @type {Record<string, string>} */
 const WHAT = {
-  table: "Text table", csv: "CSV, for spreadsheets", jsonl: "JSON Lines, for programs", json: "JSON",
-  parquet: "Parquet, for data frames", audacity: "Audacity labels", raven: "Raven selection table",
-  webvtt: "WebVTT subtitles", jams: "JAMS",
+  table: "Text table",
+  csv: "CSV, for spreadsheets",
+  jsonl: "JSON Lines, for programs",
+  json: "JSON",
+  parquet: "Parquet, for data frames",
+  audacity: "Audacity labels",
+  raven: "Raven selection table",
+  webvtt: "WebVTT subtitles",
+  jams: "JAMS",
 };
 
 /**
@@ -30,7 +36,8 @@ export function startExport(current) {
     if (event.target instanceof HTMLAnchorElement) open(false);
   });
   document.addEventListener("pointerdown", (event) => {
-    if (event.target instanceof Node && !button.contains(event.target) && !list.contains(event.target)) open(false);
+    if (event.target instanceof Node && !button.contains(event.target) && !list.contains(event.target))
+      open(false);
   });
   list.parentElement.addEventListener("keydown", (/** @type {KeyboardEvent} */ event) => {
     const all = [...list.querySelectorAll("a")];
@@ -57,7 +64,9 @@ function links({ id, threshold, formats }) {
     make("a", { href: path(format), download: "", "data-testid": `export-${format}` }, text);
   return [
     make("p", { class: "soft small" }, "Sounds above the threshold, with your corrections"),
-    ...formats.filter((format) => format !== "manifest").map((format) => link(format, WHAT[format] ?? format)),
+    ...formats
+      .filter((format) => format !== "manifest")
+      .map((format) => link(format, WHAT[format] ?? format)),
     make("hr"),
     link("manifest", "Training manifest, for auricle pack"),
   ];

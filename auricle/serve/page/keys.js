@@ -6,7 +6,8 @@ const OFF = "auricle.keys"; // what is kept: "off"
 
 /**
  * @typedef {{keys: string[], shown: string, what: string, run: (event: KeyboardEvent) => void,
- *   recording?: boolean}} Key keys: as `nameOf` names them; recording: only with one that is open
+ *   recording?: boolean}} Key keys: as `nameOf` names them; shown: in the list, "" where the key before it says
+ *   it too; recording: only with one that is open
  */
 
 /**
@@ -26,7 +27,8 @@ function nameOf(event) {
 function isTaken(event) {
   const target = event.target;
   if (!(target instanceof HTMLElement) || document.querySelector("dialog[open]")) return true;
-  if (target.matches("input:not([type=checkbox], [type=range]), textarea, select")) return event.key !== "Escape";
+  if (target.matches("input:not([type=checkbox], [type=range]), textarea, select"))
+    return event.key !== "Escape";
   if (target.matches("input[type=range]")) return /^(Arrow|Home|End|Page)/.test(event.key);
   if (target.matches("button, a, input, summary, video")) return event.key === " " || event.key === "Enter";
   return false;
@@ -51,10 +53,16 @@ export function startKeys(keys, isOpen) {
     key.run(event);
   });
   byId("help-keys").replaceChildren(
-    ...keys.flatMap(({ shown, what }) => [
-      make("dt", {}, ...shown.split(" ").map((text) => make("kbd", {}, text))),
-      make("dd", {}, what),
-    ]),
+    ...keys
+      .filter(({ shown }) => shown)
+      .map(({ shown, what }) =>
+        make(
+          "div",
+          {},
+          make("dt", {}, ...shown.split(" ").map((text) => make("kbd", {}, text))),
+          make("dd", {}, what),
+        ),
+      ),
   );
   const dialog = byId("help");
   byId("help-open").addEventListener("click", () => dialog.showModal());

@@ -5,6 +5,7 @@ import { percent } from "./format.js";
 
 const TOP = 16; // rows, as in Hershey et al. (2017), Fig. 2
 const LISTED = 60; // labels listed at a time: of 30,000 nobody reads more
+const OFFERED = 50; // as completions
 
 /** @typedef {import("./api.js").Label} Label */
 
@@ -39,14 +40,27 @@ export class Labels extends EventTarget {
     this.all = labels;
     this.ticked = new Set(ticked.filter((index) => labels.some((label) => label.index === index)));
     byId("filter").value = "";
-    byId("known-labels").replaceChildren(
-      ...labels.map(({ label }) => label).sort().slice(0, 3000).map((label) => make("option", { value: label })),
-    );
+    this.complete("");
     this.#changed();
   }
 
+  /**
+   * Offer the model's labels that go on from, or else hold, what is typed; of 30,000 not all at once.
+   * @param {string} typed
+   */
+  complete(typed) {
+    const sought = plain(typed);
+    const fitting = this.all
+      .map(({ label }) => label)
+      .filter((label) => plain(label).includes(sought))
+      .sort();
+    const begins = (/** @type {string} */ label) => Number(plain(label).startsWith(sought));
+    const offered = fitting.sort((a, b) => begins(b) - begins(a)).slice(0, OFFERED);
+    byId("known-labels").replaceChildren(...offered.map((label) => make("option", { value: label })));
+  }
+
   get #sought() {
-    return byId("filter").value.trim().toLowerCase().replaceAll("_", " ");
+    return plain(byId("filter").value.trim());
   }
 
   /** Is there a choice, so that other labels' sounds are left out? */
@@ -57,7 +71,7 @@ export class Labels extends EventTarget {
   /** Labels that the filter's text fits. */
   get #fitting() {
     const sought = this.#sought;
-    return this.all.filter(({ label }) => label.toLowerCase().replaceAll("_", " ").includes(sought));
+    return this.all.filter(({ label }) => plain(label).includes(sought));
   }
 
   /** The labels whose rows are shown: those ticked; else the first that fit the text. */
@@ -73,7 +87,7 @@ export class Labels extends EventTarget {
   lists(label) {
     if (!this.chosen) return true;
     if (this.ticked.size) return this.all.some((one) => one.label === label && this.ticked.has(one.index));
-    return label.toLowerCase().replaceAll("_", " ").includes(this.#sought);
+    return plain(label).includes(this.#sought);
   }
 
   #changed() {
@@ -82,7 +96,13 @@ export class Labels extends EventTarget {
     const listed = fitting.slice(0, LISTED).map((label) => this.#item(label));
     if (!listed.length) listed.push(make("li", { class: "soft" }, "The model has no such label."));
     else if (fitting.length > LISTED)
-      listed.push(make("li", { class: "soft small" }, `${(fitting.length - LISTED).toLocaleString("en")} more: type to find them`));
+      listed.push(
+        make(
+          "li",
+          { class: "soft small" },
+          `${(fitting.length - LISTED).toLocaleString("en")} more: type to find them`,
+        ),
+      );
     byId("labels-list").replaceChildren(...listed);
     this.dispatchEvent(new Event("change"));
   }
@@ -90,7 +110,9 @@ export class Labels extends EventTarget {
   /** @param {Label} label */
   #item(label) {
     const box = make("input", {
-      type: "checkbox", checked: this.ticked.has(label.index), "data-testid": "label-tick",
+      type: "checkbox",
+      checked: this.ticked.has(label.index),
+      "data-testid": "label-tick",
       onchange: () => {
         if (box.checked) this.ticked.add(label.index);
         else this.ticked.delete(label.index);
@@ -98,13 +120,30 @@ export class Labels extends EventTarget {
         this.dispatchEvent(new Event("change"));
       },
     });
-    return make("li", { "data-testid": "label" },
+    return make(
+      "li",
+      { "data-testid": "label" },
       make("label", { class: "check" }, box, make("span", { class: "label" }, label.label)),
-      make("button", {
-        type: "button", class: "quiet numbers", title: "Hear its best moment", "data-testid": "label-hear",
-        "aria-label": `Hear the best moment of ${label.label}, score ${percent(label.score)}`,
-        onclick: () => this.#hear(label),
-      }, percent(label.score)),
+      make(
+        "button",
+        {
+          type: "button",
+          class: "quiet numbers",
+          title: "Hear its best moment",
+          "data-testid": "label-hear",
+          "aria-label": `Hear the best moment of ${label.label}, score ${percent(label.score)}`,
+          onclick: () => this.#hear(label),
+        },
+        percent(label.score),
+      ),
     );
   }
+}
+
+/**
+ * A label as it is compared: church_bells is found by "Church b".
+ * @param {string} label
+ */
+function plain(label) {
+  return label.toLowerCase().replaceAll("_", " ");
 }

@@ -23,7 +23,9 @@ export function progressLine({ state, progress, duration }) {
   if (state === "queued") return "Waiting for its turn";
   if (!progress) return "Listening";
   const whole = progress.duration ?? duration;
-  const parts = [whole ? `${clock(progress.heard, 0)} of ${clock(whole, 0)} heard` : `${clock(progress.heard, 0)} heard`];
+  const parts = [
+    whole ? `${clock(progress.heard, 0)} of ${clock(whole, 0)} heard` : `${clock(progress.heard, 0)} heard`,
+  ];
   if (progress.speed) parts.push(`${Math.round(progress.speed).toLocaleString("en")} times real time`);
   if (progress.left !== null) parts.push(left(progress.left));
   return parts.join(" · ");
@@ -52,21 +54,35 @@ export class Library {
   draw() {
     byId("library-count").textContent = this.all.length ? String(this.all.length) : "";
     byId("manifest-all").hidden = !this.all.length;
+    const focused =
+      byId("recordings").contains(document.activeElement) && document.activeElement?.getAttribute("href");
     byId("recordings").replaceChildren(...this.all.map((recording) => this.#item(recording)));
+    if (focused)
+      byId("recordings")
+        .querySelector(`[href="${CSS.escape(focused)}"]`)
+        ?.focus();
   }
 
   /** @param {Recording} recording */
   #item(recording) {
     const { id, name, state, duration, tags, corrections } = recording;
     let about = `${duration === null ? "" : clock(duration, 0)}`;
-    if (tags.length) about += ` · ${tags.slice(0, 2).map(({ label }) => label).join(", ")}`;
+    if (tags.length)
+      about += ` · ${tags
+        .slice(0, 2)
+        .map(({ label }) => label)
+        .join(", ")}`;
     if (corrections) about += ` · ${corrections} corrected`;
     if (isWaiting(recording)) about = progressLine(recording);
     if (state === "failed") about = "Could not be tagged";
     if (state === "cancelled") about = "Cancelled";
     if (state === "interrupted") about = "Interrupted; it goes on when the service does";
-    const link = make("a", { href: `#r=${encodeURIComponent(id)}`, "data-testid": "recording-link" },
-      make("span", { class: "name" }, name), make("span", { class: "soft small numbers" }, about));
+    const link = make(
+      "a",
+      { href: `#r=${encodeURIComponent(id)}`, "data-testid": "recording-link" },
+      make("span", { class: "name" }, name),
+      make("span", { class: "soft small numbers" }, about),
+    );
     if (id === this.open) link.setAttribute("aria-current", "page");
     return make("li", { "data-state": state }, link);
   }

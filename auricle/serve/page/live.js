@@ -31,12 +31,25 @@ export class Live {
     this.threshold = threshold;
     byId("live-stop").addEventListener("click", () => this.stop());
     byId("live-again").addEventListener("click", () => this.start());
-    byId("live-discard").addEventListener("click", leave);
-    byId("live-keep").addEventListener("click", () => {
-      if (this.#microphone) keep(this.#microphone.wav(), `Microphone ${stamp(new Date())}.wav`);
+    byId("live-discard").addEventListener("click", () => {
+      this.close();
       leave();
     });
+    addEventListener("beforeunload", (event) => {
+      if (this.#microphone?.seconds) event.preventDefault();
+    });
+    byId("live-keep").addEventListener("click", () => {
+      const kept = this.#microphone?.wav();
+      this.close();
+      leave();
+      if (kept) keep(kept, `Microphone ${stamp(new Date())}.wav`);
+    });
     new ResizeObserver(() => this.#draw()).observe(byId("live-canvas"));
+  }
+
+  /** Is it listening, or is something heard that is neither kept nor discarded? */
+  get open() {
+    return this.#microphone !== null;
   }
 
   async start() {
@@ -45,15 +58,22 @@ export class Live {
     byId("live-rows").replaceChildren();
     byId("live-note").textContent = "Asking for the microphone…";
     this.#buttons(true);
-    microphone.addEventListener("row", (event) => this.#take(/** @type {CustomEvent} */ (event).detail));
-    microphone.addEventListener("level", (event) => this.#showLevel(/** @type {CustomEvent} */ (event).detail));
-    microphone.addEventListener("over", (event) => this.#over(/** @type {CustomEvent} */ (event).detail));
+    /** @type {(name: string, take: (detail: any) => void) => void} one that was forgotten says no more */
+    const follow = (name, take) =>
+      microphone.addEventListener(name, (event) => {
+        if (this.#microphone === microphone) take(/** @type {CustomEvent} */ (event).detail);
+      });
+    follow("row", (heard) => this.#take(heard));
+    follow("level", (peak) => this.#showLevel(peak));
+    follow("over", (error) => this.#over(error));
     try {
       await microphone.start();
       byId("live-note").textContent = "Listening. The first row comes once the model has heard enough.";
       say("Listening");
     } catch (error) {
       byId("live-note").textContent = "";
+      if (this.#microphone !== microphone) return;
+      this.#microphone = null;
       this.#over(error instanceof Error ? error : null);
     }
   }
@@ -64,8 +84,10 @@ export class Live {
 
   /** Stop, and forget. */
   close() {
-    this.#microphone?.stop();
+    const microphone = this.#microphone;
     this.#microphone = null;
+    microphone?.stop();
+    this.#buttons(false);
     this.#heard = [];
     this.#best.clear();
   }
@@ -76,6 +98,7 @@ export class Live {
 
   /** @param {boolean} running */
   #buttons(running) {
+    byId("listen").textContent = running ? "Listening…" : "Microphone";
     byId("live-stop").hidden = !running;
     byId("live-keep").hidden = running || !this.#microphone?.seconds;
     byId("live-again").hidden = byId("live-discard").hidden = running;
@@ -86,7 +109,9 @@ export class Live {
     this.#showLevel(0);
     this.#buttons(false);
     const seconds = this.#microphone?.seconds ?? 0;
-    byId("live-note").textContent = seconds ? "Stopped. Keep it to look at it closely, correct it and export it." : "";
+    byId("live-note").textContent = seconds
+      ? "Stopped. Keep it to look at it closely, correct it and export it."
+      : "";
     if (error) alarm(error);
     else say(`Stopped after ${clock(seconds, 0)}`);
   }
@@ -94,14 +119,26 @@ export class Live {
   /** @param {Heard} heard */
   #take(heard) {
     this.#heard = [...this.#heard.filter((one) => one.end > heard.end - SECONDS), heard];
-    for (const { label, score } of heard.tags) this.#best.set(label, Math.max(score, this.#best.get(label) ?? 0));
+    for (const { label, score } of heard.tags)
+      this.#best.set(label, Math.max(score, this.#best.get(label) ?? 0));
     const sure = heard.tags.filter(({ score }) => score >= this.threshold);
-    byId("live-note").textContent = sure.length ? `Now: ${sure.map(({ label }) => label).join(", ")}` : "Now: nothing that the model is sure of";
+    byId("live-note").textContent = sure.length
+      ? `Now: ${sure.map(({ label }) => label).join(", ")}`
+      : "Now: nothing that the model is sure of";
     if (sure.length) {
       const rows = byId("live-rows");
-      rows.prepend(make("tr", { "data-testid": "live-row" },
-        make("td", { class: "numbers" }, `${clock(heard.start)} – ${clock(heard.end)}`),
-        make("td", { class: "label" }, sure.map(({ label, score }) => `${label} ${percent(score)}`).join(", "))));
+      rows.prepend(
+        make(
+          "tr",
+          { "data-testid": "live-row" },
+          make("td", { class: "numbers" }, `${clock(heard.start)} – ${clock(heard.end)}`),
+          make(
+            "td",
+            { class: "label" },
+            sure.map(({ label, score }) => `${label} ${percent(score)}`).join(", "),
+          ),
+        ),
+      );
       while (rows.rows.length > LISTED) rows.rows[LISTED].remove();
     }
     this.#speak(sure[0]?.label ?? "");
@@ -125,14 +162,19 @@ export class Live {
       byId("live-meter").firstElementChild.style.transform = `scaleX(${this.#level.toFixed(3)})`;
       byId("live-meter").setAttribute("aria-valuenow", String(Math.round(this.#level * 100)));
       const seconds = this.#microphone?.seconds ?? 0;
-      byId("live-time").textContent = `${clock(seconds, 0)} · ${size(Math.round(seconds * (this.#microphone?.rate ?? 0) * 2))}`;
+      byId("live-time").textContent =
+        `${clock(seconds, 0)} · ${size(Math.round(seconds * (this.#microphone?.rate ?? 0) * 2))}`;
     });
   }
 
   #draw() {
     const canvas = byId("live-canvas");
     if (!canvas.clientWidth) return;
-    const names = [...this.#best].sort((a, b) => b[1] - a[1]).slice(0, ROWS).map(([label]) => label).sort();
+    const names = [...this.#best]
+      .sort((a, b) => b[1] - a[1])
+      .slice(0, ROWS)
+      .map(([label]) => label)
+      .sort();
     const ratio = window.devicePixelRatio || 1;
     const [width, height] = [canvas.clientWidth, ROWS * ROW_HEIGHT];
     canvas.style.height = `${height}px`;
@@ -142,7 +184,8 @@ export class Live {
     const ramp = new Ramp(1);
     const gutter = Math.min(150, width * 0.34);
     const end = Math.max(SECONDS, this.#heard.at(-1)?.end ?? 0);
-    const x = (/** @type {number} */ seconds) => gutter + ((seconds - end + SECONDS) / SECONDS) * (width - gutter);
+    const x = (/** @type {number} */ seconds) =>
+      gutter + ((seconds - end + SECONDS) / SECONDS) * (width - gutter);
     context.font = `13px ${getComputedStyle(canvas).fontFamily}`;
     context.textBaseline = "middle";
     for (let row = 0; row < ROWS; row++) {
@@ -166,7 +209,8 @@ export class Live {
     });
     context.fillStyle = colour("--ink");
     names.forEach((label, row) => {
-      const text = context.measureText(label).width > gutter - 10 ? label.slice(0, Math.floor(gutter / 8)) + "…" : label;
+      const text =
+        context.measureText(label).width > gutter - 10 ? label.slice(0, Math.floor(gutter / 8)) + "…" : label;
       context.fillText(text, 0, row * ROW_HEIGHT + ROW_HEIGHT / 2 - 1);
     });
   }

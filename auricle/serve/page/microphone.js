@@ -42,7 +42,10 @@ export class Microphone extends EventTarget {
    */
   async start() {
     if (!navigator.mediaDevices?.getUserMedia)
-      throw new ApiError(0, "Browsers give the microphone only to pages over https or on this machine (localhost).");
+      throw new ApiError(
+        0,
+        "Browsers give the microphone only to pages over https or on this machine (localhost).",
+      );
     const audio = { echoCancellation: false, noiseSuppression: false, autoGainControl: false };
     try {
       this.#stream = await navigator.mediaDevices.getUserMedia({ audio });
@@ -50,6 +53,7 @@ export class Microphone extends EventTarget {
       throw new ApiError(0, whyNot(error));
     }
     const context = (this.#context = new AudioContext());
+    context.resume(); // some browsers start it only when they are asked
     this.rate = context.sampleRate;
     await context.audioWorklet.addModule(new URL("./capture.js", import.meta.url));
     const node = new AudioWorkletNode(context, "capture", { numberOfOutputs: 0 });
@@ -65,9 +69,16 @@ export class Microphone extends EventTarget {
     address.hash = "";
     const socket = (this.#socket = new WebSocket(address));
     socket.onopen = () => {
-      socket.send(JSON.stringify({
-        rate: this.rate, channels: 1, format: "s16le", top: 16, threshold: 0, hop: 1,
-      }));
+      socket.send(
+        JSON.stringify({
+          rate: this.rate,
+          channels: 1,
+          format: "s16le",
+          top: 16,
+          threshold: 0,
+          hop: 1,
+        }),
+      );
       for (const blob of this.#kept) socket.send(blob);
       for (const part of this.#loose) socket.send(part);
     };
@@ -93,11 +104,13 @@ export class Microphone extends EventTarget {
     this.#loose.push(pcm);
     this.#bytes += pcm.byteLength;
     if (this.#socket?.readyState === WebSocket.OPEN) {
-      if (this.#socket.bufferedAmount > BEHIND) this.#end(new ApiError(0, "The service does not keep up. What was heard can be kept."));
+      if (this.#socket.bufferedAmount > BEHIND)
+        this.#end(new ApiError(0, "The service does not keep up. What was heard can be kept."));
       else this.#socket.send(pcm);
     }
     if (this.#loose.length >= 100) this.#kept.push(new Blob(this.#loose.splice(0)));
-    if (this.#bytes + pcm.byteLength > this.most) this.#end(new ApiError(0, "That is as much as one recording may hold. It can be kept."));
+    if (this.#bytes + pcm.byteLength > this.most)
+      this.#end(new ApiError(0, "That is as much as one recording may hold. It can be kept."));
   }
 
   /** Stop listening; the service still says what it heard. */
@@ -147,7 +160,8 @@ export class Microphone extends EventTarget {
 /** @param {unknown} error of getUserMedia */
 function whyNot(error) {
   const name = error instanceof DOMException ? error.name : "";
-  if (name === "NotAllowedError") return "The microphone was not allowed. The browser's address bar can allow it.";
+  if (name === "NotAllowedError")
+    return "The microphone was not allowed. The browser's address bar can allow it.";
   if (name === "NotFoundError") return "No microphone was found.";
   if (name === "NotReadableError") return "The microphone is in use by another program.";
   return `The microphone could not be opened: ${error instanceof Error ? error.message : error}`;

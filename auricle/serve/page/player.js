@@ -33,7 +33,10 @@ export class Player extends EventTarget {
     }
     places.media.replaceChildren(this.media);
     const channel = (/** @type {number} */ offset) =>
-      Float32Array.from({ length: peaks.length / 2 }, (_, column) => Math.abs(peaks[column * 2 + offset]) / 127);
+      Float32Array.from(
+        { length: peaks.length / 2 },
+        (_, column) => Math.abs(peaks[column * 2 + offset]) / 127,
+      );
     this.wave = WaveSurfer.create({
       container: places.wave,
       height: HEIGHT,

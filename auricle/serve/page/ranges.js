@@ -26,10 +26,12 @@ export class Ranges {
 
   /**
    * @param {(from: number, to: number, columns: number, signal: AbortSignal) => Promise<T>} fetch
+   * @param {number} finest seconds; shorter columns would say no more
    * @param {() => void} arrived called when there is more to draw
    */
-  constructor(fetch, arrived) {
+  constructor(fetch, finest, arrived) {
     this.fetch = fetch;
+    this.finest = finest;
     this.arrived = arrived;
   }
 
@@ -52,19 +54,16 @@ export class Ranges {
     const column = (/** @type {Range<T>} */ one) => (one.to - one.from) / one.columns;
     const found = covering.reduce((a, b) => (a && column(a) <= column(b) ? a : b), /** @type {any} */ (null));
     if (!found) this.#want(0, view.duration, WHOLE_COLUMNS, 0);
-    else if (column(found) > (1.3 * view.span) / view.width && !this.#exact(found)) this.#wantAround(view);
+    else if (column(found) > (1.3 * view.span) / view.width && column(found) > this.finest)
+      this.#wantAround(view);
     return found;
-  }
-
-  /** @param {Range<T>} range that cannot be finer: its columns are shorter than anything that is heard */
-  #exact(range) {
-    return (range.to - range.from) / range.columns < 1e-4;
   }
 
   /** @param {import("./viewport.js").Viewport} view */
   #wantAround(view) {
     const [from, to] = [Math.max(0, view.from - view.span), Math.min(view.duration, view.to + view.span)];
-    this.#want(from, to, Math.min(MOST_COLUMNS, Math.ceil((view.width * (to - from)) / view.span)), WAIT);
+    const columns = Math.min((view.width * (to - from)) / view.span, (1.1 * (to - from)) / this.finest);
+    this.#want(from, to, Math.min(MOST_COLUMNS, Math.ceil(columns)), WAIT);
   }
 
   /**

@@ -41,7 +41,9 @@ export class Table {
   show(rows, { chosen, truncated, why }) {
     this.#rows = rows;
     this.#chosen = chosen;
-    byId("sounds-count").textContent = rows.length ? `${rows.length.toLocaleString("en")}${truncated ? "+" : ""}` : "";
+    byId("sounds-count").textContent = rows.length
+      ? `${rows.length.toLocaleString("en")}${truncated ? "+" : ""}`
+      : "";
     byId("events-none").hidden = rows.length > 0;
     byId("events-none").textContent = why;
     this.#draw();
@@ -64,11 +66,21 @@ export class Table {
     const name = `${row.label}, ${span}`;
     const key = `${row.label} ${row.start} ${row.end}`;
     const chosen = this.#chosen?.label === row.label && this.#chosen.start === row.start;
-    const play = make("button", {
-      type: "button", class: "quiet numbers", "data-key": `play ${key}`, "data-testid": "event-play",
-      "aria-label": `Hear ${name}`, onclick: () => this.actions.choose(row),
-    }, span);
-    const made = make("tr", { "data-testid": "event", "data-label": row.label },
+    const play = make(
+      "button",
+      {
+        type: "button",
+        class: "quiet numbers",
+        "data-key": `play ${key}`,
+        "data-testid": "event-play",
+        "aria-label": `Hear ${name}`,
+        onclick: () => this.actions.choose(row),
+      },
+      span,
+    );
+    const made = make(
+      "tr",
+      { "data-testid": "event", "data-label": row.label },
       make("td", {}, play),
       make("td", { class: "label" }, row.label),
       make("td", { class: "right numbers" }, row.score === null ? "–" : percent(row.score)),
@@ -88,17 +100,31 @@ export class Table {
     if (row.verdict === "added")
       return [
         make("span", { class: "added" }, "added"),
-        make("button", {
-          type: "button", class: "quiet", "data-key": `remove ${key}`, "data-testid": "event-remove",
-          "aria-label": `Remove ${name}`, onclick: () => this.actions.remove(row),
-        }, "Remove"),
+        make(
+          "button",
+          {
+            type: "button",
+            class: "quiet",
+            "data-key": `remove ${key}`,
+            "data-testid": "event-remove",
+            "aria-label": `Remove ${name}`,
+            onclick: () => this.actions.remove(row),
+          },
+          "Remove",
+        ),
       ];
     return /** @type {("right"|"wrong")[]} */ (["right", "wrong"]).map((verdict) =>
-      make("button", {
-        type: "button", class: "quiet", "data-key": `${verdict} ${key}`, "data-testid": `event-${verdict}`,
-        "aria-label": `${name} is ${verdict}`, "aria-pressed": String(row.verdict === verdict),
-        onclick: () => this.actions.judge(row, verdict),
-      },
+      make(
+        "button",
+        {
+          type: "button",
+          class: "quiet",
+          "data-key": `${verdict} ${key}`,
+          "data-testid": `event-${verdict}`,
+          "aria-label": `${name} is ${verdict}`,
+          "aria-pressed": String(row.verdict === verdict),
+          onclick: () => this.actions.judge(row, verdict),
+        },
         make("span", { class: "word" }, verdict === "right" ? "Right" : "Wrong"),
         make("span", { class: "sign" }, verdict === "right" ? "✓" : "✗"),
       ),

@@ -39,18 +39,32 @@ export class TileCache {
     const column = view.span / view.width / (window.devicePixelRatio || 1);
     const wished = Math.floor(Math.log2(Math.max(column / this.about.column, 1)));
     const level = Math.min(wished, this.about.levels - 1);
-    const wanted = new Set();
-    for (let coarser = this.about.levels - 1; coarser >= level; coarser--) {
-      const seconds = this.about.tile * this.about.column * 2 ** coarser;
-      const last = Math.floor(Math.min(view.to, view.duration - 1e-6) / seconds);
-      for (let number = Math.floor(view.from / seconds); number <= last; number++) {
-        const path = recordingPath(this.id, `spectrogram/${coarser}/${number}.png`);
-        if (coarser === level || coarser === this.about.levels - 1) wanted.add(path);
+    const fine = this.#inView(view, level);
+    const coarse = this.#inView(view, this.about.levels - 1);
+    const lacking = fine.some(({ path }) => !this.#tiles.get(path));
+    const levels = lacking ? this.about.levels - 1 : level;
+    for (let coarser = levels; coarser >= level; coarser--)
+      for (const { path, start, seconds } of this.#inView(view, coarser)) {
         const tile = this.#tiles.get(path);
-        if (tile) this.#put(canvas, view, tile, number * seconds, seconds, y, height);
+        if (tile) this.#put(canvas, view, tile, start, seconds, y, height);
       }
-    }
-    this.#ask(wanted);
+    this.#ask(new Set([...coarse, ...fine].map(({ path }) => path)));
+  }
+
+  /**
+   * The tiles of a level that are in view.
+   * @param {import("./viewport.js").Viewport} view
+   * @param {number} level
+   */
+  #inView(view, level) {
+    const seconds = this.about.tile * this.about.column * 2 ** level;
+    const first = Math.floor(view.from / seconds);
+    const last = Math.floor(Math.min(view.to, view.duration - 1e-6) / seconds);
+    return Array.from({ length: Math.max(0, last - first + 1) }, (_, index) => ({
+      path: recordingPath(this.id, `spectrogram/${level}/${first + index}.png`),
+      start: (first + index) * seconds,
+      seconds,
+    }));
   }
 
   /**
@@ -69,7 +83,17 @@ export class TileCache {
     const to = Math.min(tile.width, Math.ceil(((view.width - left) / width) * this.about.tile) + 1);
     if (to <= from) return;
     const pixel = width / this.about.tile;
-    canvas.drawImage(tile, from, 0, to - from, tile.height, left + from * pixel, y, (to - from) * pixel, height);
+    canvas.drawImage(
+      tile,
+      from,
+      0,
+      to - from,
+      tile.height,
+      left + from * pixel,
+      y,
+      (to - from) * pixel,
+      height,
+    );
   }
 
   /** @param {Set<string>} wanted paths; the others are asked for no longer */

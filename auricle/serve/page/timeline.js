@@ -24,7 +24,7 @@ const LINE = 3; // the height of the line under what passes the threshold
 
 /** The colours that are drawn with, as they now are. */
 function palette() {
-  const names = ["ink", "paper", "soft", "line", "wave", "row", "accent", "selection", "cursor"];
+  const names = ["ink", "paper", "soft", "line", "wave", "row", "accent", "selection", "cursor", "spectrum"];
   return Object.fromEntries(names.map((name) => [name, colour(`--${name}`)]));
 }
 
@@ -40,6 +40,7 @@ export class Timeline {
   pointed = null;
   #pending = 0;
   #dirty = false;
+  #font = "";
   #ramp = new Ramp(1);
   #colours = palette();
   #rows = document.createElement("canvas");
@@ -55,6 +56,7 @@ export class Timeline {
     this.plot = plot;
     this.picture = picture;
     this.overlay = overlay;
+    this.#font = getComputedStyle(plot).fontFamily;
     view.addEventListener("change", () => this.redraw());
     new ResizeObserver(() => this.redraw()).observe(plot);
   }
@@ -84,6 +86,16 @@ export class Timeline {
     if (y < this.rowsTop) return { part: "spectrum", row: -1, share: (y - AXIS - WAVE - GAP) / SPECTRUM };
     const row = Math.floor((y - this.rowsTop) / this.rowHeight);
     return { part: "row", row: Math.min(row, (this.content?.labels.length ?? 0) - 1), share: 0 };
+  }
+
+  /**
+   * Where a frequency lies in the spectrogram.
+   * @param {number} hertz
+   * @param {import("./api.js").Tiles} about
+   */
+  heightOf(hertz, { low, high }) {
+    const share = (mel(high) - mel(hertz)) / (mel(high) - mel(low));
+    return AXIS + WAVE + GAP + share * SPECTRUM;
   }
 
   /**
@@ -156,7 +168,7 @@ export class Timeline {
   #drawAxis(canvas) {
     const step = tickSeconds(this.view.span, this.view.width);
     const digits = step < 0.1 ? 2 : step < 1 ? 1 : 0;
-    canvas.font = `11px ${getComputedStyle(this.plot).fontFamily}`;
+    canvas.font = `11px ${this.#font}`;
     canvas.textBaseline = "middle";
     canvas.fillStyle = this.#colours.soft;
     canvas.strokeStyle = this.#colours.line;
@@ -212,6 +224,9 @@ export class Timeline {
       canvas.fillStyle = "white";
       canvas.fillRect(0, y, this.view.width, SPECTRUM);
     }
+    canvas.globalCompositeOperation = "multiply"; // dimmed, where the page is dark
+    canvas.fillStyle = this.#colours.spectrum;
+    canvas.fillRect(0, y, this.view.width, SPECTRUM);
     canvas.globalCompositeOperation = dark ? "lighten" : "darken";
     canvas.fillStyle = this.#colours.row;
     canvas.fillRect(0, y, this.view.width, SPECTRUM);
@@ -232,7 +247,9 @@ export class Timeline {
     const pixels = new Uint32Array(image.data.buffer);
     const thresholds = content.labels.map(({ label }) => content.threshold(label));
     for (let x = 0; x < width; x++) {
-      const [first, last] = range ? columnsOf(range, this.view.seconds(x), this.view.seconds(x + 1)) : [0, -1];
+      const [first, last] = range
+        ? columnsOf(range, this.view.seconds(x), this.view.seconds(x + 1))
+        : [0, -1];
       for (let row = 0; row < rows; row++) {
         let score = NaN;
         for (let column = first; column <= last; column++) {
@@ -246,7 +263,15 @@ export class Timeline {
     canvas.imageSmoothingEnabled = false;
     for (let row = 0; row < rows; row++)
       canvas.drawImage(
-        this.#rows, 0, row, width, 1, 0, this.rowsTop + row * this.rowHeight, width, this.rowHeight - 2,
+        this.#rows,
+        0,
+        row,
+        width,
+        1,
+        0,
+        this.rowsTop + row * this.rowHeight,
+        width,
+        this.rowHeight - 2,
       );
     canvas.imageSmoothingEnabled = true;
   }
@@ -260,7 +285,7 @@ export class Timeline {
     const rowOf = new Map(content.labels.map(({ label }, row) => [label, row]));
     const { ink, paper } = this.#colours;
     canvas.textBaseline = "middle";
-    canvas.font = `bold 12px ${getComputedStyle(this.plot).fontFamily}`;
+    canvas.font = `bold 12px ${this.#font}`;
     for (const sound of content.sounds) {
       const row = rowOf.get(sound.label);
       if (row === undefined || sound.end < this.view.from || sound.start > this.view.to) continue;
@@ -295,7 +320,12 @@ export class Timeline {
       const [left, right] = [this.view.x(this.chosen.start), this.view.x(this.chosen.end)];
       canvas.strokeStyle = this.#colours.ink;
       canvas.lineWidth = 2;
-      canvas.strokeRect(left, this.rowsTop + row * this.rowHeight, Math.max(3, right - left), this.rowHeight - 2);
+      canvas.strokeRect(
+        left,
+        this.rowsTop + row * this.rowHeight,
+        Math.max(3, right - left),
+        this.rowHeight - 2,
+      );
     }
     if (this.pointed !== null) {
       canvas.fillStyle = this.#colours.soft;
@@ -323,4 +353,18 @@ function columnsOf(range, from, to) {
   const first = Math.min(Math.max(Math.floor((from - range.from) / each + 1e-6), 0), range.columns - 1);
   const last = Math.min(Math.max(Math.ceil((to - range.from) / each - 1e-6) - 1, first), range.columns - 1);
   return [first, last];
+}
+
+/** @param {number} hertz */
+function mel(hertz) {
+  return Math.log(1 + hertz / 700);
+}
+
+/**
+ * The frequency at a height of the spectrogram.
+ * @param {number} share of its height, from above
+ * @param {import("./api.js").Tiles} about
+ */
+export function hertzAt(share, { low, high }) {
+  return 700 * (Math.exp(mel(high) + share * (mel(low) - mel(high))) - 1);
 }

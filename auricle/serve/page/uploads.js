@@ -8,7 +8,7 @@ import { alarm, say } from "./say.js";
 const SHOWN_EVERY = 200; // milliseconds
 
 /**
- * @typedef {{file: Blob, name: string, stop: AbortController, item: HTMLElement,
+ * @typedef {{file: Blob, name: string, from: string, stop: AbortController, item: HTMLElement,
  *   bar: HTMLProgressElement, text: HTMLElement}} Upload
  */
 
@@ -18,11 +18,13 @@ export class Uploads {
   #running = false;
 
   /**
-   * @param {{most: number, done: (id: string, last: boolean) => void}} given most bytes, and what to do with a
-   *   recording that is there
+   * @param {{most: number, here: () => string, done: (id: string, stayed: boolean) => void}} given most bytes;
+   *   what is shown; and what to do with a recording that is there: stayed says that it is the last, and that
+   *   what was shown when it was given still is
    */
-  constructor({ most, done }) {
+  constructor({ most, here, done }) {
     this.most = most;
+    this.here = here;
     this.done = done;
     addEventListener("beforeunload", (event) => {
       if (this.#running) event.preventDefault();
@@ -50,14 +52,25 @@ export class Uploads {
     const stop = new AbortController();
     const text = make("span", { class: "soft small numbers" }, "Waiting");
     const bar = make("progress", { max: 1, value: 0, "aria-label": `Upload of ${name}` });
-    const cancel = make("button", {
-      type: "button", class: "quiet square", "aria-label": `Cancel the upload of ${name}`,
-      onclick: () => stop.abort(),
-    }, "×");
-    const item = make("li", { class: "upload", "data-testid": "upload" },
-      make("div", { class: "upload-head" }, make("span", { class: "name" }, name), cancel), bar, text);
+    const cancel = make(
+      "button",
+      {
+        type: "button",
+        class: "quiet square",
+        "aria-label": `Cancel the upload of ${name}`,
+        onclick: () => stop.abort(),
+      },
+      "×",
+    );
+    const item = make(
+      "li",
+      { class: "upload", "data-testid": "upload" },
+      make("div", { class: "upload-head" }, make("span", { class: "name" }, name), cancel),
+      bar,
+      text,
+    );
     byId("uploads").append(item);
-    this.#waiting.push({ file, name, stop, item, bar, text });
+    this.#waiting.push({ file, name, from: this.here(), stop, item, bar, text });
     if (!this.#running) this.#run();
   }
 
@@ -68,7 +81,7 @@ export class Uploads {
   }
 
   /** @param {Upload} given */
-  async #send({ file, name, stop, item, bar, text }) {
+  async #send({ file, name, from, stop, item, bar, text }) {
     const began = performance.now();
     let shown = 0;
     const progress = (/** @type {number} */ sent, /** @type {number} */ total) => {
@@ -84,7 +97,7 @@ export class Uploads {
       if (stop.signal.aborted) return;
       say(`Uploading ${name}`);
       const { id } = await upload(file, name, progress, stop.signal);
-      this.done(id, !this.#waiting.length);
+      this.done(id, !this.#waiting.length && this.here() === from);
     } catch (error) {
       if (!isAbort(error)) alarm(error, name);
     } finally {
