@@ -218,6 +218,20 @@ def test_a_job_that_takes_the_service_down_with_it_is_not_tried_for_ever(
     assert len(gate.began) == 1
 
 
+def test_a_job_that_nobody_knows_of_is_not_taken_up(queues: Queues, gate: Gate, tmp_path: Path) -> None:
+    queue = queues(jobs_at_once=1)
+    (tmp_path / "uploads").mkdir()
+    (tmp_path / "uploads" / "a").write_text("x")
+    unknown = queue.submit("say", {"word": ""}, known=False, files=("uploads/a",))
+    told = queue.submit("say", {"word": ""}, known=False)
+    queue.make_known(told)
+    queue.close()
+    again = queues()
+    assert again.get(told.id).known and not list((tmp_path / "uploads").iterdir())
+    with pytest.raises(Refused, match="no job"):
+        again.get(unknown.id)
+
+
 def test_what_is_no_job_on_the_disk_is_removed(queues: Queues, tmp_path: Path) -> None:
     (tmp_path / "jobs" / "half").mkdir(parents=True)
     (tmp_path / "jobs" / "half" / "job.json").write_text('{"id": ')

@@ -1,6 +1,7 @@
 """`POST /v1/tag` and `/v1/jobs`: the same numbers as the command line, for many clients at once."""
 
 import contextlib
+import errno
 import io
 import json
 import subprocess
@@ -21,6 +22,7 @@ from serving import ROOT, serving, wait_until
 
 from auricle import formats
 from auricle.serve import results
+from auricle.serve.jobs import Job
 from auricle.serve.state import Service
 from auricle.tagging import Tagger
 
@@ -92,7 +94,7 @@ def expected(model: Path, path: Path, **wishes: Any) -> dict[str, Any]:
 def test_many_clients_at_once_get_the_numbers_of_the_tagger(
     running: tuple[str, Service], client: httpx.Client, model: Path, sounds: list[Path]
 ) -> None:
-    asked = [(path, wishes) for wishes in WISHES for path in sounds] * 2
+    asked = [(path, wishes) for wishes in WISHES for path in sounds]
     with ThreadPoolExecutor(24) as pool:
         answers = list(pool.map(lambda one: send(client, one[0], **one[1]), asked))
     for (path, wishes), answer in zip(asked, answers, strict=True):
@@ -346,6 +348,18 @@ def test_a_mistake_of_ours_is_500_and_tells_nothing(
     answer = send(client, sounds[0])
     assert answer.status_code == 500 and "secret" not in answer.text
     assert any("KeyError" in str(record.exc_info) for record in caplog.records)
+
+
+def test_a_full_disk_is_507(
+    running: tuple[str, Service], client: httpx.Client, sounds: list[Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(self: Job) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device", "/secret/place")
+
+    monkeypatch.setattr(Job, "save", full)
+    answer = send(client, sounds[0])
+    assert answer.status_code == 507 and "secret" not in answer.text
+    assert not list((running[1].data / "uploads").iterdir())
 
 
 def test_the_description_tells_every_answer(client: httpx.Client) -> None:

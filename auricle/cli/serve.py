@@ -100,10 +100,13 @@ def run(settings: Any) -> None:
 
     >>> run(Settings(port=0))  # doctest: +SKIP
     """
+    import logging
+
     from auricle.artifact import load_artifact
     from auricle.progress import say
     from auricle.serve.server import make_server
 
+    logging.basicConfig(format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     name = load_artifact(settings.model).name  # a wrong model is one clear line
     if settings.data is None:
         say("uploads, jobs and corrections are gone when the service ends; --data DIR keeps them")

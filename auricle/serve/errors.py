@@ -1,5 +1,6 @@
 """What is refused, as every client gets it: a status and {"error": "one line"}."""
 
+import errno
 import logging
 from collections.abc import Mapping
 from http import HTTPStatus
@@ -15,6 +16,9 @@ from starlette.types import Receive, Scope, Send
 from auricle.text import as_utf8, one_line
 
 logger = logging.getLogger("auricle.serve")
+
+FULL = (errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC))
+NO_ROOM = "the disk of the service is full; ask who runs it to make room"
 
 SAID = {
     400: "The request is not what it should be.",
@@ -92,6 +96,7 @@ def add_error_handlers(app: FastAPI) -> None:
     app.add_exception_handler(Refused, _refused)
     app.add_exception_handler(RequestValidationError, _invalid)
     app.add_exception_handler(HTTPException, _http)
+    app.add_exception_handler(OSError, _system)
     app.add_exception_handler(Exception, _unexpected)
 
 
@@ -128,7 +133,14 @@ async def _http(request: Request, error: Exception) -> JSONResponse:
     return Refused(error.status_code, str(text), error.headers).response()
 
 
-async def _unexpected(request: Request, error: Exception) -> JSONResponse:
+async def _system(request: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, OSError)
+    if error.errno in FULL:
+        return Refused(507, NO_ROOM).response()
     logger.error("%s %s failed", request.method, request.url.path, exc_info=error)
+    return await _unexpected(request, error)
+
+
+async def _unexpected(request: Request, error: Exception) -> JSONResponse:
     text = "the service made a mistake, which stands in its log; ask again, and report it if it stays"
     return Refused(500, text).response()

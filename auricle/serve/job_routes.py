@@ -1,8 +1,8 @@
 """`/v1/jobs`: how far a job is, its result, its end."""
 
-import asyncio
 from typing import Annotated
 
+from anyio.to_thread import run_sync
 from fastapi import APIRouter, Query
 from fastapi import Path as InPath
 from pydantic import BaseModel
@@ -98,4 +98,4 @@ async def result(
 async def end(id: Id, service: Ours) -> None:
     """End a job that waits or runs, and forget it, its result and its upload."""
     service.jobs.get(id)
-    await asyncio.to_thread(service.jobs.forget, id)
+    await run_sync(service.jobs.forget, id)

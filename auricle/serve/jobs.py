@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from auricle.audio import AudioError
-from auricle.serve.errors import Refused
+from auricle.serve.errors import FULL, NO_ROOM, Refused
 from auricle.serve.settings import Settings
 
 logger = logging.getLogger("auricle.serve")
@@ -25,6 +25,8 @@ MOST_KEPT = 10_000  # finished jobs; older ones are forgotten first
 MOST_ATTEMPTS = 3  # what takes the service down with it is not tried for ever
 TICK_SECONDS = 0.5
 EXPIRY_SECONDS = 30.0
+SAVED = "id kind arguments name files keep known created finished attempts state error status".split()
+SAVED += ["result", "warnings", "heard", "duration"]
 STOPPING = "the service is ending and takes nothing new; ask again once it is back"
 
 
@@ -44,6 +46,7 @@ class Job:
         files: below the folder of data, removed once the job has ended.
         folder: its own, removed once it is forgotten.
         keep: whether it is kept for a while once it has ended.
+        known: whether somebody knows its id; if nobody does, a restart forgets it.
         created: Unix time.
     """
 
@@ -54,6 +57,7 @@ class Job:
     files: tuple[str, ...] = ()
     folder: Path
     keep: bool = True
+    known: bool = True
     created: float = field(default_factory=time.time)
     finished: float | None = None
     attempts: int = 0
@@ -163,12 +167,11 @@ class Job:
 
     def save(self) -> None:
         """Write what a restart needs to know; whole or not at all."""
-        names = "id kind arguments name files keep created finished attempts state error status".split()
-        names += ["result", "warnings", "heard", "duration"]
-        self.folder.mkdir(parents=True, exist_ok=True)
-        new = self.folder / "job.json.new"
-        new.write_text(json.dumps({name: getattr(self, name) for name in names}), encoding="ascii")
-        new.replace(self.folder / "job.json")
+        with self._lock:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            new = self.folder / "job.json.new"
+            new.write_text(json.dumps({name: getattr(self, name) for name in SAVED}), encoding="ascii")
+            new.replace(self.folder / "job.json")
 
 
 def stamp(seconds: float) -> str:
@@ -244,6 +247,7 @@ class JobQueue:
         name: str = "",
         files: tuple[str, ...] = (),
         keep: bool = True,
+        known: bool = True,
     ) -> Job:
         """Put a job into the queue; the arguments are those of `Job`.
 
@@ -252,9 +256,8 @@ class JobQueue:
         """
         assert kind in self.kinds, kind
         id = secrets.token_urlsafe(16)
-        job = Job(
-            id=id, kind=kind, arguments=arguments, name=name, files=files, keep=keep, folder=self.folder / id
-        )
+        about: dict[str, Any] = {"name": name, "files": files, "keep": keep, "known": known}
+        job = Job(id=id, kind=kind, arguments=arguments, folder=self.folder / id, **about)
         self.check_room()
         try:
             job.save()
@@ -267,6 +270,14 @@ class JobQueue:
             shutil.rmtree(job.folder, ignore_errors=True)
             raise
         return job
+
+    def make_known(self, job: Job) -> None:
+        """Somebody is told the job's id: from now on a restart does not forget it."""
+        job.known = True
+        with self._changed:
+            there = job.id in self._jobs
+        if there:
+            job.save()
 
     def get(self, id: str) -> Job:
         """A job by its id.
@@ -368,6 +379,9 @@ class JobQueue:
         except (OSError, ValueError, TypeError, KeyError):
             shutil.rmtree(folder, ignore_errors=True)  # it was never told to anybody
             return
+        if not job.known:
+            self._remove(job)
+            return
         if not job.unfinished:
             self._jobs[job.id] = job
             return
@@ -376,7 +390,7 @@ class JobQueue:
             self._jobs[job.id] = job
             self._settle(job, "failed")
             return
-        job.state, job.heard, job.keep = "queued", 0.0, True  # who waited for it is gone, and may ask by id
+        job.state, job.heard = "queued", 0.0
         self._jobs[job.id] = job
         self._waiting.append(job)
 
@@ -450,7 +464,8 @@ class JobQueue:
         finally:
             job.settle(state)
             if not job.keep:
-                self._jobs.pop(job.id, None)
+                with self._changed:
+                    self._jobs.pop(job.id, None)
 
     def _remove(self, job: Job) -> None:
         for file in job.files:
@@ -493,6 +508,6 @@ def told(error: Exception) -> tuple[str, int]:
         return error.text, error.status
     if isinstance(error, AudioError | ValueError):
         return str(error), 422
-    if isinstance(error, OSError) and error.errno in (28, 122):  # no space, quota
-        return "the disk of the service is full; ask who runs it to make room", 507
+    if isinstance(error, OSError) and error.errno in FULL:
+        return NO_ROOM, 507
     return "the service made a mistake, which stands in its log; send the recording again", 500

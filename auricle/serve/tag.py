@@ -8,6 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import IO, Annotated, Any
 
+from anyio.to_thread import run_sync
 from fastapi import APIRouter, Query, Request
 from pydantic import BaseModel
 from starlette.responses import JSONResponse, Response, StreamingResponse
@@ -111,6 +112,7 @@ def work(service: Service, job: Job) -> dict[str, Any]:
     """
     wishes = Wishes.of(job.arguments)
     artifact = service.artifact
+    job.arguments["fingerprint"] = artifact.fingerprint
     options = wishes.options(artifact)
     tagger = Tagger(runner=service.scorer.runner())
     path = _source(service, job)
@@ -180,22 +182,26 @@ async def tag(
     service.jobs.check_room()
     arguments, name, files = await _received(request, service)
     try:
-        submit = partial(service.jobs.submit, "tag", wishes.as_dict() | arguments, name=name, files=files)
-        job = await asyncio.to_thread(submit)
+        arguments |= wishes.as_dict()
+        submit = partial(service.jobs.submit, "tag", arguments, name=name, files=files, known=False)
+        job = await run_sync(submit)
     except BaseException:
         for file in files:
             (service.data / file).unlink(missing_ok=True)
         raise
-    if not await _waited(request, job, wait):
-        if await request.is_disconnected():
-            service.jobs.forget(job.id)  # nobody knows its id
-        accepted = {"job": job.id, "status": f"/v1/jobs/{job.id}"}
-        return JSONResponse(accepted, 202, {"Location": accepted["status"], "Retry-After": "1"})
-    try:
+    if await _waited(request, job, wait) and job.state != "interrupted":
+        try:
+            return await result_response(service, job, Format(wishes.format))
+        finally:
+            await run_sync(service.jobs.forget, job.id)
+    if await request.is_disconnected():
+        await run_sync(service.jobs.forget, job.id)  # nobody knows its id
+    else:
+        await run_sync(service.jobs.make_known, job)
+    if job.state == "interrupted":
         return await result_response(service, job, Format(wishes.format))
-    finally:
-        if job.state != "interrupted":
-            await asyncio.to_thread(service.jobs.forget, job.id)
+    accepted = {"job": job.id, "status": f"/v1/jobs/{job.id}"}
+    return JSONResponse(accepted, 202, {"Location": accepted["status"], "Retry-After": "1"})
 
 
 async def _waited(request: Request, job: Job, seconds: float) -> bool:
@@ -240,7 +246,7 @@ async def _named(request: Request, service: Service) -> tuple[dict[str, Any], st
         raise Refused(400, 'the body is other JSON; expected {"path": "below/the/root.wav"}')
     if service.settings.root is None:
         raise Refused(403, "no recording is taken by path here; send the file, or serve with --root FOLDER")
-    await asyncio.to_thread(resolve_under, service.settings.root, asked["path"])
+    await run_sync(resolve_under, service.settings.root, asked["path"])
     return {"path": asked["path"]}, asked["path"], ()
 
 
@@ -253,17 +259,21 @@ async def result_response(service: Service, job: Job, format: Format) -> Respons
     if job.state == "cancelled":
         raise Refused(410, f"the job was cancelled; send {job.name or 'the recording'} again")
     if job.state == "interrupted":
-        text = "the service ended before the job; it is taken up when the service is back"
-        raise Refused(503, text, {"Retry-After": "30"})
+        again = f"/v1/jobs/{job.id} has it when the service is back"
+        if service.settings.data is None:
+            again = f"send {job.name or 'the recording'} again"
+        raise Refused(503, f"the service ended before the job; {again}", {"Retry-After": "30"})
     if job.state == "failed":
         raise Refused(job.status, job.error or "failed")
     if job.state != "done" or job.result is None:
         raise Refused(
             409, f"the job is {job.state}; ask /v1/jobs/{job.id} how far it is", {"Retry-After": "1"}
         )
+    if job.arguments.get("fingerprint") != service.artifact.fingerprint:
+        raise Refused(410, f"another model found it; send {job.name or 'the recording'} again")
     about = results.about(service.artifact, float(job.arguments.get("start", 0.0)))
     try:
-        file = await asyncio.to_thread(_written, job, format, about)
+        file = await run_sync(_written, job, format, about)
     except ValueError as error:
         raise Refused(400, str(error)) from error
     size = file.seek(0, 2)
