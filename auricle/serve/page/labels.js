@@ -15,6 +15,8 @@ export class Labels extends EventTarget {
   all = [];
   /** @type {Set<number>} indices of the labels that were ticked */
   ticked = new Set();
+  /** A label whose row is shown as well, above the others: that of the chosen sound. */
+  #also = "";
   /** @type {(label: Label) => void} */
   #hear;
 
@@ -38,6 +40,7 @@ export class Labels extends EventTarget {
    */
   reset(labels, ticked) {
     this.all = labels;
+    this.#also = "";
     this.ticked = new Set(ticked.filter((index) => labels.some((label) => label.index === index)));
     byId("filter").value = "";
     this.complete("");
@@ -77,7 +80,19 @@ export class Labels extends EventTarget {
   /** The labels whose rows are shown: those ticked; else the first that fit the text. */
   get rows() {
     if (this.ticked.size) return this.all.filter(({ index }) => this.ticked.has(index)).slice(0, 64);
-    return this.#fitting.slice(0, TOP);
+    const first = this.#fitting.slice(0, TOP);
+    const also = this.all.find(({ label }) => label === this.#also);
+    return also && !first.includes(also) ? [also, ...first] : first;
+  }
+
+  /**
+   * Show a label's row, if it is not shown.
+   * @param {string} label
+   */
+  include(label) {
+    if (this.rows.some((row) => row.label === label) || !this.all.some((row) => row.label === label)) return;
+    this.#also = label;
+    this.dispatchEvent(new Event("change"));
   }
 
   /**

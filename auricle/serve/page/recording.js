@@ -29,6 +29,8 @@ export class RecordingView {
   /** @type {Player|null} */
   player = null;
   #open = new AbortController();
+  /** @type {{x: number, y: number}|null} where the pointer is on the picture */
+  #pointed = null;
 
   /** @param {import("./api.js").Service} service */
   constructor(service) {
@@ -52,6 +54,7 @@ export class RecordingView {
     const list = settled(() => this.review.showTable(), SETTLES);
     this.view.addEventListener("change", () => {
       this.keepPlace();
+      if (this.#pointed) this.#showPointed();
       if (byId("in-view").checked) list();
     });
   }
@@ -66,7 +69,7 @@ export class RecordingView {
     const open = (this.#open = new AbortController());
     this.recording = recording;
     const duration = recording.duration ?? 0;
-    byId("name").textContent = recording.name;
+    byId("name").textContent = byId("name").title = recording.name;
     byId("facts").textContent = [clock(duration, 0), size(recording.bytes), recording.model].join(" · ");
     byId("warnings").hidden = !recording.warnings.length;
     byId("warnings").textContent = recording.warnings.join(" ");
@@ -239,7 +242,6 @@ export class RecordingView {
 
   #followPointer() {
     const { view, timeline } = this;
-    const tip = byId("tip");
     followGestures(byId("plot"), {
       view,
       selects: (y, touch) =>
@@ -253,12 +255,18 @@ export class RecordingView {
         if (done) say(spokenSelection(null, this.review.selection));
       },
       point: (at) => {
-        timeline.pointed = at && view.seconds(at.x);
-        timeline.move();
-        tip.hidden = !at || !timeline.content;
-        if (at && timeline.content) this.#showTip(at.x, at.y);
+        this.#pointed = at;
+        this.#showPointed();
       },
     });
+  }
+
+  #showPointed() {
+    const at = this.timeline.content ? this.#pointed : null;
+    this.timeline.pointed = at && this.view.seconds(at.x);
+    this.timeline.move();
+    byId("tip").hidden = !at;
+    if (at) this.#showTip(at.x, at.y);
   }
 
   /**

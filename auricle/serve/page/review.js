@@ -170,7 +170,8 @@ export class Review {
   choose(row, heard = false) {
     this.chosen = row;
     this.selection = null;
-    this.stage.view.reveal(row.start, row.end);
+    this.stage.view.focus(row.start, row.end);
+    this.stage.labels.include(row.label);
     this.#showSelection();
     this.showTable();
     say(spokenSelection(row, null));

@@ -1,6 +1,7 @@
 /** Which seconds of a recording are shown, and where on the screen they are. */
 
 const SHORTEST = 0.25; // seconds that may fill the width
+const NARROW = 12; // pixels; a span that is narrower cannot be pointed at
 
 /** From second to pixel and back; tells its listeners when what is shown changes. */
 export class Viewport extends EventTarget {
@@ -60,6 +61,17 @@ export class Viewport extends EventTarget {
   /** @param {number} seconds to the right */
   pan(seconds) {
     this.show(this.from + seconds, this.to + seconds);
+  }
+
+  /**
+   * Zoom and move, if need be, so that a span can be seen as one.
+   * @param {number} from
+   * @param {number} to
+   */
+  focus(from, to) {
+    const least = ((to - from) * this.width) / NARROW;
+    if (this.span > least) this.show(from - least / 8, from + (least * 7) / 8);
+    else this.reveal(from, to);
   }
 
   /**
