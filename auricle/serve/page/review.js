@@ -4,7 +4,7 @@ import { Corrections, merged } from "./annotate.js";
 import { getJson, isAbort, recordingPath } from "./api.js";
 import { showBar, spokenSelection, startBar } from "./bar.js";
 import { byId, settled } from "./dom.js";
-import { alarm, say } from "./say.js";
+import { alarm, clearAlarm, say } from "./say.js";
 import { Table } from "./table.js";
 
 /**
@@ -282,6 +282,7 @@ export class Review {
     if (!this.corrections) return;
     try {
       say(await change(this.corrections));
+      clearAlarm();
     } catch (error) {
       alarm(error, "The correction was not kept");
     }

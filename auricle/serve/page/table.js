@@ -52,9 +52,15 @@ export class Table {
   #draw() {
     const body = byId("events");
     const focused = document.activeElement instanceof HTMLElement && body.contains(document.activeElement);
-    const key = focused ? document.activeElement?.getAttribute("data-key") : null;
+    const key = focused ? (document.activeElement?.getAttribute("data-key") ?? "") : "";
+    const place = focused ? (document.activeElement?.closest("tr")?.rowIndex ?? 1) - 1 : 0;
     body.replaceChildren(...this.#rows.slice(0, this.#shown).map((row) => this.#row(row)));
-    if (key) body.querySelector(`[data-key="${CSS.escape(key)}"]`)?.focus();
+    if (focused) {
+      // What had the focus may be gone: then the row that took its place has it.
+      const same = body.querySelector(`[data-key="${CSS.escape(key)}"]`);
+      const near = body.rows[Math.min(place, body.rows.length - 1)]?.querySelector("button");
+      (same ?? near ?? byId("in-view")).focus();
+    }
     const rest = this.#rows.length - this.#shown;
     byId("events-more").hidden = rest <= 0;
     byId("events-more").textContent = `Show ${Math.min(rest, PAGE)} more of ${count(rest, "sound")}`;
