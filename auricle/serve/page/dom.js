@@ -30,6 +30,8 @@ export function make(tag, properties = {}, ...children) {
   return made;
 }
 
+const stiller = matchMedia("(prefers-reduced-motion: reduce)");
+const fingers = matchMedia("(pointer: coarse)");
 const probe = make("i", { hidden: true });
 
 /**
@@ -65,12 +67,12 @@ export function isDark() {
 
 /** Does the visitor want less movement? */
 export function calm() {
-  return matchMedia("(prefers-reduced-motion: reduce)").matches;
+  return stiller.matches;
 }
 
 /** Are fingers what points here? */
 export function coarse() {
-  return matchMedia("(pointer: coarse)").matches;
+  return fingers.matches;
 }
 
 /**

@@ -80,7 +80,7 @@ export class Library {
     const link = make(
       "a",
       { href: `#r=${encodeURIComponent(id)}`, "data-testid": "recording-link" },
-      make("span", { class: "name" }, name),
+      make("span", { class: "name", title: name }, name),
       make("span", { class: "soft small numbers" }, about),
     );
     if (id === this.open) link.setAttribute("aria-current", "page");

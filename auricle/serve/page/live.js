@@ -106,6 +106,7 @@ export class Live {
 
   /** @param {Error|null} error */
   #over(error) {
+    this.#level = 0;
     this.#showLevel(0);
     this.#buttons(false);
     const seconds = this.#microphone?.seconds ?? 0;

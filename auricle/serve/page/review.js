@@ -121,7 +121,7 @@ export class Review {
     this.chosen = this.rows.find((row) => row.label === chosen?.label && row.start === chosen.start) ?? null;
     if (this.stage.timeline.content) this.stage.timeline.content.sounds = this.rows;
     byId("undo").disabled = !this.corrections?.last;
-    byId("undo").title = this.corrections?.last ? `Undo: ${this.corrections.last}` : "";
+    byId("undo").title = this.corrections?.last ? `Undo: ${this.corrections.last}` : "Undo";
     this.showTable();
     this.#showSelection();
     this.stage.timeline.redraw();
