@@ -183,6 +183,7 @@ function startButtons() {
         id: recording.recording.id,
         threshold: recording.review.threshold,
         formats: service.formats,
+        corrections: recording.review.corrections?.all.length ?? 0,
       },
   );
 }
@@ -247,7 +248,7 @@ async function start() {
     return;
   }
   const { limits, models } = service;
-  recording = new RecordingView(service);
+  recording = new RecordingView(service, (id, count) => library.count(id, count));
   live = new Live({
     most: limits.max_upload_bytes,
     threshold: models[0].threshold,

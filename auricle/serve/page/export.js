@@ -3,6 +3,8 @@
 import { byId, make } from "./dom.js";
 import { recordingPath } from "./api.js";
 
+/** @typedef {{id: string, threshold: number|null, formats: string[], corrections: number}} Exported */
+
 /** @type {Record<string, string>} */
 const WHAT = {
   table: "Text table",
@@ -18,7 +20,7 @@ const WHAT = {
 
 /**
  * Make the menu open and close.
- * @param {() => {id: string, threshold: number|null, formats: string[]}|null} current what would be exported
+ * @param {() => Exported|null} current what would be exported
  */
 export function startExport(current) {
   const [button, list] = [byId("export"), byId("export-list")];
@@ -53,8 +55,8 @@ export function startExport(current) {
   });
 }
 
-/** @param {{id: string, threshold: number|null, formats: string[]}} what */
-function links({ id, threshold, formats }) {
+/** @param {Exported} what */
+function links({ id, threshold, formats, corrections }) {
   const path = (/** @type {string} */ format) => {
     const query = new URLSearchParams({ format });
     if (threshold !== null) query.set("threshold", threshold.toFixed(2));
@@ -68,6 +70,8 @@ function links({ id, threshold, formats }) {
       .filter((format) => format !== "manifest")
       .map((format) => link(format, WHAT[format] ?? format)),
     make("hr"),
-    link("manifest", "Training manifest, for auricle pack"),
+    corrections
+      ? link("manifest", "Training manifest, for auricle pack")
+      : make("p", { class: "soft small" }, "Judge or add a sound, and there is a training manifest as well"),
   ];
 }

@@ -53,7 +53,7 @@ export class Library {
 
   draw() {
     byId("library-count").textContent = this.all.length ? String(this.all.length) : "";
-    byId("manifest-all").hidden = !this.all.length;
+    byId("manifests").hidden = !this.all.some(({ corrections }) => corrections > 0);
     const focused =
       byId("recordings").contains(document.activeElement) && document.activeElement?.getAttribute("href");
     byId("recordings").replaceChildren(...this.all.map((recording) => this.#item(recording)));
@@ -63,16 +63,31 @@ export class Library {
         ?.focus();
   }
 
+  /**
+   * A recording has so many corrections now.
+   * @param {string} id
+   * @param {number} corrections
+   */
+  count(id, corrections) {
+    const found = this.all.find((recording) => recording.id === id);
+    if (!found || found.corrections === corrections) return;
+    found.corrections = corrections;
+    this.draw();
+  }
+
   /** @param {Recording} recording */
   #item(recording) {
     const { id, name, state, duration, tags, corrections } = recording;
-    let about = `${duration === null ? "" : clock(duration, 0)}`;
+    const parts = duration === null ? [] : [clock(duration, 0)];
+    if (corrections) parts.push(`${corrections} corrected`);
     if (tags.length)
-      about += ` · ${tags
-        .slice(0, 2)
-        .map(({ label }) => label)
-        .join(", ")}`;
-    if (corrections) about += ` · ${corrections} corrected`;
+      parts.push(
+        tags
+          .map(({ label }) => label)
+          .slice(0, 2)
+          .join(", "),
+      );
+    let about = parts.join(" · ");
     if (isWaiting(recording)) about = progressLine(recording);
     if (state === "failed") about = "Could not be tagged";
     if (state === "cancelled") about = "Cancelled";

@@ -32,8 +32,11 @@ export class RecordingView {
   /** @type {{x: number, y: number}|null} where the pointer is on the picture */
   #pointed = null;
 
-  /** @param {import("./api.js").Service} service */
-  constructor(service) {
+  /**
+   * @param {import("./api.js").Service} service
+   * @param {(id: string, count: number) => void} corrected told how many corrections a recording has now
+   */
+  constructor(service, corrected) {
     this.view = new Viewport();
     this.timeline = new Timeline(this.view, byId("plot"), byId("picture"), byId("overlay"));
     this.labels = new Labels((label) => this.hear(label));
@@ -47,6 +50,7 @@ export class RecordingView {
       seek: (seconds) => this.seek(seconds),
       play: (from, to) => this.player?.play(from, to),
       keepPlace: () => this.keepPlace(),
+      corrected: (count) => this.recording && corrected(this.recording.id, count),
     });
     startOverview(this.view, (seconds) => this.seek(seconds));
     this.#followPointer();

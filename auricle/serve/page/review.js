@@ -12,7 +12,8 @@ import { Table } from "./table.js";
  * @typedef {import("./api.js").Recording} Recording
  * @typedef {{view: import("./viewport.js").Viewport, timeline: import("./timeline.js").Timeline,
  *   labels: import("./labels.js").Labels, time: () => number, seek: (seconds: number) => void,
- *   play: (from: number, to: number) => void, keepPlace: () => void}} Stage what the recording's view gives
+ *   play: (from: number, to: number) => void, keepPlace: () => void,
+ *   corrected: (count: number) => void}} Stage what the recording's view gives
  */
 
 const MOST_SOUNDS = 5000;
@@ -120,6 +121,7 @@ export class Review {
     const { chosen } = this;
     this.chosen = this.rows.find((row) => row.label === chosen?.label && row.start === chosen.start) ?? null;
     if (this.stage.timeline.content) this.stage.timeline.content.sounds = this.rows;
+    this.stage.corrected(this.corrections?.all.length ?? 0);
     byId("undo").disabled = !this.corrections?.last;
     byId("undo").title = this.corrections?.last ? `Undo: ${this.corrections.last}` : "Undo";
     this.showTable();
