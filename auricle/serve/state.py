@@ -2,6 +2,7 @@
 
 import threading
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -12,6 +13,7 @@ from auricle.artifact import Artifact
 from auricle.serve.jobs import JobQueue
 from auricle.serve.scoring import Scorer
 from auricle.serve.settings import Settings
+from auricle.serve.space import Space
 
 if TYPE_CHECKING:
     from fastapi import FastAPI
@@ -30,6 +32,7 @@ class Service:
         library: recordings behind the page.
         metrics: what is counted.
         stopping: set once nothing new is taken.
+        uploading: uploads under way; counted in the event loop.
     """
 
     settings: Settings
@@ -40,6 +43,12 @@ class Service:
     library: Any = None
     metrics: Any = None
     stopping: threading.Event = field(default_factory=threading.Event)
+    uploading: int = 0
+
+    @cached_property
+    def space(self) -> Space:
+        """The room that `data` has."""
+        return Space(self.data, self.settings.max_data_bytes)
 
     @property
     def models(self) -> dict[str, Artifact]:
