@@ -2,6 +2,7 @@
 
 import os
 import socket
+import subprocess
 import threading
 import time
 from collections.abc import Iterator
@@ -375,3 +376,14 @@ def test_a_copy_that_fails_leaves_no_file(tmp_path: Path) -> None:
     next(copying)
     copying.close()
     assert not copy.exists()
+
+
+def test_the_fork_server_outlives_the_thread_that_started_it() -> None:
+    close()
+    thread = threading.Thread(target=warm)
+    thread.start()
+    thread.join()
+    process = processes._SERVER._process
+    assert process is not None
+    with pytest.raises(subprocess.TimeoutExpired):  # on Linux, "parent" may mean the thread
+        process.wait(0.3)

@@ -74,10 +74,10 @@ def confine(*, memory: int, cpu_seconds: int, open_files: int, file_bytes: int =
         _filter_calls(prctl)
 
 
-def die_with_parent() -> None:
-    """Be killed when the process that started this one ends, on Linux."""
+def die_with_parent(number: int = KILLED) -> None:
+    """Be sent a signal when the thread that started this process ends, on Linux; 0 for none."""
     if sys.platform == "linux":
-        _prctl()(PARENT_DEATH_SIGNAL, KILLED, 0, 0, 0)
+        _prctl()(PARENT_DEATH_SIGNAL, number, 0, 0, 0)
 
 
 def address_space() -> int:
