@@ -25,7 +25,8 @@ export class Player extends EventTarget {
     this.duration = recording.duration ?? 0;
     const video = recording.kind === "video";
     /** @type {HTMLMediaElement} */
-    this.media = make(video ? "video" : "audio", { preload: "metadata", src: address });
+    this.media = make(video ? "video" : "audio", { preload: "metadata" });
+    if (recording.playable) this.media.src = address;
     if (video) {
       this.media.controls = true;
       this.media.setAttribute("playsinline", "");

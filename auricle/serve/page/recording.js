@@ -190,7 +190,9 @@ export class RecordingView {
     if (!player) return;
     const text = clock(player.time);
     if (byId("now").textContent !== text) byId("now").textContent = text;
-    if (player.playing) this.view.reveal(player.time);
+    // The view follows the cursor out of sight, but lets the visitor look elsewhere meanwhile.
+    const before = this.timeline.position;
+    if (player.playing && before >= this.view.from && before <= this.view.to) this.view.reveal(player.time);
     this.timeline.position = player.time;
     this.timeline.move();
     if (!player.playing) this.#describePosition();

@@ -253,6 +253,11 @@ export class Review {
   add(label) {
     const span = this.chosen ? { from: this.chosen.start, to: this.chosen.end } : this.selection;
     if (!span) return say("Select a span first");
+    const same = this.rows.find(
+      (row) => row.label === label && row.start === span.from && row.end === span.to,
+    );
+    if (same && same.verdict === "added") return say(`${label} is there already`);
+    if (same) return same.verdict === "right" ? say(`${label} is right already`) : this.judge("right", same);
     return this.#correct(async (corrections) => {
       const made = await corrections.add(label, span.from, span.to);
       byId("bar-label").value = "";

@@ -1,15 +1,16 @@
 /** Uploads, one after the other, each with its progress. */
 
-import { isAbort, upload } from "./api.js";
+import { ApiError, isAbort, upload } from "./api.js";
 import { byId, make } from "./dom.js";
 import { left, size } from "./format.js";
 import { alarm, say } from "./say.js";
 
 const SHOWN_EVERY = 200; // milliseconds
+const PASSING = [0, 408, 429, 500, 502, 503, 507]; // refusals of the moment
 
 /**
  * @typedef {{file: Blob, name: string, from: string, stop: AbortController, item: HTMLElement,
- *   bar: HTMLProgressElement, text: HTMLElement}} Upload
+ *   bar: HTMLProgressElement, text: HTMLElement, again: HTMLElement}} Upload
  */
 
 export class Uploads {
@@ -49,28 +50,35 @@ export class Uploads {
       alarm(`${name} is empty.`);
       return;
     }
-    const stop = new AbortController();
-    const text = make("span", { class: "soft small numbers" }, "Waiting");
-    const bar = make("progress", { max: 1, value: 0, "aria-label": `Upload of ${name}` });
+    const from = this.here();
+    const text = make("span", { class: "soft small numbers" });
+    const bar = make("progress", { max: 1, "aria-label": `Upload of ${name}` });
+    const again = make("button", { type: "button", "data-testid": "upload-again" }, "Try again");
     const cancel = make(
       "button",
-      {
-        type: "button",
-        class: "quiet square",
-        "aria-label": `Cancel the upload of ${name}`,
-        onclick: () => stop.abort(),
-      },
+      { type: "button", class: "quiet square", "aria-label": `Cancel the upload of ${name}` },
       "×",
     );
-    const item = make(
-      "li",
-      { class: "upload", "data-testid": "upload" },
-      make("div", { class: "upload-head" }, make("span", { class: "name" }, name), cancel),
-      bar,
-      text,
-    );
+    const head = make("div", { class: "upload-head" }, make("span", { class: "name" }, name), cancel);
+    const item = make("li", { class: "upload", "data-testid": "upload" }, head, bar, text, again);
+    /** @type {Upload} */
+    const given = { file, name, from, stop: new AbortController(), item, bar, text, again };
+    cancel.addEventListener("click", () => {
+      given.stop.abort();
+      item.remove();
+    });
+    again.addEventListener("click", () => this.#queue(given));
     byId("uploads").append(item);
-    this.#waiting.push({ file, name, from: this.here(), stop, item, bar, text });
+    this.#queue(given);
+  }
+
+  /** @param {Upload} given */
+  #queue(given) {
+    given.bar.hidden = false;
+    given.bar.value = 0;
+    given.again.hidden = true;
+    given.text.textContent = "Waiting";
+    this.#waiting.push(given);
     if (!this.#running) this.#run();
   }
 
@@ -81,7 +89,9 @@ export class Uploads {
   }
 
   /** @param {Upload} given */
-  async #send({ file, name, from, stop, item, bar, text }) {
+  async #send(given) {
+    const { file, name, from, stop, item, bar, text } = given;
+    if (stop.signal.aborted) return;
     const began = performance.now();
     let shown = 0;
     const progress = (/** @type {number} */ sent, /** @type {number} */ total) => {
@@ -94,14 +104,16 @@ export class Uploads {
       text.textContent = `${size(sent)} of ${size(total)} · ${rest}`;
     };
     try {
-      if (stop.signal.aborted) return;
       say(`Uploading ${name}`);
       const { id } = await upload(file, name, progress, stop.signal);
+      item.remove();
       this.done(id, !this.#waiting.length && this.here() === from);
     } catch (error) {
-      if (!isAbort(error)) alarm(error, name);
-    } finally {
-      item.remove();
+      if (isAbort(error)) return;
+      alarm(error, name);
+      bar.hidden = true;
+      text.textContent = "Not uploaded";
+      given.again.hidden = !(error instanceof ApiError && PASSING.includes(error.status));
     }
   }
 }
