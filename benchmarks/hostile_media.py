@@ -186,6 +186,8 @@ def bombs(share: float = 1.0) -> dict[str, bytes]:
     return lies | {
         f"flac, {48 * share:g} h of silence": flac(48 * 3600 * share, 8_000, 1),
         f"flac, {5 * share:g} h of 8 channels": flac(5 * 3600 * share, 96_000, 8),
+        f"flac, {48 * share:g} h, says no length": flac(48 * 3600 * share, 8_000, 1, told=False),
+        f"flac, {5 * share:g} h of 8 channels, says no length": flac(5 * 3600 * share, 96_000, 8, told=False),
         f"flac, {2 * share:g} h at 655 kHz, 8 channels": flac(2 * 3600 * share, 655_350, 8),
         f"mkv, {9 * share:g} GB by zlib": matroska(int(1_000 * share)),
         "wav of zeros, gzip'ed": gzipped(wav(1, 44_100) + bytes(int((200 << 20) * share))),
@@ -206,11 +208,11 @@ def gzipped(content: bytes) -> bytes:
     return packer.compress(content) + packer.flush()
 
 
-def flac(seconds: float, rate: int, channels: int) -> bytes:
+def flac(seconds: float, rate: int, channels: int, *, told: bool = True) -> bytes:
     """Silence as FLAC frames of constants: each of 65,535 samples in some 20 bytes."""
     block, bits = 65_535, 16
     count = int(seconds * rate) // block
-    total = count * block
+    total = count * block if told else 0
     facts = struct.pack(">HH", block, block) + bytes(6)
     facts += (rate << 44 | (channels - 1) << 41 | (bits - 1) << 36 | total & 0xFFFFFFFFF).to_bytes(8, "big")
     out = bytearray(b"fLaC" + b"\x80\x00\x00\x22" + facts + bytes(16))

@@ -19,6 +19,7 @@ most memory of all processes of the service. The exit status is 1 where somethin
 import argparse
 import http.client
 import json
+import math
 import os
 import platform
 import re
@@ -190,7 +191,7 @@ def served(folder: Path, share: float) -> Iterator[Target]:
     with (folder / "log").open("w+") as log:
         service = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log, text=True)
         over, memory = threading.Event(), list[tuple[float, float]]()
-        watching = threading.Thread(target=watch, args=(service.pid, memory, over))
+        watching = threading.Thread(target=watch, args=(service.pid, memory, over, 0.1))
         try:
             assert service.stdout is not None
             match = READY.match(service.stdout.readline())
@@ -231,7 +232,7 @@ def bombed(at: Target, share: float) -> Iterator[Group]:
         headers = {"Content_Encoding": "gzip"} if "gzip'ed" in name else {}
         status, said = at.tag(content, **headers)
         group = seen("bombs", name, status, said, {422, 415} if "wav" not in name else {200, 415, 422})
-        peak = max((used for _, used in at.memory[before:]), default=0)
+        peak = max((used for _, used in at.memory[before:]), default=math.nan)
         took = time.perf_counter() - begun
         group.notes = [
             f"{name}: {len(content) / 1e6:.1f} MB; {took:.1f} s, {peak:.0f} MB; {told(status, said)}"
@@ -247,7 +248,7 @@ def flooded(at: Target, size: int) -> Iterator[Group]:
             sent = wire.upload(way, size)
             status, said = wire.answer()
         group = seen("endless", way, status, said, {413})
-        peak = max((used for _, used in at.memory[before:]), default=0)
+        peak = max((used for _, used in at.memory[before:]), default=math.nan)
         stored = sum(path.stat().st_size for path in (at.folder / "data" / "uploads").iterdir())
         group.notes = [
             f"{size / 1e9:.1f} GB by {way}: ended after {sent / 1e6:.0f} MB and "

@@ -152,10 +152,10 @@ def serve_and_ask(
     return clients, memory, {"clients": of_clients, "service": of_service}
 
 
-def watch(process: int, memory: list[tuple[float, float]], over: threading.Event) -> None:
-    """Note the memory of a process and of all below it, twice a second."""
+def watch(process: int, memory: list[tuple[float, float]], over: threading.Event, pause: float = 0.5) -> None:
+    """Note the memory of a process and of all below it, every so many seconds."""
     begun = time.perf_counter()
-    while not over.wait(0.5):
+    while not over.wait(pause):
         memory.append((time.perf_counter() - begun, sum(map(resident, tree(process))) / MB))
 
 
