@@ -23,11 +23,12 @@ from auricle.serve.decoding import warm
 from auricle.serve.errors import add_error_handlers
 from auricle.serve.jobs import JobQueue
 from auricle.serve.scoring import Scorer
+from auricle.serve.security import add_security
 from auricle.serve.settings import Settings
 from auricle.serve.state import Service
 
 PAGE = Path(__file__).parent / "page"
-ROUTERS = ("tag", "job_routes", "live", "models", "library", "media", "security", "metrics")
+ROUTERS = "tag job_routes live models recordings media_routes corrections exports security metrics".split()
 DESCRIPTION = 'Which sounds are in a recording, and when. Every error is `{"error": "one line"}`.'
 
 
@@ -53,9 +54,7 @@ def create_app(settings: Settings) -> FastAPI:
         module = _module(name)
         if module is not None and hasattr(module, "router"):
             app.include_router(module.router)
-    security = _module("security")
-    if security is not None and hasattr(security, "add_security"):
-        security.add_security(app, settings)
+    add_security(app, settings)
     app.router.routes.append(_Page(app))
     app.openapi = functools.partial(_described, app.openapi)  # type: ignore[method-assign]
     return app

@@ -14,6 +14,7 @@ import uvicorn
 from fastapi import FastAPI
 
 from auricle.serve.app import create_app
+from auricle.serve.protocol import http_protocol
 from auricle.serve.settings import Settings
 from auricle.serve.state import service_of
 
@@ -128,17 +129,11 @@ def make_server(settings: Settings, ready: Callable[[str], object]) -> Server:
     >>> make_server(Settings(port=0), print).started
     False
     """
-    options: dict[str, Any] = {}
-    try:
-        from auricle.serve.security import http_protocol
-
-        options["http"] = http_protocol(settings)
-    except ImportError:
-        pass
     config = uvicorn.Config(
         create_app(settings),
         host=settings.host,
         port=settings.port,
+        http=http_protocol(settings),
         loop="asyncio",
         ws="websockets-sansio",
         lifespan="on",
@@ -147,6 +142,5 @@ def make_server(settings: Settings, ready: Callable[[str], object]) -> Server:
         server_header=False,
         proxy_headers=False,
         timeout_graceful_shutdown=LAST_SECONDS,
-        **options,
     )
     return Server(config, settings, ready)

@@ -3,7 +3,7 @@
 import asyncio
 import json
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
 from typing import IO, Annotated, Any
@@ -16,9 +16,10 @@ from starlette.responses import JSONResponse, Response, StreamingResponse
 from auricle.serve import results
 from auricle.serve.decoding import Limits, decode
 from auricle.serve.errors import Refused, responses
-from auricle.serve.inside import receive_upload, resolve_under
 from auricle.serve.jobs import Job
+from auricle.serve.rooted import open_under
 from auricle.serve.state import Ours, Service
+from auricle.serve.uploads import receive_upload
 from auricle.serve.wishes import MEDIA_TYPES, Format, Wished, Wishes
 from auricle.tagging import Tagger
 
@@ -115,9 +116,11 @@ def work(service: Service, job: Job) -> dict[str, Any]:
     job.arguments["fingerprint"] = artifact.fingerprint
     options = wishes.options(artifact)
     tagger = Tagger(runner=service.scorer.runner())
-    path = _source(service, job)
     place: dict[str, Any] = {"start": wishes.start, "end": wishes.end, "name": job.name, "stop": job.stop}
-    with decode(path, artifact.rate, Limits.of(service.settings), **place) as decoded:
+    with (
+        _source(service, job) as source,
+        decode(source, artifact.rate, Limits.of(service.settings), **place) as decoded,
+    ):
 
         def hear(seconds: float) -> None:
             job.duration = _heard_of(decoded.duration, wishes)
@@ -143,18 +146,22 @@ def _last(pieces: Iterator[dict[str, Any]]) -> dict[str, Any]:
     return last
 
 
-def _source(service: Service, job: Job) -> Path:
+@contextmanager
+def _source(service: Service, job: Job) -> Iterator[Path | int]:
+    """What a job reads: an upload's path, or a file below the root, opened."""
     if "path" in job.arguments:
         root = service.settings.root
         if root is None:  # it was taken before a restart
             raise Refused(
                 403, "no recording is taken by path here; send the file, or serve with --root FOLDER"
             )
-        return resolve_under(root, job.arguments["path"])
+        with open_under(root, job.arguments["path"]) as file:
+            yield file.descriptor
+        return
     path = service.data / job.files[0]
     if not path.is_file():
         raise Refused(410, f"{job.name}: was lost when the service ended; send it again")
-    return path
+    yield path
 
 
 @router.post(
@@ -246,7 +253,7 @@ async def _named(request: Request, service: Service) -> tuple[dict[str, Any], st
         raise Refused(400, 'the body is other JSON; expected {"path": "below/the/root.wav"}')
     if service.settings.root is None:
         raise Refused(403, "no recording is taken by path here; send the file, or serve with --root FOLDER")
-    await run_sync(resolve_under, service.settings.root, asked["path"])
+    (await run_sync(open_under, service.settings.root, asked["path"])).close()  # what is wrong is said now
     return {"path": asked["path"]}, asked["path"], ()
 
 
