@@ -16,6 +16,7 @@ from auricle.audio import AudioError, AudioWarning, Block, Device, RawFormat, bl
 BLOCKS_AHEAD = 3  # decoded blocks that may wait: enough to hide a slow read, a few MB at most
 # Of a source that plays while it is heard: short blocks, of which so many seconds may wait to be scored.
 LIVE_BLOCK_SECONDS, LIVE_AHEAD_SECONDS = 0.1, 10.0
+LIVE_HOP_SECONDS = 1.0  # at most, so that every moment ends a window within a second
 # A decoder that waits for a silent pipe cannot be interrupted: it is a daemon and dies with the process, and
 # nobody waits long for it.
 JOIN_SECONDS, JOIN_STDIN_SECONDS = 5.0, 0.2

@@ -50,6 +50,7 @@ ONLY_IN = {
     "fastapi": {"serve"},
     "starlette": {"serve"},
     "uvicorn": {"serve"},
+    "prometheus_client": {"serve"},
     "torch": {
         "frontend",
         "augment",

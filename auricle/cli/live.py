@@ -20,8 +20,6 @@ if TYPE_CHECKING:
     from auricle.artifact import Artifact
     from auricle.tagging import TagOptions
 
-HOP_SECONDS = 1.0  # so that every moment ends a window within a second
-
 
 def listen(
     paths: list[str],
@@ -49,12 +47,12 @@ def listen(
     if len(paths) != 1:
         raise typer.BadParameter(f"hears one source, and these are {len(paths)}", param_hint="--live")
     from auricle.audio import find_device
-    from auricle.listening import DECODER
+    from auricle.listening import DECODER, LIVE_HOP_SECONDS
     from auricle.progress import format_seconds, say
     from auricle.tagging import follow_file, load_tagger
 
     if options.hop is None:
-        options = dataclasses.replace(options, hop=min(artifact.hop / artifact.rate, HOP_SECONDS))
+        options = dataclasses.replace(options, hop=min(artifact.hop / artifact.rate, LIVE_HOP_SECONDS))
     source = find_device(paths[0]) or paths[0]
     name = str(source)
     load_tagger(options)  # before Ctrl-C has another meaning

@@ -128,7 +128,7 @@ def require_serve() -> None:
     """
     from importlib.util import find_spec
 
-    for name in ("fastapi", "uvicorn", "python_multipart", "websockets"):
+    for name in ("fastapi", "uvicorn", "python_multipart", "websockets", "prometheus_client"):
         if find_spec(name) is None:
             raise ModuleNotFoundError(f"{name} is not installed", name=name)
 

@@ -55,6 +55,9 @@ def create_app(settings: Settings) -> FastAPI:
         if module is not None and hasattr(module, "router"):
             app.include_router(module.router)
     add_security(app, settings)
+    metrics = _module("metrics")
+    if metrics is not None and hasattr(metrics, "add_metrics"):
+        metrics.add_metrics(app)  # last, so that it also counts what is refused
     app.router.routes.append(_Page(app))
     app.openapi = functools.partial(_described, app.openapi)  # type: ignore[method-assign]
     return app
@@ -68,7 +71,7 @@ class _Page(Mount):
         self._others = list(app.router.routes)
 
     def matches(self, scope: Scope) -> tuple[Match, Scope]:
-        if any(route.matches(scope)[0] is Match.PARTIAL for route in self._others):
+        if scope["type"] != "http" or any(route.matches(scope)[0] is Match.PARTIAL for route in self._others):
             return Match.NONE, {}
         return super().matches(scope)
 
@@ -124,7 +127,7 @@ def _opened(settings: Settings, stack: contextlib.ExitStack) -> Service:
     jobs.kinds["tag"] = functools.partial(tag.work, service)
     metrics, library = _module("metrics"), _module("library")
     if metrics is not None and hasattr(metrics, "Metrics"):
-        service.metrics = metrics.Metrics()
+        service.metrics = metrics.Metrics(service)
     if library is not None and hasattr(library, "Library"):
         service.library = library.Library(service)
         stack.callback(service.library.close)

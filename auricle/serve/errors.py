@@ -35,6 +35,7 @@ SAID = {
     416: "The range is not in the file.",
     421: "The service does not go by this name.",
     422: "The recording cannot be read.",
+    426: "A WebSocket is needed.",
     429: "Too many wait; the header Retry-After says when to ask again.",
     431: "The headers are larger than the service takes.",
     500: "The service made a mistake.",
@@ -107,11 +108,15 @@ async def _refused(request: Request, error: Exception) -> JSONResponse:
 
 async def _invalid(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, RequestValidationError)
-    return Refused(400, "; ".join(_said(problem) for problem in error.errors()[:5])).response()
+    return Refused(400, "; ".join(said(problem) for problem in error.errors()[:5])).response()
 
 
-def _said(problem: Mapping[str, Any]) -> str:
-    """One of pydantic's errors as what came and what was expected."""
+def said(problem: Mapping[str, Any]) -> str:
+    """One of pydantic's errors as what came and what was expected; the first part of its place is left out.
+
+    >>> said({"loc": ("query", "top"), "msg": "Input should be 1 or more", "type": "", "input": 0})
+    "top is '0'; input should be 1 or more"
+    """
     place = ".".join(str(part) for part in problem["loc"][1:]) or "the request"
     text = str(problem["msg"])
     text = text[:1].lower() + text[1:]

@@ -32,7 +32,8 @@ class Service:
         library: recordings behind the page.
         metrics: what is counted.
         stopping: set once nothing new is taken.
-        uploading: uploads under way; counted in the event loop.
+        uploading: uploads under way; counted in the event loop, as
+        listening: clients that are listened to live.
     """
 
     settings: Settings
@@ -44,6 +45,7 @@ class Service:
     metrics: Any = None
     stopping: threading.Event = field(default_factory=threading.Event)
     uploading: int = 0
+    listening: int = 0
 
     @cached_property
     def space(self) -> Space:
