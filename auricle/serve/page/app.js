@@ -214,10 +214,14 @@ function keys() {
     key(["w"], "", "", () => review.judge("wrong")),
     key(["Shift+ArrowLeft"], "Shift ← →", "Select from here", () => review.extend(-small())),
     key(["Shift+ArrowRight"], "", "", () => review.extend(small())),
-    key(["["], "[ ]", "The selection begins, ends here", () =>
-      review.select(time(), review.selection?.to ?? time() + 1),
-    ),
-    key(["]"], "", "", () => review.select(review.selection?.from ?? time() - 1, time())),
+    key(["["], "[ ]", "The selection begins, ends here", () => {
+      const end = review.selection?.to ?? 0;
+      review.select(time(), end > time() ? end : time() + 1);
+    }),
+    key(["]"], "", "", () => {
+      const begin = review.selection?.from ?? Infinity;
+      review.select(begin < time() ? begin : time() - 1, time());
+    }),
     key(["a"], "A", "Add a label to the selection", () => {
       if (!review.selection && !review.chosen) review.select(time(), time() + 1);
       byId("bar-label").focus();

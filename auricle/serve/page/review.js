@@ -252,7 +252,7 @@ export class Review {
   /** @param {string} label */
   add(label) {
     const span = this.chosen ? { from: this.chosen.start, to: this.chosen.end } : this.selection;
-    if (!span) return say("Select a span first");
+    if (!span || span.to <= span.from) return say("Select a span first");
     const same = this.rows.find(
       (row) => row.label === label && row.start === span.from && row.end === span.to,
     );
