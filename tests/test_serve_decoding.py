@@ -3,6 +3,7 @@
 import os
 import socket
 import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -153,6 +154,43 @@ def test_a_process_opens_no_file_no_socket_and_no_process(tmp_path: Path) -> Non
         assert str(error).startswith("possible: []; tried 1"), error
         with pytest.raises(TimeoutError):
             canary.accept()
+
+
+LAYER = """
+import os, socket, sys
+from auricle.serve import confine
+without = sys.argv[1]
+if without == "filter":
+    confine._filter_calls = lambda prctl: False
+else:
+    import resource
+    lower, free = confine._limit, {resource.RLIMIT_NOFILE}
+    confine._limit = lambda kind, value: None if kind in free else lower(kind, value)
+os.closerange(3, 4096)
+confine.confine(memory=1 << 30, cpu_seconds=60, open_files=3)
+done = []
+attempts = {
+    "file": lambda: os.open("/etc/hostname", os.O_RDONLY), "socket": socket.socket, "pipe": os.pipe,
+    "duplicate": lambda: os.dup(0),
+}
+for name, attempt in attempts.items():
+    try:
+        attempt()
+        done.append(name)
+    except OSError:
+        pass
+os.write(1, repr(done).encode())
+os._exit(0)
+"""
+
+
+@pytest.mark.parametrize("without", ["filter", "limit"])
+def test_each_of_two_layers_alone_keeps_files_and_sockets_closed(without: str) -> None:
+    if without == "limit" and not caged.FILTERED:
+        pytest.skip("system calls are filtered on Linux only")
+    command = [sys.executable, "-c", LAYER, without]
+    done = subprocess.run(command, capture_output=True, text=True, stdin=subprocess.DEVNULL, timeout=60)
+    assert done.stdout == "[]", done
 
 
 def test_a_process_that_is_not_wanted_any_more_is_gone(tmp_path: Path) -> None:

@@ -132,6 +132,30 @@ def test_the_root_itself_may_be_a_link(root: Path, tmp_path: Path) -> None:
     assert content(tmp_path / "alias", "a/b/rain.wav") == b"rain"
 
 
+@pytest.mark.parametrize("swapped", ["a", "b", "rain.wav"])
+def test_what_becomes_a_link_at_the_last_moment_is_not_followed(
+    swapped: str, root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "secret" / "b").mkdir()
+    for place in ("b/rain.wav", "rain.wav"):
+        (tmp_path / "secret" / place).write_bytes(b"secret")
+    targets = {"a": "secret", "b": "secret/b", "rain.wav": "secret/rain.wav"}
+    target = next(root.rglob(swapped))
+    real_open = os.open
+
+    def swap_and_open(path: str, *options: int, **more: int) -> int:
+        if path == swapped:  # looked at already, and opened now
+            target.rename(tmp_path / "before")
+            target.symlink_to(tmp_path / targets[swapped])
+        return real_open(path, *options, **more)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "open", swap_and_open)
+        with pytest.raises(Refused) as caught:
+            open_under(root, "a/b/rain.wav")
+    assert caught.value.status in (403, 404) and target.is_symlink()
+
+
 def test_folders_and_files_that_are_swapped_meanwhile_lead_nowhere_else(root: Path, tmp_path: Path) -> None:
     """Both a folder on the way and the file at the end become links and files in turn, as fast as can be."""
     for name in ("real", "secret"):

@@ -258,7 +258,7 @@ def _end_all(lives: dict[int, socket.socket]) -> None:
 
 def _load() -> None:
     """Import all that decoding may need and let it do its first work, which children then find done."""
-    for module in ("encodings.idna", "encodings.latin_1", "encodings.utf_16", "fcntl"):
+    for module in ("encodings.idna", "encodings.latin_1", "encodings.utf_16", "fcntl", "resource"):
         importlib.import_module(module)
     address_space()
     die_with_parent(0)  # this process was started by a thread that ends long before the service

@@ -26,10 +26,10 @@ PAGE = """<!doctype html>
 
 STYLE = """:root {
   color-scheme: light dark;
-  --back: #ffffff; --text: #1b1f24; --line: #6b7280; --act: #0b57d0;
+  --back: #fcfcfb; --text: #1b1e20; --line: #858b90; --act: #0a6470; --on: #ffffff;
 }
 @media (prefers-color-scheme: dark) {
-  :root { --back: #14171b; --text: #e8eaed; --line: #8b929c; --act: #8ab4f8; }
+  :root { --back: #15181a; --text: #e9ebeb; --line: #79828a; --act: #62c9d7; --on: #06262b; }
 }
 body { margin: 0; background: var(--back); color: var(--text); font: 1rem/1.5 system-ui, sans-serif; }
 main { max-width: 22rem; margin: 15vh auto 0; padding: 0 1rem; }
@@ -37,7 +37,7 @@ h1 { font-size: 1.5rem; }
 label { display: block; font-weight: 600; }
 input, button { font: inherit; width: 100%; box-sizing: border-box; padding: 0.6rem; border-radius: 0.4rem; }
 input { border: 1px solid var(--line); background: var(--back); color: var(--text); }
-button { border: 0; background: var(--act); color: var(--back); font-weight: 600; cursor: pointer; }
+button { border: 0; background: var(--act); color: var(--on); font-weight: 600; cursor: pointer; }
 input:focus-visible, button:focus-visible { outline: 3px solid var(--act); outline-offset: 2px; }
 #said { font-weight: 600; }
 """
