@@ -24,7 +24,7 @@ from auricle.serve.settings import Settings
 from auricle.serve.state import Service
 from auricle.tagging import Tagger
 
-SLOW = 0.01  # seconds: a hop at which 20 s of sound take the tiny model long enough to be killed at it
+SLOW = 0.01  # seconds: a hop at which some sound takes the tiny model long enough to be killed at it
 
 
 class Held:
@@ -143,18 +143,19 @@ def test_asked_twice_it_ends_at_once(model: Path, sound: Path) -> None:
 def test_a_process_that_is_killed_takes_its_jobs_up_again_and_one_that_is_terminated_ends_well(
     model: Path, tmp_path: Path
 ) -> None:
-    long, data = noise(tmp_path / "long.wav", 20.0), str(tmp_path / "data")
+    long, data = noise(tmp_path / "long.wav", 15.0), str(tmp_path / "data")
     arguments = ["--model", str(model), "--data", data, "--threads", "1", "--jobs", "1"]
     with served(*arguments) as (address, process):
         jobs = [send(address, long, wait=0, hop=SLOW, windows=True).json() for _ in range(2)]
-        wait_until(lambda: httpx.get(address + jobs[0]["status"]).json()["progress"]["heard"] > 0)
+        wait_until(lambda: httpx.get(address + jobs[0]["status"]).json()["state"] != "queued")
+        assert httpx.get(address + jobs[1]["status"]).json()["state"] in ("queued", "running")
         process.kill()
         process.wait(10)
     with served(*arguments) as (address, process):
         for job in jobs:
             wait_until(lambda job=job: httpx.get(address + job["status"]).json()["state"] == "done", 60)
         answers = [httpx.get(f"{address}{job['status']}/result", timeout=60) for job in jobs]
-        assert answers[0].json() == answers[1].json() and len(answers[0].json()["windows"]) > 1900
+        assert answers[0].json() == answers[1].json() and len(answers[0].json()["windows"]) > 1400
         process.send_signal(signal.SIGTERM)
         assert process.wait(20) == 0
         assert process.stderr is not None and process.stderr.read() == ""

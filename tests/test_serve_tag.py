@@ -51,7 +51,7 @@ def sounds(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
 
 @pytest.fixture(scope="module")
 def running(model: Path, sounds: list[Path]) -> Iterator[tuple[str, Service]]:
-    with serving(model=str(model), threads=1, root=sounds[0].parent) as found:
+    with serving(model=str(model), threads=1, root=sounds[0].parent, jobs_at_once=2) as found:
         yield found
 
 

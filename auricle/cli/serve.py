@@ -41,7 +41,7 @@ def serve(
         float, typer.Option(min=0.01, metavar="H", help="Recordings and results are kept so long.")
     ] = 24.0,
     queue: Annotated[int, typer.Option(min=1, metavar="N", help="Recordings that may wait.")] = 64,
-    jobs: Annotated[int, typer.Option(min=1, metavar="N", help="Recordings read at the same time.")] = 2,
+    jobs: Annotated[int, typer.Option(min=1, metavar="N", help="Recordings read at the same time.")] = 4,
     live: Annotated[
         int, typer.Option(min=0, metavar="N", help="Clients that may listen live at the same time.")
     ] = 8,

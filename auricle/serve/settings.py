@@ -55,7 +55,7 @@ class Settings:
         ValueError: a value is not what it can be.
 
     >>> Settings(port=0).jobs_at_once
-    2
+    4
     >>> Settings(queue=0)
     Traceback (most recent call last):
     ValueError: queue is 0; expected 1 to 1000000
@@ -74,7 +74,7 @@ class Settings:
     max_audio_seconds: float = 24 * 3600.0
     job_seconds: float = 3600.0
     queue: int = 64
-    jobs_at_once: int = 2
+    jobs_at_once: int = 4
     live_sessions: int = 8
     keep_hours: float = 24.0
     max_data_bytes: int = 20 * GIB
