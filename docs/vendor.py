@@ -23,6 +23,16 @@ PACKAGES: dict[str, tuple[str, dict[str, str]]] = {
         "8.0.1",
         {"dist/wavesurfer.esm.js": "wavesurfer.esm.js", "LICENSE": "wavesurfer.LICENSE.txt"},
     ),
+    "swagger-ui-dist": (
+        "5.35.0",
+        {
+            "swagger-ui-bundle.js": "swagger-ui-bundle.js",
+            "swagger-ui-bundle.js.LICENSE.txt": "swagger-ui-bundle.js.LICENSE.txt",
+            "swagger-ui.css": "swagger-ui.css",
+            "LICENSE": "swagger-ui.LICENSE.txt",
+            "NOTICE": "swagger-ui.NOTICE.txt",
+        },
+    ),
 }
 OVERVIEW_HEIGHT = 48  # of wavesurfer's picture, in auricle/serve/page/player.js: its style element holds it
 

@@ -7,9 +7,8 @@ import importlib.util
 import os
 import shutil
 import tempfile
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
-from typing import Any
 
 import anyio.to_thread
 from fastapi import FastAPI
@@ -20,6 +19,7 @@ from starlette.types import Scope
 from auricle import __version__
 from auricle.artifact import load_artifact
 from auricle.serve.decoding import warm
+from auricle.serve.docs import completed
 from auricle.serve.errors import add_error_handlers
 from auricle.serve.jobs import JobQueue
 from auricle.serve.scoring import Scorer
@@ -28,7 +28,9 @@ from auricle.serve.settings import Settings
 from auricle.serve.state import Service
 
 PAGE = Path(__file__).parent / "page"
-ROUTERS = "tag job_routes live models recordings media_routes corrections exports security metrics".split()
+ROUTERS = (
+    "tag job_routes live models recordings media_routes corrections exports security metrics docs".split()
+)
 DESCRIPTION = 'Which sounds are in a recording, and when. Every error is `{"error": "one line"}`.'
 
 
@@ -59,7 +61,7 @@ def create_app(settings: Settings) -> FastAPI:
     if metrics is not None and hasattr(metrics, "add_metrics"):
         metrics.add_metrics(app)  # last, so that it also counts what is refused
     app.router.routes.append(_Page(app))
-    app.openapi = functools.partial(_described, app.openapi)  # type: ignore[method-assign]
+    plain, app.openapi = app.openapi, lambda: completed(plain())  # type: ignore[method-assign]
     return app
 
 
@@ -74,18 +76,6 @@ class _Page(Mount):
         if scope["type"] != "http" or any(route.matches(scope)[0] is Match.PARTIAL for route in self._others):
             return Match.NONE, {}
         return super().matches(scope)
-
-
-def _described(openapi: Callable[[], dict[str, Any]]) -> dict[str, Any]:
-    """The description of the routes, without FastAPI's own form of errors, which is not ours."""
-    said = openapi()
-    for path in said["paths"].values():
-        for operation in path.values():
-            if "HTTPValidationError" in str(operation["responses"].get("422")):
-                del operation["responses"]["422"]
-    for name in ("HTTPValidationError", "ValidationError"):
-        said.get("components", {}).get("schemas", {}).pop(name, None)
-    return said
 
 
 def _module(name: str) -> object:

@@ -27,7 +27,7 @@ from auricle.serve.ranges import disposition
 from auricle.serve.recordings import BINARY, Hop, Theirs, Threshold, config_of, hop_of
 from auricle.serve.state import Ours
 from auricle.serve.visitors import Visitor
-from auricle.serve.wishes import MEDIA_TYPES, Format
+from auricle.serve.wishes import FILES, MEDIA_TYPES, Format
 
 router = APIRouter(tags=["export"])
 
@@ -42,7 +42,7 @@ FOLDER = "recordings"  # in an archive
 TEXT = {"schema": {"type": "string"}}
 FILE = {
     "description": "The file.",
-    "content": {kind: TEXT for kind in dict.fromkeys([*MEDIA_TYPES.values(), CSV])},
+    "content": FILES | {"application/json": {"schema": {"type": "object"}}, CSV: TEXT},
 }
 
 

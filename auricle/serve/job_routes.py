@@ -12,7 +12,7 @@ from auricle import formats
 from auricle.serve.errors import Refused, responses
 from auricle.serve.state import Ours
 from auricle.serve.tag import Result, result_response
-from auricle.serve.wishes import Format
+from auricle.serve.wishes import FILES, Format
 
 router = APIRouter(tags=["jobs"])
 
@@ -67,7 +67,7 @@ async def job(id: Id, service: Ours) -> JobState:
     summary="The result of a job",
     response_model=Result,
     response_class=Response,
-    responses=responses(400, 404, 409, 410, 422, 500, 503, 507),
+    responses={200: {"content": FILES}, **responses(400, 404, 409, 410, 422, 500, 503, 507)},
 )
 async def result(
     id: Id,

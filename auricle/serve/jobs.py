@@ -207,6 +207,7 @@ class JobQueue:
         self._changed = threading.Condition()
         self._stopping = self._closed = False
         self._typical = 1.0  # seconds that a job takes
+        self._heard = 0.0  # seconds of sound, of jobs that have ended
         self._over = threading.Event()
         self._threads: list[threading.Thread] = []
 
@@ -335,6 +336,12 @@ class JobQueue:
         return {state: found[state] for state in STATES}
 
     @property
+    def heard(self) -> float:
+        """Seconds of sound that were heard since the start."""
+        with self._changed:
+            return self._heard + sum(job.heard for job in self._running.values())
+
+    @property
     def idle(self) -> bool:
         """Whether nothing waits and nothing runs."""
         with self._changed:
@@ -417,6 +424,7 @@ class JobQueue:
             finally:
                 with self._changed:
                     self._running.pop(job.id, None)
+                    self._heard += job.heard
                     forgotten = job.id not in self._jobs
                 if forgotten:
                     self._remove(job)

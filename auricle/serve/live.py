@@ -202,22 +202,21 @@ class Session:
         tagging = in_thread(self._tag)
         hearing = asyncio.create_task(self._hear())
         stopping = asyncio.create_task(self._stopped())
+        watching = None
         try:
             await asyncio.wait({tagging, hearing, stopping}, return_when=asyncio.FIRST_COMPLETED)
-            why = hearing.result() if hearing.done() else await self._stopped_now(stopping)
+            over = [task.result() for task in (hearing, stopping) if task.done()]
+            why = over[0] if over else End(DONE)
             await _cancelled(hearing, stopping)
             self._end(gone=why.code == GONE)
-            hearing = asyncio.create_task(self._watch())
+            watching = asyncio.create_task(self._watch())
             found = await tagging
         finally:
             self._end(gone=True)
-            await _cancelled(hearing, stopping)
+            await _cancelled(hearing, stopping, watching)
         if self.gone and found.code == GONE:
             return found
         return why if why.code != DONE and found.code in (DONE, WRONG) else found
-
-    async def _stopped_now(self, stopping: "asyncio.Task[End]") -> End:
-        return stopping.result() if stopping.done() else End(DONE)
 
     def _end(self, *, gone: bool) -> None:
         self.gone = self.gone or gone
@@ -290,7 +289,7 @@ class Session:
         metrics = self.service.metrics
         if metrics is None:
             return
-        metrics.audio_seconds.labels("live").inc(max(0.0, seconds - self._heard))
+        metrics.live_audio.inc(max(0.0, seconds - self._heard))
         self._heard = seconds
         age = self.pipe.age(seconds)
         if age is not None:
@@ -331,10 +330,11 @@ def _not_end(text: str) -> str:
     return f'{text[:60]!r} came as text; expected sound as binary messages, or {{"end": true}} at its end'
 
 
-async def _cancelled(*tasks: "asyncio.Task[Any]") -> None:
-    for task in tasks:
+async def _cancelled(*tasks: "asyncio.Task[Any] | None") -> None:
+    begun = [task for task in tasks if task is not None]
+    for task in begun:
         task.cancel()
-    await asyncio.gather(*tasks, return_exceptions=True)
+    await asyncio.gather(*begun, return_exceptions=True)
 
 
 def in_thread(work: Callable[[], End]) -> "asyncio.Future[End]":

@@ -46,7 +46,7 @@ class Metrics:
             "auricle_request_seconds", "From request to answer.", ["route"], buckets=REQUEST_BUCKETS, **where
         )
         self.under_way = Gauge("auricle_requests_in_progress", "Requests that are not answered yet.", **where)
-        self.audio_seconds = Counter("auricle_audio_seconds", "Sound that was tagged.", ["source"], **where)
+        self.live_audio = Counter("auricle_live_audio_seconds", "Sound that was tagged live.", **where)
         self.live_ended = Counter(
             "auricle_live_ended", "Live sessions that ended, by their close code.", ["code"], **where
         )
@@ -102,6 +102,9 @@ class _Looked(Collector):
     def _of_jobs(self) -> Iterator[Metric]:
         queue = self.service.jobs
         counts = queue.counts()
+        yield CounterMetricFamily(
+            "auricle_audio_seconds", "Sound of recordings that was tagged.", queue.heard
+        )
         yield GaugeMetricFamily("auricle_queue_length", "Recordings that wait.", counts["queued"])
         yield GaugeMetricFamily(
             "auricle_queue_limit", "Recordings that may wait.", self.service.settings.queue

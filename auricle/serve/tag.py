@@ -20,7 +20,7 @@ from auricle.serve.jobs import Job
 from auricle.serve.rooted import open_under
 from auricle.serve.state import Ours, Service
 from auricle.serve.uploads import receive_upload
-from auricle.serve.wishes import MEDIA_TYPES, Format, Wished, Wishes
+from auricle.serve.wishes import FILES, MEDIA_TYPES, Format, Wished, Wishes
 from auricle.tagging import Tagger
 
 router = APIRouter(tags=["tagging"])
@@ -170,7 +170,11 @@ def _source(service: Service, job: Job) -> Iterator[Path | int]:
     response_model=Result,
     response_class=Response,
     responses={
-        200: {"model": Result, "description": "The tags, in the format that was asked for."},
+        200: {
+            "model": Result,
+            "description": "The tags, in the format that was asked for.",
+            "content": FILES,
+        },
         202: {"model": Accepted, "description": "They take longer than `wait`: a job has them."},
         **responses(400, 403, 404, 408, 413, 415, 422, 429, 500, 503, 507),
     },

@@ -39,9 +39,15 @@ MEDIA_TYPES = {
     Format.audacity: "text/plain; charset=utf-8",
     Format.raven: "text/tab-separated-values; charset=utf-8",
     Format.webvtt: "text/vtt; charset=utf-8",
-    Format.jams: "application/json",
+    Format.jams: "application/jams+json",
     Format.parquet: "application/vnd.apache.parquet",
 }
+# For the description of routes whose result is a file; that of JSON comes from the model.
+FILES: dict[str, Any] = {
+    kind: {"schema": {"type": "object" if kind.endswith("json") else "string"}}
+    for kind in MEDIA_TYPES.values()
+    if kind not in ("application/json", "application/x-ndjson")
+} | {"application/x-ndjson": {"schema": {"type": "string"}}}
 
 
 @dataclass(frozen=True, kw_only=True)
