@@ -47,6 +47,7 @@ def noise(seed: int, windows: int) -> np.ndarray:
 
 def test_windows_of_many_clients_score_as_alone_to_the_last_bit(scorer: Scorer) -> None:
     alone = load_runner(scorer.artifact, threads=1, batch=BATCH)
+    assert scorer._runner.batch == scorer.runner().batch == BATCH  # the shape that the command line takes
     asked = [noise(seed, 1 + seed % 7) for seed in range(60)]
     with ThreadPoolExecutor(16) as pool:
         given = list(pool.map(scorer.runner().run, asked))
