@@ -147,6 +147,8 @@ BY_NAME = [
     ("loopback", "POST", "localhost:8765", "https://evil.example", None, 403),
     ("loopback", "POST", "localhost:8765", "http://localhost:8765.evil.example", None, 403),
     ("loopback", "POST", "localhost:8765", "null", None, 403),
+    ("loopback", "POST", "localhost:8765", "null", "same-origin", 200),  # a form, where referrers are hidden
+    ("loopback", "POST", "localhost:8765", "null", "cross-site", 403),
     ("loopback", "POST", "localhost:8765", "", None, 403),
     ("loopback", "POST", "localhost:8765", "file://", None, 403),
     ("loopback", "POST", "localhost:8765", "http://[", None, 403),
@@ -294,7 +296,7 @@ def test_every_answer_tells_browsers_what_they_may_do(path: str, clients: dict[s
         assert "unsafe" not in policy and "http" not in policy and "*" not in policy
         assert "frame-ancestors 'none'" in policy and "base-uri 'none'" in policy and "'sha256-" in policy
         assert answer.headers["X-Content-Type-Options"] == "nosniff"
-        assert answer.headers["Referrer-Policy"] == "no-referrer"
+        assert answer.headers["Referrer-Policy"] == "same-origin"
         assert answer.headers["Cross-Origin-Resource-Policy"] == "same-origin"
         assert "access-control-allow-origin" not in answer.headers
         if path.startswith("/v1/"):

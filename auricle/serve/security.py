@@ -42,7 +42,7 @@ VENDORED = Path(__file__).parent / "page" / "vendor" / "vendor.json"
 HEADERS = {
     "X-Content-Type-Options": "nosniff",
     "X-Frame-Options": "DENY",
-    "Referrer-Policy": "no-referrer",
+    "Referrer-Policy": "same-origin",  # with "no-referrer" browsers hide the origin of the login's form, too
     "Cross-Origin-Opener-Policy": "same-origin",
     "Cross-Origin-Resource-Policy": "same-origin",
     "Permissions-Policy": "microphone=(self), camera=(), geolocation=()",
@@ -122,9 +122,10 @@ class Guard:
             )
             return Refused(421, text + f"--allowed-host {name[:100]}")
         if scope["type"] == "websocket" or scope["method"] not in SAFE_METHODS:
-            site = headers.get("sec-fetch-site", "same-origin")
-            origins = headers.getlist("origin")
+            site, origins = headers.get("sec-fetch-site", "same-origin"), headers.getlist("origin")
             foreign = scope["type"] == "http" and site not in ("same-origin", "none")
+            if origins == ["null"] and headers.get("sec-fetch-site") == "same-origin":
+                origins = []  # a browser that hides the origin says by this that it is ours
             if foreign or not all(self._is_own(origin, hosts[0]) for origin in origins):
                 text = (
                     "the request comes from another site's page; open the service's own page, or ask without "
