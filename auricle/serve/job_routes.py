@@ -67,7 +67,7 @@ async def job(id: Id, service: Ours) -> JobState:
     summary="The result of a job",
     response_model=Result,
     response_class=Response,
-    responses={200: {"content": FILES}, **responses(400, 404, 409, 410, 422, 500, 503, 507)},
+    responses={200: {"model": Result, "content": FILES}, **responses(400, 404, 409, 410, 422, 500, 503, 507)},
 )
 async def result(
     id: Id,

@@ -283,16 +283,22 @@ class Session:
         for piece in tagger.follow(self.pipe, **self.options, **how):  # type: ignore[arg-type]
             yield from ({"warning": text} for text in warned)
             warned.clear()
-            yield piece if "path" in piece else {"path": hello.name} | piece
+            if "path" in piece:
+                yield piece
+                continue
+            yield {"path": hello.name} | piece
+            if not hello.events:  # an event comes when it is certain, which is later than it is heard
+                self._note_delay(piece["end"])
 
     def _note(self, seconds: float) -> None:
         metrics = self.service.metrics
-        if metrics is None:
-            return
-        metrics.live_audio.inc(max(0.0, seconds - self._heard))
+        if metrics is not None:
+            metrics.live_audio.inc(max(0.0, seconds - self._heard))
         self._heard = seconds
-        age = self.pipe.age(seconds)
-        if age is not None:
+
+    def _note_delay(self, seconds: float) -> None:
+        age, metrics = self.pipe.age(seconds), self.service.metrics
+        if age is not None and metrics is not None:
             metrics.live_delay.observe(age)
 
     def _tell(self, piece: dict[str, Any]) -> None:

@@ -52,7 +52,7 @@ class Metrics:
         )
         self.live_delay = Histogram(
             "auricle_live_delay_seconds",
-            "From the arrival of a window's last sound to its scores.",
+            "From the arrival of a window's last sound to its row.",
             buckets=DELAY_BUCKETS,
             **where,
         )
@@ -61,7 +61,13 @@ class Metrics:
 
     def text(self) -> bytes:
         """In Prometheus' text format."""
-        return generate_latest(self.registry)
+        return generate_latest(self)
+
+    def collect(self) -> Iterator[Metric]:
+        """All of it, but when each counter was begun, which is when the service was."""
+        for metric in self.registry.collect():
+            metric.samples = [one for one in metric.samples if not one.name.endswith("_created")]
+            yield metric
 
 
 class _Looked(Collector):

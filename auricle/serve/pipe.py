@@ -9,6 +9,7 @@ from collections import deque
 WAITING_BYTES = 1 << 20
 PIECE_BYTES = 64  # that a piece weighs beside its own bytes, so that many tiny ones are not free
 MOMENT_SECONDS = 0.02  # arrivals are noted no finer than that
+ARRIVALS = 5_000  # that are remembered: those of 100 s
 
 
 class Pipe:
@@ -29,7 +30,7 @@ class Pipe:
         self._ended = False
         self._changed = threading.Condition()
         self._room = asyncio.Event()
-        self._arrivals: deque[tuple[float, float]] = deque()  # (seconds of sound so far, when)
+        self._arrivals: deque[tuple[float, float]] = deque(maxlen=ARRIVALS)  # (seconds of sound, when)
 
     async def write(self, data: bytes) -> None:
         """Hand on what came; waits until there is room for more."""

@@ -44,10 +44,10 @@ MEDIA_TYPES = {
 }
 # For the description of routes whose result is a file; that of JSON comes from the model.
 FILES: dict[str, Any] = {
-    kind: {"schema": {"type": "object" if kind.endswith("json") else "string"}}
+    kind: {"schema": {"type": "object" if kind.endswith("+json") else "string"}}
     for kind in MEDIA_TYPES.values()
-    if kind not in ("application/json", "application/x-ndjson")
-} | {"application/x-ndjson": {"schema": {"type": "string"}}}
+    if kind != "application/json"
+}
 
 
 @dataclass(frozen=True, kw_only=True)
