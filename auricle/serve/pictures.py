@@ -249,11 +249,13 @@ def spectrum_config(rate: int, fine: bool) -> FeatureConfig:
 
 def tile(folder: Path, spectrum: Spectrum, level: int, number: int) -> bytes | None:
     """A tile as PNG, 256 columns (the last has fewer), the highest of 96 bands first; None beyond the end."""
+    if level >= spectrum.levels:
+        return None
     stored = level // STORED_STEP * STORED_STEP
     rows = _spectrum_rows(folder, stored)
     width = TILE << (level - stored)
     part = np.asarray(rows[number * width : (number + 1) * width])
-    if not len(part) or level >= spectrum.levels:
+    if not len(part):
         return None
     grey = np.arange(256, dtype=np.float32) - spectrum.dark
     grey = np.rint(grey * (255 / (spectrum.light - spectrum.dark))).clip(0, 255).astype(np.uint8)

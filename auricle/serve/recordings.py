@@ -1,5 +1,6 @@
 """`/v1/recordings`: a visitor's recordings, how far each is, and what was found in it."""
 
+from collections.abc import Iterator
 from typing import Annotated, Any
 
 from anyio.to_thread import run_sync
@@ -139,15 +140,18 @@ def recording_of(
     service: Ours,
     visitor: Visitor,
     id: Annotated[str, InPath(description="Of the recording.", max_length=64)],
-) -> Recording:
+) -> Iterator[Recording]:
     """The recording that an address names.
 
     Raises:
-        Refused: 404, the visitor has none of that name.
+        Refused: 404, the visitor has none of that name, or it is removed meanwhile.
     """
     found = service.library.get(visitor, id)
     assert isinstance(found, Recording)
-    return found
+    try:
+        yield found
+    except FileNotFoundError:
+        raise Refused(404, f"{found.name}: is not there any more; upload it again") from None
 
 
 Theirs = Annotated[Recording, Depends(recording_of)]
