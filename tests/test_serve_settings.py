@@ -70,7 +70,8 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[Settings]:
 def test_every_option_reaches_the_settings(asked: list[Settings], tmp_path: Path) -> None:
     (tmp_path / "token").write_text("0123456789abcdef\n")
     words = f"""serve --model m --host 0.0.0.0 --port 1 --root {tmp_path} --data {tmp_path}/../d --queue 3
-        --jobs 4 --token-file {tmp_path}/token --allowed-host a.example --allowed-host b.example --max-upload 0.5
+        --jobs 4
+        --token-file {tmp_path}/token --allowed-host a.example --allowed-host b.example --max-upload 0.5
         --max-hours 2 --max-data 7 --keep-hours 5 --live 6 --job-seconds 8 --grace 9 --threads 10"""
     assert CliRunner().invoke(app, words.split()).exit_code == 0
     gib = 1 << 30
