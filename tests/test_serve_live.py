@@ -4,6 +4,11 @@ import asyncio
 import contextlib
 import io
 import json
+import os
+import re
+import shutil
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -14,7 +19,7 @@ from typing import Any
 import httpx
 import numpy as np
 import pytest
-from serving import serving, wait_until
+from serving import ROOT, serving, wait_until
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import ClientConnection, connect
 
@@ -390,6 +395,35 @@ def test_another_address_takes_no_websocket_and_this_one_needs_it(running: Runni
     answer = httpx.get(running[0] + "/v1/live")
     assert answer.status_code == 426 and answer.headers["upgrade"] == "websocket"
     assert "ws://" in answer.json()["error"]
+
+
+@pytest.mark.parametrize("language", ["python", "js"])
+def test_the_clients_of_the_documentation_print_rows_and_the_whole(
+    running: Running, tmp_path: Path, language: str
+) -> None:
+    text = (ROOT / "docs" / "serve.md").read_text()
+    (code,) = re.findall(rf"```{language}\n(.*?/v1/live.*?)```", text, re.DOTALL)
+    script = tmp_path / f"client.{language}"
+    script.write_text(code.replace("ws://127.0.0.1:8765", running[0].replace("http", "ws", 1)))
+    command = [sys.executable] if language == "python" else node()
+    if not command:
+        pytest.skip("no Node that has WebSockets")
+    sound = noise(0.9, 48000)
+    environment = os.environ | {"NODE_NO_WARNINGS": "1"}
+    done = subprocess.run([*command, script], input=sound, capture_output=True, timeout=60, env=environment)
+    lines = done.stdout.decode().splitlines()
+    assert done.stderr == b"" and done.returncode == 0
+    assert [float(line.split()[0]) for line in lines[:-1]] == [0.0, 0.25, 0.5, 0.65]
+    assert lines[-1].startswith("whole ") and lines[-1].count(",") == 2
+
+
+def node() -> list[str]:
+    """The command of a Node that has WebSockets."""
+    program = shutil.which("node")
+    if program is None:
+        return []
+    version = int(subprocess.check_output([program, "--version"]).decode().lstrip("v").split(".")[0])
+    return [] if version < 20 else [program] if version >= 22 else [program, "--experimental-websocket"]
 
 
 def test_a_pipe_gives_what_came_in_pieces_of_any_size_and_waits_when_it_is_full() -> None:
