@@ -520,6 +520,17 @@ def test_recordings_that_nobody_looks_at_go(
     assert not (running[1].data / "recordings" / id).exists()
 
 
+def test_what_finds_no_room_says_so(model: Path, tmp_path: Path) -> None:
+    path = noise(tmp_path / "a.wav", 60.0)
+    size = path.stat().st_size
+    with serving(model=str(model), threads=1, max_data_bytes=size + 100_000) as (address, service):
+        with visitor(address) as client:
+            about = finished(client, upload(client, path))
+            assert about["state"] == "failed" and "keeps no more than" in about["error"]
+            wait_until(lambda: not list((service.data / "recordings" / about["id"]).iterdir()))
+            assert finished(client, upload(client, noise(tmp_path / "b.wav", 1.0)))["state"] == "done"
+
+
 @pytest.mark.skipif(os.name != "posix", reason="kill -9 is POSIX's")
 def test_a_kill_loses_no_correction_and_no_recording(model: Path, tmp_path: Path) -> None:
     data, arguments = tmp_path / "data", ("--model", str(model), "--threads", "1")

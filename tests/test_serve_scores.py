@@ -13,6 +13,7 @@ from auricle import formats
 from auricle.artifact import Artifact, load_artifact
 from auricle.events import EventConfig, events_of, find_events, stretches
 from auricle.probabilities import to_scores
+from auricle.serve import keptscores
 from auricle.serve.keptscores import KeptScores, ScoreWriter, fine_hop, with_onset
 from auricle.tagging import Tagger, Windows
 
@@ -102,10 +103,12 @@ def restless(folder: Path, model: Path) -> KeptScores:
     return KeptScores(folder, load_artifact(model), HOP)
 
 
+@pytest.mark.parametrize("portion", [1 << 20, 500])
 @pytest.mark.parametrize("config", CONFIGS)
 def test_events_found_at_once_are_those_found_one_by_one(
-    config: EventConfig, model: Path, tmp_path: Path
+    config: EventConfig, portion: int, model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(keptscores, "PORTION", portion)
     kept = restless(tmp_path / "kept", model)
     for hop in (500, 2000):
         rows, _ = kept.rows(hop)
@@ -115,6 +118,21 @@ def test_events_found_at_once_are_those_found_one_by_one(
         found, total = kept.events(config, hop)
         assert found == expected and total == len(expected)
         assert kept.events(config, hop, 3) == (expected[:3], total)
+
+
+def test_smoothed_scores_are_kept_and_found_again(tmp_path: Path) -> None:
+    smoothing = EventConfig(onset=0.4, smooth=0.4, labels={"dog": {"smooth": 0.0}, "rain": {"smooth": 0.2}})
+    tiny_model.save(tmp_path / "model", events=smoothing.as_dict())
+    kept = restless(tmp_path / "kept", tmp_path / "model")
+    for config in (smoothing, with_onset(smoothing, 0.6), with_onset(smoothing, 0.2)):
+        before = [kept.events(config, hop) for hop in (500, 2000)]
+        if config is smoothing:
+            assert not (tmp_path / "kept" / "smoothed").exists()
+            kept.keep_smoothed(lambda size: None)
+        assert (tmp_path / "kept" / "smoothed").stat().st_size == kept.logits.size * 8
+        assert [kept.events(config, hop) for hop in (500, 2000)] == before
+        (whole,) = kept.tagger().follow("a", windows=False, events=config, hop=500 / tiny_model.RATE)
+        assert whole["events"] == before[0][0] and before[0][1] > 5
 
 
 def test_there_are_events_to_be_found(model: Path, tmp_path: Path) -> None:

@@ -84,12 +84,13 @@ def _result(
     wanted: dict[str, Any] = {"hop": samples / kept.artifact.rate}
     tagger = kept.tagger()
     if format == "parquet":
-        *windows, whole = tagger.follow(recording.name, **wanted, scores=True)
+        pieces = tagger.follow(recording.name, **wanted, scores=True)
+        windows: Iterator[dict[str, Any]] = (piece for piece in pieces if "scores" in piece)
         if said:
             more = (*labels, *more_labels(labels, said))
             about = formats.About(**vars(about) | {"labels": more})
-            windows = corrected_windows(windows, labels, said)  # type: ignore[assignment]
-        return whole | {"windows": windows}, about
+            windows = corrected_windows(windows, labels, said)
+        return {"path": recording.name, "windows": windows}, about
     (whole,) = tagger.follow(recording.name, **wanted, windows=False, events=config_of(kept, threshold))
     if said:
         whole["events"] = corrected(whole["events"], said)

@@ -60,6 +60,7 @@ def hear(service: Service, job: Job, folder: Path) -> dict[str, Any]:
     job.check()
     media = _media(info, job, folder, limits, take, warnings)
     kept = KeptScores(folder, artifact, hop)
+    kept.keep_smoothed(take)
     *_, whole = kept.tagger().follow(job.name, top=TAGS, threshold=0.0, windows=False)
     job.warnings, job.duration = warnings, last / artifact.rate
     return {

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from auricle.artifact import Artifact
-from auricle.events import SAME, Event, EventConfig, events_of, find_events, stretches
+from auricle.events import SAME, Event, EventConfig, events_of, smoothed, stretches
 from auricle.probabilities import calibrated
 from auricle.runners.windows import sigmoid
 from auricle.serve.columns import column_times, reduced
@@ -25,7 +25,8 @@ from auricle.tagging import Tagger, Windows
 
 LONGEST_HOP, SHORTEST_HOP = 1.0, 0.1  # seconds, of the time-line
 ROWS = 1024  # windows that are looked at at once
-LOGITS, WINDOWS, BEST = "logits", "windows", "best.npy"
+PORTION = 1 << 20  # scores that are looked at at once
+LOGITS, WINDOWS, BEST, SMOOTHED = "logits", "windows", "best.npy", "smoothed"
 
 
 def fine_hop(artifact: Artifact) -> int:
@@ -159,41 +160,60 @@ class KeptScores:
         rows, _ = self.rows(hop)
         bounds, labels = self._bounds(rows), self.artifact.labels
         best, _ = self.best()
-        of = [config.of(label) for label in labels]
-        able = [k for k in range(len(labels)) if best[k] >= of[k].onset]
-        scores = self._scores(
-            self.logits[rows][:, able] if len(able) < len(labels) else self.logits[rows], able
-        )
-        found: list[tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]] = []
-        smooth: list[Event] = []
-        for column, k in enumerate(able):
-            if of[k].smooth > 0:
-                times = self.windows[rows, :2] / self.artifact.rate
-                alone = EventConfig(
-                    labels={labels[k]: dict(config.labels.get(labels[k], {}))}, **_common(config)
-                )
-                smooth += find_events(times, scores[:, [column]], [labels[k]], alone)
-            else:
-                starts, ends, greatest = _runs(bounds, scores[:, column], of[k])
-                found.append((starts, ends, greatest, np.full(len(starts), k)))
-        starts, ends, greatest, which = (
-            (np.concatenate(part) for part in zip(*found, strict=True)) if found else (np.zeros(0),) * 4
-        )
-        rank = np.argsort(np.argsort(np.array(labels, object))) if len(starts) else np.zeros(0)
+        own = [config.of(label) for label in labels]
+        able = [k for k in range(len(labels)) if best[k] >= own[k].onset]  # smoothing makes no score higher
+        runs = []
+        for some in self._portions(able, len(rows)):
+            scores = self._smoothed([own[k].smooth for k in some], rows, hop, some)
+            runs += [_runs(bounds, scores[:, column], own[k]) for column, k in enumerate(some)]
+        if not runs:
+            return [], 0
+        starts, ends, greatest = (np.concatenate(part) for part in zip(*runs, strict=True))
+        which = np.repeat(able, [len(run[0]) for run in runs])
         starts, ends = starts.round(6), ends.round(6)
-        order = np.lexsort((rank[which.astype(int)], starts)) if len(starts) else np.zeros(0, int)
+        rank = np.argsort(np.argsort(np.array(labels, object)))
+        order = np.lexsort((rank[which], starts))[:limit]
         events = [
             {
                 "start": float(starts[n]),
                 "end": float(ends[n]),
-                "label": labels[int(which[n])],
+                "label": labels[which[n]],
                 "score": float(f"{greatest[n]:.6g}"),
             }
-            for n in order[: None if limit is None or smooth else limit]
+            for n in order.tolist()
         ]
-        if smooth:
-            events = sorted([*events, *smooth], key=lambda event: (event["start"], event["label"]))
-        return events[:limit], len(starts) + len(smooth)
+        return events, len(starts)
+
+    def keep_smoothed(self, take: Take) -> None:
+        """Write the scores that events are found in, where the model's are smoothed: that takes a while."""
+        config = events_of(self.artifact)
+        seconds = [config.of(label).smooth for label in self.artifact.labels]
+        if not any(seconds):
+            return
+        rows = np.arange(len(self.windows))
+        with (self.folder / SMOOTHED).open("wb") as file:  # label by label
+            for some in self._portions(range(len(seconds)), len(rows)):
+                scores = self._smoothed([seconds[k] for k in some], rows, 0, some)
+                take(scores.nbytes)
+                file.write(np.ascontiguousarray(scores.T, "<f8").tobytes())
+
+    def _portions(self, labels: Sequence[int], count: int) -> Iterator[list[int]]:
+        """Labels, as many at a time as do not take much memory with so many windows."""
+        size = max(1, PORTION // max(1, count))
+        for start in range(0, len(labels), size):
+            yield list(labels[start : start + size])
+
+    def _smoothed(self, seconds: list[float], rows: np.ndarray, hop: int, labels: list[int]) -> np.ndarray:
+        """(rows, labels) float64: scores, each label's smoothed over its own seconds."""
+        if hop == self.hop and any(seconds) and (self.folder / SMOOTHED).is_file():
+            shape = (self.artifact.num_classes, len(self.windows))
+            return np.asarray(np.memmap(self.folder / SMOOTHED, "<f8", "r", shape=shape)[labels]).T
+        scores = self._scores(self.logits[rows[:, None], labels], labels)
+        middles = self.windows[rows, :2].sum(axis=1) / 2 / self.artifact.rate
+        for length in sorted({each for each in seconds if each > 0}):
+            some = [column for column, each in enumerate(seconds) if each == length]
+            scores[:, some] = smoothed(middles, scores[:, some], length)
+        return scores
 
     def tagger(self) -> "KeptTagger":
         """A `Tagger` that knows this recording, whatever it is asked about."""
