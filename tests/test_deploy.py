@@ -93,6 +93,13 @@ def test_the_options_in_the_guide_are_those_of_the_command() -> None:
     assert len(told) > 8 and told <= OPTIONS
 
 
+def test_the_defaults_in_the_guide_are_those_of_the_command() -> None:
+    defaults = {name: parameter.default for parameter in verbs()["serve"].params for name in parameter.opts}
+    told = re.findall(r"^\| .+ \| `(--[a-z-]+) [A-Z]+` \| (\d+) \|$", DEPLOY, re.MULTILINE)
+    assert len(told) > 6
+    assert {name: float(value) for name, value in told} == {name: defaults[name] for name, _ in told}
+
+
 def test_the_unit_is_one_that_systemd_understands_and_calls_safe(tmp_path: Path) -> None:
     analyze = needs("systemd-analyze")
     unit = tmp_path / "auricle.service"
