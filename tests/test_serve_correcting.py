@@ -151,6 +151,24 @@ def test_a_transaction_is_kept_whole_or_not_at_all(tmp_path: Path) -> None:
     database.close()
 
 
+def test_a_full_disk_keeps_what_was_there(tmp_path: Path) -> None:
+    database = Database(tmp_path / "a.sqlite")
+    (pages,) = database.rows("PRAGMA page_count")[0]
+    database.rows(f"PRAGMA max_page_count = {pages + 2}")
+    insert = (
+        "INSERT INTO recordings (id, visitor, name, bytes, created, touched, model, fingerprint, state)"
+        " VALUES (?, 'v', 'n', 1, 0, 0, 'm', 'f', 'done')"
+    )
+    with pytest.raises(Refused, match="disk of the service is full") as refused:
+        for number in range(1000):
+            database.change(insert, str(number) * 50)
+    assert refused.value.status == 507
+    assert [row["id"] for row in database.rows("SELECT id FROM recordings")]
+    database.rows("PRAGMA max_page_count = 10000")
+    assert database.change(insert, "later") == 1
+    database.close()
+
+
 KILLED = """
 import sys
 from auricle.serve.database import Database

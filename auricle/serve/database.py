@@ -11,6 +11,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from auricle.serve.errors import NO_ROOM, Refused
+
 APPLICATION = 0x6175_7269  # "auri": whose file it is
 # What makes a file of each version one of the next; the last is the version that is in use.
 STEPS = (
@@ -75,15 +77,25 @@ class Database:
 
     @contextlib.contextmanager
     def changing(self) -> Iterator[sqlite3.Connection]:
-        """A transaction: all of it is kept, or nothing."""
+        """A transaction: all of it is kept, or nothing.
+
+        Raises:
+            Refused: 507, the disk is full.
+        """
         with self._lock:
             self._connection.execute("BEGIN IMMEDIATE")
             try:
                 yield self._connection
-            except BaseException:
-                self._connection.execute("ROLLBACK")
+                self._connection.execute("COMMIT")
+            except BaseException as error:
+                if self._connection.in_transaction:  # a full disk has ended it already
+                    self._connection.execute("ROLLBACK")
+                if (
+                    isinstance(error, sqlite3.OperationalError)
+                    and error.sqlite_errorcode == sqlite3.SQLITE_FULL
+                ):
+                    raise Refused(507, NO_ROOM) from None
                 raise
-            self._connection.execute("COMMIT")
 
     def change(self, sql: str, *values: Any) -> int:
         """One statement that changes something; how many rows it changed."""
