@@ -4,5 +4,5 @@ import os
 
 __version__ = "0.1.0"
 
-# ONNX Runtime 1.31 notes in ~/.cache/Microsoft which models are run, and sends that away; here nothing is sent.
+# ONNX Runtime notes which models are run, in ~/.cache/Microsoft, and sends that away. Not from here.
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")

@@ -1,4 +1,4 @@
-"""Take the pictures of the page in docs/images: wide and narrow, light and dark, with the example scene.
+"""Take the pictures of the page in docs/img: wide and narrow, light and dark, with the example scene.
 
     python docs/screenshots.py
 
@@ -19,7 +19,7 @@ from PIL import Image
 from playwright.sync_api import sync_playwright
 
 ROOT = Path(__file__).parents[1]
-IMAGES = ROOT / "docs" / "images"
+IMAGES = ROOT / "docs" / "img"
 SCENE = ROOT / "examples" / "scene.ogg"
 READY = re.compile(r"auricle serves \S+ at (http://\S+)")
 SHAPES: dict[str, dict[str, Any]] = {
@@ -36,7 +36,6 @@ MOST_BYTES = 250_000  # of a picture
 
 def main() -> None:
     """Take them all."""
-    IMAGES.mkdir(exist_ok=True)
     browser_path = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))))
     service = subprocess.Popen(
         [sys.executable, "-m", "auricle", "serve", "--port", "0"], stdout=subprocess.PIPE, text=True
