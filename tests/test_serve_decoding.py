@@ -7,6 +7,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from fractions import Fraction
 from pathlib import Path
 
 import av
@@ -398,6 +399,37 @@ def test_what_browsers_do_not_play_gets_a_copy_that_they_do(
     ]
     assert abs(int(np.argmax(spans))) <= 1  # to the sample: no encoder's delay is heard
     assert abs(np.abs(copied).max() - np.abs(original).max()) < 0.1
+
+
+def test_a_film_with_subtitles_is_decoded(tmp_path: Path) -> None:
+    path = tmp_path / "film.mkv"
+    with av.open(str(path), "w") as out:
+        sound, words = out.add_stream("pcm_s16le", rate=16_000, layout="mono"), out.add_stream("subrip")
+        words.codec_context.subtitle_header = b"-"
+        frame = av.AudioFrame.from_ndarray(np.ones((1, 16_000), np.int16), "s16", "mono")
+        frame.sample_rate, frame.pts = 16_000, 0
+        out.mux([*sound.encode(frame), *sound.encode(None)])
+        said = av.Packet(b"It rains.")
+        said.stream, said.pts, said.dts, said.time_base = words, 0, 0, Fraction(1, 1000)
+        out.mux(said)
+    (block,), _ = heard(path)
+    assert len(block.samples) == 16_000
+
+
+def test_a_damaged_file_that_leads_before_its_own_beginning_is_called_unreadable(tmp_path: Path) -> None:
+    whole = write_media(
+        tmp_path / "whole.wma", tone(44_100, 2.0, channels=2), 44_100, "wmav2", bit_rate=128_000
+    )
+    content, lines = whole.read_bytes(), []
+    for seed in range(12):
+        path = tmp_path / "x.wma"
+        path.write_bytes(content[: 200 + 100 * seed] + np.random.default_rng(seed).bytes(20_000))
+        try:
+            heard(path)
+        except AudioError as error:
+            lines.append(str(error))
+    assert len(lines) > 3
+    assert not [line for line in lines if "written" in line or "sensible" in line]
 
 
 def test_a_copy_that_fails_leaves_no_file(tmp_path: Path) -> None:

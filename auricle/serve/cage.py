@@ -258,7 +258,9 @@ def _end_all(lives: dict[int, socket.socket]) -> None:
 
 def _load() -> None:
     """Import all that decoding may need and let it do its first work, which children then find done."""
-    for module in ("encodings.idna", "encodings.latin_1", "encodings.utf_16", "fcntl", "resource"):
+    modules = ("encodings.idna", "encodings.latin_1", "encodings.utf_16", "fcntl", "resource")
+    subtitles = ("av.subtitles.codeccontext", "av.subtitles.stream")  # which PyAV loads once a film has some
+    for module in (*modules, *subtitles):
         importlib.import_module(module)
     address_space()
     die_with_parent(0)  # this process was started by a thread that ends long before the service
