@@ -117,7 +117,7 @@ class Source:
         return self._seekable
 
     def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
-        """As in io.IOBase; for a place that there is not, which damaged files lead to, what FFmpeg expects."""
+        """As in io.IOBase; of a place that is not there (damaged files lead to such), what FFmpeg expects."""
         try:
             return self._file.seek(offset, whence)
         except OSError as error:
