@@ -234,9 +234,7 @@ def bombed(at: Target, share: float) -> Iterator[Group]:
         group = seen("bombs", name, status, said, {422, 415} if "wav" not in name else {200, 415, 422})
         peak = max((used for _, used in at.memory[before:]), default=math.nan)
         took = time.perf_counter() - begun
-        group.notes = [
-            f"{name}: {len(content) / 1e6:.1f} MB; {took:.1f} s, {peak:.0f} MB; {told(status, said)}"
-        ]
+        group.notes = [f"{name}: {len(content) / 1e6:.1f} MB; {took:.1f} s, {mb(peak)}; {told(status, said)}"]
         yield group
 
 
@@ -252,7 +250,7 @@ def flooded(at: Target, size: int) -> Iterator[Group]:
         stored = sum(path.stat().st_size for path in (at.folder / "data" / "uploads").iterdir())
         group.notes = [
             f"{size / 1e9:.1f} GB by {way}: ended after {sent / 1e6:.0f} MB and "
-            f"{time.perf_counter() - begun:.1f} s, {peak:.0f} MB of memory, {stored} bytes left on the disk"
+            f"{time.perf_counter() - begun:.1f} s, {mb(peak)}, {stored} bytes left on the disk"
         ]
         if stored or sent > 2 * UPLOAD_GIB * (1 << 30):
             group.bad.append(group.notes[0])
@@ -390,6 +388,11 @@ def seen(name: str, what: str, status: int, said: bytes, allowed: set[int]) -> G
     if not right:
         group.bad.append(f"{name}: {what}: {status} {said[:300]!r}")
     return group
+
+
+def mb(peak: float) -> str:
+    """A peak of memory; over too soon, it was not seen."""
+    return "too short to see its memory" if math.isnan(peak) else f"{peak:.0f} MB of memory"
 
 
 def told(status: int, said: bytes) -> str:
