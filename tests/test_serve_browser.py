@@ -242,6 +242,16 @@ def test_corrections_are_exported_and_kept_over_a_reload(page: Any, tmp_path: Pa
     expect(page.locator("[data-label='Kettle drum']")).to_have_count(1)
 
 
+def test_a_late_answer_does_not_scroll_the_page_back(page: Any) -> None:
+    add(page, SCENE)
+    page.route("**/corrections", lambda route: page.wait_for_timeout(300) or route.continue_())
+    page.get_by_test_id("event").last.get_by_test_id("event-wrong").click()
+    assert page.evaluate("scrollY") > 0
+    page.evaluate("scrollTo(0, 0)")
+    expect(page.locator("[data-verdict=wrong]")).to_have_count(1)
+    assert page.evaluate("scrollY") == 0
+
+
 def test_every_format_can_be_exported(page: Any, tmp_path: Path) -> None:
     add(page, SCENE)
     page.get_by_test_id("export").click()

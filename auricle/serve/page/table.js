@@ -59,7 +59,9 @@ export class Table {
       // What had the focus may be gone: then the row that took its place has it.
       const same = body.querySelector(`[data-key="${CSS.escape(key)}"]`);
       const near = body.rows[Math.min(place, body.rows.length - 1)]?.querySelector("button");
-      (same ?? near ?? byId("in-view")).focus();
+      // A late answer must not scroll back to it who has gone on to look elsewhere.
+      if (same instanceof HTMLElement) same.focus({ preventScroll: true });
+      else (near ?? byId("in-view")).focus();
     }
     const rest = this.#rows.length - this.#shown;
     byId("events-more").hidden = rest <= 0;
