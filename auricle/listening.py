@@ -18,6 +18,7 @@ from auricle.remote import address_of
 BLOCKS_AHEAD = 3  # decoded blocks that may wait: enough to hide a slow read, a few MB at most
 # Of a source that plays while it is heard: short blocks, of which so many seconds may wait to be scored.
 LIVE_BLOCK_SECONDS, LIVE_AHEAD_SECONDS = 0.1, 10.0
+LIVE_HOP_SECONDS = 1.0  # at most, so that every moment ends a window within a second
 # A decoder that waits for a silent pipe cannot be interrupted: it is a daemon and dies with the process, and
 # nobody waits long for it.
 JOIN_SECONDS, JOIN_STDIN_SECONDS = 5.0, 0.2
@@ -106,6 +107,21 @@ def cut(
         yield kept, first, heard, True
     elif (heard - window - first) % hop:
         yield kept[-window:], heard - window, heard, False
+
+
+def never_empty(decoded: Iterator[Block], name: str) -> Generator[Block, None, None]:
+    """The same blocks; AudioError where they end and none had a sample.
+
+    >>> list(never_empty(iter([]), "a.wav"))
+    Traceback (most recent call last):
+    auricle.audio.types.AudioError: a.wav: no sound was heard; nothing to tag
+    """
+    empty = True
+    for block in decoded:
+        empty = empty and not len(block.samples)
+        yield block
+    if empty:
+        raise AudioError(f"{name}: no sound was heard; nothing to tag")
 
 
 def decoded_ahead(

@@ -29,6 +29,7 @@ from auricle.listening import (
     LIVE_BLOCK_SECONDS,
     cut,
     decoded_ahead,
+    never_empty,
     seconds_of,
     source_name,
 )
@@ -59,6 +60,8 @@ class Tagger:
         threads: processor threads for scoring; None takes every core.
         batch: windows scored at once.
         device: "cpu", or a torch device for a torch model.
+        runner: of a model that is loaded already, as `load_runner` gives it: `model`, `threads` and `device`
+            then say nothing.
 
     Raises:
         ValueError: no such model, or it is broken.
@@ -74,9 +77,10 @@ class Tagger:
         threads: int | None = None,
         batch: int = BATCH,
         device: str = "cpu",
+        runner: Any = None,
     ):
-        self.artifact = load_artifact(model)
-        self.runner = load_runner(self.artifact, threads=threads, batch=batch, device=device)
+        self.artifact = load_artifact(model) if runner is None else runner.artifact
+        self.runner = runner or load_runner(self.artifact, threads=threads, batch=batch, device=device)
         self.batch = batch
 
     def windows(
@@ -90,6 +94,7 @@ class Tagger:
         warn: Callable[[str], None] | None = None,
         live: bool = False,
         stop: threading.Event | None = None,
+        decoded: Iterator[Block] | None = None,
     ) -> Iterator[Windows]:
         """Score a recording window by window, as it is read.
 
@@ -107,6 +112,8 @@ class Tagger:
                 an `AudioWarning` of it.
             live: score a window as soon as it was heard, in place of a batch; the logits are the same.
             stop: once it is set, the recording ends: what was heard until then is still scored.
+            decoded: the recording, where something else reads it: its blocks at the model's rate. `source` is
+                then its name, and start, end, raw, warn and stop are for what reads it.
 
         Yields:
             Windows, at most `batch` at a time, in order.
@@ -126,9 +133,13 @@ class Tagger:
         depth = round(LIVE_AHEAD_SECONDS / LIVE_BLOCK_SECONDS) if live else BLOCKS_AHEAD
         ready: queue.Queue[Block | BaseException | None] = queue.Queue(depth)
         place: dict[str, Any] = {"start": start, "end": end, "raw": raw}
-        decoded = decoded_ahead(ready, source, self.artifact.rate, **place, warn=warn, live=live, stop=stop)
-        with contextlib.closing(decoded):  # its thread ends here, also where the caller stops early
-            for piece in cut(decoded, window, hop):
+        if decoded is None:
+            how: dict[str, Any] = {"warn": warn, "live": live, "stop": stop}
+            ahead = decoded_ahead(ready, source, self.artifact.rate, **place, **how)
+        else:
+            ahead = never_empty(decoded, source_name(source))
+        with contextlib.closing(ahead):  # its thread ends here, also where the caller stops early
+            for piece in cut(ahead, window, hop):
                 if piece is not None:
                     samples, begin, upto, on_grid = piece
                     gathered[len(spans), : len(samples)] = samples
@@ -158,11 +169,12 @@ class Tagger:
         live: bool = False,
         stop: threading.Event | None = None,
         heard: Callable[[float], object] | None = None,
+        decoded: Iterator[Block] | None = None,
     ) -> Iterator[dict[str, Any]]:
         """What `tag` gives, piece by piece as it is heard, in memory that does not grow.
 
-        Args are those of `tag`, and `live` and `stop` those of `windows`; `heard` is told, after every batch,
-        how many seconds were heard.
+        Args are those of `tag`, and `live`, `stop` and `decoded` those of `windows`; `heard` is told, after
+        every batch, how many seconds were heard.
 
         Yields:
             {"start", "end" (seconds), "tags"} of every window, where `windows`; with `scores` "on_grid" and
@@ -200,7 +212,7 @@ class Tagger:
         }
         mean = MeanScores(self.artifact.num_classes)
         first = last = None
-        for part in self.windows(source, **place, warn=warn, live=live, stop=stop):
+        for part in self.windows(source, **place, warn=warn, live=live, stop=stop, decoded=decoded):
             logits = mapped(part.logits)
             mean.add(logits[part.on_grid if drops else slice(None)])
             first, last = (part.starts[0] if first is None else first), part.stops[-1]
@@ -247,6 +259,7 @@ class Tagger:
         raw: RawFormat | None = None,
         hop: float | None = None,
         warn: Callable[[str], None] | None = None,
+        decoded: Iterator[Block] | None = None,
     ) -> dict[str, Any]:
         """The tags of a recording, as one object that JSON can hold.
 
@@ -270,6 +283,7 @@ class Tagger:
             raw: as in `windows`.
             hop: seconds from window to window; None takes that of `events`, or the model's.
             warn: as in `windows`; None puts what it would be told under "warnings", where there is something.
+            decoded: as in `windows`.
 
         Returns:
             {"path": as given, "duration": seconds heard, "tags": [{"label", "score"}, ...] by falling score},
@@ -286,7 +300,7 @@ class Tagger:
         choice: dict[str, Any] = {"top": top, "threshold": threshold, "windows": windows}
         choice |= {"consistent": consistent, "scores": scores, "events": events}
         place: dict[str, Any] = {"start": start, "end": end, "raw": raw, "hop": hop}
-        *rows, result = self.follow(source, **choice, **place, warn=warn or warned.append)
+        *rows, result = self.follow(source, **choice, **place, warn=warn or warned.append, decoded=decoded)
         if windows:
             result["windows"] = rows
         if warned:

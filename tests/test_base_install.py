@@ -105,3 +105,11 @@ def test_the_bundled_model_names_the_sounds_of_the_example_without_torch() -> No
     assert len(result["tags"]) == 50
     best = {window["tags"][0]["label"] for window in result["windows"]}
     assert {"church_bells", "siren", "rain"} <= best
+
+
+def test_a_model_that_runs_tells_nobody_and_notes_nothing_in_the_home(tmp_path: Path) -> None:
+    script = "from auricle.tagging import Tagger; Tagger('default')"
+    environment = {name: value for name, value in os.environ.items() if not name.startswith(("ORT_", "XDG_"))}
+    environment |= {"HOME": str(tmp_path), "PYTHONPATH": str(ROOT), "MPLCONFIGDIR": str(tmp_path / "mpl")}
+    subprocess.run([sys.executable, "-c", script], env=environment, check=True)
+    assert not [path for path in tmp_path.rglob("*") if "onnx" in str(path).lower()]

@@ -47,6 +47,10 @@ ONLY_IN = {
     "fsspec": {"remote/files.py"},
     "s3fs": set(),
     "usearch": {"search/graphs.py"},
+    "fastapi": {"serve"},
+    "starlette": {"serve"},
+    "uvicorn": {"serve"},
+    "prometheus_client": {"serve"},
     "torch": {
         "frontend",
         "augment",

@@ -346,3 +346,19 @@ def test_a_real_recording_is_tagged_from_start_to_end(shared_data: Path, tagger:
     result = tagger.tag(path, windows=True)
     assert result["duration"] == pytest.approx(5.0, abs=0.05)
     assert result["windows"][-1]["end"] == result["duration"]
+
+
+def test_given_blocks_and_a_given_runner_are_tagged_like_the_file(tagger: Tagger, tmp_path: Path) -> None:
+    path = write(tmp_path / "a.wav", 3.3)
+    given = Tagger(runner=tagger.runner)
+    assert given.artifact is tagger.artifact
+    blocks = (
+        Block(start, read(path, RATE)[start : start + 700]) for start in range(0, round(3.3 * RATE), 700)
+    )
+    wishes: dict[str, Any] = {"windows": True, "top": None}
+    assert given.tag("a.wav", decoded=blocks, **wishes) | {"path": str(path)} == tagger.tag(path, **wishes)
+
+
+def test_given_blocks_without_a_sample_are_one_clear_error(tagger: Tagger) -> None:
+    with pytest.raises(AudioError, match="^a.wav: no sound was heard; nothing to tag$"):
+        tagger.tag("a.wav", decoded=iter([]))

@@ -1,6 +1,7 @@
 """Where the bytes come from: a path, standard input, or any binary file object, seekable or not."""
 
 import contextlib
+import errno
 import io
 import os
 import stat
@@ -116,8 +117,13 @@ class Source:
         return self._seekable
 
     def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
-        """As in io.IOBase."""
-        return self._file.seek(offset, whence)
+        """As in io.IOBase; of a place that is not there (damaged files lead to such), what FFmpeg expects."""
+        try:
+            return self._file.seek(offset, whence)
+        except OSError as error:
+            if error.errno == errno.EINVAL:
+                return -errno.EINVAL
+            raise
 
     def tell(self) -> int:
         """As in io.IOBase."""

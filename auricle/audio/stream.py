@@ -40,6 +40,7 @@ def blocks(
     raw: RawFormat | None = None,
     warn: Callable[[str], None] | None = None,
     heard: Callable[[np.ndarray, int], None] | None = None,
+    opened: Callable[[Info], None] | None = None,
 ) -> Iterator[Block]:
     """A recording as consecutive blocks of mono samples, in memory that does not grow with its length.
 
@@ -57,6 +58,7 @@ def blocks(
         heard: is called with all channels as they are decoded and before they are mixed: (N, channels)
             float32, and the recording's own rate in Hz. The first call has no sample yet; silence that
             stands for gaps is left out; floats come as they are, NaN and infinity, too.
+        opened: is called before the first block, with what `probe` gives.
 
     Returns:
         An iterator of blocks: `start` is the index of the block's first sample at `rate`, counted from the
@@ -76,7 +78,7 @@ def blocks(
         raise ValueError(f"rate is {rate}, expected a whole number from {LOWEST_RATE} to {HIGHEST_RATE} Hz")
     if not 0 < block_seconds < math.inf:
         raise ValueError(f"block_seconds is {block_seconds}, expected more than 0")
-    return _blocks(source, rate, start, end, block_seconds, raw, warn, heard)
+    return _blocks(source, rate, start, end, block_seconds, raw, warn, heard, opened)
 
 
 def read(
@@ -139,6 +141,7 @@ def _blocks(
     raw: RawFormat | None,
     warn: Callable[[str], None] | None,
     heard: Callable[[np.ndarray, int], None] | None,
+    told: Callable[[Info], None] | None,
 ) -> Iterator[Block]:
     opened = Source(source, prompt=block_seconds < PROMPT_SECONDS)
     notices = Notices(opened.name, warn)
@@ -146,6 +149,8 @@ def _blocks(
     try:
         _check_range(start, end, opened.name)
         recording = _recording(opened, raw, notices)
+        if told is not None:
+            told(recording.info())
         if heard is not None:
             heard(np.empty((0, recording.info().channels), np.float32), recording.rate)
             notices.heard = partial(_with_rate, heard, recording.rate)

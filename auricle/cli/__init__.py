@@ -7,7 +7,7 @@ file per group of verbs: recordings.py (tag), embedding.py (embed), inputs.py (i
 find), review.py (review), convert.py (convert), timeline.py (timeline, report), corpora.py (pack, evaluate),
 urban.py (evaluate --protocol urban), labels.py (labels, subset), annotations.py (annotations, urban-scenes),
 scenes.py (scenes), networks.py (train, check, export, models, filters), experiments.py (compare, sweep),
-planning.py (plan), calibration.py (calibrate), doctor.py (doctor).
+planning.py (plan), calibration.py (calibrate), doctor.py (doctor), serve.py (serve).
 """
 
 import contextlib
@@ -45,6 +45,7 @@ from auricle.cli.recordings import tag
 from auricle.cli.review import review
 from auricle.cli.scenes import scenes
 from auricle.cli.search import find, index
+from auricle.cli.serve import serve
 from auricle.cli.timeline import report, timeline
 
 OTHERS_SPEAK = 3.0  # seconds
@@ -163,6 +164,7 @@ for _verb, _example in (
     (check, "auricle check out/run/best"),
     (doctor, "auricle doctor default recordings/"),
     (export, "auricle export out/run/best model.onnx"),
+    (serve, "auricle serve --root recordings/ --data out/served"),
     (models, "auricle models --classes 50"),
     (filters, "auricle filters out/run/best --out filters.png"),
 ):

@@ -20,8 +20,6 @@ if TYPE_CHECKING:
     from auricle.artifact import Artifact
     from auricle.tagging import TagOptions
 
-HOP_SECONDS = 1.0  # so that every moment ends a window within a second
-
 
 def listen(
     paths: list[str],
@@ -49,13 +47,13 @@ def listen(
     if len(paths) != 1:
         raise typer.BadParameter(f"hears one source, and these are {len(paths)}", param_hint="--live")
     from auricle.audio import find_device
-    from auricle.listening import DECODER
+    from auricle.listening import DECODER, LIVE_HOP_SECONDS
     from auricle.probabilities import of_windows
     from auricle.progress import format_seconds, say
     from auricle.tagging import follow_file, load_tagger
 
     if options.hop is None:
-        options = dataclasses.replace(options, hop=min(artifact.hop / artifact.rate, HOP_SECONDS))
+        options = dataclasses.replace(options, hop=min(artifact.hop / artifact.rate, LIVE_HOP_SECONDS))
     shown = options.events is None or artifact.events is None  # else by settings of the model's own
     if options.threshold is None and shown and (said := of_windows(artifact, options.hop)):
         print_warning(said)

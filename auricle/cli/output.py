@@ -77,6 +77,11 @@ def missing(module: str) -> str:
         "ray": "ray",
         "fsspec": "ray",
         "s3fs": "ray",
+        "fastapi": "serve",
+        "uvicorn": "serve",
+        "python_multipart": "serve",
+        "websockets": "serve",
+        "prometheus_client": "serve",
     }
     name = module.split(".")[0]
     what = f"'auricle[{extras[name]}]'" if name in extras else name

@@ -1,0 +1,155 @@
+"""The application: a service, its routes, and the page, for any ASGI server."""
+
+import contextlib
+import functools
+import importlib
+import importlib.util
+import os
+import shutil
+import tempfile
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import anyio.to_thread
+from fastapi import FastAPI
+from starlette.routing import Match, Mount
+from starlette.staticfiles import StaticFiles
+from starlette.types import Scope
+
+from auricle import __version__
+from auricle.artifact import load_artifact
+from auricle.serve.decoding import warm
+from auricle.serve.docs import completed
+from auricle.serve.errors import add_error_handlers
+from auricle.serve.jobs import JobQueue
+from auricle.serve.scoring import Scorer
+from auricle.serve.security import add_security
+from auricle.serve.settings import Settings
+from auricle.serve.state import Service
+
+PAGE = Path(__file__).parent / "page"
+ROUTERS = (
+    "tag job_routes live models recordings media_routes corrections exports security metrics docs".split()
+)
+DESCRIPTION = 'Which sounds are in a recording, and when. Every error is `{"error": "one line"}`.'
+
+
+def create_app(settings: Settings) -> FastAPI:
+    """The application. Its model is loaded when it starts, not before.
+
+    Args:
+        settings: what it is allowed and asked to do.
+
+    >>> create_app(Settings()).title
+    'auricle'
+    """
+    app = FastAPI(
+        title="auricle",
+        version=__version__,
+        description=DESCRIPTION,
+        lifespan=functools.partial(_lifespan, settings),
+        docs_url=None,
+        redoc_url=None,
+    )
+    add_error_handlers(app)
+    for name in ROUTERS:
+        module = _module(name)
+        if module is not None and hasattr(module, "router"):
+            app.include_router(module.router)
+    add_security(app, settings)
+    metrics = _module("metrics")
+    if metrics is not None and hasattr(metrics, "add_metrics"):
+        metrics.add_metrics(app)  # last, so that it also counts what is refused
+    app.router.routes.append(_Page(app))
+    plain, app.openapi = app.openapi, lambda: completed(plain())  # type: ignore[method-assign]
+    return app
+
+
+class _Page(Mount):
+    """The page, at every address that no route has with another method."""
+
+    def __init__(self, app: FastAPI):
+        super().__init__("/", StaticFiles(directory=PAGE, html=True), name="page")
+        self._others = list(app.router.routes)
+
+    def matches(self, scope: Scope) -> tuple[Match, Scope]:
+        if scope["type"] != "http" or any(route.matches(scope)[0] is Match.PARTIAL for route in self._others):
+            return Match.NONE, {}
+        return super().matches(scope)
+
+
+def _module(name: str) -> object:
+    if importlib.util.find_spec(f"auricle.serve.{name}") is None:
+        return None
+    return importlib.import_module(f"auricle.serve.{name}")
+
+
+@contextlib.asynccontextmanager
+async def _lifespan(settings: Settings, app: FastAPI) -> AsyncIterator[None]:
+    with contextlib.ExitStack() as stack:
+        try:
+            service = await anyio.to_thread.run_sync(_opened, settings, stack)
+        except Exception as error:
+            app.state.failure = error
+            raise
+        app.state.service = service
+        try:
+            yield
+        finally:
+            service.stopping.set()
+            await anyio.to_thread.run_sync(stack.close)
+
+
+def _opened(settings: Settings, stack: contextlib.ExitStack) -> Service:
+    """A service that works; whatever it holds is given back by `stack`."""
+    from auricle.serve import tag
+
+    data = stack.enter_context(_folder(settings.data))
+    for name in ("uploads", "jobs"):
+        (data / name).mkdir(exist_ok=True)
+    artifact = load_artifact(settings.model)
+    if not artifact.labels:
+        raise ValueError(f"{artifact.path}: has no labels, it embeds only; serve a model that tags")
+    scorer = Scorer(artifact, threads=settings.threads)
+    stack.callback(scorer.close)
+    jobs = JobQueue(settings, data)
+    service = Service(settings=settings, data=data, artifact=artifact, scorer=scorer, jobs=jobs)
+    jobs.kinds["tag"] = functools.partial(tag.work, service)
+    metrics, library = _module("metrics"), _module("library")
+    if metrics is not None and hasattr(metrics, "Metrics"):
+        service.metrics = metrics.Metrics(service)
+    if library is not None and hasattr(library, "Library"):
+        service.library = library.Library(service)
+        stack.callback(service.library.close)
+    stack.callback(jobs.close)
+    jobs.start()
+    warm()
+    return service
+
+
+@contextlib.contextmanager
+def _folder(data: Path | None) -> Iterator[Path]:
+    """The folder that a service keeps its things in, which no other service has."""
+    if data is None:
+        folder = Path(tempfile.mkdtemp(prefix="auricle-serve-"))
+        try:
+            yield folder
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+        return
+    data.mkdir(parents=True, exist_ok=True)
+    data.chmod(0o700)
+    with (data / "lock").open("a") as lock:
+        _lock(lock.fileno(), data)
+        yield data
+
+
+def _lock(descriptor: int, data: Path) -> None:
+    if os.name != "posix":
+        return
+    import fcntl
+
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        raise ValueError(f"{data}: another service keeps its things here; name another folder") from None

@@ -1,0 +1,224 @@
+"""`/v1/recordings/ID/export` and `/v1/export/manifest`: what was found and corrected, for other programs."""
+
+import io
+import re
+import time
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import IO, Annotated, Any, Literal
+
+from fastapi import APIRouter, Query
+from starlette.responses import Response, StreamingResponse
+
+from auricle import formats
+from auricle.serve import results
+from auricle.serve.correcting import (
+    corrected,
+    corrected_windows,
+    manifest_rows,
+    more_labels,
+    write_manifest,
+)
+from auricle.serve.errors import Refused, responses
+from auricle.serve.hearing import UPLOAD
+from auricle.serve.library import Recording
+from auricle.serve.ranges import disposition
+from auricle.serve.recordings import BINARY, Hop, Theirs, Threshold, config_of, hop_of
+from auricle.serve.state import Ours
+from auricle.serve.visitors import Visitor
+from auricle.serve.wishes import FILES, MEDIA_TYPES, Format
+
+router = APIRouter(tags=["export"])
+
+FORMATS = Literal["json", "jsonl", "csv", "audacity", "raven", "webvtt", "jams", "parquet", "manifest"]
+CSV = "text/csv; charset=utf-8"
+CHUNK_BYTES = 1 << 18
+NOT_IN_NAMES = re.compile(r'[<>:"|?*\\/;]')  # of files, on some system or other
+UNJUDGED = (
+    "nothing is judged yet; say of a sound that it is right or wrong, add one, or ask with judged=false"
+)
+FOLDER = "recordings"  # in an archive
+TEXT = {"schema": {"type": "string"}}
+FILE = {
+    "description": "The file.",
+    "content": FILES | {"application/json": {"schema": {"type": "object"}}, CSV: TEXT},
+}
+
+
+@router.get(
+    "/v1/recordings/{id}/export",
+    summary="The sounds of a recording, corrected, as a file",
+    response_class=Response,
+    responses={200: FILE, **responses(400, 404, 409, 500, 507)},
+)
+def export(
+    recording: Theirs,
+    format: Annotated[FORMATS, Query(description="Of the file.")] = "csv",
+    threshold: Threshold = None,
+    hop: Hop = None,
+    corrections: Annotated[bool, Query(description="Apply what was said.")] = True,
+    judged: Annotated[bool, Query(description="manifest: only what was judged.")] = True,
+) -> Response:
+    """Without corrections, what `auricle tag --events --hop HOP --format FORMAT` writes, to the last digit.
+
+    parquet has the scores of every label in every window, so `threshold` has no part in it.
+    """
+    stem = Path(recording.name).stem or "recording"
+    if format == "manifest":
+        rows = [(recording.name, _rows(recording, threshold, judged))]
+        return _manifest(rows, f"{stem}.manifest.csv")
+    result, about = _result(recording, format, threshold, hop, corrections)
+    file = results.rendered(result, format, about)
+    suffix = ".json" if format == "json" else formats.SUFFIXES[format]
+    return _sent(file, MEDIA_TYPES[Format(format)], stem + suffix)
+
+
+def _result(
+    recording: Recording, format: str, threshold: float | None, hop: float | None, with_corrections: bool
+) -> tuple[dict[str, Any], formats.About]:
+    """What a writer of a format takes."""
+    kept, said = recording.scores(), recording.corrections() if with_corrections else []
+    samples, labels = hop_of(kept, hop), kept.artifact.labels
+    about = results.about(kept.artifact, 0.0)
+    wanted: dict[str, Any] = {"hop": samples / kept.artifact.rate}
+    tagger = kept.tagger()
+    if format == "parquet":
+        pieces = tagger.follow(recording.name, **wanted, scores=True)
+        windows: Iterator[dict[str, Any]] = (piece for piece in pieces if "scores" in piece)
+        if said:
+            more = (*labels, *more_labels(labels, said))
+            about = formats.About(**vars(about) | {"labels": more})
+            windows = corrected_windows(windows, labels, said)
+        return {"path": recording.name, "windows": windows}, about
+    (whole,) = tagger.follow(recording.name, **wanted, windows=False, events=config_of(kept, threshold))
+    if said:
+        whole["events"] = corrected(whole["events"], said)
+    if warnings := recording.heard()["warnings"]:
+        whole["warnings"] = warnings
+    return whole, about
+
+
+def _rows(recording: Recording, threshold: float | None, judged: bool) -> Any:
+    """A recording's part of a manifest."""
+    said = recording.corrections()
+    if judged:
+        return manifest_rows(said)
+    kept = recording.scores()
+    found, _ = kept.events(config_of(kept, threshold), kept.hop)
+    return manifest_rows(said, corrected(found, said))
+
+
+@router.get(
+    "/v1/export/manifest",
+    summary="A training manifest of all recordings",
+    response_class=Response,
+    responses={
+        200: {"description": "The manifest.", "content": {CSV: TEXT, "application/zip": {"schema": BINARY}}},
+        **responses(400, 404, 409, 500, 507),
+    },
+)
+def export_all(
+    service: Ours,
+    visitor: Visitor,
+    audio: Annotated[bool, Query(description="With the recordings, as a zip archive.")] = False,
+    judged: Annotated[bool, Query(description="Only what was judged.")] = True,
+    threshold: Threshold = None,
+) -> Response:
+    """All that was said of the visitor's recordings, as a table that `auricle pack` reads.
+
+    Paths are the recordings' names: put the table beside them. Of several of one name, the later ones have a
+    number in it. With `audio`, the archive has the recordings under these names, and the table beside them.
+    """
+    all_of = [one for one in reversed(service.library.all_of(visitor)) if one.found is not None]
+    wanted = [one for one in all_of if one.is_of_this_model or judged]
+    rows = [(one, _rows(one, threshold, judged)) for one in wanted]
+    rows = [(one, own) for one, own in rows if own]
+    names = _distinct([one.name for one, _ in rows])
+    if not audio:
+        return _manifest([(name, own) for name, (_, own) in zip(names, rows, strict=True)], "manifest.csv")
+    if not rows:
+        raise Refused(409, UNJUDGED)
+    paths = [f"{FOLDER}/{name}" for name in names]
+    table = _table([(path, own) for path, (_, own) in zip(paths, rows, strict=True)])
+    files = [
+        (path, one.folder / UPLOAD, one.row["created"]) for path, (one, _) in zip(paths, rows, strict=True)
+    ]
+    headers = {"Content-Disposition": disposition("attachment", "manifest.zip")}
+    return StreamingResponse(_archive(table, files), 200, headers, "application/zip")
+
+
+def _distinct(names: list[str]) -> list[str]:
+    """Names that every system takes, each once, with a number where one comes again.
+
+    >>> _distinct(["a.wav", "A.wav", "b?.wav"])
+    ['a.wav', 'A (2).wav', 'b_.wav']
+    """
+    taken: set[str] = set()
+    out = []
+    for name in names:
+        plain = NOT_IN_NAMES.sub("_", name).strip(". ") or "recording"
+        stem, suffix = Path(plain).stem, Path(plain).suffix
+        number, new = 1, plain
+        while new.casefold() in taken:
+            number += 1
+            new = f"{stem} ({number}){suffix}"
+        taken.add(new.casefold())
+        out.append(new)
+    return out
+
+
+def _table(rows: list[tuple[str, Any]]) -> bytes:
+    stream = io.StringIO(newline="")
+    write_manifest(rows, stream)
+    return stream.getvalue().encode("utf-8")
+
+
+def _manifest(rows: list[tuple[str, Any]], name: str) -> Response:
+    if not any(own for _, own in rows):
+        raise Refused(409, UNJUDGED)
+    return Response(_table(rows), 200, {"Content-Disposition": disposition("attachment", name)}, CSV)
+
+
+def _sent(file: IO[bytes], kind: str, name: str) -> Response:
+    size = file.seek(0, 2)
+    file.seek(0)
+    headers = {"Content-Disposition": disposition("attachment", name)}
+    if size <= results.SPOOL_BYTES:
+        with file:
+            return Response(file.read(), 200, headers, kind)
+    headers["Content-Length"] = str(size)
+    return StreamingResponse(results.chunks(file), 200, headers, kind)
+
+
+class _Passing(io.RawIOBase):
+    """What is written, to be taken and sent on."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.content = bytearray()
+
+    def writable(self) -> bool:
+        return True
+
+    def write(self, data: Any) -> int:
+        self.content += data
+        return len(data)
+
+    def taken(self) -> bytes:
+        content, self.content = bytes(self.content), bytearray()
+        return content
+
+
+def _archive(table: bytes, files: list[tuple[str, Path, float]]) -> Iterator[bytes]:
+    """A zip archive as it is written; what is sound hardly gets smaller, so nothing is compressed."""
+    passing = _Passing()
+    with zipfile.ZipFile(passing, "w", zipfile.ZIP_STORED) as archive:
+        archive.writestr(zipfile.ZipInfo("manifest.csv", time.gmtime()[:6]), table)
+        for name, path, created in files:
+            entry = zipfile.ZipInfo(name, time.gmtime(created)[:6])
+            with path.open("rb") as file, archive.open(entry, "w", force_zip64=True) as into:
+                while content := file.read(CHUNK_BYTES):
+                    into.write(content)
+                    yield passing.taken()
+    yield passing.taken()

@@ -1,0 +1,149 @@
+/**
+ * What the page asks of the service. Addresses are relative, so that a proxy's prefix works.
+ *
+ * @typedef {{label: string, score: number}} Tag
+ * @typedef {{heard: number, duration: number|null, speed: number|null, left: number|null}} Progress
+ * @typedef {{column: number, levels: number, tile: number, bands: number, low: number, high: number}} Tiles
+ * @typedef {{id: string, name: string, bytes: number, created: string, expires: string|null,
+ *   kind: "audio"|"video", model: string, duration: number|null, state: string, job: string|null,
+ *   progress: Progress|null, error: string|null, warnings: string[], tags: Tag[], corrections: number,
+ *   hop: number, window: number, playable: boolean, spectrogram: Tiles|null}} Recording
+ * @typedef {{index: number, label: string, score: number, time: number}} Label
+ * @typedef {{start: number, end: number, label: string, score: number}} Sound
+ * @typedef {"right"|"wrong"|"added"} Verdict
+ * @typedef {{id: string, label: string, start: number, end: number, verdict: Verdict}} Correction
+ * @typedef {{name: string, labels: string[], thresholds: Record<string, number>|null, threshold: number,
+ *   window: number, hop: number}} Model
+ * @typedef {{models: Model[], formats: string[], limits: {max_upload_bytes: number, max_audio_seconds: number,
+ *   keep_hours: number|null, upload: boolean, live: boolean}}} Service
+ */
+
+/** An answer that is not what was asked for, with the service's own line. */
+export class ApiError extends Error {
+  /**
+   * @param {number} status 0 where no answer came
+   * @param {string} message
+   */
+  constructor(status, message) {
+    super(message);
+    this.status = status;
+  }
+}
+
+/**
+ * The service's line of an answer that is an error.
+ * @param {number} status
+ * @param {string} body
+ */
+function problem(status, body) {
+  if (status === 401) location.assign("login");
+  try {
+    const { error } = JSON.parse(body);
+    if (typeof error === "string") return new ApiError(status, error);
+  } catch {
+    // Not the service's own answer: a proxy's page, say.
+  }
+  return new ApiError(status, `The service answered ${status}. Try again in a moment.`);
+}
+
+/**
+ * @param {string} path
+ * @param {RequestInit} [init]
+ * @returns {Promise<Response>} of a status below 300
+ */
+async function ask(path, init) {
+  let answer;
+  try {
+    answer = await fetch(path, init);
+  } catch (error) {
+    if (error instanceof DOMException && error.name === "AbortError") throw error;
+    throw new ApiError(0, "The service does not answer. Is it still running?");
+  }
+  if (!answer.ok) throw problem(answer.status, await answer.text());
+  return answer;
+}
+
+/**
+ * @param {string} path
+ * @param {AbortSignal} [signal]
+ * @returns {Promise<any>}
+ */
+export async function getJson(path, signal) {
+  return (await ask(path, { signal })).json();
+}
+
+/**
+ * @param {string} path
+ * @param {AbortSignal} [signal]
+ */
+export async function getBuffer(path, signal) {
+  return (await ask(path, { signal })).arrayBuffer();
+}
+
+/**
+ * @param {string} path
+ * @param {AbortSignal} [signal]
+ */
+export async function getPicture(path, signal) {
+  return createImageBitmap(await (await ask(path, { signal })).blob());
+}
+
+/**
+ * @param {"POST"|"PATCH"|"DELETE"} method
+ * @param {string} path
+ * @param {unknown} [body]
+ * @returns {Promise<any>} null where there is nothing to say
+ */
+export async function send(method, path, body) {
+  const headers = body === undefined ? undefined : { "Content-Type": "application/json" };
+  const answer = await ask(path, {
+    method,
+    headers,
+    body: body === undefined ? undefined : JSON.stringify(body),
+  });
+  return answer.status === 204 ? null : answer.json();
+}
+
+/**
+ * Upload a recording. XMLHttpRequest, since fetch does not say how much has gone.
+ * @param {Blob} file
+ * @param {string} name
+ * @param {(sent: number, total: number) => void} onProgress
+ * @param {AbortSignal} signal
+ * @returns {Promise<{id: string, job: string}>}
+ */
+export function upload(file, name, onProgress, signal) {
+  return new Promise((resolve, reject) => {
+    const request = new XMLHttpRequest();
+    const form = new FormData();
+    form.append("file", file, name);
+    request.open("POST", "v1/recordings");
+    request.upload.onprogress = (event) => onProgress(event.loaded, event.total);
+    request.onload = () => {
+      if (request.status < 300) resolve(JSON.parse(request.responseText));
+      else reject(problem(request.status, request.responseText));
+    };
+    request.onerror = () =>
+      reject(new ApiError(0, "The upload broke off: the service ended it or cannot be reached."));
+    request.onabort = () => reject(new DOMException("cancelled", "AbortError"));
+    signal.addEventListener("abort", () => request.abort());
+    request.send(form);
+  });
+}
+
+/**
+ * Was it cancelled, so that there is nothing to say?
+ * @param {unknown} error
+ */
+export function isAbort(error) {
+  return error instanceof DOMException && error.name === "AbortError";
+}
+
+/**
+ * The path of a recording, or of a part of it.
+ * @param {string} id
+ * @param {string} [part]
+ */
+export function recordingPath(id, part) {
+  return `v1/recordings/${encodeURIComponent(id)}${part ? "/" + part : ""}`;
+}

@@ -1,0 +1,78 @@
+/** The keys, and the dialog that lists them. Keys of one letter can be switched off. */
+
+import { byId, kept, make } from "./dom.js";
+
+const OFF = "auricle.keys"; // what is kept: "off"
+
+/**
+ * @typedef {{keys: string[], shown: string, what: string, run: (event: KeyboardEvent) => void,
+ *   recording?: boolean}} Key keys: as `nameOf` names them; shown: in the list, "" where the key before it says
+ *   it too; recording: only with one that is open
+ */
+
+/**
+ * A pressed key's name: "a", "Shift+ArrowLeft", "Ctrl+z".
+ * @param {KeyboardEvent} event
+ */
+function nameOf(event) {
+  const held = (event.ctrlKey || event.metaKey ? "Ctrl+" : "") + (event.altKey ? "Alt+" : "");
+  const shift = event.shiftKey && event.key.length > 1 ? "Shift+" : "";
+  return held + shift + (event.key.length === 1 ? event.key.toLowerCase() : event.key);
+}
+
+/**
+ * Does what has the focus want this key for itself?
+ * @param {KeyboardEvent} event
+ */
+function isTaken(event) {
+  const target = event.target;
+  if (!(target instanceof HTMLElement) || document.querySelector("dialog[open]")) return true;
+  if (target.matches("input:not([type=checkbox], [type=range]), textarea, select"))
+    return event.key !== "Escape";
+  if (target.matches("input[type=range]")) return /^(Arrow|Home|End|Page)/.test(event.key);
+  if (target.matches("button, a, input, summary, video")) return event.key === " " || event.key === "Enter";
+  return false;
+}
+
+/**
+ * @param {Key[]} keys
+ * @param {() => boolean} isOpen is a recording open?
+ */
+export function startKeys(keys, isOpen) {
+  const byName = new Map(keys.flatMap((key) => key.keys.map((name) => [name, key])));
+  let letters = kept(OFF) !== "off";
+  document.addEventListener("keydown", (event) => {
+    const name = nameOf(event);
+    const key = byName.get(name);
+    if (!key || event.defaultPrevented || isTaken(event)) return;
+    // A character that reaches the page from speech input, say, must not set things off: it can be switched off.
+    const onPlot = event.target instanceof Element && event.target.id === "plot";
+    if (name.length === 1 && !letters && !onPlot) return;
+    if (key.recording && !isOpen()) return;
+    event.preventDefault();
+    key.run(event);
+  });
+  byId("help-keys").replaceChildren(
+    ...keys
+      .filter(({ shown }) => shown)
+      .map(({ shown, what }) =>
+        make(
+          "div",
+          {},
+          make("dt", {}, ...shown.split(" ").map((text) => make("kbd", {}, text))),
+          make("dd", {}, what),
+        ),
+      ),
+  );
+  const dialog = byId("help");
+  byId("help-open").addEventListener("click", () => dialog.showModal());
+  byId("help-close").addEventListener("click", () => dialog.close());
+  dialog.addEventListener("click", (/** @type {Event} */ event) => {
+    if (event.target === dialog) dialog.close();
+  });
+  byId("keys-on").checked = letters;
+  byId("keys-on").addEventListener("change", () => {
+    letters = byId("keys-on").checked;
+    kept(OFF, letters ? null : "off");
+  });
+}

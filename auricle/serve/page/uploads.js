@@ -1,0 +1,119 @@
+/** Uploads, one after the other, each with its progress. */
+
+import { ApiError, isAbort, upload } from "./api.js";
+import { byId, make } from "./dom.js";
+import { left, size } from "./format.js";
+import { alarm, say } from "./say.js";
+
+const SHOWN_EVERY = 200; // milliseconds
+const PASSING = [0, 408, 429, 500, 502, 503, 507]; // refusals of the moment
+
+/**
+ * @typedef {{file: Blob, name: string, from: string, stop: AbortController, item: HTMLElement,
+ *   bar: HTMLProgressElement, text: HTMLElement, again: HTMLElement}} Upload
+ */
+
+export class Uploads {
+  /** @type {Upload[]} */
+  #waiting = [];
+  #running = false;
+
+  /**
+   * @param {{most: number, here: () => string, done: (id: string, stayed: boolean) => void}} given most bytes;
+   *   what is shown; and what to do with a recording that is there: stayed says that it is the last, and that
+   *   what was shown when it was given still is
+   */
+  constructor({ most, here, done }) {
+    this.most = most;
+    this.here = here;
+    this.done = done;
+    addEventListener("beforeunload", (event) => {
+      if (this.#running) event.preventDefault();
+    });
+  }
+
+  /** @param {Iterable<File>} files */
+  addFiles(files) {
+    for (const file of files) this.add(file, file.name);
+  }
+
+  /**
+   * @param {Blob} file
+   * @param {string} name
+   */
+  add(file, name) {
+    if (file.size > this.most) {
+      alarm(`${name} has ${size(file.size)}; this service takes up to ${size(this.most)}.`);
+      return;
+    }
+    if (!file.size) {
+      alarm(`${name} is empty.`);
+      return;
+    }
+    const from = this.here();
+    const text = make("span", { class: "soft small numbers" });
+    const bar = make("progress", { max: 1, "aria-label": `Upload of ${name}` });
+    const again = make("button", { type: "button", "data-testid": "upload-again" }, "Try again");
+    const cancel = make(
+      "button",
+      { type: "button", class: "quiet square", "aria-label": `Cancel the upload of ${name}` },
+      "×",
+    );
+    const head = make("div", { class: "upload-head" }, make("span", { class: "name" }, name), cancel);
+    const item = make("li", { class: "upload", "data-testid": "upload" }, head, bar, text, again);
+    /** @type {Upload} */
+    const given = { file, name, from, stop: new AbortController(), item, bar, text, again };
+    cancel.addEventListener("click", () => {
+      given.stop.abort();
+      item.remove();
+    });
+    again.addEventListener("click", () => this.#queue(given));
+    byId("uploads").append(item);
+    this.#queue(given);
+  }
+
+  /** @param {Upload} given */
+  #queue(given) {
+    given.bar.hidden = false;
+    given.bar.value = 0;
+    given.again.hidden = true;
+    given.text.textContent = "Waiting";
+    this.#waiting.push(given);
+    if (!this.#running) this.#run();
+  }
+
+  async #run() {
+    this.#running = true;
+    for (let next = this.#waiting.shift(); next; next = this.#waiting.shift()) await this.#send(next);
+    this.#running = false;
+  }
+
+  /** @param {Upload} given */
+  async #send(given) {
+    const { file, name, from, stop, item, bar, text } = given;
+    if (stop.signal.aborted) return;
+    const began = performance.now();
+    let shown = 0;
+    const progress = (/** @type {number} */ sent, /** @type {number} */ total) => {
+      const now = performance.now();
+      if (now - shown < SHOWN_EVERY && sent < total) return;
+      shown = now;
+      bar.value = total ? sent / total : 0;
+      const speed = sent / Math.max((now - began) / 1000, 0.001);
+      const rest = sent < total ? left((total - sent) / speed) : "storing";
+      text.textContent = `${size(sent)} of ${size(total)} · ${rest}`;
+    };
+    try {
+      say(`Uploading ${name}`);
+      const { id } = await upload(file, name, progress, stop.signal);
+      item.remove();
+      this.done(id, !this.#waiting.length && this.here() === from);
+    } catch (error) {
+      if (isAbort(error)) return;
+      alarm(error, name);
+      bar.hidden = true;
+      text.textContent = "Not uploaded";
+      given.again.hidden = !(error instanceof ApiError && PASSING.includes(error.status));
+    }
+  }
+}

@@ -1,0 +1,44 @@
+"""WebSockets as uvicorn speaks them, for clients that do not read."""
+
+import asyncio
+from typing import Any
+
+from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
+
+UNREAD_SECONDS = 30.0  # that a client may leave what it is sent unread
+MESSAGE_BYTES = 4 << 20  # of one message: 20 s of CD sound; a longer one is answered by 1009
+# A pong may stand behind a megabyte of sound that waits for its turn, so that its lack is no sign of
+# anything: who is gone is known by the sound that does not come. Pings keep proxies from closing the line.
+OPTIONS: dict[str, Any] = {
+    "ws_max_size": MESSAGE_BYTES,
+    "ws_per_message_deflate": False,  # sound gains nothing by it, and bombs are made of it
+    "ws_ping_interval": 20.0,
+    "ws_ping_timeout": None,
+}
+
+
+class PatientWebSocket(WebSocketsSansIOProtocol):
+    """uvicorn's protocol; a connection whose client does not read for long is cut."""
+
+    _unread: asyncio.TimerHandle | None = None
+
+    def pause_writing(self) -> None:
+        """The client reads more slowly than it is sent to."""
+        super().pause_writing()
+        if self._unread is None:
+            self._unread = self.loop.call_later(UNREAD_SECONDS, self.transport.abort)
+
+    def resume_writing(self) -> None:
+        """The client has read on."""
+        self._calm()
+        super().resume_writing()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """The client is gone, or was left."""
+        self._calm()
+        super().connection_lost(exc)
+
+    def _calm(self) -> None:
+        if self._unread is not None:
+            self._unread.cancel()
+            self._unread = None
