@@ -430,7 +430,7 @@ def test_settings_are_chosen_on_recordings(
     ]
     status, out, err = run(capsys, "events", tiny, recordings, *arguments, "--out", tmp_path / "mine")
     assert status == 0, err
-    assert "on these 4 clips" in out and load_artifact(tmp_path / "mine").events["hop"] == 0.25  # type: ignore[index]
+    assert "on 4 clips" in out and load_artifact(tmp_path / "mine").events["hop"] == 0.25  # type: ignore[index]
 
 
 def test_what_is_annotated_and_not_there_or_there_and_not_annotated_is_told(
