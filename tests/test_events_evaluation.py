@@ -267,7 +267,7 @@ def test_chosen_settings_are_stored_in_a_copy_and_obeyed(
     status, out, err = run(
         capsys, "events", tiny, scenes, *wanted, "--out", tmp_path / "mine", "--threads", 1
     )
-    assert status == 0 and "macro F1 of segments on these 6 clips" in out
+    assert status == 0 and "macro F1 of segments on 6 clips" in out
     assert err.count("figures are too good where it heard these") == 1
     saved, old = load_artifact(tmp_path / "mine"), load_artifact(tiny)
     assert saved.events != old.events and saved.events["hop"] == 0.25
