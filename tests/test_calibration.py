@@ -112,7 +112,9 @@ def test_a_wrong_calibration_is_refused_by_name(tmp_path: Path, calibration: Any
 
 
 def test_a_threshold_is_a_score(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match=r"'thresholds\[1\]': expected a score from 0 to 1, or 2 for never, got 1.5"):
+    with pytest.raises(
+        ValueError, match=r"'thresholds\[1\]': expected a score from 0 to 1, or 2 for never, got 1.5"
+    ):
         tiny_model.save(tmp_path / "m", thresholds=[0, 1.5, 1])
     with pytest.raises(ValueError, match="threshold is 2"):
         chosen_thresholds(SimpleNamespace(labels=["a"], thresholds=None), 2)

@@ -289,7 +289,7 @@ def test_failures_are_listed_where_they_are_asked_for(
         assert rows[0] == ["path", "error"]
         assert [row[0] for row in rows[1:]] == [str(sounds / "a, b.wav"), str(tmp_path / "gone.wav")]
     status, _, err = run(capsys, *arguments[:-1], tmp_path / "none" / "x.csv")
-    assert status == 1 and "none/x.csv" in err
+    assert status == 2 and "none/x.csv" in err
 
 
 # --- names

@@ -13,7 +13,7 @@ from tiny_model import RATE
 from tiny_model import save as save_tiny
 
 from auricle.engine import pack
-from auricle.shards import Pack
+from auricle.shards import Pack, add_embeddings
 
 ROOT = Path(__file__).parents[1]
 
@@ -78,3 +78,27 @@ def test_it_runs(few_shot: ModuleType, data: Path, tmp_path: Path, monkeypatch: 
     for row in found["rows"]:
         assert row["interval"][0] <= row["accuracy"] <= row["interval"][1]
     assert "| model's embeddings, trained elsewhere |" in (tmp_path / "out" / "table.md").read_text()
+
+
+def test_the_benchmark_of_calibrated_classes_runs(
+    data: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    spec = importlib.util.spec_from_file_location("own_calibration", ROOT / "benchmarks/own_calibration.py")
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    opened, rng = Pack(data), np.random.default_rng(0)
+    targets = opened.targets(np.arange(len(opened)))
+    about = {"model": "m", "fingerprint": "f", "rate": RATE, "window": 8, "hop": 8}
+    rows = [(row + rng.normal(0, 0.3, (2, len(row)))).astype(np.float32) for row in targets]
+    add_embeddings(data, "planted", rows, about, replace=True)
+    monkeypatch.setattr(module, "COUNTS", (3,))
+    monkeypatch.setattr(sys, "argv", ["x", "--data", str(data), "--embeddings", "planted", "--quick"])
+    module.main()
+    heads, *lines = capsys.readouterr().out.splitlines()
+    assert heads.startswith("clips") and [line.split()[1] for line in lines] == [
+        "accuracy",
+        "ece",
+        "log_loss",
+    ]
+    assert float(lines[0].split()[2]) > 0.9

@@ -54,9 +54,7 @@ def test_three_levels_go_from_the_pack_into_the_model_and_from_there_into_tags_a
     monkeypatch.setitem(MODELS, "tiny_plain", TinyPlain)
     tree = corpus.parent / "tree.yaml"
     code, out, _ = run(capsys, "labels", corpus, "--label-set", "deep", "--parents", tree)
-    assert (
-        code == 0 and "5 of 5 labels in the hierarchy; labels of each level, from the top: 1, 1, 3" in out
-    )
+    assert code == 0 and "5 of 5 labels in the hierarchy; labels of each level, from the top: 1, 1, 3" in out
     config = config_for(
         corpus, label_set="deep", model="tiny_plain", model_arguments={}, steps=2, mask_frames=0, mask_bands=0
     )

@@ -10,6 +10,7 @@ import sys
 import threading
 import time
 import tracemalloc
+import types
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
@@ -20,7 +21,7 @@ import pytest
 import soundfile
 import tiny_model
 
-from auricle.audio import AudioError, AudioWarning, Device, RawFormat, blocks, find_device
+from auricle.audio import AudioError, AudioWarning, Device, RawFormat, blocks, devices, find_device
 from auricle.audio.devices import inputs
 from auricle.cli import main
 from auricle.cli.live import clock, stopping
@@ -302,3 +303,19 @@ def decoders_are_gone() -> Iterator[None]:
     while [thread for thread in threading.enumerate() if thread.name == DECODER]:
         assert time.monotonic() < end
         time.sleep(0.01)
+
+
+def test_what_a_library_of_the_system_prints_is_kept_back_and_silence_is_no_suggestion(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    import av.device
+
+    def listed(kind: str) -> list[types.SimpleNamespace]:
+        os.write(2, b"ALSA lib conf.c: cannot stat\n")
+        return [types.SimpleNamespace(name=name) for name in ("null", "hw:0,0")]
+
+    monkeypatch.setattr(av.device, "enumerate_input_devices", listed, raising=False)
+    monkeypatch.delenv("AURICLE_DEBUG", raising=False)
+    assert devices._known("alsa") == ": hw:0,0"
+    os.write(2, b"after\n")
+    assert capfd.readouterr().err == "after\n"

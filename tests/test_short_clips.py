@@ -55,6 +55,8 @@ def test_a_table_without_a_row_says_why_and_long_recordings_are_told_of_once(
         assert " are of clips of " not in err and ("none reaches" in out)
     out, err = tagged(capsys, sounds, "--model", model, "--format", "csv", "--out", sounds / "tags.csv")
     assert err.count(" are of clips of ") == 1 and (sounds / "tags.csv").read_text().count("\n") == 1
+    out, err = tagged(capsys, sounds, "--model", model, "--out", f"{sounds}/tags/")
+    assert err.count(" are of clips of ") == 1 and NONE in (sounds / "tags" / "c.wav.txt").read_text()
     out, err = tagged(capsys, sounds / "a.wav", "--model", model, "--threshold", "0", "--top", "1")
     assert "none reaches" not in out and " are of clips of " not in err
 

@@ -56,7 +56,7 @@ class Wanted:
         names: of their results, from the folder.
         seen: what the recordings are like.
         description: of model and options; what is there of another one is made anew.
-        write: does a task; its entry has `told`, of each recording {"path", "warnings"} and perhaps "error".
+        write: does a task; its entry has `told`, of each {"path", "warnings", "duration"}, perhaps "error".
         probe: see `Job`.
         label: of the progress.
         redo: leave nothing as it is, and replace what is there of other recordings.

@@ -258,8 +258,8 @@ def _write_files(
         if "error" not in result:
             with path.open("w", encoding="utf-8", errors="backslashreplace", newline="") as stream:
                 write([result], stream)
-        told.append({"path": item, "warnings": warned})
-        seconds += result.get("duration", 0.0)
+        told.append({"path": item, "warnings": warned, "duration": result.get("duration", 0.0)})
+        seconds += told[-1]["duration"]
         if "error" in result:  # also where that was met after the first windows
             path.unlink(missing_ok=True)
             told[-1]["error"] = result["error"]
