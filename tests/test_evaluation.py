@@ -612,7 +612,7 @@ def test_the_table_says_over_what_the_figures_are(
         "AUC is not defined for 1 of 2 classes: left out of its mean: rain",
         "labels of the pack that the model lacks, left out: 8: bird 1, bird 2, bird 3, bird 4, bird 5, ...",
         "labels of the model that the pack lacks, left out: 1: clock",
-        "clips without any of the 2 labels, left out of accuracy: 3",
+        "clips without any of 2 labels, left out of accuracy: 3",
     ]
     warned = [line for line in err if "warning" in line]
     assert len(warned) == 1 and "model does not keep which clips it was trained on" in warned[0]
