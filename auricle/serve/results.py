@@ -81,7 +81,8 @@ def rendered(result: dict[str, Any], format: str, about: formats.About) -> IO[by
         format: of `auricle.formats`, or "json".
         about: the model.
 
-    >>> rendered({"path": "a.wav", "duration": 2.0, "tags": []}, "json", formats.About()).read()
+    >>> with rendered({"path": "a.wav", "duration": 2.0, "tags": []}, "json", formats.About()) as file:
+    ...     file.read()
     b'{"path": "a.wav", "duration": 2.0, "tags": []}\n'
     """
     if format != "json":  # JSON tells what was wrong with the recording; the others are as those of a file
