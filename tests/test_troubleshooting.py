@@ -93,7 +93,7 @@ def cut(pattern: str) -> Callable[[], object]:
 
 HEAD = "path,labels"
 case("the source is not there", ["pack", "nowhere.csv", "out"])
-case("a file of an unknown kind", ["pack", "corpus.txt", "out"], file("corpus.txt"))
+case("a file of an unknown kind", ["pack", "corpus.xlsx", "out"], file("corpus.xlsx"))
 case("a folder without recordings", ["pack", "folder", "out"], lambda: Path("folder").mkdir())
 case(
     "a folder whose recordings are in no class folder",
