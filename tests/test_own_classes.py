@@ -119,8 +119,6 @@ def test_an_embedder_that_was_trained_on_the_clips_is_told(torch_model: Path, tm
 
 
 def test_more_examples_go_into_a_run_that_is_there(folder: Path, embedder: Path, tmp_path: Path) -> None:
-    import shutil
-
     shutil.copytree(folder, tmp_path / "sounds")
     config = OwnClasses(init_from=str(embedder), folds="0")
     train_own(tmp_path / "sounds", tmp_path / "run", config, quiet=True)
@@ -128,6 +126,22 @@ def test_more_examples_go_into_a_run_that_is_there(folder: Path, embedder: Path,
     model = train_own(tmp_path / "sounds", tmp_path / "run", config, quiet=True)
     training = load_artifact(model).training
     assert training["clips"] == training["audio"]["clips"] == 31  # the second is what they sound like
+
+
+def test_a_report_of_an_earlier_run_does_not_stay_beside_another_model(
+    run: Path, folder: Path, embedder: Path, tmp_path: Path
+) -> None:
+    shutil.copytree(run, tmp_path / "run")
+    (tmp_path / "run" / "notes.txt").write_text("somebody's own")
+    config = OwnClasses(init_from=str(embedder), folds="0")
+    told: list[str] = []
+    train_own(folder, tmp_path / "run", config, quiet=True, tell=told.append)
+    assert sorted(path.name for path in (tmp_path / "run").iterdir()) == ["last", "notes.txt", "pack"]
+    assert told[-1] == "no folds, no report: that of the earlier run is removed"
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "report.md").write_text("of no run")
+    train_own(run / "pack", tmp_path / "other", config, quiet=True)
+    assert (tmp_path / "other" / "report.md").read_text() == "of no run"
 
 
 def test_scores_out_of_fold_are_of_models_that_did_not_hear_the_fold(

@@ -22,7 +22,7 @@ from auricle.own_classes.config import OwnClasses
 from auricle.own_classes.examples import Examples, embed_examples
 from auricle.own_classes.frozen import choose_folds, described, flat, judge_frozen, prepare, said
 from auricle.own_classes.judging import USUAL, fit_examples
-from auricle.own_classes.report import judge, write_report
+from auricle.own_classes.report import DROPPED, drop_report, judge, write_report
 from auricle.runners import load_runner
 from auricle.shards import add_label_view, add_subset
 from auricle.training import TrainConfig, train
@@ -117,6 +117,7 @@ def fine_tune_own(
             scores[there] = score_clips(runner, examples.pack, examples.clips[there], quiet=quiet)
         figures = judge(shown, scores, folds)
     last = load_artifact(trained("all", np.ones(len(targets), bool), penalty))
+    dropped = drop_report(run)
     save_changed(
         last,
         run / "last",
@@ -129,6 +130,8 @@ def fine_tune_own(
         title = f"{config.name or run.name}: {model.name}, its whole network trained"
         write_report(run, shown, scores, folds, figures, title)
         tell(said(figures))
+    elif dropped:
+        tell(DROPPED)
     return run / "last"
 
 

@@ -21,7 +21,7 @@ from auricle.own_classes.config import BY_SPLIT, OwnClasses
 from auricle.own_classes.copies import copies_in_words, count_copies
 from auricle.own_classes.examples import Examples, embed_examples, open_examples
 from auricle.own_classes.judging import USUAL, Judged, cross_validate, fit_examples, make_folds
-from auricle.own_classes.report import judge, write_report
+from auricle.own_classes.report import DROPPED, drop_report, judge, write_report
 from auricle.text import counted
 
 SOME = 10  # clips of a class, below which one is warned
@@ -78,6 +78,7 @@ def train_own(
             calibration, told = calibrate_own(examples, rows, owners, folds, judged)
             figures["calibration"] = told
     found = fit_examples(rows, owners, targets, kind=examples.kind, penalty=penalty)
+    dropped = drop_report(run)
     path = save_own(run / "last", embedder, found, examples, config, figures, calibration)
     if folds is not None:
         title = f"{config.name or run.name}: {embedder.name}'s embeddings, a linear classifier"
@@ -86,6 +87,8 @@ def train_own(
         tell(said(figures))
         if "calibration" in figures:
             tell(in_words(figures["calibration"]))
+    elif dropped:
+        tell(DROPPED)
     return path
 
 

@@ -4,6 +4,7 @@ Shape letters: N clips, K columns: the labels and, where clips have none, what h
 """
 
 import json
+import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,8 @@ from auricle.own_classes.examples import Examples
 from auricle.text import counted
 
 NONE = "(none of them)"
+OUT_OF_FOLD = "out-of-fold"
+DROPPED = "no folds, no report: that of the earlier run is removed"
 SHOWN = {"accuracy": "accuracy", "map": "mAP", "auc": "AUC"}
 NO_INTERVAL = "none: draws of the recordings all give the same"
 MOST_PAIRS = 10  # that are taken for each other, of the text
@@ -151,6 +154,27 @@ def mistaken(figures: Mapping[str, Any]) -> list[tuple[str, str, int]]:
     return sorted(found, key=lambda entry: -entry[2])[:MOST_PAIRS]
 
 
+def drop_report(run: Path) -> bool:
+    """Remove what `write_report` left of an earlier run, whose model is about to be replaced.
+
+    Args:
+        run: the run's folder; where it has no model, nothing in it is of a run, and all stays.
+
+    Returns:
+        Whether there was a report.
+
+    >>> drop_report(Path("no-such-run"))
+    False
+    """
+    if not (run / "last" / "model.json").is_file():
+        return False
+    there = (run / "report.json").is_file()
+    for name in ("report.md", "report.json", "confusion.png"):
+        (run / name).unlink(missing_ok=True)
+    shutil.rmtree(run / OUT_OF_FOLD, ignore_errors=True)
+    return there
+
+
 def write_report(
     run: Path,
     examples: Examples,
@@ -172,7 +196,7 @@ def write_report(
     from auricle.report.confusion import MOST_CLASSES, draw_confusion  # matplotlib takes a second
     from auricle.report.style import save
 
-    folder = run / "out-of-fold"
+    folder = run / OUT_OF_FOLD
     folder.mkdir(exist_ok=True)
     targets = examples.softmax_targets
     names = column_names(examples, targets)
