@@ -212,6 +212,10 @@ def test_tables_from_a_spreadsheet_are_read(tmp_path: Path) -> None:
             "column path and labels missing: it has file, label; needed are path, labels",
         ),
         ("", "it has none"),
+        (
+            "path,start,end,label,score\na.wav,0,1,x,0.5\n",
+            r"a table of events; auricle convert .*clips\.csv --format manifest --out manifest\.csv makes",
+        ),
         ("path,labels\n", "no rows"),
         ("path,labels,start\na.wav,x,soon\n", "row 2: start is not a number: 'soon'"),
         ("path,labels,start,end\na.wav,x,2,1\n", "end 1.0 s is not after start 2.0 s"),

@@ -42,6 +42,11 @@ def manifest(path: str | Path, root: str | Path | None = None) -> list[Clip]:
         raise ValueError(f"{table}: no such file")
     columns, rows = _read_table(table)
     missing = [name for name in NEEDED if name not in columns]
+    if missing == ["labels"] and {"start", "end", "label"} <= set(columns):
+        raise ValueError(
+            f"{table}: a table of events; auricle convert {table} --format manifest --out manifest.csv makes "
+            "one of labelled clips"
+        )
     if missing:
         raise ValueError(
             f"{table}: column {' and '.join(missing)} missing: it has {', '.join(columns) or 'none'}; "
