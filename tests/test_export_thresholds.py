@@ -90,9 +90,11 @@ def test_a_graph_says_of_which_scores_its_thresholds_are(tmp_path: Path) -> None
     assert said.endswith("through metadata 'clip_calibration'") and about["thresholds_of"] == "clips"
     assert json.loads(about["clip_calibration"]) == CLIPS["affine"]["clips"]
     assert json.loads(about["thresholds"]) == [0.5, NEVER, 0.2]  # 1 was never, once
+    assert about["thresholds_hop_samples"] == ""
     said, about = exported("windows", metrics(false_alarms=2.0), **clips)
     assert said.endswith("a label is heard from its score in metadata 'thresholds' on")
     assert about["thresholds_of"] == "windows" and about["tail"] == "drop"
+    assert about["thresholds_hop_samples"] == about["hop_samples"]  # nobody said another
     said, about = exported("none", {})
     assert said == "0 to 1, of each window" and about["thresholds_of"] == ""
     assert json.loads(about["clip_calibration"]) is None and json.loads(about["thresholds"]) is None
@@ -117,6 +119,28 @@ def test_thresholds_of_windows_are_put_to_the_graphs_own_scores(tmp_path: Path) 
     artifact = Tagger(file, threads=1).artifact
     np.testing.assert_allclose(found["scores"], to_scores(artifact)(logits), atol=1e-5)
     np.testing.assert_allclose(found["clip"], pooled(artifact, logits), atol=1e-5)
+
+
+def test_the_lines_cut_by_the_hop_that_thresholds_hold_for(tmp_path: Path) -> None:
+    about = metrics(false_alarms=2.0)
+    about["calibration"]["goal_hop"] = 0.1  # seconds; the model's own is 2000 samples
+    tiny_model.save(tmp_path / "m", metrics=about, thresholds=[0.4, 0.5, 0.6], tail="align")
+    file = export_onnx(tmp_path / "m", tmp_path / "m.onnx")
+    hop = round(0.1 * tiny_model.RATE)
+    assert (told(file)[1]["thresholds_hop_samples"], told(file)[1]["hop_samples"]) == (str(hop), "2000")
+    waveform = np.random.default_rng(1).uniform(-0.7, 0.7, 9000).astype(np.float32)
+    found = run_page(file, waveform)
+    assert found["starts"][:3] == [0, hop, 2 * hop]
+    soundfile.write(tmp_path / "a.wav", waveform, tiny_model.RATE, subtype="FLOAT")
+    tagged = Tagger(file, threads=1).tag(tmp_path / "a.wav", top=None, windows=True, hop=0.1)
+    there = [
+        [label in {tag["label"] for tag in window["tags"]} for label in found["labels"]]
+        for window in tagged["windows"]
+    ]
+    assert found["shown"].tolist() == there
+    whole = Tagger(file, threads=1).tag(tmp_path / "a.wav", top=None, threshold=0.0, hop=0.1)["tags"]
+    scores = {tag["label"]: tag["score"] for tag in whole}
+    np.testing.assert_allclose(found["clip"], [scores[label] for label in found["labels"]], atol=1e-5)
 
 
 @pytest.mark.parametrize(

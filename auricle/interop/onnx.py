@@ -203,12 +203,21 @@ def _describe(
         "tail": artifact.tail,
         "thresholds": _json(own_thresholds(artifact)),
         "thresholds_of": thresholds_of(artifact),
+        "thresholds_hop_samples": _thresholds_hop(artifact),
         "clip_calibration": _json((artifact.calibration or {}).get("clips")),
         "calibrated": "yes" if artifact.calibration else "no",
         "precision": precision,
         "model_license": artifact.licence,  # what the ONNX specification calls it
     }
     onnx.helper.set_model_props(proto, properties)
+
+
+def _thresholds_hop(artifact: Artifact) -> str:
+    """Samples from window to window that thresholds for false alarms an hour hold for; "" of others."""
+    if thresholds_of(artifact) != "windows":
+        return ""
+    seconds = artifact.metrics["calibration"].get("goal_hop", artifact.hop / artifact.rate)
+    return str(max(1, round(seconds * artifact.rate)))
 
 
 def _of_scores(artifact: Artifact) -> str:
