@@ -210,6 +210,25 @@ def test_corrected_label_tracks_become_one_table(sounds: Path, capsys: pytest.Ca
     assert out == (sounds / "events.csv").read_text()
 
 
+@pytest.mark.parametrize("out", ["truth.csv", "truth/"])
+def test_recordings_without_an_event_stay_in_a_csv_and_are_judged(
+    sounds: Path, capsys: pytest.CaptureFixture[str], out: str
+) -> None:
+    (sounds / "labels" / "deep" / "b.wav.labels.txt").write_text("")
+    status, _, err = run(capsys, "convert", "labels", "--recordings", "rec", "--out", out)
+    assert status == 0, err
+    assert read_events([out]).recordings.keys() == {"rec/a.wav", "rec/deep/b.wav"}
+    (sounds / "again").mkdir()
+    assert run(capsys, "convert", out, "--out", "again/truth.csv")[0] == 0
+    assert read_events(["again"]).recordings.keys() == {"rec/a.wav", "rec/deep/b.wav"}
+    found = "path,start,end,label\na.wav,0.5,3.5,rain\na.wav,2,2.5,dog\ndeep/b.wav,4,6,dog\n"
+    Path("found.csv").write_text(found)
+    judge = ["evaluate", "--events", "--predictions", "found.csv", "--format", "json", "--annotations"]
+    by_tracks, by_table = (json.loads(run(capsys, *judge, truth)[1]) for truth in ("labels", out))
+    assert by_tracks["events"] == by_table["events"] and by_table["events"]["f1_micro"] == 0.8
+    assert by_table["clips"] == 2
+
+
 def test_what_ends_after_its_recording_is_told_and_points_are_counted(
     sounds: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

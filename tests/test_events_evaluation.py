@@ -457,6 +457,25 @@ def test_what_is_annotated_and_not_there_or_there_and_not_annotated_is_told(
     assert "share" in run(capsys, *judge)[2]
 
 
+def test_recordings_that_the_predictions_do_not_name_are_counted_and_told(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    head, truth, found = "path,start,end,label\n", tmp_path / "t.csv", tmp_path / "f.csv"
+    truth.write_text(f"{head}a.wav,0,1,dog\nb.wav,1,2,dog\nc.wav,,,\n")
+    found.write_text(f"{head}a.wav,0,1,dog\n")
+    judge = ["evaluate", "--events", "--annotations", truth, "--predictions", found, "--format", "json"]
+    status, out, err = run(capsys, *judge)
+    assert status == 0 and json.loads(out)["clips_not_predicted"] == 2
+    assert json.loads(out)["events"]["recall_micro"] == 0.5
+    assert err == (
+        "auricle: warning: recordings of the annotations that the predictions do not name: 2 of 3; they "
+        "count as without events found; where none were looked for, leave them out of the annotations\n"
+    )
+    found.write_text(f"{head}a.wav,0,1,dog\nb.wav,,,\nc.wav,,,\n")
+    status, out, err = run(capsys, *judge)
+    assert status == 0 and json.loads(out)["clips_not_predicted"] == 0 and not err
+
+
 def test_the_table_says_what_was_judged(scenes: Path, tiny: Path, capsys: pytest.CaptureFixture[str]) -> None:
     arguments = ["--events", "--set", "hop=0.25", "--collar", "0.5", "--segment", "0.5"]
     status, out, _ = run(capsys, "evaluate", tiny, scenes, *arguments)

@@ -5,7 +5,7 @@ import os
 from collections.abc import Iterator, Sequence
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, TextIO
 
 import typer
 
@@ -192,16 +192,28 @@ def _write(
 
     if not is_folder(out):
         results = [_result(path, events, format) for path, events in of_recording.items()]
-        about = formats.About(rate=results[0][1] if results else None)
         with opened(out) as stream:
-            formats.write(format.value, (result for result, _ in results), stream, about)
+            _write_results(
+                [result for result, _ in results], stream, format, results[0][1] if results else None
+            )
         return
     for path, events in of_recording.items():
         result, rate = _result(path, events, format)
         target = Path(out) / as_utf8(_name_in_folder(path, recordings) + formats.SUFFIXES[format.value])
         target.parent.mkdir(parents=True, exist_ok=True)
         with opened(str(target)) as stream:
-            formats.write(format.value, [result], stream, formats.About(rate=rate))
+            _write_results([result], stream, format, rate)
+
+
+def _write_results(
+    results: list[dict[str, Any]], stream: TextIO, format: EventFormat, rate: int | None
+) -> None:
+    from auricle import formats
+
+    if format is EventFormat.csv:
+        formats.write_csv(results, stream, silent=True)  # a truth has its recordings without an event, too
+    else:
+        formats.write(format.value, results, stream, formats.About(rate=rate))
 
 
 def _name_in_folder(path: str, recordings: str | None) -> str:

@@ -98,6 +98,13 @@ def _evaluate_found(context: typer.Context, tolerances: Any, drawn: dict[str, in
         raise typer.BadParameter("give what is truly heard, too: --annotations", param_hint="--predictions")
     truth, found = read_annotations(asked["annotations"]), read_annotations(asked["predictions"])
     figures = evaluate_found(truth, found, tolerances=tolerances, out=asked["out"], **drawn)
+    if missing := figures["clips_not_predicted"]:
+        print_warning(
+            "recordings of the annotations that the predictions do not name: "
+            f"{missing} of {figures['clips']}; "
+            "they count as without events found; where none were looked for, "
+            "leave them out of the annotations"
+        )
     _show(figures, asked["format"])
 
 

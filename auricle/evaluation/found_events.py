@@ -33,7 +33,8 @@ def evaluate_found(
 
     Args:
         truth: of recordings that were listened to in full.
-        found: in the same recordings; of others it is left out, and counted.
+        found: in the same recordings; of others it is left out, and counted. Those of the truth that it does
+            not name count as without events, and are counted, too.
         tolerances: None is `Tolerances()`.
         out: folder, or its address, for `metrics.json` and `per_class.csv`, if any.
         draws: as in `evaluate_events`, and so is seed.
@@ -81,6 +82,7 @@ def evaluate_found(
         "classes_without_events": [],
         "labels_not_in_annotations": sorted(set(found.labels) - set(names)),
         "clips_not_annotated": len(found.recordings) - len(matched),
+        "clips_not_predicted": len(recordings) - len(set(matched.values())),
         "tolerances": dataclasses.asdict(tolerances),
     }
     figures = jsonable(figures)
