@@ -634,10 +634,10 @@ def test_the_verb_says_what_was_done_and_what_was_not(
 def test_a_calibration_that_makes_scores_worse_says_so(
     corpus: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Fitted to 48 clips, then once more to 8 of them: what it was before is what it was as a model."""
+    """Fitted to 40 clips, then to 8 others: what it was before is what it was as a model."""
     old = tiny_model.save(tmp_path / "old")
     verb = ("calibrate", corpus / "pack", "--quiet", "--threads", 1, "--out")
-    status, _, err = run(capsys, *verb[:1], old.path, *verb[1:], tmp_path / "good")
+    status, _, err = run(capsys, *verb[:1], old.path, *verb[1:], tmp_path / "good", "--split", "mine")
     assert status == 0 and "worse than before" not in err
     more = {
         "affine": "or --method temperature,",
@@ -653,6 +653,42 @@ def test_a_calibration_that_makes_scores_worse_says_so(
         line = next(line for line in err.splitlines() if "worse than before" in line)
         assert f"log loss {about['after']['log_loss']:.4f}, before {plain['log_loss']:.4f}" in line
         assert "take more recordings" in line and said in line and "--method keep" in line
+
+
+def test_what_a_calibration_was_fitted_to_is_told_where_it_is_judged_or_made_anew(
+    corpus: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    tiny_model.save(tmp_path / "old")
+    verb = ("calibrate", corpus / "pack", "--quiet", "--threads", 1, "--draws", 0, "--out")
+    some = ("--split", "mine", "--recall", 0.8)
+    status, out, err = run(capsys, verb[0], tmp_path / "old", *verb[1:], tmp_path / "new", *some)
+    assert status == 0 and "too good to be compared" not in out and "the model's thresholds" not in err
+
+    rest = (corpus / "pack", "--threads", 1, "--draws", 0, "--quiet")
+    for model, asked, said in (
+        ("old", (), None),
+        ("new", (), "was calibrated with 40 of these 48 clips, or some of them: the figures are better"),
+        ("new", ("--split", "mine"), "was calibrated with these 40 clips"),
+        ("new", ("--split", "other"), None),
+    ):
+        status, _, err = run(capsys, "evaluate", tmp_path / model, *rest, *asked)
+        assert status == 0 and (said in err if said else "was calibrated with" not in err), err
+
+    few = ("--split", "other", "--min-positives", 1)
+    status, out, err = run(capsys, verb[0], tmp_path / "new", *verb[1:], tmp_path / "few", *few)
+    assert status == 0 and "worse than before" in err and "too good to be compared" not in out
+    assert (
+        err.count("the model's thresholds were for its scores as they were, and the new model has none") == 1
+    )
+    status, out, err = run(capsys, verb[0], tmp_path / "few", *verb[1:], tmp_path / "third", *few)
+    assert status == 0 and "worse than before" not in err and "the model's thresholds" not in err
+    assert "before: by the calibration that the model had, which was fitted to these 8 clips" in out
+    assert "before, fitted to some of these clips" in (tmp_path / "third" / "README.md").read_text()
+
+    kept = ("--method", "keep", "--split", "mine", "--recall", 0.8)
+    status, _, _ = run(capsys, verb[0], tmp_path / "few", *verb[1:], tmp_path / "kept", *kept)
+    figures = evaluate(tmp_path / "kept", corpus / "pack", draws=0, threads=1, quiet=True)
+    assert status == 0 and figures["clips_in_calibration"] == 48  # scores by other, thresholds by mine
 
 
 def test_a_label_that_misses_the_goal_with_the_threshold_of_all_is_told(

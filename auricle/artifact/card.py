@@ -61,7 +61,8 @@ def _calibration(about: dict[str, Any]) -> list[str]:
     lines.append(f"By {verb}, method {about['method']}, on {clips}.")
     lines.append("Scores are probabilities where labels are as frequent as in these.")
     if "before" in about:
-        lines += ["", "| | before | after, on recordings not fitted to |", "|---|---|---|"]
+        before = "before, fitted to some of these clips" if about.get("before_fitted_to") else "before"
+        lines += ["", f"| | {before} | after, on recordings not fitted to |", "|---|---|---|"]
         lines += [
             f"| {name} | {_cell(value)} | {_cell(about['after'][name])} |"
             for name, value in about["before"].items()

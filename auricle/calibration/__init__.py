@@ -27,6 +27,7 @@ from auricle.calibration.stages import (
 from auricle.calibration.thresholds import FEWEST as FEWEST_FOR_THRESHOLDS
 from auricle.calibration.thresholds import Goal
 from auricle.evaluation.choice import match_labels, positives_of, select_clips, unknown_of
+from auricle.evaluation.fitted import KEPT, clips_calibrated_with
 from auricle.evaluation.heard import what_was_heard
 from auricle.evaluation.scoring import open_model, stream_logits
 from auricle.progress import Progress
@@ -138,7 +139,13 @@ def calibrate(
             whole = placed(calibration, pooled, ours, len(artifact.labels))
             about |= {"fewest": least, "labels_pooled": [names[k] for k in np.flatnonzero(lent)]}
             about["before"] = before
+            about["before_fitted_to"] = len(clips_calibrated_with(artifact, pack, clips, scores=True))
             about["after"] = figures_of(held_out_scores(examples, method, least, seed), examples)
+        elif artifact.calibration is not None:  # whose clips the scores are still fitted to
+            old = artifact.metrics.get("calibration", {})
+            old = old.get("scores_of", old)
+            about["scores_of"] = {name: old[name] for name in KEPT if name in old}
+        about["thresholds_left_out"] = goal is None and artifact.thresholds is not None
         thresholds = None
         if goal is not None:
             hours = pack.lengths[clips] / pack.rate / 3600

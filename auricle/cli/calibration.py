@@ -150,6 +150,11 @@ def _print_about(about: dict[str, Any]) -> None:
             for key, name in FIGURES.items()
         ]
         print_table(sys.stdout, ["figure", "before>", "after>"], rows)
+        if fitted := about.get("before_fitted_to"):
+            print(
+                "before: by the calibration that the model had, which was fitted to "
+                f"{_of_all(fitted, about)}, so too good to be compared with after"
+            )
     if "goal" in about:
         kind, value = next(iter(about["goal"].items()))
         rows = [_row(label, found, kind) for label, found in about["thresholds"].items()]
@@ -200,6 +205,11 @@ def _warn(about: dict[str, Any]) -> None:
             f"{_some(pooled)}: fewer than {about['fewest']} positives or negatives; the map of all labels "
             "together is theirs"
         )
+    if about.get("thresholds_left_out"):
+        print_warning(
+            "the model's thresholds were for its scores as they were, and the new model has none; ask for "
+            "new ones with --precision, --recall or --false-alarms"
+        )
     if rises := _worse(about):
         print_warning(
             f"worse than before on recordings that the calibration was not fitted to: {rises}; take more "
@@ -227,13 +237,23 @@ def _warn(about: dict[str, Any]) -> None:
         )
 
 
+def _of_all(some: int, about: dict[str, Any]) -> str:
+    """How many of the clips, in words."""
+    clips = counted(about["clips"], "clip")
+    return f"these {clips}" if some == about["clips"] else f"{some:,} of these {clips}"
+
+
 def _worse(about: dict[str, Any]) -> str:
     """The figures that a calibration made worse, in words; "" where there are none.
+
+    Figures from before are not compared where the calibration of before was fitted to these clips.
 
     >>> _worse({"before": dict.fromkeys(WATCHED, 0.2), "after": dict.fromkeys(WATCHED, 0.2) | {"brier": 0.3}})
     'Brier score 0.3000, before 0.2000'
     """
     before, after = about.get("before", {}), about.get("after", {})
+    if about.get("before_fitted_to"):
+        return ""
     rises = [name for name in WATCHED if name in after and after[name] > SLACK * before[name]]
     return " and ".join(f"{FIGURES[name]} {after[name]:.4f}, before {before[name]:.4f}" for name in rises)
 

@@ -309,6 +309,17 @@ def warn_of_training(model: str, figures: dict[str, Any]) -> None:
         )
     if untold := untold_in_words(figures.get("training_not_told", ())):
         print_warning(untold)
+    for key, what in (
+        ("clips_in_calibration", "was calibrated with"),
+        ("clips_in_settings", "has event settings that were chosen on"),
+    ):
+        if fitted := figures.get(key, 0):
+            some = "" if fitted == figures["clips"] else f"{fitted:,} of "
+            which = f"{some}these {counted(figures['clips'], 'clip')}"
+            print_warning(
+                f"{model} {what} {which}, or some of them: the figures are better than on others; choose a "
+                "--split that was not used for it, or other recordings"
+            )
 
 
 def _print_figures(figures: dict[str, Any]) -> None:

@@ -18,6 +18,7 @@ import pyarrow.parquet as pq
 from auricle.evaluation import provenance
 from auricle.evaluation.choice import match_labels, select_clips
 from auricle.evaluation.files import Replacing, jsonable, write_figures
+from auricle.evaluation.fitted import clips_of_settings
 from auricle.evaluation.heard import in_training
 from auricle.evaluation.lines import hop_samples, score_lines, smoothed_line
 from auricle.evaluation.recordings import Recordings, annotated_clips, annotated_truth
@@ -300,6 +301,7 @@ def _about(
         "found_events": len(found.label),
         "classes_without_events": [name for name, is_there in zip(names, there, strict=True) if not is_there],
         "labels_not_in_pack": [label for label in artifact.labels if label not in mine],
+        "clips_in_settings": len(clips_of_settings(artifact, pack, clips)),
     } | of_training(artifact, pack, clips)
 
 

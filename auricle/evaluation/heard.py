@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from auricle.evaluation.choice import clips_heard
+from auricle.evaluation.fitted import clips_calibrated_with
 from auricle.shards.contents import MOST, as_text, clip_keys, from_text, known_again
 
 KEYS = "heard"  # of a model's `training`: {"clips": how many, "keys": of each, see `auricle.shards.contents`}
@@ -94,11 +95,18 @@ def _untold(name: str, training: dict[str, Any], pack: Any, kept: bool) -> str:
 def in_training(artifact: Any, pack: Any, clips: np.ndarray) -> dict[str, Any]:
     """What the figures of an evaluation say of it: `clips_in_training`, and `training_not_told`, the reasons.
 
+    And `clips_in_calibration`: how many of the others a calibration, or thresholds, were fitted to.
+
     >>> in_training(load_artifact("default"), Pack("out/pack"), np.arange(100))  # doctest: +SKIP
-    {'clips_in_training': 0, 'training_not_told': []}
+    {'clips_in_training': 0, 'training_not_told': [], 'clips_in_calibration': 0}
     """
     heard = what_was_heard(artifact, pack, clips)
-    return {"clips_in_training": len(heard.clips), "training_not_told": list(heard.untold)}
+    fitted = np.setdiff1d(clips_calibrated_with(artifact, pack, clips), heard.clips)
+    return {
+        "clips_in_training": len(heard.clips),
+        "training_not_told": list(heard.untold),
+        "clips_in_calibration": len(fitted),
+    }
 
 
 def _of_the_same(training: dict[str, Any], pack: Any) -> bool:
