@@ -276,6 +276,11 @@ def test_chosen_settings_are_stored_in_a_copy_and_obeyed(
     assert run(capsys, "check", tmp_path / "mine")[0] == 0
     stored = evaluate_events(tmp_path / "mine", scenes, splits=["test"], quiet=True)
     assert stored["settings"] == saved.events and stored["hop_seconds"] == 0.25
+    assert stored["clips_in_settings"] == 0
+    for split, said in (("validation", True), ("test", False)):
+        asked = ("evaluate", tmp_path / "mine", scenes, "--events", "--split", split, "--draws", 0)
+        status, _, err = run(capsys, *asked, "--threads", 1)
+        assert status == 0 and ("has event settings that were chosen on these" in err) == said
     given = [f"{key}={value}" for key, value in saved.events.items() if key != "labels"]
     typed = [word for setting in given for word in ("--set", setting)]
     status, out, _ = run(
