@@ -70,7 +70,8 @@ def test_a_job_runs_and_its_result_is_kept(queues: Queues, gate: Gate) -> None:
     gate.open.set()
     assert ended(job) and job.state == "done" and job.result == {"said": "dog"}
     assert job.about()["state"] == "done" and job.about()["finished"].endswith("Z")
-    assert queue.counts()["done"] == 1 and queue.ended["done"] == 1 and queue.idle
+    assert queue.counts()["done"] == 1 and queue.ended["done"] == 1
+    wait_until(lambda: queue.idle)  # its thread comes back a moment later
 
 
 def test_jobs_run_in_their_order_so_many_at_once(queues: Queues, gate: Gate) -> None:

@@ -280,6 +280,9 @@ def _end_at_once(error: BaseException | None) -> NoReturn:
     """
     if error is not None:
         traceback.clear_frames(error.__traceback__)
+    with contextlib.suppress(Exception):
+        if (util := sys.modules.get("multiprocessing.util")) is not None:
+            util._run_finalizers(0)  # semaphores, of which their tracker would say that they leaked
     with contextlib.suppress(OSError, ValueError):
         sys.stderr.flush()
     os._exit(1)
