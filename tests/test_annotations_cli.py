@@ -6,11 +6,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
+from running import run
 from test_annotations import TREE, table
 from test_scenes import corpus, make_pack
 from test_urban_scenes import TREE as SCENE_TREE
 
-from auricle.cli import main
 from auricle.datasets import open_corpus, sonyc_ust
 from auricle.datasets.taxonomy import write_taxonomy
 from auricle.shards import Pack, add_label_view, add_labels
@@ -23,13 +23,6 @@ ROWS = (
     "validate,2,b.wav,8,0,0,0,0,0,0",
     "validate,2,b.wav,0,0,0,1,1,1,1",
 )
-
-
-def run(capsys: pytest.CaptureFixture[str], *arguments: object) -> tuple[int, str, str]:
-    with pytest.raises(SystemExit) as ended:
-        main([*map(str, arguments)])
-    printed = capsys.readouterr()
-    return int(ended.value.code or 0), printed.out, printed.err
 
 
 @pytest.fixture

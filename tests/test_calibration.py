@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import soundfile
 import tiny_model
+from running import run
 from scipy.optimize import minimize
 from sklearn.isotonic import IsotonicRegression
 
@@ -18,7 +19,6 @@ from auricle.calibration import Goal, calibrate, count_runs
 from auricle.calibration.fitting import fit_affine, fit_isotonic, rising_steps
 from auricle.calibration.stages import Examples, clip_scores, figures_of, fit_stages, held_out_scores
 from auricle.calibration.thresholds import NEVER, Ranked, choose, measured, uncertainty
-from auricle.cli import main
 from auricle.engine import pack as pack_corpus
 from auricle.evaluation import evaluate, score_clips
 from auricle.evaluation.reliability import reliability_figures
@@ -481,13 +481,6 @@ def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "clips.csv").write_text("\n".join(rows))
     pack_corpus(folder / "clips.csv", folder / "pack", rate=tiny_model.RATE, jobs=1, quiet=True)
     return folder
-
-
-def run(capsys: pytest.CaptureFixture[str], *arguments: object) -> tuple[int, str, str]:
-    with pytest.raises(SystemExit) as ended:
-        main([str(argument) for argument in arguments])
-    printed = capsys.readouterr()
-    return int(ended.value.code or 0), printed.out, printed.err
 
 
 @pytest.mark.parametrize("method", ["affine", "isotonic"])

@@ -7,18 +7,10 @@ from typing import Any
 import numpy as np
 import pytest
 import tiny_model
+from running import run
 
 from auricle.artifact import load_artifact
-from auricle.cli import main
 from auricle.runners import check, load_runner
-
-
-def run(capsys: pytest.CaptureFixture[str], *arguments: object) -> tuple[int, str, str]:
-    """Exit status, standard output, standard error."""
-    with pytest.raises(SystemExit) as ended:
-        main([str(argument) for argument in arguments])
-    printed = capsys.readouterr()
-    return int(ended.value.code or 0), printed.out, printed.err
 
 
 def edit(folder: Path, **fields: Any) -> None:

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 import soundfile
 import typer
+from running import run
 from tiny_model import LABELS
 
 from auricle.cli import main, verbs
@@ -28,14 +29,6 @@ from auricle.cli.output import (
 
 SURFACE = Path(__file__).parent / "cli_surface.txt"
 COMMANDS = verbs()
-
-
-def run(capsys: pytest.CaptureFixture[str], *arguments: object) -> tuple[int, str, str]:
-    """Exit status, standard output, standard error."""
-    with pytest.raises(SystemExit) as ended:
-        main([str(argument) for argument in arguments])
-    printed = capsys.readouterr()
-    return int(ended.value.code or 0), printed.out, printed.err
 
 
 def one_line_error(err: str) -> str:

@@ -9,19 +9,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from running import run
 
 import auricle
-from auricle.cli import app, completion, main, verbs
+from auricle.cli import app, completion, verbs
 
 COMMANDS = verbs()
 SHELLS = ("bash", "zsh", "fish")
-
-
-def run(capsys: pytest.CaptureFixture[str], *arguments: object) -> tuple[int, str, str]:
-    with pytest.raises(SystemExit) as ended:
-        main([str(argument) for argument in arguments])
-    printed = capsys.readouterr()
-    return int(ended.value.code or 0), printed.out, printed.err
 
 
 @pytest.fixture

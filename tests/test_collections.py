@@ -14,9 +14,9 @@ from typing import Any
 import numpy as np
 import pytest
 import soundfile
+from running import run
 
 from auricle import progress as progress_module
-from auricle.cli import main
 from auricle.engine import Engine, tagging
 from auricle.engine.done import DONE, look_at
 from auricle.engine.names import DEVICES, portable, result_names
@@ -25,13 +25,6 @@ from auricle.progress import Progress, silence
 from auricle.tagging import TagOptions
 
 HERE = Engine(kind="here")
-
-
-def run(capsys: pytest.CaptureFixture[str], *arguments: Any) -> tuple[int, str, str]:
-    with pytest.raises(SystemExit) as ended:
-        main([str(argument) for argument in arguments])
-    printed = capsys.readouterr()
-    return int(ended.value.code or 0), printed.out, printed.err
 
 
 @pytest.fixture

@@ -10,22 +10,15 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import soundfile
+from running import run
 
 from auricle import formats
-from auricle.cli import main
 from auricle.datasets.manifest import manifest
 from auricle.formats.matching import match_recordings
 from auricle.formats.reading import read_events
 
 RATE = 8000
 EVENTS = [("a.wav", 0.25, 1.5, "dog", 0.75), ("a.wav", 1.0, 4.0, "rain, heavy", 0.5)]
-
-
-def run(capsys: pytest.CaptureFixture[str], *arguments: object) -> tuple[int, str, str]:
-    with pytest.raises(SystemExit) as ended:
-        main(list(map(str, arguments)))
-    printed = capsys.readouterr()
-    return int(ended.value.code or 0), printed.out, printed.err
 
 
 def rows_of(file: Path) -> list[tuple[object, ...]]:

@@ -1,13 +1,13 @@
 """The documentation is complete, up to date, and every part of it that can be checked is."""
 
 import ast
-import importlib.util
 import re
 from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 
 import pytest
+from running import load_script
 
 from auricle.cli import verbs
 
@@ -20,11 +20,7 @@ VERBS = set(verbs())
 
 @pytest.fixture(scope="module")
 def generate() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("generate", ROOT / "docs" / "generate.py")
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return load_script("docs/generate.py")
 
 
 @pytest.mark.parametrize("name", ["README.md", "docs/cli.md", "docs/index.md"])

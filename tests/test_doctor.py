@@ -14,11 +14,11 @@ import scipy.signal
 import soundfile
 import soxr
 import tiny_model
+from running import run
 from test_base_install import without_torch
 
 from auricle.artifact import load_artifact
 from auricle.audio import blocks
-from auricle.cli import main
 from auricle.doctor import Channels, Reference, examine, findings, flat_tops, reference
 from auricle.fingerprint import Sound, band_edges, chosen, fingerprint, valid
 from auricle.heads import save_head
@@ -371,13 +371,6 @@ def folder(tmp_path: Path) -> Path:
     write(tmp_path / "r" / "a.wav", S)
     write(tmp_path / "r" / "b.wav", np.clip(S * 5, -1, 1))
     return tmp_path / "r"
-
-
-def run(capsys: pytest.CaptureFixture[str], *arguments: object) -> tuple[int, str, str]:
-    with pytest.raises(SystemExit) as ended:
-        main([str(argument) for argument in arguments])
-    printed = capsys.readouterr()
-    return int(ended.value.code or 0), printed.out, printed.err
 
 
 @pytest.fixture

@@ -6,7 +6,6 @@ import subprocess
 import sys
 import threading
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -14,6 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 import soundfile
 import tiny_model
+from running import run
 
 from auricle.artifact import load_artifact
 from auricle.audio import AudioError
@@ -368,15 +368,6 @@ def test_the_three_functions_of_embedding_benchmarks(model: Path) -> None:
 
 
 # --- the verb
-
-
-def run(capsys: pytest.CaptureFixture[str], *arguments: Any) -> tuple[int, str, str]:
-    from auricle.cli import main
-
-    with pytest.raises(SystemExit) as done:
-        main([str(argument) for argument in arguments])
-    out, err = capsys.readouterr()
-    return int(done.value.code or 0), out, err
 
 
 def test_embed_writes_parquet_of_a_folder_and_names_what_failed(

@@ -18,8 +18,8 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 import soundfile
+from running import run
 
-from auricle.cli import main
 from auricle.datasets import Clip
 from auricle.embedding import embed_files, embed_pack
 from auricle.engine import Engine, WorkerDied, jobs, pack, tagging
@@ -33,13 +33,6 @@ from auricle.shards.layout import locked, publish
 from auricle.tagging import TagOptions
 
 HERE = Engine(kind="here")
-
-
-def run(capsys: pytest.CaptureFixture[str], *arguments: Any) -> tuple[int, str, str]:
-    with pytest.raises(SystemExit) as ended:
-        main([str(argument) for argument in arguments])
-    printed = capsys.readouterr()
-    return int(ended.value.code or 0), printed.out, printed.err
 
 
 def errors(err: str) -> list[str]:

@@ -13,9 +13,9 @@ import pytest
 import soundfile
 import tiny_model
 from event_oracles import events_above, random_corpus, sed_scores_eval, slow_hits, slow_segments
+from running import run
 
 from auricle.artifact import load_artifact, save_changed
-from auricle.cli import main
 from auricle.datasets import Clip
 from auricle.datasets.scene_recipe import SceneRecipe, SceneSplit
 from auricle.engine import make_scenes, pack
@@ -87,13 +87,6 @@ class Listener:
         waves = [np.exp(-2j * np.pi * PITCHES[label] * time) / len(time) for label in self.artifact.labels]
         level = 20 * np.log10(np.abs(waveforms @ np.stack(waves, axis=1)) + 1e-6)
         return ((level + 50) / 3).astype(np.float32), np.zeros((len(waveforms), 4), np.float32)
-
-
-def run(capsys: pytest.CaptureFixture[str], *arguments: object) -> tuple[int, str, str]:
-    with pytest.raises(SystemExit) as ended:
-        main(list(map(str, arguments)))
-    printed = capsys.readouterr()
-    return int(ended.value.code or 0), printed.out, printed.err
 
 
 def found_of(folder: Path) -> list[dict[str, Any]]:

@@ -1,7 +1,6 @@
 """The example scene is what its script makes, and its sheet says what is in it."""
 
 import csv
-import importlib.util
 import subprocess
 import sys
 from pathlib import Path
@@ -11,17 +10,14 @@ import av
 import numpy as np
 import pytest
 import soundfile
+from running import load_script
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
 
 
 @pytest.fixture(scope="module")
 def script() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("make_scene", EXAMPLES / "make_scene.py")
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return load_script("examples/make_scene.py")
 
 
 @pytest.fixture(scope="module")

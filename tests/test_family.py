@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 import soundfile
 import tiny_fusion
+from running import run
 from tiny_fusion import RATE, WINDOW, noise
 
 from auricle.artifact import Artifact, load_artifact
-from auricle.cli import main
 from auricle.embedding import embed_pack
 from auricle.engine.packing import pack as pack_source
 from auricle.evaluation import evaluate
@@ -374,14 +374,6 @@ def test_saving_again_replaces_the_members_and_nothing_else(
     (family.path / "thesis.txt").write_text("years of work")
     with pytest.raises(ValueError, match=r"holds thesis\.txt, no part of a model"):
         save(family.path, sources)
-
-
-def run(capsys: pytest.CaptureFixture[str], *arguments: object) -> tuple[int, str, str]:
-    """Exit status, standard output, standard error."""
-    with pytest.raises(SystemExit) as ended:
-        main([str(argument) for argument in arguments])
-    printed = capsys.readouterr()
-    return int(ended.value.code or 0), printed.out, printed.err
 
 
 def test_check_names_the_member_that_changed(

@@ -9,6 +9,7 @@ from types import ModuleType
 import numpy as np
 import pytest
 import soundfile
+from running import load_script
 from tiny_model import RATE
 from tiny_model import save as save_tiny
 
@@ -20,11 +21,7 @@ ROOT = Path(__file__).parents[1]
 
 @pytest.fixture(scope="module")
 def few_shot() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("few_shot", ROOT / "benchmarks" / "few_shot.py")
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return load_script("benchmarks/few_shot.py")
 
 
 @pytest.fixture(scope="module")

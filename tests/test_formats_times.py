@@ -15,22 +15,15 @@ import pyarrow.parquet
 import pytest
 from media import write_media
 from onnx import TensorProto, helper, numpy_helper
+from running import run
 
 from auricle.artifact import save_artifact
-from auricle.cli import main
 from auricle.engine.tagging import result_names
 from auricle.formats import SUFFIXES
 
 RATE, WINDOW = 8000, 80  # windows of 10 ms
 # A burst that fills one window: heard elsewhere by a single sample, none is filled.
 BURST, SECONDS = 0.20, 1.0
-
-
-def run(capsys: pytest.CaptureFixture[str], *arguments: object) -> tuple[int, str, str]:
-    with pytest.raises(SystemExit) as exit:
-        main([str(argument) for argument in arguments])
-    out, err = capsys.readouterr()
-    return int(exit.value.code or 0), out, err
 
 
 @pytest.fixture(scope="module")

@@ -5,7 +5,6 @@ it was made: draws have not changed since, and must not, since trainings go on w
 """
 
 import hashlib
-import importlib.util
 import json
 import shutil
 import tracemalloc
@@ -15,6 +14,7 @@ from types import ModuleType
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
+from running import load_script
 
 from auricle.datasets import Clip
 from auricle.engine import pack
@@ -275,11 +275,7 @@ def test_damaged_counts_are_found_and_named(packed: Path, tmp_path: Path) -> Non
 
 @pytest.fixture(scope="module")
 def benchmark() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("huge_index", ROOT / "benchmarks" / "huge_index.py")
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return load_script("benchmarks/huge_index.py")
 
 
 MANY, LABELS = 100_000, 3000

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 import tiny_urban
 import torch
+from running import run
 from tones import TinyPlain, config_for, make_corpus
 
 from auricle.artifact import load_artifact
-from auricle.cli import main
 from auricle.datasets import ontology
 from auricle.datasets.taxonomy import Taxonomy
 from auricle.hierarchy import ancestors
@@ -39,13 +39,6 @@ def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
     add_labels(path, "deep", said, names=LABELS)
     (folder / "tree.yaml").write_text(TREE)
     return path
-
-
-def run(capsys: pytest.CaptureFixture[str], *arguments: object) -> tuple[int, str, str]:
-    with pytest.raises(SystemExit) as ended:
-        main([str(argument) for argument in arguments])
-    printed = capsys.readouterr()
-    return int(ended.value.code or 0), printed.out, printed.err
 
 
 def test_three_levels_go_from_the_pack_into_the_model_and_from_there_into_tags_and_figures(

@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
+from running import run
 from zipf_pack import write_zipf_pack
 
-from auricle.cli import main
 from auricle.datasets import Clip
 from auricle.engine import pack
 from auricle.engine.packing import Range
@@ -54,13 +54,6 @@ def rows(reader: Pack, label_set: str) -> list[set[str]]:
     table = pq.read_table(reader.path / f"labels/{label_set}.parquet")
     names = json.loads(table.schema.metadata[b"labels"])
     return [{names[i] for i in clip} for clip in table["positive"].to_pylist()]
-
-
-def run(capsys: pytest.CaptureFixture[str], *arguments: object) -> tuple[int, str, str]:
-    with pytest.raises(SystemExit) as ended:
-        main([str(argument) for argument in arguments])
-    printed = capsys.readouterr()
-    return int(ended.value.code or 0), printed.out, printed.err
 
 
 def test_labels_of_equal_count_are_taken_in_the_order_of_the_set(small: Path) -> None:

@@ -20,9 +20,9 @@ from typing import Any
 import numpy as np
 import pytest
 import soundfile
+from running import run
 
 from auricle import remote
-from auricle.cli import main
 from auricle.datasets import open_corpus
 from auricle.engine import Engine, jobs, pack
 from auricle.engine.embedding import EmbedOptions, embed_clips, embed_many
@@ -116,13 +116,6 @@ def content(folder: Path | str) -> dict[str, bytes]:
     else:
         found = {name: remote.read(remote.join(folder, name)) for name in remote.list_files(folder)}
     return {name: data for name, data in found.items() if name != "run.json"}
-
-
-def run(capsys: pytest.CaptureFixture[str], *arguments: Any) -> tuple[int, str, str]:
-    with pytest.raises(SystemExit) as ended:
-        main([str(argument) for argument in arguments])
-    printed = capsys.readouterr()
-    return int(ended.value.code or 0), printed.out, printed.err
 
 
 def pack_here(source: Any, out: Any, **options: Any) -> dict[str, Any]:

@@ -6,10 +6,10 @@ from typing import Any
 
 import numpy as np
 import pytest
+from running import run
 from test_report_priors import self_contained
 
 from auricle.artifact import load_artifact, save_artifact
-from auricle.cli import main
 from auricle.features import hertz_to_mel, mel_to_hertz
 from auricle.report.filters import (
     SCALES,
@@ -316,13 +316,6 @@ def waveform_model(path: Path, taps: np.ndarray | None) -> Path:
         embedding_size=2,
     )
     return path
-
-
-def run(capsys: pytest.CaptureFixture[str], *arguments: object) -> tuple[int, str, str]:
-    with pytest.raises(SystemExit) as ended:
-        main([str(argument) for argument in arguments])
-    printed = capsys.readouterr()
-    return int(ended.value.code or 0), printed.out, printed.err
 
 
 def test_the_first_layer_is_read_from_the_model(tmp_path: Path) -> None:

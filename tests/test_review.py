@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 import soundfile
 import tiny_model
+from running import run
 
-from auricle.cli import main
 from auricle.datasets.manifest import manifest
 from auricle.search import VectorIndex
 from auricle.search.answers import (
@@ -266,13 +266,6 @@ def sounds(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Path:
     model = tiny_model.save(tmp_path / "tiny").path
     assert run(capsys, "index", f"{tmp_path}/*.wav", "--out", tmp_path / "index", "--model", model)[0] == 0
     return tmp_path
-
-
-def run(capsys: pytest.CaptureFixture[str], *arguments: object) -> tuple[int, str, str]:
-    with pytest.raises(SystemExit) as ended:
-        main([str(argument) for argument in arguments])
-    printed = capsys.readouterr()
-    return int(ended.value.code or 0), printed.out, printed.err
 
 
 def said(row: dict[str, str]) -> str:

@@ -1,6 +1,5 @@
 """The benchmark of the review loop: what an oracle answers, what is compared, and that it runs."""
 
-import importlib.util
 import json
 import sys
 from pathlib import Path
@@ -9,6 +8,7 @@ from types import ModuleType
 import numpy as np
 import pytest
 import soundfile
+from running import load_script
 
 from auricle.engine import pack
 from auricle.shards import Pack
@@ -28,11 +28,7 @@ ABOUT = {
 
 @pytest.fixture(scope="module")
 def benchmark() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("review_benchmark", ROOT / "benchmarks" / "review.py")
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return load_script("benchmarks/review.py")
 
 
 @pytest.fixture(scope="module")

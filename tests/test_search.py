@@ -19,11 +19,11 @@ import pytest
 import soundfile
 import tiny_model
 from onnx import numpy_helper
+from running import run
 
 from auricle.artifact import embedding_input, load_artifact, save_artifact, save_changed
 from auricle.artifact.embeddings import embedding_fingerprint
 from auricle.artifact.linear_graph import linear_graph
-from auricle.cli import main
 from auricle.embedding import embed_recording
 from auricle.engine import Engine
 from auricle.engine.embedding import EmbedOptions
@@ -569,13 +569,6 @@ def test_indexing_builds_graphs_where_they_pay(folder: Path, tmp_path: Path, mod
 
 
 # --- the verbs
-
-
-def run(capsys: pytest.CaptureFixture[str], *arguments: object) -> tuple[int, str, str]:
-    with pytest.raises(SystemExit) as ended:
-        main([str(argument) for argument in arguments])
-    printed = capsys.readouterr()
-    return int(ended.value.code or 0), printed.out, printed.err
 
 
 @pytest.fixture

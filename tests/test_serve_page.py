@@ -1,11 +1,11 @@
 """The page as files: nothing inline or from elsewhere, all referred to is there, colours can be read."""
 
-import importlib.util
 import re
 from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
+from running import load_script
 
 ROOT = Path(__file__).parents[1]
 PAGE = ROOT / "auricle" / "serve" / "page"
@@ -60,10 +60,7 @@ ELEMENTS = Elements().found
 
 
 def vendor():
-    spec = importlib.util.spec_from_file_location("vendor", ROOT / "docs" / "vendor.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return load_script("docs/vendor.py")
 
 
 def colours(theme):

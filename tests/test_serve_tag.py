@@ -157,7 +157,7 @@ def test_every_format_is_what_its_writer_writes(
     timed = format in formats.TIMED
     result = expected(model, sounds[1], windows=timed, scores=format == "parquet", start=0.25)
     tagger = Tagger(model, threads=1)
-    with results.rendered(result, format, results.about(tagger.artifact, 0.25)) as wanted:
+    with results.rendered(result, format, formats.About.of(tagger.artifact, 0.25)) as wanted:
         assert answer.content == wanted.read()
     kind = answer.headers["content-type"]
     assert kind == {"csv": "text/csv; charset=utf-8", "json": "application/json"}.get(format, kind)

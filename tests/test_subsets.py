@@ -6,9 +6,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from running import run
 from zipf_pack import write_zipf_pack, zipf_rows
 
-from auricle.cli import main
 from auricle.datasets import Clip
 from auricle.engine import pack
 from auricle.engine.packing import Range
@@ -39,13 +39,6 @@ def zipf(tmp_path: Path) -> Path:
 
 def decode(clip: Range, rate: int) -> Decoded:
     return Decoded(pcm=np.ones(100, dtype=np.int16), clipped=0, warnings=[])
-
-
-def run(capsys: pytest.CaptureFixture[str], *arguments: object) -> tuple[int, str, str]:
-    with pytest.raises(SystemExit) as ended:
-        main([str(argument) for argument in arguments])
-    printed = capsys.readouterr()
-    return int(ended.value.code or 0), printed.out, printed.err
 
 
 # --- kept in the pack

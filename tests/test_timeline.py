@@ -24,10 +24,10 @@ from films import (
     streams_of,
     turned,
 )
+from running import run
 from test_report_priors import Page, self_contained
 from tiny_model import LABELS, save, save_file
 
-from auricle.cli import main
 from auricle.report.film import upright, write_film
 from auricle.report.overlay import Panel, Scores, text_mask, to_yuv
 from auricle.report.scroll import CURSOR, LEFT, ROWS_TOP, WIDE, WIDTH, Scroll
@@ -43,13 +43,6 @@ from auricle.report.timeline import (
 )
 from auricle.report.timeline_page import timeline_html
 from auricle.tagging import Tagger
-
-
-def run(capsys: pytest.CaptureFixture[str], *arguments: object) -> tuple[int, str, str]:
-    with pytest.raises(SystemExit) as ended:
-        main([str(argument) for argument in arguments])
-    printed = capsys.readouterr()
-    return int(ended.value.code or 0), printed.out, printed.err
 
 
 @pytest.fixture(scope="session")

@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 import pytest
 import soundfile
+from running import run
 from urban_oracle import slow_metrics
 
-from auricle.cli import main
 from auricle.datasets.annotations import choose_labels, read_annotations, verified_labels
 from auricle.datasets.taxonomy import Taxonomy, read_taxonomy
 from auricle.engine import pack as pack_corpus
@@ -113,13 +113,6 @@ def files(tmp_path: Path) -> dict[str, Path]:
         "annotations": write_annotations(tmp_path / "annotations.csv"),
         "taxonomy": tmp_path / "taxonomy.yaml",
     }
-
-
-def run(capsys: pytest.CaptureFixture[str], *arguments: object) -> tuple[int, str, str]:
-    with pytest.raises(SystemExit) as ended:
-        main([str(argument) for argument in arguments])
-    printed = capsys.readouterr()
-    return int(ended.value.code or 0), printed.out, printed.err
 
 
 def judge(
