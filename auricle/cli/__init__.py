@@ -282,10 +282,7 @@ def _end_at_once(error: BaseException | None) -> NoReturn:
         traceback.clear_frames(error.__traceback__)
     with contextlib.suppress(Exception):
         if (util := sys.modules.get("multiprocessing.util")) is not None:
-            for thread in threading.enumerate():
-                if not thread.daemon and thread is not threading.current_thread():
-                    thread.join(0.3)  # the keeper of workers, which may be giving back semaphores just now
-            util._run_finalizers(0)
+            util._run_finalizers(0)  # semaphores
             # What another thread has given back by half, the tracker of semaphores would call a leak.
             tracker = getattr(sys.modules.get("multiprocessing.resource_tracker"), "_resource_tracker", None)
             if pid := getattr(tracker, "_pid", None):

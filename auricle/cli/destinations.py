@@ -14,7 +14,6 @@ from auricle.cli.results import STDIN, TagFormat
 from auricle.remote import address_of
 
 if TYPE_CHECKING:
-    from auricle.artifact import Artifact
     from auricle.engine import Engine
 
 # From so many files a core on, more processes pay for their start, which takes as long as 30 clips of 5 s.
@@ -60,21 +59,6 @@ def check_format(format: TagFormat, out: str, files: list[str], given: Collectio
         raise typer.BadParameter(
             "parquet has every label's score in every window; leave this out", param_hint=f"--{name}"
         )
-
-
-def about_of(artifact: "Artifact", start: float = 0.0) -> formats.About:
-    """What a format may say of a model.
-
-    >>> about_of(load_artifact("default")).rate  # doctest: +SKIP
-    16000
-    """
-    return formats.About(
-        model=artifact.name,
-        fingerprint=artifact.fingerprint,
-        labels=artifact.labels,
-        rate=artifact.rate,
-        start=start,
-    )
 
 
 def is_job(out: str, files: list[str], engine: EngineName) -> bool:

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any, TextIO
 
 import typer
 
-from auricle.cli.destinations import about_of
 from auricle.cli.output import opened, print_warning
 from auricle.cli.results import TagFormat, naming, write_results
+from auricle.formats import About
 from auricle.text import for_terminal
 
 if TYPE_CHECKING:
@@ -71,7 +71,7 @@ def listen(
             _write_objects(result, pieces, stream)
         else:
             result["windows"] = _until_the_end(pieces, result)
-            write_results([result], stream, format, about_of(artifact, options.start))
+            write_results([result], stream, format, About.of(artifact, options.start))
     if not quiet and "duration" in result:
         say(f"{for_terminal(name)}: {format_seconds(result['duration'])} heard")
     if any(thread.name == DECODER for thread in threading.enumerate()):

@@ -13,7 +13,6 @@ import typer
 
 from auricle import formats
 from auricle.cli.destinations import (
-    about_of,
     check_format,
     engine_for,
     given_of,
@@ -167,7 +166,7 @@ def tag(
     wishes: dict[str, Any] = {"top": top, "threshold": threshold, "windows": windows}
     wishes |= {"consistent": consistent, "events": config}
     wishes["scores"] = format is TagFormat.parquet
-    about = about_of(loaded, start)
+    about = formats.About.of(loaded, start)
     if device != "cpu":
         wishes |= {"device": device, "batch": BATCH_ON_GPU}
     options = TagOptions(model=model, threads=threads, hop=hop, **wishes, **place)

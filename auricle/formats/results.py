@@ -9,7 +9,7 @@ import base64
 import json
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 from auricle.text import for_terminal
 
@@ -39,6 +39,21 @@ class About:
     labels: tuple[str, ...] = ()
     rate: int | None = None
     start: float = 0.0
+
+    @classmethod
+    def of(cls, artifact: Any, start: float = 0.0) -> Self:
+        """What formats may say of a model.
+
+        >>> About.of(load_artifact("default")).rate  # doctest: +SKIP
+        16000
+        """
+        return cls(
+            model=artifact.name,
+            fingerprint=artifact.fingerprint,
+            labels=artifact.labels,
+            rate=artifact.rate,
+            start=start,
+        )
 
 
 def spans(result: Result, start: float = 0.0) -> Iterable[dict[str, Any]]:

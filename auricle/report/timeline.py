@@ -264,15 +264,7 @@ def draw_timeline(timeline: Timeline, picture: Spectrogram, *, title: str = "") 
         below.tick_params(axis="y", length=0)
         below.hlines(np.arange(1, rows), edges[0], edges[-1], color="#dddddd", linewidth=0.6)
         for row, peak in enumerate(timeline.peaks.tolist()):
-            below.text(
-                1.006,
-                row + 0.5,
-                score_text(peak),
-                transform=below.get_yaxis_transform(),
-                va="center",
-                fontsize=8.5,
-                color=GREY,
-            )
+            _beside(below, row, 1.006, score_text(peak), GREY)
         below.set_xlim(edges[0], edges[-1])
         unit = "time (seconds)" if edges[-1] < 600 else "time (h:min:s)"
         below.set_xlabel(unit if timeline.thresholds is None else f"{unit}; {MARKED}")
@@ -295,15 +287,14 @@ def _mark_above(axes: Any, timeline: Timeline, edges: np.ndarray, scores: np.nda
         axes.hlines(
             np.full(len(turns) // 2, row + 0.87), edges[turns[::2]], edges[turns[1::2]], MARK, linewidth=3
         )
-        axes.text(
-            1.068,
-            row + 0.5,
-            limit_text(threshold),
-            transform=axes.get_yaxis_transform(),
-            va="center",
-            fontsize=8.5,
-            color=MARK,
-        )
+        _beside(axes, row, 1.068, limit_text(threshold), MARK)
+
+
+def _beside(axes: Any, row: int, place: float, text: str, color: str) -> None:
+    """A number to the right of a row."""
+    axes.text(
+        place, row + 0.5, text, transform=axes.get_yaxis_transform(), va="center", fontsize=8.5, color=color
+    )
 
 
 def score_cells(timeline: Timeline, columns: int = MOST_COLUMNS) -> tuple[np.ndarray, np.ndarray]:

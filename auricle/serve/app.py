@@ -2,8 +2,6 @@
 
 import contextlib
 import functools
-import importlib
-import importlib.util
 import os
 import shutil
 import tempfile
@@ -18,19 +16,31 @@ from starlette.types import Scope
 
 from auricle import __version__
 from auricle.artifact import load_artifact
+from auricle.serve import (
+    corrections,
+    docs,
+    exports,
+    job_routes,
+    live,
+    media_routes,
+    metrics,
+    models,
+    recordings,
+    security,
+    tag,
+)
 from auricle.serve.decoding import warm
-from auricle.serve.docs import completed
 from auricle.serve.errors import add_error_handlers
 from auricle.serve.jobs import JobQueue
+from auricle.serve.library import Library
 from auricle.serve.scoring import Scorer
-from auricle.serve.security import add_security
 from auricle.serve.settings import Settings
 from auricle.serve.state import Service
 
 PAGE = Path(__file__).parent / "page"
 ROUTERS = (
-    "tag job_routes live models recordings media_routes corrections exports security metrics docs".split()
-)
+    tag, job_routes, live, models, recordings, media_routes, corrections, exports, security, metrics, docs
+)  # fmt: skip
 DESCRIPTION = 'Which sounds are in a recording, and when. Every error is `{"error": "one line"}`.'
 
 
@@ -52,16 +62,12 @@ def create_app(settings: Settings) -> FastAPI:
         redoc_url=None,
     )
     add_error_handlers(app)
-    for name in ROUTERS:
-        module = _module(name)
-        if module is not None and hasattr(module, "router"):
-            app.include_router(module.router)
-    add_security(app, settings)
-    metrics = _module("metrics")
-    if metrics is not None and hasattr(metrics, "add_metrics"):
-        metrics.add_metrics(app)  # last, so that it also counts what is refused
+    for module in ROUTERS:
+        app.include_router(module.router)
+    security.add_security(app, settings)
+    metrics.add_metrics(app)  # last, so that it also counts what is refused
     app.router.routes.append(_Page(app))
-    plain, app.openapi = app.openapi, lambda: completed(plain())  # type: ignore[method-assign]
+    plain, app.openapi = app.openapi, lambda: docs.completed(plain())  # type: ignore[method-assign]
     return app
 
 
@@ -76,12 +82,6 @@ class _Page(Mount):
         if scope["type"] != "http" or any(route.matches(scope)[0] is Match.PARTIAL for route in self._others):
             return Match.NONE, {}
         return super().matches(scope)
-
-
-def _module(name: str) -> object:
-    if importlib.util.find_spec(f"auricle.serve.{name}") is None:
-        return None
-    return importlib.import_module(f"auricle.serve.{name}")
 
 
 @contextlib.asynccontextmanager
@@ -102,8 +102,6 @@ async def _lifespan(settings: Settings, app: FastAPI) -> AsyncIterator[None]:
 
 def _opened(settings: Settings, stack: contextlib.ExitStack) -> Service:
     """A service that works; whatever it holds is given back by `stack`."""
-    from auricle.serve import tag
-
     data = stack.enter_context(_folder(settings.data))
     for name in ("uploads", "jobs"):
         (data / name).mkdir(exist_ok=True)
@@ -115,12 +113,9 @@ def _opened(settings: Settings, stack: contextlib.ExitStack) -> Service:
     jobs = JobQueue(settings, data)
     service = Service(settings=settings, data=data, artifact=artifact, scorer=scorer, jobs=jobs)
     jobs.kinds["tag"] = functools.partial(tag.work, service)
-    metrics, library = _module("metrics"), _module("library")
-    if metrics is not None and hasattr(metrics, "Metrics"):
-        service.metrics = metrics.Metrics(service)
-    if library is not None and hasattr(library, "Library"):
-        service.library = library.Library(service)
-        stack.callback(service.library.close)
+    service.metrics = metrics.Metrics(service)
+    service.library = Library(service)
+    stack.callback(service.library.close)
     stack.callback(jobs.close)
     jobs.start()
     warm()

@@ -24,8 +24,9 @@ from auricle.serve.errors import Refused, responses
 from auricle.serve.hearing import UPLOAD
 from auricle.serve.library import Recording
 from auricle.serve.ranges import disposition
-from auricle.serve.recordings import BINARY, Hop, Theirs, Threshold, config_of, hop_of
+from auricle.serve.recordings import Hop, Theirs, Threshold, config_of, hop_of
 from auricle.serve.state import Ours
+from auricle.serve.uploads import BINARY
 from auricle.serve.visitors import Visitor
 from auricle.serve.wishes import FILES, MEDIA_TYPES, Format
 
@@ -80,7 +81,7 @@ def _result(
     """What a writer of a format takes."""
     kept, said = recording.scores(), recording.corrections() if with_corrections else []
     samples, labels = hop_of(kept, hop), kept.artifact.labels
-    about = results.about(kept.artifact, 0.0)
+    about = formats.About.of(kept.artifact)
     wanted: dict[str, Any] = {"hop": samples / kept.artifact.rate}
     tagger = kept.tagger()
     if format == "parquet":

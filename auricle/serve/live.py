@@ -124,8 +124,7 @@ async def live(websocket: WebSocket, service: Ours) -> None:
         await _close(websocket, end)
     finally:
         service.listening -= 1
-        if service.metrics is not None:
-            service.metrics.live_ended.labels(str(end.code)).inc()
+        service.metrics.live_ended.labels(str(end.code)).inc()
 
 
 async def _served(websocket: WebSocket, service: Service) -> End:
@@ -291,15 +290,12 @@ class Session:
                 self._note_delay(piece["end"])
 
     def _note(self, seconds: float) -> None:
-        metrics = self.service.metrics
-        if metrics is not None:
-            metrics.live_audio.inc(max(0.0, seconds - self._heard))
+        self.service.metrics.live_audio.inc(max(0.0, seconds - self._heard))
         self._heard = seconds
 
     def _note_delay(self, seconds: float) -> None:
-        age, metrics = self.pipe.age(seconds), self.service.metrics
-        if age is not None and metrics is not None:
-            metrics.live_delay.observe(age)
+        if (age := self.pipe.age(seconds)) is not None:
+            self.service.metrics.live_delay.observe(age)
 
     def _tell(self, piece: dict[str, Any]) -> None:
         """Send it, from a thread, and wait until that is done.

@@ -10,7 +10,8 @@ from starlette.responses import Response
 from auricle.serve import pictures
 from auricle.serve.errors import Refused, responses
 from auricle.serve.ranges import file_response
-from auricle.serve.recordings import BINARY, Theirs
+from auricle.serve.recordings import Theirs
+from auricle.serve.uploads import BINARY
 
 router = APIRouter(tags=["recordings"])
 

@@ -170,7 +170,7 @@ class Counting:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass a request on, and note what became of it."""
         service = getattr(scope["app"].state, "service", None) if scope["type"] == "http" else None
-        if service is None or service.metrics is None:
+        if service is None:
             await self.app(scope, receive, send)
             return
         metrics: Metrics = service.metrics

@@ -16,28 +16,13 @@ from auricle.serve.keptscores import KeptScores, with_onset
 from auricle.serve.library import Recording
 from auricle.serve.state import Ours
 from auricle.serve.tag import Event, Tag
-from auricle.serve.uploads import receive_upload
+from auricle.serve.uploads import FORMS, receive_upload
 from auricle.serve.visitors import Visitor, welcome
 from auricle.tagging import hop_samples
 
 router = APIRouter(tags=["recordings"])
 
-BINARY = {"type": "string", "format": "binary"}
-BODY = {
-    "required": True,
-    "content": {
-        "multipart/form-data": {
-            "schema": {
-                "type": "object",
-                "required": ["file"],
-                "properties": {"file": BINARY | {"description": "The recording, as a file."}},
-            }
-        },
-        "application/octet-stream": {"schema": BINARY},
-        "audio/*": {"schema": BINARY},
-        "video/*": {"schema": BINARY},
-    },
-}
+BODY = {"required": True, "content": FORMS}
 ABOUT: dict[str, Any] = {
     "id": "Zk3v",
     "name": "night.flac",

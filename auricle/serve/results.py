@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import IO, Any
 
 from auricle import formats
-from auricle.artifact import Artifact
 
 SPOOL_BYTES = 1 << 20  # of a result that is being written; more than that waits on the disk
 CHUNK_BYTES = 1 << 16
@@ -55,22 +54,6 @@ def kept(result: dict[str, Any], path: Path) -> dict[str, Any]:
 def _windows(path: Path) -> Iterator[dict[str, Any]]:
     with path.open(encoding="ascii") as stream:
         yield from map(json.loads, stream)
-
-
-def about(artifact: Artifact, start: float) -> formats.About:
-    """What formats may say of a model.
-
-    >>> from auricle.artifact import load_artifact
-    >>> about(load_artifact("default"), 0.0).rate  # doctest: +SKIP
-    16000
-    """
-    return formats.About(
-        model=artifact.name,
-        fingerprint=artifact.fingerprint,
-        labels=artifact.labels,
-        rate=artifact.rate,
-        start=start,
-    )
 
 
 def rendered(result: dict[str, Any], format: str, about: formats.About) -> IO[bytes]:

@@ -13,13 +13,14 @@ from fastapi import APIRouter, Query, Request
 from pydantic import BaseModel
 from starlette.responses import JSONResponse, Response, StreamingResponse
 
+from auricle import formats
 from auricle.serve import results
 from auricle.serve.decoding import Limits, decode
 from auricle.serve.errors import Refused, responses
 from auricle.serve.jobs import Job
 from auricle.serve.rooted import open_under
 from auricle.serve.state import Ours, Service
-from auricle.serve.uploads import receive_upload
+from auricle.serve.uploads import FORMS, receive_upload
 from auricle.serve.wishes import FILES, MEDIA_TYPES, Format, Wished, Wishes
 from auricle.tagging import Tagger
 
@@ -29,20 +30,10 @@ WINDOWS = "windows.jsonl"  # in the folder of a job
 PATH_BYTES = 1 << 16  # of a JSON body
 SCORE = {"label": "dog", "score": 0.934512}
 EXAMPLE: dict[str, Any] = {"path": "dog.wav", "duration": 5.0, "tags": [SCORE]}
-RECORDING = {"type": "string", "format": "binary"}
 BODY = {
     "required": True,
-    "content": {
-        "multipart/form-data": {
-            "schema": {
-                "type": "object",
-                "required": ["file"],
-                "properties": {"file": RECORDING | {"description": "The recording, as a file."}},
-            }
-        },
-        "application/octet-stream": {"schema": RECORDING},
-        "audio/*": {"schema": RECORDING},
-        "video/*": {"schema": RECORDING},
+    "content": FORMS
+    | {
         "application/json": {
             "schema": {
                 "type": "object",
@@ -282,7 +273,7 @@ async def result_response(service: Service, job: Job, format: Format) -> Respons
         )
     if job.arguments.get("fingerprint") != service.artifact.fingerprint:
         raise Refused(410, f"another model found it; send {job.name or 'the recording'} again")
-    about = results.about(service.artifact, float(job.arguments.get("start", 0.0)))
+    about = formats.About.of(service.artifact, float(job.arguments.get("start", 0.0)))
     try:
         file = await run_sync(_written, job, format, about)
     except ValueError as error:

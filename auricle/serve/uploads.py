@@ -33,6 +33,19 @@ PARTS = 32
 NAME_CHARACTERS = 200
 SLOW_AFTER_SECONDS, LEAST_BYTES_PER_SECOND = 60.0, 1_000  # slower ones only keep a place from others
 HOW = "send a form whose part `file` is the recording, or the recording itself as the body"
+BINARY = {"type": "string", "format": "binary"}  # in OpenAPI; and what may be sent
+FORMS: dict[str, Any] = {
+    "multipart/form-data": {
+        "schema": {
+            "type": "object",
+            "required": ["file"],
+            "properties": {"file": BINARY | {"description": "The recording, as a file."}},
+        }
+    },
+    "application/octet-stream": {"schema": BINARY},
+    "audio/*": {"schema": BINARY},
+    "video/*": {"schema": BINARY},
+}
 UNSAFE = re.compile(r"[\x00-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff\ufeff]")
 
 received: Counter[str] = Counter()  # "uploads" and their "bytes", also of those that failed
