@@ -14,7 +14,8 @@ from serving import wait_until
 from auricle.audio import AudioError
 from auricle.serve import jobs as module
 from auricle.serve.errors import Refused
-from auricle.serve.jobs import Job, JobQueue
+from auricle.serve.job import Job
+from auricle.serve.jobs import JobQueue
 from auricle.serve.settings import Settings
 
 Queues = Callable[..., JobQueue]

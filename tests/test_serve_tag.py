@@ -22,7 +22,7 @@ from serving import ROOT, serving, wait_until
 
 from auricle import formats
 from auricle.serve import results
-from auricle.serve.jobs import Job
+from auricle.serve.job import Job
 from auricle.serve.state import Service
 from auricle.tagging import Tagger
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from auricle.audio import AudioError, Block, Info
 from auricle.serve.decoding import Decoding, Limits, decode, make_playable, playable
-from auricle.serve.jobs import Job
+from auricle.serve.job import Job
 from auricle.serve.keptscores import KeptScores, ScoreWriter, fine_hop
 from auricle.serve.pictures import SHORT_SECONDS, PeakWriter, SpectrumWriter, Take
 from auricle.serve.state import Service

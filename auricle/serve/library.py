@@ -20,7 +20,7 @@ from auricle.serve.correcting import Correction
 from auricle.serve.database import Database
 from auricle.serve.errors import Refused
 from auricle.serve.hearing import UPLOAD, hear
-from auricle.serve.jobs import Ended, Job, stamp
+from auricle.serve.job import Ended, Job, stamp
 from auricle.serve.keptscores import KeptScores
 from auricle.serve.pictures import Spectrum
 from auricle.serve.state import Service

@@ -17,7 +17,7 @@ from auricle import formats
 from auricle.serve import results
 from auricle.serve.decoding import Limits, decode
 from auricle.serve.errors import Refused, responses
-from auricle.serve.jobs import Job
+from auricle.serve.job import Job
 from auricle.serve.rooted import open_under
 from auricle.serve.state import Ours, Service
 from auricle.serve.uploads import FORMS, receive_upload
