@@ -98,12 +98,7 @@ def calibrate(
     >>> calibrate("default", "out/mine", "out/calibrated", goal=goal).thresholds[0]  # doctest: +SKIP
     0.41
     """
-    if method not in (*METHODS, KEEP):
-        raise ValueError(f"method is {method!r}; expected one of {', '.join((*METHODS, KEEP))}")
-    if method == KEEP and goal is None:
-        raise ValueError("method keep changes no score; ask for thresholds, or choose another method")
-    if hop is not None and (goal is None or goal.kind != "false_alarms" or not 0 < hop < np.inf):
-        raise ValueError(f"hop is {hop:g}; expected seconds above 0, and false alarms an hour as the goal")
+    _check_wishes(method, goal, hop)
     if Path(out).exists():
         raise ValueError(f"{out}: is there already; a calibrated model is a new one, name a new folder")
     pack = data if isinstance(data, Pack) else Pack(data)
@@ -129,22 +124,23 @@ def calibrate(
     with tempfile.TemporaryFile() as file:
         examples = gather(runner, pack, clips, label_set, columns, file, quiet=quiet)
         names = [artifact.labels[k] for k in ours]
-        calibration = _part(artifact.calibration, ours)
-        whole = artifact.calibration
+        calibration, whole = _part(artifact.calibration, ours), artifact.calibration
         if method != KEEP:
             least = FEWEST[method] if fewest is None else fewest
             _refuse_too_little(examples, least, label_set)
-            before = figures_of(clip_scores(examples, calibration), examples)  # as the model was
-            calibration, pooled, lent = fit_stages(examples, method, least)
+            old, (calibration, pooled, lent) = calibration, fit_stages(examples, method, least)
             whole = placed(calibration, pooled, ours, len(artifact.labels))
-            about |= {"fewest": least, "labels_pooled": [names[k] for k in np.flatnonzero(lent)]}
-            about["before"] = before
-            about["before_fitted_to"] = len(clips_calibrated_with(artifact, pack, clips, scores=True))
-            about["after"] = figures_of(held_out_scores(examples, method, least, seed), examples)
+            about |= {
+                "fewest": least,
+                "labels_pooled": [names[k] for k in np.flatnonzero(lent)],
+                "before": figures_of(clip_scores(examples, old), examples),  # as the model was
+                "before_fitted_to": len(clips_calibrated_with(artifact, pack, clips, scores=True)),
+                "after": figures_of(held_out_scores(examples, method, least, seed), examples),
+            }
         elif artifact.calibration is not None:  # whose clips the scores are still fitted to
-            old = artifact.metrics.get("calibration", {})
-            old = old.get("scores_of", old)
-            about["scores_of"] = {name: old[name] for name in KEPT if name in old}
+            told = artifact.metrics.get("calibration", {})
+            told = told.get("scores_of", told)
+            about["scores_of"] = {name: told[name] for name in KEPT if name in told}
         about["thresholds_left_out"] = goal is None and artifact.thresholds is not None
         thresholds = None
         if goal is not None:
@@ -152,27 +148,16 @@ def calibrate(
             if goal.kind == "false_alarms":  # an hour of a recording is as many windows as fit into it
                 about["goal_hop"] = artifact.hop / artifact.rate if hop is None else float(hop)
                 hours = examples.counts * about["goal_hop"] / 3600
-            found = fit_thresholds(
-                examples,
-                calibration,
-                goal,
-                hours,
-                names,
-                fewest=FEWEST_FOR_THRESHOLDS if fewest is None else fewest,
-                draws=draws,
-                seed=seed,
-                quiet=quiet,
-            )
-            about["goal"] = {goal.kind: goal.value}
-            about["windows_of_a_clip"] = int(
-                examples.counts.max()
-            )  # of 1, scores are those of clips and windows
-            about["threshold_of_all"] = found.pop("")
-            about["thresholds"] = found
-            thresholds = [
-                found[name]["threshold"] if name in found else about["threshold_of_all"]
-                for name in artifact.labels
-            ]
+            least = FEWEST_FOR_THRESHOLDS if fewest is None else fewest
+            options: dict[str, Any] = {"fewest": least, "draws": draws, "seed": seed, "quiet": quiet}
+            found = fit_thresholds(examples, calibration, goal, hours, names, **options)
+            about |= {
+                "goal": {goal.kind: goal.value},
+                "windows_of_a_clip": int(examples.counts.max()),  # of 1, scores are of clips and windows
+                "threshold_of_all": (of_all := found.pop("")),
+                "thresholds": found,
+            }
+            thresholds = [found[name]["threshold"] if name in found else of_all for name in artifact.labels]
     return save_changed(
         artifact,
         out,
@@ -180,6 +165,15 @@ def calibrate(
         thresholds=thresholds,
         metrics={**artifact.metrics, "calibration": about},
     )
+
+
+def _check_wishes(method: str, goal: Goal | None, hop: float | None) -> None:
+    if method not in (*METHODS, KEEP):
+        raise ValueError(f"method is {method!r}; expected one of {', '.join((*METHODS, KEEP))}")
+    if method == KEEP and goal is None:
+        raise ValueError("method keep changes no score; ask for thresholds, or choose another method")
+    if hop is not None and (goal is None or goal.kind != "false_alarms" or not 0 < hop < np.inf):
+        raise ValueError(f"hop is {hop:g}; expected seconds above 0, and false alarms an hour as the goal")
 
 
 def gather(
