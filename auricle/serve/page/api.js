@@ -15,8 +15,14 @@
  * @typedef {{name: string, labels: string[], thresholds: Record<string, number>|null, threshold: number,
  *   window: number, hop: number}} Model
  * @typedef {{models: Model[], formats: string[], limits: {max_upload_bytes: number, max_audio_seconds: number,
- *   keep_hours: number|null, upload: boolean, live: boolean}}} Service
+ *   keep_hours: number|null, live: boolean}}} Service
  */
+
+const PASSING = [0, 408, 425, 429, 500, 502, 503, 504, 507]; // refusals of the moment
+const LONGEST = 30_000; // milliseconds from one try to the next
+
+/** Tells "missing" when something is not there (any more). */
+export const answers = new EventTarget();
 
 /** An answer that is not what was asked for, with the service's own line. */
 export class ApiError extends Error {
@@ -31,12 +37,38 @@ export class ApiError extends Error {
 }
 
 /**
+ * May it be otherwise in a while?
+ * @param {unknown} error
+ */
+export function isPassing(error) {
+  return error instanceof ApiError && PASSING.includes(error.status);
+}
+
+/**
+ * Is what was asked for not there?
+ * @param {unknown} error
+ */
+export function isMissing(error) {
+  return error instanceof ApiError && error.status === 404;
+}
+
+/**
+ * How long to wait after so many failures: longer each time, and not all pages at the same moment.
+ * @param {number} failures 1 or more
+ * @returns {number} milliseconds
+ */
+export function pause(failures) {
+  return Math.min(LONGEST, 1000 * 2 ** (failures - 1)) * (0.75 + Math.random() / 4);
+}
+
+/**
  * The service's line of an answer that is an error.
  * @param {number} status
  * @param {string} body
  */
 function problem(status, body) {
-  if (status === 401) location.assign("login");
+  if (status === 401) location.assign("login" + location.hash);
+  if (status === 404) answers.dispatchEvent(new Event("missing"));
   try {
     const { error } = JSON.parse(body);
     if (typeof error === "string") return new ApiError(status, error);
@@ -47,20 +79,22 @@ function problem(status, body) {
 }
 
 /**
+ * @template T
  * @param {string} path
- * @param {RequestInit} [init]
- * @returns {Promise<Response>} of a status below 300
+ * @param {RequestInit} init
+ * @param {(answer: Response) => Promise<T>} read what is taken of an answer of a status below 300
  */
-async function ask(path, init) {
-  let answer;
+async function ask(path, init, read) {
   try {
-    answer = await fetch(path, init);
+    const answer = await fetch(path, init);
+    if (answer.ok) return await read(answer);
+    throw problem(answer.status, await answer.text());
   } catch (error) {
-    if (error instanceof DOMException && error.name === "AbortError") throw error;
+    if (error instanceof ApiError || isAbort(error)) throw error;
+    if (error instanceof SyntaxError)
+      throw new ApiError(502, "Something else than the service answered. Try again in a moment.");
     throw new ApiError(0, "The service does not answer. Is it still running?");
   }
-  if (!answer.ok) throw problem(answer.status, await answer.text());
-  return answer;
 }
 
 /**
@@ -68,16 +102,16 @@ async function ask(path, init) {
  * @param {AbortSignal} [signal]
  * @returns {Promise<any>}
  */
-export async function getJson(path, signal) {
-  return (await ask(path, { signal })).json();
+export function getJson(path, signal) {
+  return ask(path, { signal }, (answer) => answer.json());
 }
 
 /**
  * @param {string} path
  * @param {AbortSignal} [signal]
  */
-export async function getBuffer(path, signal) {
-  return (await ask(path, { signal })).arrayBuffer();
+export function getBuffer(path, signal) {
+  return ask(path, { signal }, (answer) => answer.arrayBuffer());
 }
 
 /**
@@ -85,7 +119,7 @@ export async function getBuffer(path, signal) {
  * @param {AbortSignal} [signal]
  */
 export async function getPicture(path, signal) {
-  return createImageBitmap(await (await ask(path, { signal })).blob());
+  return createImageBitmap(await ask(path, { signal }, (answer) => answer.blob()));
 }
 
 /**
@@ -94,14 +128,10 @@ export async function getPicture(path, signal) {
  * @param {unknown} [body]
  * @returns {Promise<any>} null where there is nothing to say
  */
-export async function send(method, path, body) {
+export function send(method, path, body) {
   const headers = body === undefined ? undefined : { "Content-Type": "application/json" };
-  const answer = await ask(path, {
-    method,
-    headers,
-    body: body === undefined ? undefined : JSON.stringify(body),
-  });
-  return answer.status === 204 ? null : answer.json();
+  const init = { method, headers, body: body === undefined ? undefined : JSON.stringify(body) };
+  return ask(path, init, async (answer) => (answer.status === 204 ? null : answer.json()));
 }
 
 /**
@@ -120,8 +150,13 @@ export function upload(file, name, onProgress, signal) {
     request.open("POST", "v1/recordings");
     request.upload.onprogress = (event) => onProgress(event.loaded, event.total);
     request.onload = () => {
-      if (request.status < 300) resolve(JSON.parse(request.responseText));
-      else reject(problem(request.status, request.responseText));
+      const { status, responseText } = request;
+      if (status >= 300) return reject(problem(status, responseText));
+      try {
+        resolve(JSON.parse(responseText));
+      } catch {
+        reject(new ApiError(502, "Something else than the service answered. Try again in a moment."));
+      }
     };
     request.onerror = () =>
       reject(new ApiError(0, "The upload broke off: the service ended it or cannot be reached."));

@@ -1,20 +1,23 @@
 /** The page: start, what is shown when, and the keys. */
 
-import { getJson, isAbort, recordingPath, send } from "./api.js";
-import { byId } from "./dom.js";
+import { answers, getJson, isAbort, isMissing, isPassing, pause, recordingPath, send } from "./api.js";
+import { byId, settled } from "./dom.js";
 import { startExport } from "./export.js";
 import { size } from "./format.js";
 import { startKeys } from "./keys.js";
-import { Library, isWaiting, progressLine } from "./library.js";
+import { Library, isWaiting } from "./library.js";
 import { Live } from "./live.js";
 import { hashOf, placeOf } from "./place.js";
 import { RecordingView } from "./recording.js";
 import { alarm, clearAlarm, say } from "./say.js";
 import { startTheme } from "./theme.js";
 import { Uploads } from "./uploads.js";
+import { again, showFailure, showTrouble, showWaiting } from "./waiting.js";
 
 const SECTIONS = ["start", "waiting", "live", "recording"];
 const ASKED_EVERY = 1000; // milliseconds, while a recording is worked on
+const LONG = 60_000; // milliseconds after which a failure is not counted with those before
+const SETTLES = 50; // milliseconds, in which a window tells more than once that it is looked at
 const NONE = { threshold: null, ticked: [], from: null, to: null, at: 0 };
 
 /** @type {import("./api.js").Service} */
@@ -31,6 +34,7 @@ let visit = new AbortController(); // of what is shown; ended when something els
 /** @param {string} wanted id of the section that is shown */
 function show(wanted) {
   for (const id of SECTIONS) byId(id).hidden = id !== wanted;
+  live.show(wanted === "live");
   byId("listen").disabled = byId("start-listen").disabled = !service.limits.live;
 }
 
@@ -60,59 +64,77 @@ async function route() {
 }
 
 /**
- * Wait until a recording is tagged, then show it.
+ * Show a recording. While the service does not answer it is tried again: by itself, or by the button.
  * @param {import("./place.js").Place} place
  * @param {AbortSignal} signal
  */
 async function openRecording(place, signal) {
-  byId("waiting-error").hidden = true;
-  try {
-    let found = await getJson(recordingPath(place.id), signal);
-    entitle(found.name);
-    const waited = isWaiting(found);
-    while (isWaiting(found)) {
-      showWaiting(found);
-      await new Promise((resolve) => setTimeout(resolve, ASKED_EVERY));
+  for (let failures = 1; ; failures++) {
+    const began = performance.now();
+    try {
+      return await showTagged(place, signal);
+    } catch (error) {
+      if (isAbort(error) || signal.aborted) return;
+      recording.close();
+      if (isMissing(error)) return showGone(place.id);
+      history.replaceState(null, "", hashOf(place)); // what was there of it may have changed the address
+      show("waiting");
+      showTrouble(library.nameOf(place.id) ?? "Recording", error);
+      if (performance.now() - began > LONG) failures = 1;
+      await again(isPassing(error) ? pause(failures) : Infinity, signal);
       if (signal.aborted) return;
-      found = await getJson(recordingPath(place.id), signal);
     }
-    if (waited) library.refresh();
-    if (found.state !== "done") return showFailure(found);
-    show("recording");
-    await recording.open(found, place);
-  } catch (error) {
-    if (isAbort(error) || signal.aborted) return;
-    show("start");
-    alarm(error);
   }
 }
 
-/** @param {import("./api.js").Recording} found */
-function showWaiting(found) {
-  if (byId("waiting").hidden) say(`${found.name} is being tagged`);
-  show("waiting");
-  byId("waiting-title").textContent = found.name;
-  byId("waiting-text").textContent = progressLine(found);
-  byId("waiting-bar").hidden = false;
-  byId("waiting-cancel").textContent = "Cancel";
-  const whole = found.progress?.duration ?? found.duration;
-  if (found.progress && whole) byId("waiting-bar").value = found.progress.heard / whole;
-  else byId("waiting-bar").removeAttribute("value");
+/**
+ * Wait until a recording is tagged, then show it.
+ * @param {import("./place.js").Place} place
+ * @param {AbortSignal} signal
+ */
+async function showTagged(place, signal) {
+  let found = await getJson(recordingPath(place.id), signal);
+  entitle(found.name);
+  const waited = isWaiting(found);
+  while (isWaiting(found)) {
+    show("waiting");
+    showWaiting(found);
+    await new Promise((resolve) => setTimeout(resolve, ASKED_EVERY));
+    if (signal.aborted) return;
+    found = await getJson(recordingPath(place.id), signal);
+  }
+  if (waited) library.refresh();
+  show(found.state === "done" ? "recording" : "waiting");
+  if (found.state !== "done") return showFailure(found);
+  await recording.open(found, place);
 }
 
-/** @param {import("./api.js").Recording} found */
-function showFailure(found) {
-  show("waiting");
-  byId("waiting-title").textContent = found.name;
-  byId("waiting-bar").hidden = true;
-  byId("waiting-text").textContent =
-    found.state === "interrupted"
-      ? "The service stopped before this was done. It goes on when the service does."
-      : "";
-  byId("waiting-error").hidden = !found.error;
-  byId("waiting-error").textContent = found.error ?? "";
-  byId("waiting-cancel").textContent = "Remove";
-  say(`${found.name} could not be tagged. ${found.error ?? ""}`);
+/** @param {string} id of a recording that was to be shown and is not there */
+function showGone(id) {
+  const name = library.nameOf(id);
+  visit.abort();
+  recording.close();
+  history.replaceState(null, "", "#");
+  library.open = null;
+  entitle("");
+  show("start");
+  alarm(`${name ?? "This recording"} is gone: it was deleted, or its time was over.`);
+  return library.refresh();
+}
+
+/** Another tab, or time, may have changed what is shown: look again. */
+async function look() {
+  if (document.visibilityState !== "visible") return;
+  const id = library.open;
+  try {
+    const known = await library.refresh();
+    if (!known || !id || id !== library.open) return;
+    if (library.nameOf(id) === null) await getJson(recordingPath(id), visit.signal); // is it really not there?
+    await recording.refresh?.();
+  } catch (error) {
+    if (isMissing(error) && id && id === library.open) await showGone(id);
+    else if (!isAbort(error) && !isPassing(error)) alarm(error, "The corrections");
+  }
 }
 
 /** @param {string} id of a recording that is deleted, or no longer worked on */
@@ -120,8 +142,7 @@ async function remove(id) {
   try {
     await send("DELETE", recordingPath(id));
   } catch (error) {
-    alarm(error);
-    return;
+    if (!isMissing(error)) return alarm(error); // what is gone already need not be deleted
   }
   location.hash = "";
   await library.refresh();
@@ -240,17 +261,28 @@ function keys() {
   ];
 }
 
+/**
+ * What the service can do; asked for until it says so.
+ * @returns {Promise<import("./api.js").Service>}
+ */
+async function askService() {
+  for (let failures = 1; ; failures++)
+    try {
+      const found = await getJson("v1/models");
+      clearAlarm();
+      return found;
+    } catch (error) {
+      alarm(error, "", "It is tried again.");
+      await new Promise((resolve) => setTimeout(resolve, pause(failures)));
+    }
+}
+
 async function start() {
   startTheme(() => {
     recording?.recolour();
     live?.recolour();
   });
-  try {
-    service = await getJson("v1/models");
-  } catch (error) {
-    alarm(error);
-    return;
-  }
+  service = await askService();
   const { limits, models } = service;
   recording = new RecordingView(service, (id, count) => library.count(id, count));
   live = new Live({
@@ -278,6 +310,10 @@ async function start() {
   startButtons();
   startKeys(keys(), () => recording.recording !== null);
   addEventListener("hashchange", route);
+  const lookAgain = settled(look, SETTLES);
+  document.addEventListener("visibilitychange", lookAgain);
+  addEventListener("focus", lookAgain);
+  answers.addEventListener("missing", lookAgain);
   if (location.hash === "#microphone") history.replaceState(null, "", "#"); // nobody listens without being asked to
   await library.refresh();
   await route();

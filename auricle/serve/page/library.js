@@ -1,18 +1,21 @@
 /** The list of the visitor's recordings. */
 
-import { getJson } from "./api.js";
+import { getJson, isAbort, isPassing, pause } from "./api.js";
 import { byId, make } from "./dom.js";
 import { clock, left } from "./format.js";
-import { alarm } from "./say.js";
+import { alarm, clearAlarm } from "./say.js";
 
 /** @typedef {import("./api.js").Recording} Recording */
 
+const LIST = "The list of recordings";
+const ASKED_EVERY = 2000; // milliseconds, while something is being worked on
+
 /**
- * Is it still being worked on?
+ * Is it still being worked on, or will be once the service goes on?
  * @param {Recording} recording
  */
 export function isWaiting({ state }) {
-  return state === "queued" || state === "running";
+  return state === "queued" || state === "running" || state === "interrupted";
 }
 
 /**
@@ -20,6 +23,7 @@ export function isWaiting({ state }) {
  * @param {Recording} recording
  */
 export function progressLine({ state, progress, duration }) {
+  if (state === "interrupted") return "Interrupted; it goes on when the service does";
   if (state === "queued") return "Waiting for its turn";
   if (!progress) return "Listening";
   const whole = progress.duration ?? duration;
@@ -37,18 +41,36 @@ export class Library {
   /** @type {string|null} */
   open = null;
   #timer = 0;
+  #asked = new AbortController();
+  #failures = 0; // in a row
 
-  /** Ask for the list, and again while something is being worked on. */
+  /**
+   * Ask for the list, and again while something is being worked on, or when the service did not answer.
+   * @returns {Promise<boolean>} is it as the service now has it?
+   */
   async refresh() {
     clearTimeout(this.#timer);
+    this.#asked.abort();
+    const asked = (this.#asked = new AbortController());
+    const later = (/** @type {number} */ wait) => {
+      this.#timer = window.setTimeout(() => this.refresh(), wait);
+    };
     try {
-      this.all = (await getJson("v1/recordings")).recordings;
+      const { recordings } = await getJson("v1/recordings", asked.signal);
+      if (asked.signal.aborted) return false;
+      this.all = recordings;
     } catch (error) {
-      alarm(error, "The list of recordings");
-      return;
+      if (isAbort(error) || asked.signal.aborted) return false;
+      const again = isPassing(error);
+      if (again) later(pause(++this.#failures));
+      alarm(error, LIST, again ? "It is tried again." : "");
+      return false;
     }
+    this.#failures = 0;
+    clearAlarm(LIST);
     this.draw();
-    if (this.all.some(isWaiting)) this.#timer = window.setTimeout(() => this.refresh(), 2000);
+    if (this.all.some(isWaiting)) later(ASKED_EVERY);
+    return true;
   }
 
   draw() {
@@ -61,6 +83,14 @@ export class Library {
       byId("recordings")
         .querySelector(`[href="${CSS.escape(focused)}"]`)
         ?.focus();
+  }
+
+  /**
+   * @param {string} id
+   * @returns {string|null} null where the list does not have it
+   */
+  nameOf(id) {
+    return this.all.find((recording) => recording.id === id)?.name ?? null;
   }
 
   /**
@@ -91,7 +121,6 @@ export class Library {
     if (isWaiting(recording)) about = progressLine(recording);
     if (state === "failed") about = "Could not be tagged";
     if (state === "cancelled") about = "Cancelled";
-    if (state === "interrupted") about = "Interrupted; it goes on when the service does";
     const link = make(
       "a",
       { href: `#r=${encodeURIComponent(id)}`, "data-testid": "recording-link" },

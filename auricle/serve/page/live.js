@@ -4,7 +4,7 @@ import { byId, calm, colour, make } from "./dom.js";
 import { clock, percent, size } from "./format.js";
 import { Microphone } from "./microphone.js";
 import { Ramp } from "./ramp.js";
-import { alarm, say } from "./say.js";
+import { alarm, clearAlarm, say } from "./say.js";
 
 /** @typedef {import("./microphone.js").Heard} Heard */
 
@@ -24,12 +24,13 @@ export class Live {
   #said = { at: 0, label: "" };
   #level = 0;
   #frame = 0;
+  #shown = false; // is the view, so that nothing else need tell of the microphone?
 
   /** @param {{most: number, threshold: number, keep: (file: Blob, name: string) => void, leave: () => void}} given */
   constructor({ most, threshold, keep, leave }) {
     this.most = most;
     this.threshold = threshold;
-    byId("live-stop").addEventListener("click", () => this.stop());
+    for (const id of ["live-stop", "listening-stop"]) byId(id).addEventListener("click", () => this.stop());
     byId("live-again").addEventListener("click", () => this.start());
     byId("live-discard").addEventListener("click", () => {
       this.close();
@@ -49,15 +50,25 @@ export class Live {
 
   /** Is it listening, or is something heard that is neither kept nor discarded? */
   get open() {
-    return this.#microphone !== null;
+    return this.#microphone !== null && (this.#microphone.phase !== "over" || this.#microphone.seconds > 0);
+  }
+
+  /**
+   * The view is shown, or something else is: then a bar says that the microphone is on, and can stop it.
+   * @param {boolean} shown
+   */
+  show(shown) {
+    this.#shown = shown;
+    this.#showPhase();
   }
 
   async start() {
     this.close();
+    clearAlarm();
     const microphone = (this.#microphone = new Microphone(this.most));
     byId("live-rows").replaceChildren();
     byId("live-note").textContent = "Asking for the microphone…";
-    this.#buttons(true);
+    this.#showPhase();
     /** @type {(name: string, take: (detail: any) => void) => void} one that was forgotten says no more */
     const follow = (name, take) =>
       microphone.addEventListener(name, (event) => {
@@ -65,13 +76,14 @@ export class Live {
       });
     follow("row", (heard) => this.#take(heard));
     follow("level", (peak) => this.#showLevel(peak));
+    follow("phase", () => this.#showPhase());
     follow("over", (error) => this.#over(error));
     try {
       await microphone.start();
+      if (this.#microphone !== microphone || microphone.phase !== "on") return;
       byId("live-note").textContent = "Listening. The first row comes once the model has heard enough.";
       say("Listening");
     } catch (error) {
-      byId("live-note").textContent = "";
       if (this.#microphone !== microphone) return;
       this.#microphone = null;
       this.#over(error instanceof Error ? error : null);
@@ -87,7 +99,7 @@ export class Live {
     const microphone = this.#microphone;
     this.#microphone = null;
     microphone?.stop();
-    this.#buttons(false);
+    this.#showPhase();
     this.#heard = [];
     this.#best.clear();
   }
@@ -96,19 +108,40 @@ export class Live {
     this.#draw();
   }
 
-  /** @param {boolean} running */
-  #buttons(running) {
-    byId("listen").textContent = running ? "Listening…" : "Microphone";
-    byId("live-stop").hidden = !running;
-    byId("live-keep").hidden = running || !this.#microphone?.seconds;
-    byId("live-again").hidden = byId("live-discard").hidden = running;
+  /** What can be done now: stop it, or keep what was heard. */
+  #showPhase() {
+    const phase = this.#microphone?.phase ?? "over";
+    const over = phase === "over";
+    byId("listen").textContent = over ? "Microphone" : "Listening…";
+    byId("live-stop").hidden = over;
+    byId("live-stop").disabled = phase === "ending";
+    byId("live-keep").hidden = !over || !this.#microphone?.seconds;
+    byId("live-again").hidden = byId("live-discard").hidden = !over;
+    byId("listening").hidden = this.#shown || !this.open;
+    byId("listening").dataset.phase = phase;
+    byId("listening-stop").hidden = over || phase === "ending";
+    this.#showTime();
+  }
+
+  /** How much was heard; in the view, and where something else is shown. */
+  #showTime() {
+    const seconds = this.#microphone?.seconds ?? 0;
+    const bytes = Math.round(seconds * (this.#microphone?.rate ?? 0) * 2);
+    byId("live-time").textContent = `${clock(seconds, 0)} · ${size(bytes)}`;
+    const said = {
+      asking: "The microphone is asked for",
+      on: `The microphone is on · ${clock(seconds, 0)}`,
+      ending: `Heard by the microphone: ${clock(seconds, 0)}`,
+      over: `Heard by the microphone: ${clock(seconds, 0)}, not kept yet`,
+    };
+    byId("listening-text").textContent = said[this.#microphone?.phase ?? "over"];
   }
 
   /** @param {Error|null} error */
   #over(error) {
     this.#level = 0;
     this.#showLevel(0);
-    this.#buttons(false);
+    this.#showPhase();
     const seconds = this.#microphone?.seconds ?? 0;
     byId("live-note").textContent = seconds
       ? "Stopped. Keep it to look at it closely, correct it and export it."
@@ -162,9 +195,7 @@ export class Live {
       this.#frame = 0;
       byId("live-meter").firstElementChild.style.transform = `scaleX(${this.#level.toFixed(3)})`;
       byId("live-meter").setAttribute("aria-valuenow", String(Math.round(this.#level * 100)));
-      const seconds = this.#microphone?.seconds ?? 0;
-      byId("live-time").textContent =
-        `${clock(seconds, 0)} · ${size(Math.round(seconds * (this.#microphone?.rate ?? 0) * 2))}`;
+      this.#showTime();
     });
   }
 

@@ -7,10 +7,11 @@ const PATIENCE = 5000; // milliseconds to wait for the last rows
 const BEHIND = 4_000_000; // bytes not yet sent at which the service is too slow
 
 /**
+ * @typedef {"asking"|"on"|"ending"|"over"} Phase the visitor is asked; it hears; the last rows are waited for
  * @typedef {{start: number, end: number, tags: import("./api.js").Tag[]}} Heard
  */
 
-/** Tells "row" (detail: Heard), "level" (detail: 0..1), "over" (detail: Error or null). */
+/** Tells "row" (detail: Heard), "level" (detail: 0..1), "phase", and "over" (detail: Error or null). */
 export class Microphone extends EventTarget {
   /** @type {Blob[]} */
   #kept = [];
@@ -23,7 +24,8 @@ export class Microphone extends EventTarget {
   #context = null;
   /** @type {WebSocket|null} */
   #socket = null;
-  #over = false;
+  /** @type {Phase} */
+  phase = "asking";
   rate = 48000;
 
   /** @param {number} most bytes that may be kept */
@@ -37,30 +39,53 @@ export class Microphone extends EventTarget {
   }
 
   /**
-   * Ask for the microphone, and listen.
+   * Ask for the microphone, and listen. Where it was stopped meanwhile, nothing is left on.
    * @throws {ApiError} in words for the visitor
    */
   async start() {
+    try {
+      await this.#open();
+    } catch (error) {
+      const stopped = this.#is("ending", "over");
+      this.#enter("over");
+      this.#release();
+      this.#socket?.close();
+      if (!stopped) throw error instanceof ApiError ? error : new ApiError(0, whyNot(error));
+    }
+  }
+
+  async #open() {
     if (!navigator.mediaDevices?.getUserMedia)
       throw new ApiError(
         0,
         "Browsers give the microphone only to pages over https or on this machine (localhost).",
       );
     const audio = { echoCancellation: false, noiseSuppression: false, autoGainControl: false };
-    try {
-      this.#stream = await navigator.mediaDevices.getUserMedia({ audio });
-    } catch (error) {
-      throw new ApiError(0, whyNot(error));
-    }
+    this.#stream = await navigator.mediaDevices.getUserMedia({ audio });
+    if (!this.#is("asking")) return this.#release(); // stopped while the visitor was asked
+    this.#enter("on");
     const context = (this.#context = new AudioContext());
-    context.resume(); // some browsers start it only when they are asked
+    context.resume().catch(() => {}); // some browsers start it only when they are asked
     this.rate = context.sampleRate;
     await context.audioWorklet.addModule(new URL("./capture.js", import.meta.url));
+    if (!this.#is("on")) return this.#release();
     const node = new AudioWorkletNode(context, "capture", { numberOfOutputs: 0 });
     node.port.onmessage = ({ data }) => this.#take(data);
     context.createMediaStreamSource(this.#stream).connect(node);
     this.#stream.getTracks()[0].addEventListener("ended", () => this.stop());
     this.#connect();
+  }
+
+  /** @param {...Phase} phases is it one of these now? */
+  #is(...phases) {
+    return phases.includes(this.phase);
+  }
+
+  /** @param {Phase} phase */
+  #enter(phase) {
+    if (this.phase === phase) return;
+    this.phase = phase;
+    this.dispatchEvent(new Event("phase"));
   }
 
   #connect() {
@@ -96,7 +121,7 @@ export class Microphone extends EventTarget {
 
   /** @param {ArrayBuffer} pcm */
   #take(pcm) {
-    if (this.#over) return;
+    if (this.phase !== "on") return;
     const values = new Int16Array(pcm);
     let peak = 0;
     for (const value of values) peak = Math.max(peak, Math.abs(value));
@@ -116,7 +141,9 @@ export class Microphone extends EventTarget {
   /** Stop listening; the service still says what it heard. */
   stop() {
     this.#release();
+    if (this.#is("ending", "over")) return;
     if (this.#socket?.readyState === WebSocket.OPEN) {
+      this.#enter("ending");
       this.#socket.send(JSON.stringify({ end: true }));
       setTimeout(() => this.#end(null), PATIENCE);
     } else this.#end(null);
@@ -124,14 +151,14 @@ export class Microphone extends EventTarget {
 
   #release() {
     for (const track of this.#stream?.getTracks() ?? []) track.stop();
-    if (this.#context && this.#context.state !== "closed") this.#context.close();
+    if (this.#context && this.#context.state !== "closed") this.#context.close().catch(() => {});
   }
 
   /** @param {Error|null} error */
   #end(error) {
-    if (this.#over) return;
-    this.#over = true;
+    if (this.phase === "over") return;
     this.#release();
+    this.#enter("over");
     this.#socket?.close();
     this.dispatchEvent(new CustomEvent("over", { detail: error }));
   }
@@ -157,7 +184,7 @@ export class Microphone extends EventTarget {
   }
 }
 
-/** @param {unknown} error of getUserMedia */
+/** @param {unknown} error of what the browser was asked for */
 function whyNot(error) {
   const name = error instanceof DOMException ? error.name : "";
   if (name === "NotAllowedError")

@@ -1,12 +1,13 @@
 /** Peaks and scores of the seconds in view: fetched a little wider than seen, a few answers kept. */
 
-import { isAbort } from "./api.js";
-import { alarm } from "./say.js";
+import { isAbort, isPassing, pause } from "./api.js";
+import { alarm, clearAlarm } from "./say.js";
 
 const WHOLE_COLUMNS = 2048; // of the picture of the whole that is there while a finer one comes
 const MOST_COLUMNS = 4096;
 const KEPT = 6; // answers
 const WAIT = 90; // milliseconds without a change before a finer one is asked for
+const WHOLE = "The picture is not whole"; // what is said where it is not
 
 /**
  * @template T
@@ -23,6 +24,8 @@ export class Ranges {
   #asked = null;
   #timer = 0;
   #wanted = "";
+  #failures = 0; // in a row
+  #notBefore = 0; // milliseconds; after a failure, nothing is asked for until then
 
   /**
    * @param {(from: number, to: number, columns: number, signal: AbortSignal) => Promise<T>} fetch
@@ -41,6 +44,7 @@ export class Ranges {
     this.#asked?.abort();
     this.#kept = [];
     this.#wanted = "";
+    this.#failures = this.#notBefore = 0;
   }
 
   /**
@@ -77,24 +81,45 @@ export class Ranges {
     if (wanted === this.#wanted) return;
     this.#wanted = wanted;
     clearTimeout(this.#timer);
-    this.#timer = window.setTimeout(() => this.#get(from, to, columns), wait);
+    const longer = Math.max(wait, this.#notBefore - performance.now());
+    this.#timer = window.setTimeout(() => this.#get(from, to, columns, wanted), longer);
   }
 
   /**
    * @param {number} from
    * @param {number} to
    * @param {number} columns
+   * @param {string} wanted these
    */
-  async #get(from, to, columns) {
+  async #get(from, to, columns, wanted) {
     this.#asked?.abort();
     const asked = (this.#asked = new AbortController());
     try {
       const data = await this.fetch(from, to, columns, asked.signal);
+      if (asked.signal.aborted) return;
       this.#kept.push({ from, to, columns, data });
       if (this.#kept.length > KEPT) this.#kept.splice(1, 1); // the first is of the whole
+      this.#failures = this.#notBefore = 0;
+      clearAlarm(WHOLE);
       this.arrived();
     } catch (error) {
-      if (!isAbort(error)) alarm(error, "The picture is not whole");
+      if (!isAbort(error) && !asked.signal.aborted) this.#failed(error, wanted);
     }
+  }
+
+  /**
+   * Ask again in a while, if that may help. Of what goes over by itself nothing is said.
+   * @param {unknown} error
+   * @param {string} wanted what did not come
+   */
+  #failed(error, wanted) {
+    const wait = pause(++this.#failures);
+    this.#notBefore = performance.now() + wait;
+    const again = isPassing(error);
+    if (!again || this.#failures > 1) alarm(error, WHOLE, again ? "It is tried again." : "");
+    if (!again || wanted !== this.#wanted) return;
+    this.#wanted = "";
+    clearTimeout(this.#timer);
+    this.#timer = window.setTimeout(this.arrived, wait); // what is drawn then asks for what it lacks
   }
 }

@@ -1,4 +1,4 @@
-/** What the page says: messages that stay until they are closed, and a few words for screen readers. */
+/** What the page says: messages that stay while they are true or until they are closed, and words for screen readers. */
 
 import { byId } from "./dom.js";
 
@@ -17,19 +17,29 @@ export function say(text) {
   }, PAUSE);
 }
 
+let about = ""; // what the message that is shown is of
+
 /**
  * Show what went wrong.
  * @param {unknown} error
- * @param {string} [before] what was being done
+ * @param {string} [before] what was being done: `clearAlarm` of the same takes this message away, no other
+ * @param {string} [after] what comes of it
  */
-export function alarm(error, before) {
+export function alarm(error, before = "", after = "") {
   const text = error instanceof Error ? error.message : String(error);
+  const whole = (before ? `${before}: ${text}` : text) + (after && ` ${after}`);
+  about = before;
   byId("alarm").hidden = false;
-  byId("alarm-text").textContent = before ? `${before}: ${text}` : text;
+  if (byId("alarm-text").textContent !== whole) byId("alarm-text").textContent = whole; // read out once
 }
 
-/** Take the message away. */
-export function clearAlarm() {
+/**
+ * Take the message away.
+ * @param {string} [of] only a message of this; without it whatever is shown
+ */
+export function clearAlarm(of) {
+  if (of !== undefined && of !== about) return;
+  about = "";
   byId("alarm").hidden = true;
   byId("alarm-text").textContent = "";
 }

@@ -1,14 +1,17 @@
 /** The spectrogram's tiles: those in view are fetched, others that were on their way are not, the latest stay. */
 
-import { getPicture, isAbort, recordingPath } from "./api.js";
+import { getPicture, isAbort, isPassing, pause, recordingPath } from "./api.js";
 
 const KEPT = 200; // tiles of 256 x 96 pixels, 98 kB each
 
 export class TileCache {
-  /** @type {Map<string, ImageBitmap|null>} by path; null is one that failed; oldest use first */
+  /** @type {Map<string, ImageBitmap|null>} by path; null is one that is not to be had; oldest use first */
   #tiles = new Map();
   /** @type {Map<string, AbortController>} */
   #asked = new Map();
+  /** @type {Map<string, {failures: number, again: number}>} when to ask again for what failed, by path */
+  #failed = new Map();
+  #timer = 0;
 
   /**
    * @param {string} id of the recording
@@ -23,9 +26,11 @@ export class TileCache {
 
   /** Ask for nothing more, and give the memory back. */
   close() {
+    clearTimeout(this.#timer);
     for (const asked of this.#asked.values()) asked.abort();
     for (const tile of this.#tiles.values()) tile?.close();
     this.#tiles.clear();
+    this.#failed.clear();
   }
 
   /**
@@ -99,13 +104,19 @@ export class TileCache {
   /** @param {Set<string>} wanted paths; the others are asked for no longer */
   #ask(wanted) {
     for (const [path, asked] of this.#asked) if (!wanted.has(path)) asked.abort();
+    const now = performance.now();
+    let next = Infinity;
     for (const path of wanted) {
+      const again = this.#failed.get(path)?.again ?? 0;
       const tile = this.#tiles.get(path);
       if (tile !== undefined) {
         this.#tiles.delete(path);
         this.#tiles.set(path, tile);
-      } else if (!this.#asked.has(path)) this.#get(path);
+      } else if (again > now) next = Math.min(next, again);
+      else if (!this.#asked.has(path)) this.#get(path);
     }
+    clearTimeout(this.#timer);
+    if (next < Infinity) this.#timer = window.setTimeout(this.arrived, next - now);
     for (const [path, tile] of this.#tiles) {
       if (this.#tiles.size <= KEPT) break;
       tile?.close();
@@ -121,8 +132,12 @@ export class TileCache {
       const tile = await getPicture(path, asked.signal);
       if (asked.signal.aborted) tile.close();
       else this.#tiles.set(path, tile);
+      this.#failed.delete(path);
     } catch (error) {
-      if (!isAbort(error)) this.#tiles.set(path, null);
+      if (isPassing(error) && !asked.signal.aborted) {
+        const failures = (this.#failed.get(path)?.failures ?? 0) + 1;
+        this.#failed.set(path, { failures, again: performance.now() + pause(failures) });
+      } else if (!isAbort(error) && !asked.signal.aborted) this.#tiles.set(path, null);
     } finally {
       this.#asked.delete(path);
       this.arrived();

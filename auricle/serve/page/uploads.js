@@ -1,12 +1,11 @@
 /** Uploads, one after the other, each with its progress. */
 
-import { ApiError, isAbort, upload } from "./api.js";
+import { isAbort, isPassing, upload } from "./api.js";
 import { byId, make } from "./dom.js";
 import { left, size } from "./format.js";
-import { alarm, say } from "./say.js";
+import { alarm, clearAlarm, say } from "./say.js";
 
 const SHOWN_EVERY = 200; // milliseconds
-const PASSING = [0, 408, 429, 500, 502, 503, 507]; // refusals of the moment
 
 /**
  * @typedef {{file: Blob, name: string, from: string, stop: AbortController, item: HTMLElement,
@@ -17,6 +16,8 @@ export class Uploads {
   /** @type {Upload[]} */
   #waiting = [];
   #running = false;
+  /** @type {Set<Upload>} that failed and can be tried again */
+  #failed = new Set();
 
   /**
    * @param {{most: number, here: () => string, done: (id: string, stayed: boolean) => void}} given most bytes;
@@ -28,12 +29,13 @@ export class Uploads {
     this.here = here;
     this.done = done;
     addEventListener("beforeunload", (event) => {
-      if (this.#running) event.preventDefault();
+      if (this.#running || this.#failed.size) event.preventDefault();
     });
   }
 
   /** @param {Iterable<File>} files */
   addFiles(files) {
+    clearAlarm(); // of what was added before
     for (const file of files) this.add(file, file.name);
   }
 
@@ -65,6 +67,8 @@ export class Uploads {
     const given = { file, name, from, stop: new AbortController(), item, bar, text, again };
     cancel.addEventListener("click", () => {
       given.stop.abort();
+      this.#failed.delete(given);
+      clearAlarm(name);
       item.remove();
     });
     again.addEventListener("click", () => this.#queue(given));
@@ -74,6 +78,8 @@ export class Uploads {
 
   /** @param {Upload} given */
   #queue(given) {
+    this.#failed.delete(given);
+    clearAlarm(given.name);
     given.bar.hidden = false;
     given.bar.value = 0;
     given.again.hidden = true;
@@ -113,7 +119,8 @@ export class Uploads {
       alarm(error, name);
       bar.hidden = true;
       text.textContent = "Not uploaded";
-      given.again.hidden = !(error instanceof ApiError && PASSING.includes(error.status));
+      given.again.hidden = !isPassing(error);
+      if (isPassing(error)) this.#failed.add(given);
     }
   }
 }
