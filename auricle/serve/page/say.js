@@ -1,4 +1,4 @@
-/** What the page says: messages that stay while they are true or until they are closed, and words for screen readers. */
+/** What the page says: messages, shown while they are true or until they are closed, and words to read out. */
 
 import { byId } from "./dom.js";
 
