@@ -5,6 +5,7 @@ import signal
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -64,3 +65,30 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
         pytest.skip("cannot mount a small disk here")
     yield disk
     subprocess.run(["umount", str(disk)], check=True)
+
+
+@pytest.fixture(scope="session")
+def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """Of a service in a process of its own, for all who look at its page in a browser."""
+    from serving import served
+
+    with served("--data", str(tmp_path_factory.mktemp("data")), "--threads", "1") as (address, _):
+        yield address + "/"
+
+
+@pytest.fixture(scope="module")  # no longer: while it is open, asyncio takes its loop for a running one
+def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+    """Chromium, for a file of tests."""
+    from browsing import chromium
+
+    with chromium(tmp_path_factory.mktemp("microphone") / "heard.wav") as browser:
+        yield browser
+
+
+@pytest.fixture
+def page(browser: Any, address: str) -> Iterator[Any]:
+    """The service's page as a visitor nobody knows has it."""
+    from browsing import visiting
+
+    with visiting(browser, address, viewport={"width": 1280, "height": 800}) as page:
+        yield page

@@ -1,14 +1,10 @@
 """The page in a real browser, with a real service: what a visitor does, and what is there after a reload."""
 
-import base64
 import csv
 import json
-import os
 import re
-import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,137 +12,23 @@ import av
 import numpy as np
 import pytest
 import soundfile
-from serving import served
-
-playwright = pytest.importorskip("playwright.sync_api", reason="needs playwright: pip install playwright")
-expect = playwright.expect
-expect.set_options(timeout=30_000)  # milliseconds, on a machine with much else to do
-
-ROOT = Path(__file__).parents[1]
-SCENE = ROOT / "examples" / "scene.ogg"
-CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-PATIENCE = 30_000
-FLAGS = [
-    "--autoplay-policy=no-user-gesture-required",
-    "--use-fake-ui-for-media-stream",
-    "--use-fake-device-for-media-stream",
-    "--disable-dev-shm-usage",
-]
-
-pytestmark = pytest.mark.skipif(
-    CHROMIUM is None, reason="needs Chromium: `apt-get install chromium`, or put it on the PATH"
+from browsing import (
+    SCENE,
+    add,
+    drop,
+    expect,
+    needs_chromium,
+    now,
+    ready,
+    rows,
+    saved,
+    seconds,
+    select,
+    until,
+    visiting,
 )
 
-
-@pytest.fixture(scope="module")
-def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    with served("--data", str(tmp_path_factory.mktemp("data")), "--threads", "1") as (address, _):
-        yield address + "/"
-
-
-@pytest.fixture(scope="module")
-def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
-    """Chromium, whose microphone hears rain and an engine."""
-    heard = tmp_path_factory.mktemp("microphone") / "heard.wav"
-    scene, rate = soundfile.read(SCENE)
-    soundfile.write(heard, np.concatenate([scene[15 * rate : 17 * rate]] * 4), rate, subtype="PCM_16")
-    flags = [*FLAGS, f"--use-file-for-fake-audio-capture={heard}"]
-    if os.geteuid() == 0:
-        flags.append("--no-sandbox")
-    with playwright.sync_playwright() as started:
-        browser = started.chromium.launch(executable_path=CHROMIUM, args=flags)
-        yield browser
-        browser.close()
-
-
-@pytest.fixture
-def page(browser: Any, address: str) -> Iterator[Any]:
-    """A visitor's page, which must ask nothing of other sites and break no rule of its own."""
-    yield from visit(browser, address, viewport={"width": 1280, "height": 800})
-
-
-def visit(browser: Any, address: str, **options: Any) -> Iterator[Any]:
-    wrong: list[str] = []
-    refused = re.compile(r"Failed to load resource: .+ 400 ")  # how Chromium notes what a test wants refused
-    context = browser.new_context(**options)
-    context.set_default_timeout(PATIENCE)
-    page = context.new_page()
-    noted = lambda said: said.type in ("error", "warning") and not refused.match(said.text)  # noqa: E731
-    page.on("console", lambda said: noted(said) and wrong.append(said.text))
-    page.on("pageerror", lambda error: wrong.append(str(error)))
-    page.on("request", lambda asked: asked.url.startswith((address, "blob:")) or wrong.append(asked.url))
-    page.goto(address)
-    expect(page.get_by_test_id("start")).to_be_visible()
-    yield page
-    context.close()
-    assert not wrong
-
-
-def drop(page: Any, name: str, content: bytes) -> None:
-    """Drop a file on the page, as a visitor does with the mouse."""
-    script = """([name, bytes]) => {
-        const dropped = new DataTransfer();
-        dropped.items.add(new File([Uint8Array.from(atob(bytes), (letter) => letter.charCodeAt(0))], name));
-        return dropped;
-    }"""
-    dropped = page.evaluate_handle(script, [name, base64.b64encode(content).decode()])
-    page.dispatch_event("body", "dragenter", {"dataTransfer": dropped})
-    page.dispatch_event("body", "drop", {"dataTransfer": dropped})
-
-
-def add(page: Any, *files: Path) -> None:
-    """Choose files, and wait until the (last) one is tagged."""
-    page.get_by_test_id("file").set_input_files([str(file) for file in files])
-    ready(page)
-
-
-def ready(page: Any) -> None:
-    expect(page.get_by_test_id("event").first).to_be_visible()
-
-
-def rows(page: Any) -> list[tuple[str, str]]:
-    """(label, verdict) of the table of sounds."""
-    script = "rows => rows.map(row => [row.dataset.label, row.dataset.verdict])"
-    return [tuple(row) for row in page.get_by_test_id("event").evaluate_all(script)]
-
-
-def until(page: Any, script: str) -> None:
-    """Wait for something; not by wait_for_function, which the page's own rules forbid."""
-    for _ in range(PATIENCE // 50):
-        if page.evaluate(script):
-            return
-        page.wait_for_timeout(50)
-    raise AssertionError(f"waited in vain for {script}")
-
-
-def now(page: Any) -> float:
-    return float(page.evaluate("document.querySelector('audio, video').currentTime"))
-
-
-def saved(page: Any, format: str, folder: Path) -> Path:
-    """A download from the menu."""
-    with page.expect_download() as waiting:
-        page.get_by_test_id("export").click()
-        page.get_by_test_id(f"export-{format}").click()
-    target = folder / waiting.value.suggested_filename
-    waiting.value.save_as(target)
-    return target
-
-
-def seconds(text: str) -> tuple[float, float]:
-    """The span that a row tells, say 0:14.0 – 0:21.0."""
-    start, end = (60 * int(minutes) + float(rest) for minutes, rest in re.findall(r"(\d+):([\d.]+)", text))
-    return start, end
-
-
-def select(page: Any, start: float, end: float) -> None:
-    """Drag over the picture, in shares of its width."""
-    page.evaluate("scrollTo(0, 0)")
-    box = page.get_by_test_id("plot").bounding_box()
-    page.mouse.move(box["x"] + box["width"] * start, box["y"] + 40)
-    page.mouse.down()
-    page.mouse.move(box["x"] + box["width"] * end, box["y"] + 40, steps=4)
-    page.mouse.up()
+pytestmark = needs_chromium
 
 
 def test_a_dropped_recording_shows_the_sounds_of_the_command_line(page: Any) -> None:
@@ -364,7 +246,7 @@ def test_a_deleted_recording_is_gone_and_others_recordings_are_not_seen(
 
 def test_on_a_phone_nothing_is_wider_than_the_screen(browser: Any, address: str) -> None:
     options = {"viewport": {"width": 390, "height": 844}, "has_touch": True, "is_mobile": True}
-    for page in visit(browser, address, **options, color_scheme="dark"):
+    with visiting(browser, address, **options, color_scheme="dark") as page:
         wide = "document.documentElement.scrollWidth > innerWidth"
         assert not page.evaluate(wide)
         add(page, SCENE)
