@@ -4,6 +4,9 @@ The server is started with no more of the environment than it needs, loads and t
 waits. For a file it forks: the child keeps the file, a pipe to answer by, and nothing else (`confine`), and
 decodes. So a child costs milliseconds, what a file does to it ends with it, and it holds nobody's secrets.
 
+A request is its length (uint32), with the descriptors, and so many bytes of JSON. The server answers each by
+one byte: + (a child works on it), - (none could be forked), ? (it is no request).
+
 A child answers by frames: one byte for the kind, a number (int64), a length (uint32), and so many bytes:
 I (JSON: facts from the header), B (a block: its first sample, float32), P (samples done), W (a warning),
 E (an error), D (all was done: samples in all). What reads them trusts none of it, see `decoding.py`.
@@ -28,7 +31,11 @@ from auricle.serve.confine import address_space, confine, die_with_parent
 
 FRAME = struct.Struct("<cqI")
 STATUS = struct.Struct("<i")
-REQUEST_BYTES = 1 << 16
+LENGTH = struct.Struct("<I")
+REQUEST_BYTES = 1 << 20  # of one request
+REQUEST_SECONDS = 10.0  # that it may take once it has begun
+REQUEST_PARTS = {"work": str, "options": dict, "limits": dict, "name": str}
+LEAST_DESCRIPTORS = 3  # life line, file, pipe
 MEMORY_STATUS, BROKEN_STATUS = 70, 71  # exit statuses of a child
 MP3_RATES = (8_000, 11_025, 12_000, 16_000, 22_050, 24_000, 32_000, 44_100, 48_000)
 MP3_BITS = 128_000
@@ -181,7 +188,7 @@ def serve(descriptor: int) -> None:
     closing it is killed; then those of `child`.
     """
     control = socket.socket(fileno=descriptor)
-    _load()
+    _prepare()
     waking, woken = os.pipe()
     for end in (waking, woken):
         os.set_blocking(end, False)
@@ -212,30 +219,99 @@ def serve(descriptor: int) -> None:
 
 
 def _fork(control: socket.socket, lives: dict[int, socket.socket], selector: Any) -> bool:
+    """Do what a message asks for, and answer it; False once nobody asks any more.
+
+    A message that is none harms nobody: children at work are others' recordings.
+    """
     try:
-        content, descriptors, _, _ = socket.recv_fds(control, REQUEST_BYTES, 8)
+        request, descriptors = _received(control)
+    except OSError:  # it ended, in the middle of a message, maybe
+        return False
+    if request is None:
+        _close(descriptors)
+        return _answered(control, b"?")
+    try:
+        life = socket.socket(fileno=descriptors[0])
     except OSError:
-        return False
-    if not content:
-        return False
+        _close(descriptors)
+        return _answered(control, b"?")
     try:
         process = os.fork()
     except OSError:
-        for number in descriptors:
-            os.close(number)
-        control.sendall(b"-")
-        return True
+        life.close()
+        _close(descriptors[1:])
+        return _answered(control, b"-")
     if process == 0:
         signal.set_wakeup_fd(-1)
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-        child(json.loads(content), descriptors[1:])
-    life = socket.socket(fileno=descriptors[0])
-    for number in descriptors[1:]:
-        os.close(number)
+        child(request, descriptors[1:])
+    _close(descriptors[1:])
     lives[process] = life
     selector.register(life, selectors.EVENT_READ, process)
-    control.sendall(b"+")  # the next request comes only now: two would run into one
+    return _answered(control, b"+")
+
+
+def _received(control: socket.socket) -> tuple[dict[str, Any] | None, list[int]]:
+    """A request, or None for a message that is none, and the descriptors that came with it.
+
+    Raises:
+        OSError: the socket ended.
+    """
+    head, descriptors, flags, _ = socket.recv_fds(control, LENGTH.size, 16)
+    control.settimeout(REQUEST_SECONDS)
+    try:
+        head += _exactly(control, LENGTH.size - len(head)) if head else b""
+        if not head:
+            raise ConnectionResetError("nobody asks any more")
+        (size,) = LENGTH.unpack(head)
+        content = bytearray()
+        for start in range(0, size, REQUEST_BYTES):
+            part = _exactly(control, min(REQUEST_BYTES, size - start))
+            if size <= REQUEST_BYTES:
+                content += part
+    except OSError:
+        _close(descriptors)
+        raise
+    finally:
+        control.settimeout(None)
+    cut = flags & socket.MSG_CTRUNC or len(descriptors) < LEAST_DESCRIPTORS
+    return None if cut else _request_of(content), descriptors
+
+
+def _exactly(control: socket.socket, size: int) -> bytes:
+    content = b""
+    while len(content) < size:
+        part = control.recv(size - len(content))
+        if not part:
+            raise ConnectionResetError("it ended in the middle of a request")
+        content += part
+    return content
+
+
+def _request_of(content: bytes | bytearray) -> dict[str, Any] | None:
+    """What JSON asks for; None where that is nothing."""
+    try:
+        request = json.loads(content)
+    except (ValueError, RecursionError):
+        return None
+    right = isinstance(request, dict) and all(
+        isinstance(request.get(part), kind) for part, kind in REQUEST_PARTS.items()
+    )
+    return request if right else None
+
+
+def _answered(control: socket.socket, answer: bytes) -> bool:
+    """Answer a message: the next comes only now, two would run into one. False where nobody listens."""
+    try:
+        control.sendall(answer)
+    except OSError:
+        return False
     return True
+
+
+def _close(descriptors: list[int]) -> None:
+    for number in descriptors:
+        os.close(number)
 
 
 def _reap(lives: dict[int, socket.socket], selector: Any) -> None:
@@ -256,7 +332,7 @@ def _end_all(lives: dict[int, socket.socket]) -> None:
             os.kill(process, signal.SIGKILL)
 
 
-def _load() -> None:
+def _prepare() -> None:
     """Import all that decoding may need and let it do its first work, which children then find done."""
     modules = ("encodings.idna", "encodings.latin_1", "encodings.utf_16", "fcntl", "resource")
     subtitles = ("av.subtitles.codeccontext", "av.subtitles.stream")  # which PyAV loads once a film has some

@@ -11,6 +11,7 @@ import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -36,7 +37,20 @@ BLOCK_SECONDS = 10.0
 HIGHEST_RATE = 768_000
 TEXT_BYTES = 1 << 16  # of a warning, an error, or the facts from a header
 LINE_CHARACTERS = 1_000
+# What the library advises who has the file and a command line, and what helps who has sent it.
+REMEDIES = {
+    "if it is headerless PCM, say its rate, channels and sample type; otherwise convert it first": (
+        "convert it to WAV, FLAC or MP3 first"
+    ),
+    "the header is damaged: convert it again, or read it as raw PCM": "it is damaged: convert it again",
+    "name an audio or video file": "send an audio or video file",
+    "name a file with sound": "send a file with sound",
+    "record or copy it again": "send it again, or record it again",
+    "check the disk or pipe": "send it again",
+}
 WARNINGS = 100  # kept of one file
+NAME_CHARACTERS = 400  # of what a file is called in lines about it
+ATTEMPTS = 2  # at a file whose process was lost with the fork server
 
 
 @dataclass
@@ -107,14 +121,36 @@ def decode(
     [8000] 1.0
     """
     limits = limits or Limits()
-    decoded = Decoding(
-        printable(source) if name is None and not isinstance(source, int) else name or "upload"
-    )
+    decoded = Decoding(_name(source, name))
     options = {"rate": rate, "start": start, "end": end, "block_seconds": block_seconds}
-    with _open(source, decoded.name) as file, Child(work, file, decoded.name, options, limits) as child:
-        decoded._blocks = _received(child, decoded, rate, start, end, block_seconds, limits, stop)
+    with _open(source, decoded.name) as file:
+        decoded._blocks = _blocks(work, file, decoded, options, limits, stop)
         with contextlib.closing(decoded._blocks):  # type: ignore[type-var]
             yield decoded
+
+
+def _blocks(
+    work: str,
+    file: int,
+    decoded: Decoding,
+    options: dict[str, Any],
+    limits: Limits,
+    stop: threading.Event | None,
+) -> Iterator[Block]:
+    """The blocks; where the fork server is lost on the way, the rest of them by way of a new one."""
+    given = -1  # samples up to here
+    for attempt in range(ATTEMPTS):
+        decoded.warnings.clear()
+        try:
+            with Child(work, file, decoded.name, options, limits) as child:
+                for block in _received(child, decoded, options, limits, stop):
+                    if block.start >= given:
+                        given = block.start + len(block.samples)
+                        yield block
+            return
+        except Died as died:
+            if died.cause != "server" or attempt == ATTEMPTS - 1:
+                raise
 
 
 def make_playable(
@@ -146,22 +182,35 @@ def make_playable(
     ...     print(f"{seconds:.0f} s")
     """
     limits = limits or Limits()
-    decoded = Decoding(
-        printable(source) if name is None and not isinstance(source, int) else name or "upload"
-    )
+    decoded = Decoding(_name(source, name))
     work = "auricle.serve.cage:make_playable"
     try:
         with open(target, "xb+") as copy, _open(source, decoded.name) as file:  # noqa: PTH123
-            with Child(work, file, decoded.name, {}, limits, copy.fileno()) as child:
-                for kind, number, content in _frames(child, decoded, limits, stop):
-                    if kind != b"P" or content or decoded.info is None:
-                        raise child.died("garbage")
-                    child.heard = number / _copy_rate(decoded.info.rate)
-                    _check_length(child, limits)
-                    yield child.heard
+            for attempt in range(ATTEMPTS):
+                os.ftruncate(copy.fileno(), 0)
+                os.lseek(copy.fileno(), 0, os.SEEK_SET)
+                try:
+                    with Child(work, file, decoded.name, {}, limits, copy.fileno()) as child:
+                        yield from _written(child, decoded, limits, stop)
+                    return
+                except Died as died:
+                    if died.cause != "server" or attempt == ATTEMPTS - 1:
+                        raise
     except BaseException:
         target.unlink(missing_ok=True)
         raise
+
+
+def _written(
+    child: Child, decoded: Decoding, limits: Limits, stop: threading.Event | None
+) -> Iterator[float]:
+    """Seconds that a process says it has written of a copy."""
+    for kind, number, content in _frames(child, decoded, limits, stop):
+        if kind != b"P" or content or decoded.info is None:
+            raise child.died("garbage")
+        child.heard = number / _copy_rate(decoded.info.rate)
+        _check_length(child, limits)
+        yield child.heard
 
 
 def playable(info: Info) -> bool:
@@ -189,17 +238,18 @@ def playable(info: Info) -> bool:
     }
 
 
+def _name(source: str | Path | int, name: str | None) -> str:
+    """What a file is called."""
+    if name is None and not isinstance(source, int):
+        name = printable(source)
+    return (name or "upload")[:NAME_CHARACTERS]
+
+
 def _received(
-    child: Child,
-    decoded: Decoding,
-    rate: int | None,
-    start: float,
-    end: float | None,
-    block_seconds: float,
-    limits: Limits,
-    stop: threading.Event | None,
+    child: Child, decoded: Decoding, options: dict[str, Any], limits: Limits, stop: threading.Event | None
 ) -> Iterator[Block]:
     """The blocks that a process sends, each at its place."""
+    rate, start, end, block_seconds = (options[name] for name in ("rate", "start", "end", "block_seconds"))
     position = -1
     for kind, number, content in _frames(child, decoded, limits, stop):
         if kind != b"B" or decoded.info is None or not content or len(content) % 4:
@@ -253,7 +303,7 @@ def _frames(
         if kind == b"D":
             return
         if kind == b"E":
-            raise AudioError(_line(content))
+            raise AudioError(for_senders(_line(content)))
         if kind == b"W":
             if len(decoded.warnings) < WARNINGS:
                 decoded.warnings.append(_line(content))
@@ -261,6 +311,18 @@ def _frames(
             decoded.info = _info(child, content, decoded.name)
         else:
             yield kind, number, content
+
+
+def for_senders(line: str) -> str:
+    """A line about a recording, with what can be done by who sent it.
+
+    >>> for_senders("a.wav: is empty (0 bytes); record or copy it again")
+    'a.wav: is empty (0 bytes); send it again, or record it again'
+    """
+    for theirs, ours in REMEDIES.items():
+        if line.endswith("; " + theirs):
+            return line.removesuffix(theirs) + ours
+    return line
 
 
 def _line(content: bytes | bytearray) -> str:

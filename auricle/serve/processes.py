@@ -21,7 +21,7 @@ from types import TracebackType
 from typing import Any
 
 from auricle.audio import AudioError
-from auricle.serve.cage import MEMORY_STATUS, STATUS
+from auricle.serve.cage import LENGTH, MEMORY_STATUS, REQUEST_BYTES, STATUS
 
 PIPE_BYTES = 1 << 20
 LOOK_SECONDS = 0.1  # how often a wait looks whether it should stop
@@ -42,7 +42,8 @@ class Died(AudioError):
 
     Args:
         line: what is told of it.
-        cause: "crash", "memory", "time", "length" (more sound than is taken), "garbage" or "start".
+        cause: "crash", "memory", "time", "length" (more sound than is taken), "garbage", "start", or "server"
+            (the process that starts the others is gone, and all of them with it: no fault of the recording).
     """
 
     def __init__(self, line: str, cause: str):
@@ -174,7 +175,9 @@ class Child:
         with contextlib.suppress(OSError):
             told = self._life.recv(STATUS.size)
             status = STATUS.unpack(told)[0] if len(told) == STATUS.size else None
-        if status is None or status == -signal.SIGKILL:
+        if status is None:  # who would tell is gone itself
+            return self.died("server")
+        if status == -signal.SIGKILL:
             return self.died(
                 "memory", "the process that decoded it was killed: the machine is short of memory"
             )
@@ -203,9 +206,10 @@ class Child:
             "length": (
                 f"is longer than the {hours(limits.audio_seconds)} that are taken here"
                 + (f" ({text})" if text else ""),
-                "send it in parts, or tag it with the command line",
+                "send it in parts",
             ),
             "garbage": ("the process that decoded it gave no sensible answer", "convert it first"),
+            "server": ("the service lost the processes that decode, with this recording", "send it again"),
             "start": ("no process could be started to decode it", "try again later"),
         }[cause]
         deaths[cause] += 1
@@ -270,16 +274,20 @@ class _Server:
         Raises:
             OSError: that failed, also with a new server.
         """
+        assert len(request) <= REQUEST_BYTES, len(request)
         for attempt in range(2):
             control = self.ready()
             answer = b""
             with contextlib.suppress(OSError):
-                socket.send_fds(control, [request], descriptors)
+                socket.send_fds(control, [LENGTH.pack(len(request))], descriptors)
+                control.sendall(request)
                 answer = control.recv(1)
             if answer == b"+":
                 return
             if answer == b"-":
                 raise OSError("no process can be forked: there are too many")
+            if answer == b"?":
+                raise OSError("the process that decodes took the request for none")
             if not attempt:
                 self.end()
         raise OSError("the process that decodes is gone")

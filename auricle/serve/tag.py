@@ -27,7 +27,7 @@ from auricle.tagging import Tagger
 router = APIRouter(tags=["tagging"])
 
 WINDOWS = "windows.jsonl"  # in the folder of a job
-PATH_BYTES = 1 << 16  # of a JSON body
+JSON_BYTES, PATH_BYTES = 1 << 16, 4096  # of a body that names a path, and of that: Linux takes no longer one
 SCORE = {"label": "dog", "score": 0.934512}
 EXAMPLE: dict[str, Any] = {"path": "dog.wav", "duration": 5.0, "tags": [SCORE]}
 BODY = {
@@ -238,14 +238,17 @@ async def _named(request: Request, service: Service) -> tuple[dict[str, Any], st
     body = bytearray()
     async for part in request.stream():
         body += part
-        if len(body) > PATH_BYTES:
-            raise Refused(413, f"the JSON is longer than {PATH_BYTES} bytes; expected a path")
+        if len(body) > JSON_BYTES:
+            raise Refused(413, f"the JSON is longer than {JSON_BYTES:,} bytes; expected a path")
     try:
         asked = json.loads(bytes(body))
     except (ValueError, RecursionError):
         raise Refused(400, 'the body is no JSON; expected {"path": "below/the/root.wav"}') from None
     if not isinstance(asked, dict) or set(asked) != {"path"} or not isinstance(asked["path"], str):
         raise Refused(400, 'the body is other JSON; expected {"path": "below/the/root.wav"}')
+    size = len(asked["path"].encode("utf-8", "surrogatepass"))
+    if size > PATH_BYTES:
+        raise Refused(400, f"the path has {size:,} bytes; expected at most {PATH_BYTES:,}: say it shorter")
     if service.settings.root is None:
         raise Refused(403, "no recording is taken by path here; send the file, or serve with --root FOLDER")
     (await run_sync(open_under, service.settings.root, asked["path"])).close()  # what is wrong is said now
