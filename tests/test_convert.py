@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import soundfile
+import tiny_model
 from running import run
 
 from auricle import formats
@@ -121,9 +123,8 @@ def test_scenes_and_strange_jams(tmp_path: Path) -> None:
 
 WRONG = {
     "a.txt": ("0.5\t1\tdog\n2\t1\tdog\n", "a.txt, row 2: expected start and end in seconds, the end after"),
-    "b.txt": ("0.5\t1\tdog\n2\t3\t\n", "b.txt, row 2: expected start, end and a label, with tabs between"),
+    "b.txt": ("0.5\t1\tdog\n2;3;dog\n", "b.txt, row 2: expected start, end and a label, with tabs between"),
     "a.csv": ("file,start,end,label\na.wav,1,2,dog\na.wav,one,2,dog\n", "a.csv, row 3: .* got 'one' and '2'"),
-    "b.csv": ("file,start,end,label\na.wav,1,2,\n", "b.csv, row 2: label is empty; expected what is heard"),
     "c.csv": ("file,start,end,label\n,1,2,dog\n", "c.csv, row 2: file is empty; expected the name"),
     "d.csv": ("file,begin,end\na.wav,1,2\n", "d.csv: no column for start and label: it has file, begin, end"),
     "e.csv": ("a.wav,1,2,dog\n", "e.csv: begins with an event, not with the names of its columns"),
@@ -147,6 +148,58 @@ def test_what_makes_no_sense_is_named_with_its_row(name: str, tmp_path: Path) ->
     (tmp_path / name).write_text(text)
     with pytest.raises(ValueError, match=match):
         read_events([tmp_path / name])
+
+
+NAMELESS = {
+    "a.wav.labels.txt": "0.25\t1.5\tdog\n2\t3\t\n4\t5\n",
+    "t.csv": "path,start,end,label\na.wav,0.25,1.5,dog\na.wav,2,3,\na.wav,4,5, \n",
+    "a.wav.selections.txt": "Selection\tView\tBegin Time (s)\tEnd Time (s)\tAnnotation\n"
+    "1\tS\t0.25\t1.5\tdog\n2\tS\t2\t3\t\n3\tS\t4\t5\t\n",
+    "t.jsonl": '{"path": "a.wav", "events": [{"start": 0.25, "end": 1.5, "label": "dog"}, '
+    '{"start": 2, "end": 3, "label": ""}, {"start": 4, "end": 5, "label": null}]}',
+    "a.wav.jams": '{"file_metadata": {}, "annotations": [{"namespace": "tag_open", "data": ['
+    '{"time": 0.25, "duration": 1.25, "value": "dog", "confidence": 1}, '
+    '{"time": 2, "duration": 1, "value": "", "confidence": 1}, '
+    '{"time": 4, "duration": 1, "value": null, "confidence": null}]}]}',
+}
+
+
+@pytest.mark.parametrize("name", NAMELESS)
+def test_a_stretch_without_a_label_is_told_and_left_out(name: str, tmp_path: Path) -> None:
+    (tmp_path / name).write_text(NAMELESS[name])
+    found = read_events([tmp_path / name])
+    assert [event[:4] for event in found.events] == [("a.wav", 0.25, 1.5, "dog")]
+    [said] = found.left_out
+    assert said.startswith(f"{tmp_path / name}, ") and said.endswith(
+        ": says from when to when and not what, left out (2 such rows in all)"
+    )
+
+
+def test_a_file_of_nothing_is_told_and_a_quiet_recording_of_raven_is_one(tmp_path: Path) -> None:
+    for name in ("a.csv", "a.jsonl", "a.jams", "a.tsv"):
+        (tmp_path / name).write_text("\n")
+    (tmp_path / "head.csv").write_text("path,start,end,label\n")
+    with (tmp_path / "a.wav.selections.txt").open("w", newline="") as stream:
+        quiet = {"path": "a.wav", "duration": 5.0, "tags": [], "events": []}
+        formats.write("raven", [quiet], stream, formats.About(rate=RATE))
+    found = read_events([tmp_path])
+    assert list(found.recordings) == ["a.wav"] and not found.events
+    assert found.left_out == [
+        f"{tmp_path / name}: holds no event and names no recording"
+        for name in ("a.csv", "a.jams", "a.jsonl", "a.tsv", "head.csv")
+    ]
+
+
+@pytest.mark.parametrize("name", WRONG)
+def test_of_what_makes_no_sense_the_rest_goes_on(name: str, tmp_path: Path) -> None:
+    text, match = WRONG[name]
+    (tmp_path / name).write_text(text)
+    (tmp_path / "z.wav.txt").write_text("1\t2\train\n")
+    found = read_events([tmp_path / name, tmp_path / "z.wav.txt"], lenient=True)
+    assert found.problems is not None and len(found.problems) == 1
+    assert re.search(match, found.problems[0]) and found.events[-1].label == "rain"
+    if name in ("a.txt", "b.txt", "a.csv"):
+        assert [event.label for event in found.events] == ["dog", "rain"]
 
 
 def test_names_mean_recordings_by_as_much_of_their_path_as_there_is() -> None:
@@ -220,6 +273,51 @@ def test_recordings_without_an_event_stay_in_a_csv_and_are_judged(
     by_tracks, by_table = (json.loads(run(capsys, *judge, truth)[1]) for truth in ("labels", out))
     assert by_tracks["events"] == by_table["events"] and by_table["events"]["f1_micro"] == 0.8
     assert by_table["clips"] == 2
+
+
+def test_every_row_and_file_that_makes_sense_is_written(
+    sounds: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (sounds / "labels" / "a.wav.labels.txt").write_text("0.5\t3.5\train\n4\t5\t\n6\t5\tdog\n7\t8\tdog\n")
+    (sounds / "labels" / "notes.txt").write_text("the dog of the neighbours\n")
+    (sounds / "labels" / "gone.wav.labels.txt").write_text("1\t2\tdog\n")
+    status, out, err = run(capsys, "convert", "labels", "--recordings", "rec", "--out", "events.csv")
+    assert status == 1 and out == "events.csv: 3 events in 2 recordings\n"
+    assert (sounds / "events.csv").read_text() == (
+        "path,start,end,label,score\nrec/a.wav,0.5,3.5,rain,1\nrec/a.wav,7,8,dog,1\nrec/deep/b.wav,4,6,dog,1\n"
+    )
+    lines = err.splitlines()
+    assert lines[0].startswith("auricle: warning: labels/a.wav.labels.txt, row 2: says from when to when and")
+    for line, said in zip(
+        lines[1:],
+        (
+            "a.wav.labels.txt, row 3: expected start and end in seconds",
+            "notes.txt: no column for start and end",
+        )
+        + ("gone.wav.labels.txt, row 1: no recording 'gone.wav' in rec",),
+        strict=True,
+    ):
+        assert line.startswith(f"auricle: error: labels/{said}")
+
+
+def test_the_labels_that_tag_writes_come_back_whatever_recordings_are_called(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "rec" / "deep").mkdir(parents=True)
+    long = "x" * 245 + ".wav"
+    names = ["a.wav", "deep/a.wav", "22:00.wav", "aux.wav", "deep/aux.wav", "%41.wav", "a.flac", long]
+    for name in names:
+        soundfile.write(tmp_path / "rec" / name, np.zeros(RATE), RATE)
+    model = tiny_model.save(tmp_path / "tiny").path
+    for format in ("audacity", "raven"):
+        tag = ["tag", "rec", "--events", "--set", "onset=0", "--format", format, "--out", f"{format}/"]
+        status, _, err = run(capsys, *tag, "--model", model, "--quiet")
+        assert status == 0, err
+        status, out, err = run(capsys, "convert", format, "--recordings", "rec")
+        assert (status, err) == (0, "")
+        heard = {row["path"] for row in csv.DictReader(io.StringIO(out)) if row["label"]}
+        assert heard == {f"rec/{name}" for name in names}
 
 
 def test_what_ends_after_its_recording_is_told_and_points_are_counted(

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, TextIO
 
 import typer
 
-from auricle.cli.output import opened, print_warning
+from auricle.cli.output import opened, print_error, print_warning
 from auricle.cli.recordings import is_folder
 from auricle.cli.results import STDIN
 from auricle.cli.search import shown
@@ -67,7 +67,8 @@ def convert(
 
     A column `answer` is obeyed: n leaves a row out, other labels take the place of its own. A manifest has
     the stretches of the events, and in each all that is heard there; `auricle pack` and `auricle train
-    --examples` read it.
+    --examples` read it. A row that makes no sense and a file that cannot be read are named, the others are
+    written, and the exit status is 1.
     """
     from auricle import formats
     from auricle.formats.reading import read_events
@@ -78,10 +79,14 @@ def convert(
         raise typer.BadParameter("a manifest is one file of all recordings: name a file", param_hint="--out")
     if any(Path(out).resolve() == path.resolve() for path in events):
         raise typer.BadParameter(f"{out} is what is read; name another file", param_hint="--out")
-    found = read_events(events)
+    found = read_events(events, lenient=True)
     for said in found.left_out:
         print_warning(said)
     of_recording = _by_recording(found, _places(found, events, recordings, format))
+    for problem in found.problems or ():
+        print_error(problem)
+    if found.problems and not of_recording:
+        raise typer.Exit(1)
     _warn_of_late_ends(of_recording)
     if len(of_recording) > 1 and format.value in formats.ONE_RECORDING and not is_folder(out):
         raise typer.BadParameter(
@@ -96,6 +101,8 @@ def convert(
     if out != STDIN:
         count = sum(len(own) for own in of_recording.values())
         print(f"{out}: {counted(count, 'event')} in {counted(len(of_recording), 'recording')}")
+    if found.problems:
+        raise typer.Exit(1)
 
 
 def _places(
@@ -103,8 +110,7 @@ def _places(
 ) -> dict[str, str]:
     """Name of a recording -> its path, or the name itself where nobody needs to know more.
 
-    Raises:
-        ValueError: a recording is not where it is looked for; the row is named.
+    A recording that is not where it is looked for has none, and is noted with its row.
     """
     from auricle.formats.matching import find_named, match_recordings
     from auricle.media_files import find_media
@@ -115,13 +121,18 @@ def _places(
             if problem is not None:
                 raise ValueError(problem)
             files.append(name)
-        matched = match_recordings(found.recordings, files, [recordings])
+        problems: dict[str, str] = {}
+        matched = match_recordings(found.recordings, files, [recordings], problems)
+        if len(matched) < len(found.recordings):
+            called = _by_results(files, recordings)
+            matched |= {
+                name: called[name] for name in found.recordings if name not in matched and name in called
+            }
         for name, where in found.recordings.items():
             if name not in matched:
-                raise ValueError(
-                    f"{where}: no recording {name!r} in {recordings}; expected its path from there, "
-                    "or the end of it"
-                )
+                expected = "expected its path from there, or the end of it"
+                missing = f"{where}: no recording {name!r} in {recordings}; {expected}"
+                found.refuse(problems.get(name, missing))
         return matched
     folders = [Path(), *(path if path.is_dir() else path.parent for path in events)]
     places = {}
@@ -133,19 +144,35 @@ def _places(
             EventFormat.jams,
             EventFormat.manifest,
         ):
-            raise ValueError(
+            found.refuse(
                 f"{where}: no recording {name!r}, here or in the table's folder, and {format.value} needs "
                 "it; say with --recordings where they are"
             )
+            continue
         places[name] = str(there or name)
     return places
+
+
+def _by_results(files: Sequence[str], recordings: str) -> dict[str, str]:
+    """What the result of a recording is called, without its suffix -> the recording."""
+    from auricle.engine.names import portable
+    from auricle.formats import SUFFIXES
+    from auricle.formats.reading import ADDED
+
+    called = {}
+    for file in files:
+        name = _name_in_folder(file, recordings)
+        for suffix in SUFFIXES.values():
+            called[ADDED.sub("", portable(name + suffix))] = file
+    return called
 
 
 def _by_recording(found: "Events", places: dict[str, str]) -> "dict[str, list[TimedEvent]]":
     """Path of each recording -> its events by time; also of those that have none."""
     own: dict[str, list[TimedEvent]] = {path: [] for path in places.values()}
     for event in found.events:
-        own[places[event.recording]].append(event)
+        if event.recording in places:
+            own[places[event.recording]].append(event)
     return {path: sorted(events, key=lambda event: event[1:4]) for path, events in own.items()}
 
 

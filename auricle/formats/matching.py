@@ -11,11 +11,15 @@ Parts = tuple[str, ...]
 
 
 def match_recordings(
-    names: Mapping[str, str], recordings: Sequence[str], roots: Sequence[str] = ()
+    names: Mapping[str, str],
+    recordings: Sequence[str],
+    roots: Sequence[str] = (),
+    problems: dict[str, str] | None = None,
 ) -> dict[str, str]:
     r"""Name -> recording, of the names that mean one.
 
-    A name means a recording whose path is the same, or ends in the name. A longer name, of another machine
+    A name means a recording whose path is the same, or ends in the name; of several that one whose whole path
+    from its root it is: `a.wav` is no `deep/a.wav` where both are there. A longer name, of another machine
     say, ends in the recording's path from its root on, with the root's own name: `/home/ann/june/a.wav` is
     `a.wav` in the folder `june`, and never one in `july`. Where none does, the same without the suffix of one
     of the two, or with the colons and the like that a file of results has as `%3A` in its name. What a table
@@ -27,6 +31,7 @@ def match_recordings(
         recordings: paths, or ids of clips.
         roots: folders that the recordings were looked for in. Without any, recordings are names themselves,
             and a longer name ends in the whole of one.
+        problems: takes name -> what is wrong with it, and the others are matched; None: that is an error.
 
     Raises:
         ValueError: a name may mean two recordings, or two longer names the same one.
@@ -65,21 +70,26 @@ def match_recordings(
                 for recording, parts, tail in by_end.get(wanted[-1], [])
                 if parts[-len(wanted) :] == wanted or (len(tail) > 0 and wanted[-len(tail) :] == tail)
             ]
-            if len(fits) > 1:
-                raise ValueError(
-                    f"{where}: {name!r} may be {fits[0]} or {fits[1]}; write more of its path, or name the "
-                    "recordings of one folder"
-                )
+            if len(fits) > 1 and roots:
+                fits = [file for file, _, tail in by_end[wanted[-1]] if tail[1:] == wanted] or fits
             if not fits:
                 continue
-            found[name] = fits[0]
-            if len(said) > len(_parts(fits[0])) and longer.setdefault(fits[0], name) != name:
-                raise ValueError(
-                    f"{where}: both {name!r} and {longer[fits[0]]!r} may be {fits[0]}; write more of "
-                    "that one's path"
-                )
+            if len(fits) > 1:
+                problem = f"may be {fits[0]} or {fits[1]}; write more of its path, or name the recordings of "
+                _refuse(f"{where}: {name!r} {problem}one folder", name, problems)
+            elif len(said) > len(_parts(fits[0])) and longer.setdefault(fits[0], name) != name:
+                problem = f"and {longer[fits[0]]!r} may be {fits[0]}; write more of that one's path"
+                _refuse(f"{where}: both {name!r} {problem}", name, problems)
+            else:
+                found[name] = fits[0]
             break
     return found
+
+
+def _refuse(problem: str, name: str, problems: dict[str, str] | None) -> None:
+    if problems is None:
+        raise ValueError(problem)
+    problems[name] = problem
 
 
 def _from_root(recording: str, roots: Sequence[str]) -> Parts:

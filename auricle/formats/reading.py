@@ -56,6 +56,9 @@ class Annotated:
     recordings: dict[str, str] = field(default_factory=dict)  # name -> where it is named first
     unanswered: int = 0  # rows of a table with a column `answer` that have no answer
     points: int = 0  # labels that end where they start, which are no events
+    nameless: list[str] = field(default_factory=list)  # where stretches stand that nobody put a label to
+    bare: list[str] = field(default_factory=list)  # files that name neither an event nor a recording
+    problems: list[str] | None = None  # what makes no sense and was left out; None: it is an error
 
     @property
     def labels(self) -> list[str]:
@@ -72,7 +75,31 @@ class Annotated:
             one = "1 label that lasts no time (a point)"
             many = f"{self.points:,} labels that last no time (points)"
             said.append(f"{one if self.points == 1 else many}, left out")
-        return said
+        if self.nameless:
+            more = f" ({counted(len(self.nameless), 'such row')} in all)" if len(self.nameless) > 1 else ""
+            said.append(f"{self.nameless[0]}: says from when to when and not what, left out{more}")
+        return said + [f"{file}: holds no event and names no recording" for file in self.bare]
+
+    def refuse(self, problem: str) -> None:
+        """Note what makes no sense, or stop with it.
+
+        Raises:
+            ValueError: problems are errors.
+        """
+        if self.problems is None:
+            raise ValueError(problem)
+        self.problems.append(problem)
+
+    def take(self, other: "Annotated") -> None:
+        """Also all of another."""
+        self.events += other.events
+        self.recordings |= other.recordings | self.recordings  # the first place that names one counts
+        self.unanswered += other.unanswered
+        self.points += other.points
+        self.nameless += other.nameless
+        self.bare += other.bare
+        if self.problems is not None:
+            self.problems += other.problems or []
 
 
 def read_answer(text: str, label: str) -> tuple[set[str], set[str]] | None:
@@ -96,15 +123,19 @@ def read_answer(text: str, label: str) -> tuple[set[str], set[str]] | None:
     return yes, set() if label in yes else {label}
 
 
-def read_events(paths: Iterable[str | Path]) -> Annotated:
+def read_events(paths: Iterable[str | Path], *, lenient: bool = False) -> Annotated:
     r"""The events of files, and of all such files in folders, to any depth.
+
+    A stretch without a label is left out, and `left_out` tells of it: it says nothing about what is heard.
 
     Args:
         paths: files of the kinds above, or folders; a hidden file and `failures.csv` are left out.
+        lenient: leave out a row that makes no sense, and a file that cannot be read, and note it in
+            `problems`.
 
     Raises:
-        ValueError: no such file, one of another kind, or a row that makes no sense: its line is named, and
-            what was expected.
+        ValueError: no such file, or a folder without any; if not `lenient` also a file of another kind, or a
+            row that makes no sense: its line is named, and what was expected.
 
     >>> import tempfile
     >>> with tempfile.TemporaryDirectory() as folder:
@@ -114,16 +145,16 @@ def read_events(paths: Iterable[str | Path]) -> Annotated:
     >>> [event[:5] for event in found.events]
     [('b.wav', 1.0, 2.0, 'rain', 0.9), ('a.wav', 0.5, 2.0, 'dog', None)]
     """
-    found = Annotated()
+    found = Annotated(problems=[] if lenient else None)
     for path in map(Path, paths):
         if path.is_dir():
             files = sorted(file for file in path.rglob("*") if _may_hold_events(file.relative_to(path), file))
             if not files:
                 raise ValueError(f"{path}: no file of events in this folder ({', '.join(SUFFIXES)})")
             for file in files:
-                _read_file(file, file.relative_to(path).as_posix(), found)
+                _read_whole(file, file.relative_to(path).as_posix(), found)
         elif path.is_file():
-            _read_file(path, path.name, found)
+            _read_whole(path, path.name, found)
         else:
             raise ValueError(f"{path}: no such file or folder")
     return found
@@ -134,12 +165,25 @@ def _may_hold_events(name: Path, file: Path) -> bool:
     return not hidden and name.suffix.lower() in SUFFIXES and name.name != "failures.csv" and file.is_file()
 
 
+def _read_whole(file: Path, name: str, found: Annotated) -> None:
+    """Read one file, or nothing of it."""
+    own = Annotated(problems=None if found.problems is None else [])
+    try:
+        _read_file(file, name, own)
+    except ValueError as error:
+        found.refuse(str(error))
+        return
+    if not (own.events or own.recordings or own.problems or own.nameless):
+        own.bare.append(str(file))
+    found.take(own)
+
+
 def _read_file(file: Path, name: str, found: Annotated) -> None:
     """Read one file; `name` is what its recording is named after, where nothing in it names that."""
     suffix = file.suffix.lower()
     named = ADDED.sub("", name)
     if suffix == ".parquet":
-        rows = _parquet_rows(file)
+        rows = _parquet_rows(file, found)
     elif suffix in JSON_LINES:
         rows = _json_lines(file, found)
     elif suffix in JAMS:
@@ -147,12 +191,13 @@ def _read_file(file: Path, name: str, found: Annotated) -> None:
     elif suffix in TABLES:
         text = read_text(file)
         first = next((line for line in text.splitlines() if line.strip()), "")
-        if not first and suffix == ".txt":  # a label track from which all was deleted
-            found.recordings.setdefault(named, str(file))
+        if not first:
+            if suffix == ".txt":  # a label track from which all was deleted
+                found.recordings.setdefault(named, str(file))
             return
         fields = first.split("\t" if "\t" in first else separator_of(first, "\t"))
         if len(fields) in (2, 3) and _is_number(fields[0]) and _is_number(fields[1]):
-            rows = _label_track(file, text, named)
+            rows = _label_track(file, text, named, found)
         else:
             rows = _table_rows(file, header_of(file), named, found)
     else:
@@ -161,6 +206,8 @@ def _read_file(file: Path, name: str, found: Annotated) -> None:
         found.recordings.setdefault(event.recording, event.where)
         if event.start == event.end:
             found.points += 1
+        elif not event.label:
+            found.nameless.append(event.where)
         else:
             found.events.append(event)
 
@@ -172,31 +219,38 @@ def _is_number(text: str) -> bool:
         return False
 
 
-def _span(start: Any, end: Any, where: str) -> tuple[float, float]:
+def _span(start: Any, end: Any, where: str, found: Annotated) -> tuple[float, float] | None:
+    """The two as numbers; None where they make no sense, which is then noted.
+
+    Raises:
+        ValueError: that is an error.
+    """
     try:
         begin, stop = float(start), float(end)
     except (TypeError, ValueError):
         begin, stop = 0.0, -1.0
-    if not 0 <= begin <= stop < math.inf:
-        raise ValueError(
-            f"{where}: expected start and end in seconds, the end after the start, got {start!r} and {end!r}"
-        )
-    return begin, stop
+    if 0 <= begin <= stop < math.inf:
+        return begin, stop
+    expected = "expected start and end in seconds, the end after the start"
+    found.refuse(f"{where}: {expected}, got {start!r} and {end!r}")
+    return None
 
 
-def _label_track(file: Path, text: str, named: str) -> Iterator[TimedEvent]:
+def _label_track(file: Path, text: str, named: str, found: Annotated) -> Iterator[TimedEvent]:
     """Audacity: start, end, label, with tabs between; a line of a backslash has the bounds of a frequency."""
     for number, line in enumerate(text.splitlines(), 1):
         if not line.strip() or line.startswith("\\"):
             continue
         where, fields = f"{file}, row {number}", line.split("\t", 2)
-        begin, stop = (decimal_point(text, "\t") for text in (*fields, "")[:2])
+        if len(fields) < 2:
+            found.refuse(f"{where}: expected start, end and a label, with tabs between, got {line!r}")
+            continue
+        begin, stop = (decimal_point(text, "\t") for text in fields[:2])
         label = fields[2].strip() if len(fields) == 3 else ""
-        if not label and not (len(fields) == 3 and begin == stop):  # a point may go without
-            raise ValueError(f"{where}: expected start, end and a label, with tabs between, got {line!r}")
         shown = SHOWN_SCORE.match(label)
         what, score = (shown[1], float(shown[2])) if shown and float(shown[2]) <= 1 else (label, None)
-        yield TimedEvent(named, *_span(begin, stop, where), what, score, where)
+        if (span := _span(begin, stop, where, found)) is not None:
+            yield TimedEvent(named, *span, what, score, where)
 
 
 def _table_rows(file: Path, header: list[str], named: str, found: Annotated) -> Iterator[TimedEvent]:
@@ -209,8 +263,9 @@ def _table_rows(file: Path, header: list[str], named: str, found: Annotated) -> 
     if "Begin File" in columns and "File Offset (s)" in columns:
         kept = list(rows)
         several = len({row["Begin File"] for _, row in kept}) > 1
-        rows = iter(_of_their_files(file, kept) if several else kept)
+        rows = iter(_of_their_files(file, kept, found) if several else kept)
     seen: set[tuple[str, ...]] = set()
+    line = 0
     for line, row in rows:
         where = f"{file}, row {line}"
         name, start, end, label = (
@@ -218,7 +273,8 @@ def _table_rows(file: Path, header: list[str], named: str, found: Annotated) -> 
             for role in ("recording", "start", "end", "label")
         )
         if not name:
-            raise ValueError(f"{where}: {by_role['recording']} is empty; expected the name of a recording")
+            found.refuse(f"{where}: {by_role['recording']} is empty; expected the name of a recording")
+            continue
         if "View" in columns and "Selection" in columns:  # Raven: the same selection once a view
             if (same := (row["Selection"], name, start, end, label)) in seen:
                 continue
@@ -226,7 +282,8 @@ def _table_rows(file: Path, header: list[str], named: str, found: Annotated) -> 
         if not label and ("no" in columns or not (start or end)):  # listened to, and nothing heard
             found.recordings.setdefault(name, where)
             continue
-        span = _span(start, end, where)
+        if (span := _span(start, end, where, found)) is None:
+            continue
         score = row[by_role["score"]].strip() if "score" in by_role else ""
         given = float(score) if _is_number(score) else None
         for heard in _heard(by_role["label"], label, row.get("answer"), where, found):
@@ -234,18 +291,23 @@ def _table_rows(file: Path, header: list[str], named: str, found: Annotated) -> 
             own = row.get("answer") is None or heard == label
             yield TimedEvent(name, *span, heard, given if own else None, where)
         found.recordings.setdefault(name, where)
+    if not line and ".selections." in file.name:  # Raven's, of a recording in which nothing was selected
+        found.recordings.setdefault(named, str(file))
 
 
 def _of_their_files(
-    file: Path, rows: Iterable[tuple[int, Mapping[str, str]]]
+    file: Path, rows: Iterable[tuple[int, Mapping[str, str]]], found: Annotated
 ) -> Iterator[tuple[int, dict[str, str]]]:
     """Raven opens several files as one long sound: times of each from its own beginning."""
     for line, row in rows:
         where = f"{file}, row {line}"
-        start, end = _span(row["Begin Time (s)"], row["End Time (s)"], where)
-        own = row["File Offset (s)"]
+        own, span = row["File Offset (s)"], _span(row["Begin Time (s)"], row["End Time (s)"], where, found)
+        if span is None:
+            continue
         if not _is_number(own):
-            raise ValueError(f"{where}: expected File Offset (s) in seconds, got {own!r}")
+            found.refuse(f"{where}: expected File Offset (s) in seconds, got {own!r}")
+            continue
+        start, end = span
         times = {"Begin Time (s)": own, "End Time (s)": f"{float(own) + end - start:.9g}"}
         yield line, {**row, **times}
 
@@ -278,16 +340,14 @@ def _heard(column: str, label: str, answer: str | None, where: str, found: Annot
         try:
             read = read_answer(answer, label)
         except ValueError as error:
-            raise ValueError(f"{where}: {error}") from None
+            found.refuse(f"{where}: {error}")
+            return []
         found.unanswered += read is None
         return sorted(read[0]) if read is not None else []
-    labels = [part.strip() for part in label.split(";")] if column.lower() == "labels" else [label]
-    if not all(labels):
-        raise ValueError(f"{where}: {column} is empty; expected what is heard")
-    return labels
+    return [part.strip() for part in label.split(";")] if column.lower() == "labels" else [label]
 
 
-def _parquet_rows(file: Path) -> Iterator[TimedEvent]:
+def _parquet_rows(file: Path, found: Annotated) -> Iterator[TimedEvent]:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -306,7 +366,8 @@ def _parquet_rows(file: Path) -> Iterator[TimedEvent]:
     columns = [table[by_role[role]].to_pylist() for role in ("recording", "start", "end", "label")]
     for number, (name, start, end, label) in enumerate(zip(*columns, strict=True), 1):
         where = f"{file}, row {number}"
-        yield TimedEvent(str(name), *_span(start, end, where), str(label), None, where)
+        if (span := _span(start, end, where, found)) is not None:
+            yield TimedEvent(str(name), *span, _label(label), None, where)
 
 
 def _json_lines(file: Path, found: Annotated) -> Iterator[TimedEvent]:
@@ -319,20 +380,24 @@ def _json_lines(file: Path, found: Annotated) -> Iterator[TimedEvent]:
             if "error" in result:
                 continue
             name, events = result["path"], result["events"]
-            rows = [(e["start"], e["end"], str(e["label"]), e.get("score")) for e in events]
+            rows = [(e["start"], e["end"], _label(e["label"]), e.get("score")) for e in events]
         except (ValueError, KeyError, TypeError, AttributeError):
-            raise ValueError(
+            found.refuse(
                 f'{where}: expected an object with "path" and "events", each with start, end and label, as '
                 "auricle tag --events --format jsonl writes them"
-            ) from None
+            )
+            continue
         found.recordings.setdefault(str(name), where)
         for start, end, label, score in rows:
-            yield TimedEvent(str(name), *_span(start, end, where), label, score, where)
+            if (span := _span(start, end, where, found)) is not None:
+                yield TimedEvent(str(name), *span, label, score, where)
 
 
 def _jams(file: Path, named: str, found: Annotated) -> Iterator[TimedEvent]:
+    if not (text := read_text(file)).strip():
+        return
     try:
-        whole = json.loads(read_text(file))
+        whole = json.loads(text)
         about = whole["file_metadata"]
         name = str(about.get("identifiers", {}).get("path") or named)
         parts = [part for part in whole["annotations"] if part["namespace"].startswith(OPEN_NAMESPACES)]
@@ -352,12 +417,19 @@ def _jams(file: Path, named: str, found: Annotated) -> Iterator[TimedEvent]:
     found.recordings.setdefault(name, str(file))
     for number, time, duration, value, score in rows:
         where = f"{file}, observation {number}"
-        label = str(value["label"] if isinstance(value, dict) and "label" in value else value)
+        label = _label(value["label"] if isinstance(value, dict) and "label" in value else value)
         if not _is_number(str(time)) or not _is_number(str(duration)):
-            raise ValueError(f"{where}: expected time and duration in seconds, got {time!r} and {duration!r}")
+            found.refuse(f"{where}: expected time and duration in seconds, got {time!r} and {duration!r}")
+            continue
         known = float(score) if isinstance(score, int | float) and not isinstance(score, bool) else None
         end = round(float(time) + float(duration), 6)
-        yield TimedEvent(name, *_span(time, end, where), label, known, where)
+        if (span := _span(time, end, where, found)) is not None:
+            yield TimedEvent(name, *span, label, known, where)
+
+
+def _label(value: Any) -> str:
+    """A label of a format that also has nothing."""
+    return "" if value is None else str(value).strip()
 
 
 def _rows_of(data: Any) -> Iterator[tuple[int, Any]]:
