@@ -405,6 +405,25 @@ def test_pictures_and_scores_come_as_numbers(client: httpx.Client, recording: st
     assert len(events["events"]) == 2 < events["total"] and events["truncated"]
 
 
+def test_sounds_of_a_stretch_are_those_that_reach_into_it_whole(client: httpx.Client, recording: str) -> None:
+    address = f"{recording}/events?threshold=0.3"
+    every = client.get(address).json()
+    assert every["total"] == len(every["events"]) > 4
+    for start, end in ((0.0, 1.0), (1.0, 2.5), (2.6, 2.7), (4.9, 1e6), (5.3, 9.0)):
+        inside = [one for one in every["events"] if one["end"] > start and one["start"] < end]
+        found = client.get(f"{address}&from={start}&to={end}").json()
+        assert found == {"events": inside, "total": len(inside), "truncated": False}
+        if len(inside) > 1:
+            found = client.get(f"{address}&from={start}&to={end}&limit=1").json()
+            assert found == {"events": inside[:1], "total": len(inside), "truncated": True}
+    assert client.get(f"{address}&from=2").json()["events"] == [
+        one for one in every["events"] if one["end"] > 2
+    ]
+    assert client.get(f"{address}&to=2").json()["events"] == [
+        one for one in every["events"] if one["start"] < 2
+    ]
+
+
 @pytest.mark.parametrize(
     ("address", "status"),
     [
@@ -429,6 +448,10 @@ def test_pictures_and_scores_come_as_numbers(client: httpx.Client, recording: st
         ("events?hop=0.3", 400),
         ("events?hop=9", 400),
         ("events?limit=0", 400),
+        ("events?from=2&to=2", 400),
+        ("events?from=-1", 400),
+        ("events?to=nan", 400),
+        ("events?from=9e6", 200),
         ("export?format=exe", 400),
         ("export?format=csv&hop=0.1", 400),
         ("nothing", 404),

@@ -149,13 +149,22 @@ class KeptScores:
             out[:, inside] = self._scores(greatest, labels).T
         return out
 
-    def events(self, config: EventConfig, hop: int, limit: int | None = None) -> tuple[list[Event], int]:
+    def events(
+        self,
+        config: EventConfig,
+        hop: int,
+        limit: int | None = None,
+        start: float = 0.0,
+        end: float = math.inf,
+    ) -> tuple[list[Event], int]:
         """The events, or the first of them, as `auricle tag --events` finds them; and how many there are.
 
         Args:
             config: the settings.
             hop: samples, see `rows`.
             limit: how many are given.
+            start: seconds; events that are over by then are left out, and do not count.
+            end: seconds; the same of events that begin only then.
         """
         rows, _ = self.rows(hop)
         bounds, labels = self._bounds(rows), self.artifact.labels
@@ -169,8 +178,10 @@ class KeptScores:
         if not runs:
             return [], 0
         starts, ends, greatest = (np.concatenate(part) for part in zip(*runs, strict=True))
-        which = np.repeat(able, [len(run[0]) for run in runs])
+        which = np.repeat(np.array(able, np.int64), [len(run[0]) for run in runs])
         starts, ends = starts.round(6), ends.round(6)
+        inside = (ends > start) & (starts < end)
+        starts, ends, greatest, which = starts[inside], ends[inside], greatest[inside], which[inside]
         rank = np.argsort(np.argsort(np.array(labels, object)))
         order = np.lexsort((rank[which], starts))[:limit]
         events = [

@@ -1,5 +1,6 @@
 """`/v1/recordings`: a visitor's recordings, how far each is, and what was found in it."""
 
+import math
 from collections.abc import Iterator
 from typing import Annotated, Any
 
@@ -22,6 +23,7 @@ from auricle.tagging import hop_samples
 
 router = APIRouter(tags=["recordings"])
 
+LATEST = 1e7  # seconds
 BODY = {"required": True, "content": FORMS}
 ABOUT: dict[str, Any] = {
     "id": "Zk3v",
@@ -114,7 +116,7 @@ class Labels(BaseModel):
 
 
 class Events(BaseModel):
-    """The first events, and how many there are."""
+    """Events by start, then label: the first of the stretch that is asked for, and how many it has."""
 
     events: list[Event]
     total: int
@@ -255,8 +257,22 @@ def events(
     threshold: Threshold = None,
     hop: Hop = None,
     limit: Annotated[int, Query(ge=1, le=100_000, description="At most so many.")] = 5000,
+    start: Annotated[
+        float,
+        Query(alias="from", ge=0, le=LATEST, allow_inf_nan=False, description="Only what ends after that."),
+    ] = 0.0,
+    end: Annotated[
+        float | None,
+        Query(alias="to", gt=0, le=LATEST, allow_inf_nan=False, description="Only what begins before that."),
+    ] = None,
 ) -> Events:
-    """Which sound is heard from when to when, without corrections: as `auricle tag --events --hop HOP`."""
-    kept = recording.scores()
-    found, total = kept.events(config_of(kept, threshold), hop_of(kept, hop), limit)
+    """Which sound is heard from when to when, without corrections: as `auricle tag --events --hop HOP`.
+
+    With `from` and `to` (seconds, either may be left out) the sounds of which something lies between them,
+    each whole; `total` is then how many these are, and `limit` how many of them are given.
+    """
+    kept, latest = recording.scores(), math.inf if end is None else end
+    if latest <= start:
+        raise Refused(400, f"to is {end:g}; expected more than from, {start:g}")
+    found, total = kept.events(config_of(kept, threshold), hop_of(kept, hop), limit, start, latest)
     return Events(events=[Event(**event) for event in found], total=total, truncated=total > len(found))
