@@ -27,6 +27,7 @@ from auricle.serve import (
     models,
     recordings,
     security,
+    spools,
     tag,
 )
 from auricle.serve.decoding import warm
@@ -105,6 +106,7 @@ def _opened(settings: Settings, stack: contextlib.ExitStack) -> Service:
     data = stack.enter_context(_folder(settings.data))
     for name in ("uploads", "jobs"):
         (data / name).mkdir(exist_ok=True)
+    shutil.rmtree(data / spools.FOLDER, ignore_errors=True)  # which an earlier service was sending
     artifact = load_artifact(settings.model)
     if not artifact.labels:
         raise ValueError(f"{artifact.path}: has no labels, it embeds only; serve a model that tags")

@@ -4,12 +4,13 @@ import io
 import re
 import time
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
+from functools import partial
 from pathlib import Path
-from typing import IO, Annotated, Any, Literal
+from typing import Annotated, Any, Literal
 
-from fastapi import APIRouter, Query
-from starlette.responses import Response, StreamingResponse
+from fastapi import APIRouter, Query, Request
+from starlette.responses import Response
 
 from auricle import formats
 from auricle.serve import results
@@ -25,7 +26,8 @@ from auricle.serve.hearing import UPLOAD
 from auricle.serve.library import Recording
 from auricle.serve.ranges import disposition
 from auricle.serve.recordings import Hop, Theirs, Threshold, config_of, hop_of
-from auricle.serve.state import Ours
+from auricle.serve.spools import Spool, Spooled, in_turn, sent
+from auricle.serve.state import Ours, Service
 from auricle.serve.uploads import BINARY
 from auricle.serve.visitors import Visitor
 from auricle.serve.wishes import FILES, MEDIA_TYPES, Format
@@ -51,9 +53,11 @@ FILE = {
     "/v1/recordings/{id}/export",
     summary="The sounds of a recording, corrected, as a file",
     response_class=Response,
-    responses={200: FILE, **responses(400, 404, 409, 500, 507)},
+    responses={200: FILE, **responses(400, 404, 409, 429, 500, 507)},
 )
-def export(
+async def export(
+    request: Request,
+    service: Ours,
     recording: Theirs,
     format: Annotated[FORMATS, Query(description="Of the file.")] = "csv",
     threshold: Threshold = None,
@@ -65,14 +69,27 @@ def export(
 
     parquet has the scores of every label in every window, so `threshold` has no part in it.
     """
+    write = partial(_exported, service, recording, format, threshold, hop, corrections, judged)
+    return await in_turn(request, service.writing, write)
+
+
+def _exported(
+    service: Service,
+    recording: Recording,
+    format: str,
+    threshold: float | None,
+    hop: float | None,
+    with_corrections: bool,
+    judged: bool,
+) -> Response:
     stem = Path(recording.name).stem or "recording"
     if format == "manifest":
         rows = [(recording.name, _rows(recording, threshold, judged))]
         return _manifest(rows, f"{stem}.manifest.csv")
-    result, about = _result(recording, format, threshold, hop, corrections)
-    file = results.rendered(result, format, about)
+    result, about = _result(recording, format, threshold, hop, with_corrections)
+    file = results.rendered(result, format, about, Spool(service.space))
     suffix = ".json" if format == "json" else formats.SUFFIXES[format]
-    return _sent(file, MEDIA_TYPES[Format(format)], stem + suffix)
+    return sent(file, _attached(stem + suffix), MEDIA_TYPES[Format(format)])
 
 
 def _result(
@@ -116,10 +133,11 @@ def _rows(recording: Recording, threshold: float | None, judged: bool) -> Any:
     response_class=Response,
     responses={
         200: {"description": "The manifest.", "content": {CSV: TEXT, "application/zip": {"schema": BINARY}}},
-        **responses(400, 404, 409, 500, 507),
+        **responses(400, 404, 409, 429, 500, 507),
     },
 )
-def export_all(
+async def export_all(
+    request: Request,
     service: Ours,
     visitor: Visitor,
     audio: Annotated[bool, Query(description="With the recordings, as a zip archive.")] = False,
@@ -131,6 +149,13 @@ def export_all(
     Paths are the recordings' names: put the table beside them. Of several of one name, the later ones have a
     number in it. With `audio`, the archive has the recordings under these names, and the table beside them.
     """
+    write = partial(_exported_all, service, visitor, audio, judged, threshold)
+    return await in_turn(request, service.writing, write)
+
+
+def _exported_all(
+    service: Service, visitor: str, audio: bool, judged: bool, threshold: float | None
+) -> Response:
     all_of = [one for one in reversed(service.library.all_of(visitor)) if one.found is not None]
     wanted = [one for one in all_of if one.is_of_this_model or judged]
     rows = [(one, _rows(one, threshold, judged)) for one in wanted]
@@ -145,8 +170,8 @@ def export_all(
     files = [
         (path, one.folder / UPLOAD, one.row["created"]) for path, (one, _) in zip(paths, rows, strict=True)
     ]
-    headers = {"Content-Disposition": disposition("attachment", "manifest.zip")}
-    return StreamingResponse(_archive(table, files), 200, headers, "application/zip")
+    archive = _archive(table, files)
+    return Spooled(archive, _attached("manifest.zip"), "application/zip", archive.close)
 
 
 def _distinct(names: list[str]) -> list[str]:
@@ -178,22 +203,15 @@ def _table(rows: list[tuple[str, Any]]) -> bytes:
 def _manifest(rows: list[tuple[str, Any]], name: str) -> Response:
     if not any(own for _, own in rows):
         raise Refused(409, UNJUDGED)
-    return Response(_table(rows), 200, {"Content-Disposition": disposition("attachment", name)}, CSV)
+    return Response(_table(rows), 200, _attached(name), CSV)
 
 
-def _sent(file: IO[bytes], kind: str, name: str) -> Response:
-    size = file.seek(0, 2)
-    file.seek(0)
-    headers = {"Content-Disposition": disposition("attachment", name)}
-    if size <= results.SPOOL_BYTES:
-        with file:
-            return Response(file.read(), 200, headers, kind)
-    headers["Content-Length"] = str(size)
-    return StreamingResponse(results.chunks(file), 200, headers, kind)
+def _attached(name: str) -> dict[str, str]:
+    return {"Content-Disposition": disposition("attachment", name)}
 
 
-class _Passing(io.RawIOBase):
-    """What is written, to be taken and sent on."""
+class _ZipPieces(io.RawIOBase):
+    """The archive as it is written, to be taken and sent on piece by piece."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -211,15 +229,15 @@ class _Passing(io.RawIOBase):
         return content
 
 
-def _archive(table: bytes, files: list[tuple[str, Path, float]]) -> Iterator[bytes]:
+def _archive(table: bytes, files: list[tuple[str, Path, float]]) -> Generator[bytes, None, None]:
     """A zip archive as it is written; what is sound hardly gets smaller, so nothing is compressed."""
-    passing = _Passing()
-    with zipfile.ZipFile(passing, "w", zipfile.ZIP_STORED) as archive:
+    pieces = _ZipPieces()
+    with zipfile.ZipFile(pieces, "w", zipfile.ZIP_STORED) as archive:
         archive.writestr(zipfile.ZipInfo("manifest.csv", time.gmtime()[:6]), table)
         for name, path, created in files:
             entry = zipfile.ZipInfo(name, time.gmtime(created)[:6])
             with path.open("rb") as file, archive.open(entry, "w", force_zip64=True) as into:
                 while content := file.read(CHUNK_BYTES):
                     into.write(content)
-                    yield passing.taken()
-    yield passing.taken()
+                    yield pieces.taken()
+    yield pieces.taken()

@@ -3,7 +3,7 @@
 from typing import Annotated
 
 from anyio.to_thread import run_sync
-from fastapi import APIRouter, Query
+from fastapi import APIRouter, Query, Request
 from fastapi import Path as InPath
 from pydantic import BaseModel
 from starlette.responses import Response
@@ -67,10 +67,14 @@ async def job(id: Id, service: Ours) -> JobState:
     summary="The result of a job",
     response_model=Result,
     response_class=Response,
-    responses={200: {"model": Result, "content": FILES}, **responses(400, 404, 409, 410, 422, 500, 503, 507)},
+    responses={
+        200: {"model": Result, "content": FILES},
+        **responses(400, 404, 409, 410, 422, 429, 500, 503, 507),
+    },
 )
 async def result(
     id: Id,
+    request: Request,
     service: Ours,
     format: Annotated[
         Format | None, Query(description="How it is written; as the job was asked for, if not said.")
@@ -91,7 +95,7 @@ async def result(
             f"{format} says when, and the job was asked for the whole; send the recording again with "
             "windows=true or events=true",
         )
-    return await result_response(service, found, format)
+    return await result_response(request, service, found, format)
 
 
 @router.delete("/v1/jobs/{id}", status_code=204, summary="End a job", responses=responses(400, 404))

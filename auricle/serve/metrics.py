@@ -56,7 +56,7 @@ class Metrics:
             buckets=DELAY_BUCKETS,
             **where,
         )
-        self.registry.register(_Looked(service))
+        self.registry.register(_Present(service))
         ProcessCollector(registry=self.registry)
 
     def text(self) -> bytes:
@@ -70,7 +70,7 @@ class Metrics:
             yield metric
 
 
-class _Looked(Collector):
+class _Present(Collector):
     """What is not counted but looked at."""
 
     def __init__(self, service: Service):
@@ -131,6 +131,11 @@ class _Looked(Collector):
             "auricle_live_limit", "Clients that may be listened to.", service.settings.live_sessions
         )
         yield GaugeMetricFamily("auricle_uploads_in_progress", "Uploads on their way.", service.uploading)
+        yield GaugeMetricFamily(
+            "auricle_exports_in_progress",
+            "Large results that wait, are written or sent.",
+            service.writing.count,
+        )
         yield CounterMetricFamily("auricle_uploads", "Uploads, also those that failed.", received["uploads"])
         yield CounterMetricFamily("auricle_upload_bytes", "Bytes that came in uploads.", received["bytes"])
         died = CounterMetricFamily(

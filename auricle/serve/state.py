@@ -14,6 +14,7 @@ from auricle.serve.jobs import JobQueue
 from auricle.serve.scoring import Scorer
 from auricle.serve.settings import Settings
 from auricle.serve.space import Space
+from auricle.serve.spools import Turns
 
 if TYPE_CHECKING:
     from fastapi import FastAPI
@@ -34,6 +35,7 @@ class Service:
         stopping: set once nothing new is taken.
         uploading: uploads under way; counted in the event loop, as
         listening: clients that are listened to live.
+        writing: large results that are written and sent.
     """
 
     settings: Settings
@@ -46,6 +48,7 @@ class Service:
     stopping: threading.Event = field(default_factory=threading.Event)
     uploading: int = 0
     listening: int = 0
+    writing: Turns = field(default_factory=Turns)
 
     @cached_property
     def space(self) -> Space:

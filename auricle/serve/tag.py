@@ -6,12 +6,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
-from typing import IO, Annotated, Any
+from typing import Annotated, Any
 
 from anyio.to_thread import run_sync
 from fastapi import APIRouter, Query, Request
 from pydantic import BaseModel
-from starlette.responses import JSONResponse, Response, StreamingResponse
+from starlette.responses import JSONResponse, Response
 
 from auricle import formats
 from auricle.serve import results
@@ -19,6 +19,7 @@ from auricle.serve.decoding import Limits, decode
 from auricle.serve.errors import Refused, responses
 from auricle.serve.job import Job
 from auricle.serve.rooted import open_under
+from auricle.serve.spools import Spool, in_turn, sent
 from auricle.serve.state import Ours, Service
 from auricle.serve.uploads import FORMS, receive_upload
 from auricle.serve.wishes import FILES, MEDIA_TYPES, Format, Wished, Wishes
@@ -26,7 +27,6 @@ from auricle.tagging import Tagger
 
 router = APIRouter(tags=["tagging"])
 
-WINDOWS = "windows.jsonl"  # in the folder of a job
 JSON_BYTES, PATH_BYTES = 1 << 16, 4096  # of a body that names a path, and of that: Linux takes no longer one
 SCORE = {"label": "dog", "score": 0.934512}
 EXAMPLE: dict[str, Any] = {"path": "dog.wav", "duration": 5.0, "tags": [SCORE]}
@@ -117,8 +117,13 @@ def work(service: Service, job: Job) -> dict[str, Any]:
             job.duration = _heard_of(decoded.duration, wishes)
             job.hear(seconds)
 
-        pieces = tagger.follow(job.name, **options, heard=hear, decoded=iter(decoded))
-        result = results.keep(pieces, job.folder / WINDOWS) if wishes.windows else _last(pieces)
+        # Live, events come as they end, not all of them with the whole; their numbers are the same.
+        pieces = tagger.follow(job.name, **options, heard=hear, decoded=iter(decoded), live=wishes.events)
+        if wishes.windows or wishes.events:
+            keep = results.keep if wishes.windows else results.keep_events
+            result = keep(pieces, job.folder, service.space.take)
+        else:
+            *_, result = pieces
         job.check()
         job.warnings = list(decoded.warnings)
     job.heard = job.duration = result["duration"]
@@ -130,11 +135,6 @@ def _heard_of(duration: float | None, wishes: Wishes) -> float | None:
     if duration is None:
         return None
     return max(0.0, min(duration, duration if wishes.end is None else wishes.end) - wishes.start)
-
-
-def _last(pieces: Iterator[dict[str, Any]]) -> dict[str, Any]:
-    *_, last = pieces
-    return last
 
 
 @contextmanager
@@ -193,7 +193,7 @@ async def tag(
         raise
     if await _waited(request, job, wait) and job.state != "interrupted":
         try:
-            return await result_response(service, job, Format(wishes.format))
+            return await result_response(request, service, job, Format(wishes.format), always=True)
         finally:
             await run_sync(service.jobs.forget, job.id)
     if await request.is_disconnected():
@@ -201,7 +201,7 @@ async def tag(
     else:
         await run_sync(service.jobs.make_known, job)
     if job.state == "interrupted":
-        return await result_response(service, job, Format(wishes.format))
+        return await result_response(request, service, job, Format(wishes.format))
     accepted = {"job": job.id, "status": f"/v1/jobs/{job.id}"}
     return JSONResponse(accepted, 202, {"Location": accepted["status"], "Retry-After": "1"})
 
@@ -255,8 +255,17 @@ async def _named(request: Request, service: Service) -> tuple[dict[str, Any], st
     return {"path": asked["path"]}, asked["path"], ()
 
 
-async def result_response(service: Service, job: Job, format: Format) -> Response:
+async def result_response(
+    request: Request, service: Service, job: Job, format: Format, *, always: bool = False
+) -> Response:
     """The result of a job that has ended.
+
+    Args:
+        request: that it answers.
+        service: that has it.
+        job: whose it is.
+        format: how it is written.
+        always: also where as many large ones are written as may.
 
     Raises:
         Refused: it has none; the status says why.
@@ -276,20 +285,18 @@ async def result_response(service: Service, job: Job, format: Format) -> Respons
         )
     if job.arguments.get("fingerprint") != service.artifact.fingerprint:
         raise Refused(410, f"another model found it; send {job.name or 'the recording'} again")
+    write = partial(_written, service, job, format)
+    if results.is_large(job.folder):
+        return await in_turn(request, service.writing, write, always)
+    return await run_sync(write)
+
+
+def _written(service: Service, job: Job, format: Format) -> Response:
+    assert job.result is not None
     about = formats.About.of(service.artifact, float(job.arguments.get("start", 0.0)))
+    kept = results.kept(job.result, job.folder)
     try:
-        file = await run_sync(_written, job, format, about)
+        file = results.rendered(kept, format.value, about, Spool(service.space))
     except ValueError as error:
         raise Refused(400, str(error)) from error
-    size = file.seek(0, 2)
-    file.seek(0)
-    if size <= results.SPOOL_BYTES:
-        with file:
-            return Response(file.read(), 200, media_type=MEDIA_TYPES[format])
-    headers = {"Content-Length": str(size)}
-    return StreamingResponse(results.chunks(file), 200, headers, MEDIA_TYPES[format])
-
-
-def _written(job: Job, format: Format, about: Any) -> IO[bytes]:
-    assert job.result is not None
-    return results.rendered(results.kept(job.result, job.folder / WINDOWS), format.value, about)
+    return sent(file, {}, MEDIA_TYPES[format])
