@@ -7,6 +7,7 @@ PAGE = """<!doctype html>
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <title>auricle: token</title>
 <link rel="stylesheet" href="login.css">
+<script src="login.js" defer></script>
 </head>
 <body>
 <main>

@@ -30,7 +30,7 @@ __all__ = ["add_security", "http_protocol", "router"]
 
 COOKIE = "auricle_token"
 COOKIE_SECONDS = 7 * 24 * 3600
-OPEN_PATHS = {"/login", "/login.css", "/healthz"}
+OPEN_PATHS = {"/login", "/login.css", "/login.js", "/healthz"}
 UPLOAD_PATHS = {"/v1/tag", "/v1/recordings"}  # whose bodies have limits of their own
 BODY_BYTES = 1 << 20
 BODY_SECONDS = 60.0
