@@ -111,14 +111,13 @@ async function showTagged(place, signal) {
 
 /** @param {string} id of a recording that was to be shown and is not there */
 function showGone(id) {
-  const name = library.nameOf(id);
   visit.abort();
   recording.close();
   history.replaceState(null, "", "#");
   library.open = null;
   entitle("");
   show("start");
-  alarm(`${name ?? "This recording"} is gone: it was deleted, or its time was over.`);
+  alarm(`${library.nameOf(id) ?? "This recording"} is gone: it was deleted, or its time was over.`);
   return library.refresh();
 }
 
@@ -129,7 +128,7 @@ async function look() {
   try {
     const known = await library.refresh();
     if (!known || !id || id !== library.open) return;
-    if (library.nameOf(id) === null) await getJson(recordingPath(id), visit.signal); // is it really not there?
+    if (!library.has(id)) await getJson(recordingPath(id), visit.signal); // is it really not there?
     await recording.refresh?.();
   } catch (error) {
     if (isMissing(error) && id && id === library.open) await showGone(id);

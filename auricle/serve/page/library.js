@@ -40,6 +40,8 @@ export class Library {
   all = [];
   /** @type {string|null} */
   open = null;
+  /** @type {Map<string, string>} by id, also of what is gone */
+  #names = new Map();
   #timer = 0;
   #asked = new AbortController();
   #failures = 0; // in a row
@@ -59,6 +61,7 @@ export class Library {
       const { recordings } = await getJson("v1/recordings", asked.signal);
       if (asked.signal.aborted) return false;
       this.all = recordings;
+      for (const { id, name } of this.all) this.#names.set(id, name);
     } catch (error) {
       if (isAbort(error) || asked.signal.aborted) return false;
       const again = isPassing(error);
@@ -85,12 +88,17 @@ export class Library {
         ?.focus();
   }
 
+  /** @param {string} id is it in the list? */
+  has(id) {
+    return this.all.some((recording) => recording.id === id);
+  }
+
   /**
+   * The name of a recording that is, or was, in the list.
    * @param {string} id
-   * @returns {string|null} null where the list does not have it
    */
   nameOf(id) {
-    return this.all.find((recording) => recording.id === id)?.name ?? null;
+    return this.#names.get(id);
   }
 
   /**
