@@ -2,52 +2,23 @@
  * What the visitor says of the sounds: right, wrong, added; each step can be undone.
  *
  * @typedef {import("./api.js").Correction} Correction
- * @typedef {{start: number, end: number, label: string, score: number|null,
- *   verdict: import("./api.js").Verdict|null, correction: Correction|null}} Row a sound, with what was said of it
+ * @typedef {import("./api.js").Verdict} Verdict
+ * @typedef {import("./merging.js").Row} Row
+ * @typedef {{what: string, undo: () => Promise<unknown>}} Step
  */
 
-import { getJson, recordingPath, send } from "./api.js";
+import { ApiError, getJson, recordingPath, send } from "./api.js";
+import { covers } from "./merging.js";
 
-/**
- * Sounds and corrections as one list, by time. A correction is of the sound with its label that it overlaps by
- * half of the shorter. What was said right stays, also where the threshold now hides it.
- * @param {import("./api.js").Sound[]} sounds
- * @param {Correction[]} corrections
- * @returns {Row[]}
- */
-export function merged(sounds, corrections) {
-  /** @type {Map<string, Correction[]>} */
-  const byLabel = new Map();
-  for (const correction of corrections)
-    byLabel.set(correction.label, [...(byLabel.get(correction.label) ?? []), correction]);
-  const used = new Set();
-  const rows = sounds.map((sound) => {
-    const correction =
-      byLabel.get(sound.label)?.find((one) => one.verdict !== "added" && overlaps(sound, one)) ?? null;
-    used.add(correction);
-    return { ...sound, verdict: correction?.verdict ?? null, correction };
-  });
-  const others = corrections
-    .filter((one) => one.verdict !== "wrong" && !used.has(one))
-    .map((correction) => ({ ...correction, score: null, correction }));
-  return [...rows, ...others].sort((a, b) => a.start - b.start || (a.label < b.label ? -1 : 1));
-}
-
-/**
- * @param {{start: number, end: number}} a
- * @param {{start: number, end: number}} b
- */
-function overlaps(a, b) {
-  const shared = Math.min(a.end, b.end) - Math.max(a.start, b.start);
-  return shared > 0 && shared >= 0.5 * Math.min(a.end - a.start, b.end - b.start);
-}
+const GONE = 404;
 
 /** A recording's corrections; tells "change" when there are others. */
 export class Corrections extends EventTarget {
-  /** @type {Correction[]} */
+  /** @type {Correction[]} in the order in which they were said or changed, as the service has them */
   all = [];
-  /** @type {{what: string, undo: () => Promise<void>}[]} */
+  /** @type {Step[]} */
   #done = [];
+  #changes = 0; // how often something was sent: an answer that was on its way meanwhile is an old one
 
   /** @param {string} id of the recording */
   constructor(id) {
@@ -55,10 +26,21 @@ export class Corrections extends EventTarget {
     this.path = recordingPath(id, "corrections");
   }
 
-  /** @param {AbortSignal} signal */
+  /**
+   * Ask which there are; also again, since another window may have said something.
+   * @param {AbortSignal} [signal]
+   */
   async load(signal) {
-    this.all = (await getJson(this.path, signal)).corrections;
-    this.dispatchEvent(new Event("change"));
+    let before, found;
+    do {
+      before = this.#changes;
+      found = /** @type {Correction[]} */ ((await getJson(this.path, signal)).corrections);
+    } while (before !== this.#changes);
+    if (JSON.stringify(found) === JSON.stringify(this.all)) return;
+    // Steps that can be undone hold these objects.
+    const known = new Map(this.all.map((one) => [one.id, one]));
+    this.all = found.map((one) => Object.assign(known.get(one.id) ?? one, one));
+    this.#tell();
   }
 
   /** What `undo` would take back; null where there is nothing. */
@@ -70,20 +52,35 @@ export class Corrections extends EventTarget {
    * Say of a sound that it is right, or wrong; said again, it is taken back.
    * @param {Row} row
    * @param {"right"|"wrong"} verdict
+   * @returns {Promise<string>} what was done
    */
   async judge(row, verdict) {
-    const { correction } = row;
-    if (!correction) {
-      const made = await this.#create({ label: row.label, start: row.start, end: row.end, verdict });
-      this.#remember(`${row.label} ${verdict}`, () => this.#remove(made));
-    } else if (correction.verdict === verdict) {
-      await this.#remove(correction);
-      this.#remember(`${row.label} no longer ${verdict}`, () => this.#restore(correction));
-    } else {
-      const before = correction.verdict;
-      await this.#change(correction, verdict);
-      this.#remember(`${row.label} ${verdict}`, () => this.#change(correction, before));
+    const { label, start, end } = row;
+    const known = this.#known(row, verdict);
+    if (!known) {
+      const made = await this.#create({ label, start, end, verdict });
+      return this.#remember(`${label} ${verdict}`, () => this.#remove(made));
     }
+    if (known.verdict === verdict) {
+      await this.#remove(known);
+      return this.#remember(`${label} no longer ${verdict}`, () => this.#restore(known));
+    }
+    const before = { verdict: known.verdict, start: known.start, end: known.end };
+    await this.#change(known, { verdict, start, end });
+    return this.#remember(`${label} ${verdict}`, () => this.#change(known, before));
+  }
+
+  /**
+   * What was said of a row before, so that it is changed and not said beside it. A row may be older than that.
+   * @param {Row} row
+   * @param {Verdict} verdict
+   */
+  #known(row, verdict) {
+    const { correction } = row;
+    // Of what was said of a longer stretch, a part can be judged otherwise: that is then said beside it.
+    if (correction && this.all.includes(correction))
+      if (correction.verdict === verdict || covers(row, correction)) return correction;
+    return this.all.findLast((one) => one.label === row.label && covers(row, one) && covers(one, row));
   }
 
   /**
@@ -103,56 +100,102 @@ export class Corrections extends EventTarget {
     this.#remember(`${correction.label} removed`, () => this.#restore(correction));
   }
 
-  /** @returns {Promise<string|null>} what was taken back */
+  /**
+   * Take the last step back; it stays the last one until the service has done so.
+   * @returns {Promise<string|null>} what was taken back
+   */
   async undo() {
-    const step = this.#done.pop();
+    const step = this.#done.at(-1);
     if (!step) return null;
-    await step.undo();
+    try {
+      await step.undo();
+    } catch (error) {
+      if (!(error instanceof ApiError && error.status === GONE)) throw error;
+      this.#forget(step); // it was changed elsewhere, and never can be undone
+      await this.load();
+      throw error;
+    }
+    this.#forget(step);
     return step.what;
+  }
+
+  /** @param {Step} step */
+  #forget(step) {
+    this.#done = this.#done.filter((one) => one !== step);
+    this.#tell();
   }
 
   /**
    * @param {string} what
-   * @param {() => Promise<void>} undo
+   * @param {() => Promise<unknown>} undo
    */
   #remember(what, undo) {
     this.#done.push({ what, undo });
+    this.#tell();
+    return what;
+  }
+
+  #tell() {
     this.dispatchEvent(new Event("change"));
+  }
+
+  /**
+   * @param {"POST"|"PATCH"|"DELETE"} method
+   * @param {string} path
+   * @param {unknown} [body]
+   */
+  async #send(method, path, body) {
+    this.#changes++;
+    try {
+      return await send(method, path, body);
+    } finally {
+      this.#changes++;
+    }
+  }
+
+  /** @param {Correction} correction */
+  #pathOf(correction) {
+    return `${this.path}/${encodeURIComponent(correction.id)}`;
   }
 
   /** @param {Omit<Correction, "id">} given */
   async #create(given) {
-    const made = await send("POST", this.path, given);
-    this.all.push(made);
-    this.dispatchEvent(new Event("change"));
-    return made;
+    return this.#put(await this.#send("POST", this.path, given));
   }
 
   /** @param {Correction} correction the same object lives on, under a new id: later steps know it */
   async #restore(correction) {
     const { label, start, end, verdict } = correction;
-    Object.assign(correction, await send("POST", this.path, { label, start, end, verdict }));
-    this.all.push(correction);
-    this.dispatchEvent(new Event("change"));
+    this.#put(Object.assign(correction, await this.#send("POST", this.path, { label, start, end, verdict })));
   }
 
   /**
    * @param {Correction} correction
-   * @param {import("./api.js").Verdict} verdict
+   * @param {Partial<Correction>} changed
    */
-  async #change(correction, verdict) {
-    Object.assign(
-      correction,
-      await send("PATCH", `${this.path}/${encodeURIComponent(correction.id)}`, { verdict }),
-    );
-    this.dispatchEvent(new Event("change"));
+  async #change(correction, changed) {
+    this.#put(Object.assign(correction, await this.#send("PATCH", this.#pathOf(correction), changed)));
+  }
+
+  /**
+   * What was just said is the last.
+   * @param {Correction} said
+   */
+  #put(said) {
+    this.all = [...this.all.filter(({ id }) => id !== said.id), said];
+    this.#tell();
+    return said;
   }
 
   /** @param {Correction} correction */
   async #remove(correction) {
-    await send("DELETE", `${this.path}/${encodeURIComponent(correction.id)}`);
-    this.all = this.all.filter((one) => one !== correction);
-    this.dispatchEvent(new Event("change"));
+    try {
+      await this.#send("DELETE", this.#pathOf(correction));
+    } catch (error) {
+      if (!(error instanceof ApiError && error.status === GONE)) throw error; // gone is gone
+    }
+    this.all = this.all.filter(({ id }) => id !== correction.id);
+    this.#tell();
   }
 }
 

@@ -3,6 +3,9 @@
 import { byId, kept, make } from "./dom.js";
 
 const OFF = "auricle.keys"; // what is kept: "off"
+// Keys that go on while they are held: those that move and zoom. What says or changes something is done once.
+const GO_ON = /^((Shift\+)?Arrow\w+|Page\w+|[-+=np])$/;
+const ONCE = "#events button, #bar button, #undo, #bar input"; // the browser clicks them again while Enter is held
 
 /**
  * @typedef {{keys: string[], shown: string, what: string, run: (event: KeyboardEvent) => void,
@@ -43,6 +46,8 @@ export function startKeys(keys, isOpen) {
   let letters = kept(OFF) !== "off";
   document.addEventListener("keydown", (event) => {
     const name = nameOf(event);
+    if (event.repeat && name === "Enter" && event.target instanceof Element && event.target.matches(ONCE))
+      event.preventDefault();
     const key = byName.get(name);
     if (!key || event.defaultPrevented || isTaken(event)) return;
     // A character that reaches the page from speech input, say, must not set things off: it can be switched off.
@@ -50,7 +55,7 @@ export function startKeys(keys, isOpen) {
     if (name.length === 1 && !letters && !onPlot) return;
     if (key.recording && !isOpen()) return;
     event.preventDefault();
-    key.run(event);
+    if (!event.repeat || GO_ON.test(name)) key.run(event);
   });
   byId("help-keys").replaceChildren(
     ...keys

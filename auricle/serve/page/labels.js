@@ -1,4 +1,4 @@
-/** The list of labels by their best score: find, and choose which rows are shown. */
+/** The list of labels by their best score, and those that were added: find, and choose which rows are shown. */
 
 import { byId, make } from "./dom.js";
 import { percent } from "./format.js";
@@ -6,15 +6,29 @@ import { percent } from "./format.js";
 const TOP = 16; // rows, as in Hershey et al. (2017), Fig. 2
 const LISTED = 60; // labels listed at a time: of 30,000 nobody reads more
 const OFFERED = 50; // as completions
+const MOST = 64; // rows
 
-/** @typedef {import("./api.js").Label} Label */
+/**
+ * @typedef {{label: string, start: number, end: number}} Place
+ * @typedef {{index: number|null, label: string, score: number|null, time: number, end?: number}} Label
+ *   index: in the model's list; null, and without a score, where the model does not have the label and the
+ *   visitor added it; time: when its best moment begins, or where it was first added, until end
+ */
 
 /** Tells "change" when other rows are to be shown. */
 export class Labels extends EventTarget {
   /** @type {Label[]} by falling score */
   all = [];
-  /** @type {Set<number>} indices of the labels that were ticked */
+  /** @type {Label[]} that were added and the model does not have, by name */
+  own = [];
+  /** @type {Set<string>} labels that were ticked */
   ticked = new Set();
+  /** @type {Map<string, Place>} where each label was first added */
+  #places = new Map();
+  /** @type {Set<string>} labels that were added, also the model's: their rows are shown */
+  #added = new Set();
+  /** @type {Map<string, number>|null} best scores of what is in view, where the rows are in their order */
+  #inView = null;
   /** A label whose row is shown as well, above the others: that of the chosen sound. */
   #also = "";
   /** @type {(label: Label) => void} */
@@ -36,24 +50,78 @@ export class Labels extends EventTarget {
   /**
    * Another recording's labels.
    * @param {Label[]} labels
-   * @param {number[]} ticked
+   * @param {number[]} ticked of the model's, by index
+   * @param {string[]} own of those that were added, by name
    */
-  reset(labels, ticked) {
+  reset(labels, ticked, own) {
     this.all = labels;
     this.#also = "";
-    this.ticked = new Set(ticked.filter((index) => labels.some((label) => label.index === index)));
+    this.#inView = null;
+    this.#show([...this.#places.values()]);
+    const wanted = new Set(ticked);
+    this.ticked = new Set([
+      ...labels.filter(({ index }) => index !== null && wanted.has(index)).map(({ label }) => label),
+      ...own.filter((name) => this.own.some(({ label }) => label === name)),
+    ]);
     byId("filter").value = "";
     this.complete("");
     this.#changed();
   }
 
   /**
-   * Offer the model's labels that go on from, or else hold, what is typed; of 30,000 not all at once.
+   * What was added, by time.
+   * @param {Place[]} places
+   */
+  setAdded(places) {
+    /** @type {Map<string, Place>} */
+    const first = new Map();
+    for (const { label, start, end } of places)
+      if (!first.has(label)) first.set(label, { label, start, end });
+    const same = JSON.stringify([...first]) === JSON.stringify([...this.#places]);
+    this.#places = first;
+    if (same) return;
+    this.#show([...first.values()]);
+    this.#changed();
+  }
+
+  /** @param {Place[]} places the first of each label that was added */
+  #show(places) {
+    const known = new Set(this.all.map(({ label }) => label));
+    this.#added = new Set(places.map(({ label }) => label));
+    this.own = places
+      .filter(({ label }) => !known.has(label))
+      .map(({ label, start, end }) => ({ index: null, label, score: null, time: start, end }))
+      .sort((a, b) => (a.label < b.label ? -1 : 1));
+    for (const label of this.ticked)
+      if (!known.has(label) && !this.#added.has(label)) this.ticked.delete(label);
+  }
+
+  /** Which are ticked, for the address: the model's by index, others by name. */
+  get place() {
+    const of = (/** @type {Label[]} */ labels) => labels.filter(({ label }) => this.ticked.has(label));
+    return {
+      ticked: of(this.all).flatMap(({ index }) => index ?? []),
+      own: of(this.own).map(({ label }) => label),
+    };
+  }
+
+  /**
+   * Put the rows into the order of what is in view, or back into that of the whole.
+   * @param {Map<string, number>|null} scores the best of each label
+   */
+  setInView(scores) {
+    if (!scores && !this.#inView) return;
+    this.#inView = scores;
+    this.dispatchEvent(new Event("change"));
+  }
+
+  /**
+   * Offer the labels that go on from, or else hold, what is typed; of 30,000 not all at once.
    * @param {string} typed
    */
   complete(typed) {
     const sought = plain(typed);
-    const fitting = this.all
+    const fitting = [...this.all, ...this.own]
       .map(({ label }) => label)
       .filter((label) => plain(label).includes(sought))
       .sort();
@@ -71,18 +139,27 @@ export class Labels extends EventTarget {
     return this.ticked.size > 0 || this.#sought !== "";
   }
 
-  /** Labels that the filter's text fits. */
-  get #fitting() {
+  /** Labels that the filter's text fits: the model's, then others. */
+  get fitting() {
     const sought = this.#sought;
-    return this.all.filter(({ label }) => plain(label).includes(sought));
+    return [...this.all, ...this.own].filter(({ label }) => plain(label).includes(sought));
   }
 
-  /** The labels whose rows are shown: those ticked; else the first that fit the text. */
+  /** The labels whose rows are shown: those ticked; else the first that fit the text, and those added. */
   get rows() {
-    if (this.ticked.size) return this.all.filter(({ index }) => this.ticked.has(index)).slice(0, 64);
-    const first = this.#fitting.slice(0, TOP);
-    const also = this.all.find(({ label }) => label === this.#also);
-    return also && !first.includes(also) ? [also, ...first] : first;
+    const fitting = this.ticked.size
+      ? [...this.all, ...this.own].filter(({ label }) => this.ticked.has(label))
+      : this.fitting;
+    const scored = fitting.filter(({ index }) => index !== null);
+    const inView = this.#inView;
+    if (inView) scored.sort((a, b) => (inView.get(b.label) ?? -1) - (inView.get(a.label) ?? -1));
+    const first = scored.slice(0, this.ticked.size ? MOST : TOP);
+    const added = fitting.filter(
+      ({ label }) => this.#added.has(label) && !first.some((row) => row.label === label),
+    );
+    const rows = [...first, ...added.slice(0, TOP)];
+    const also = [...this.all, ...this.own].find(({ label }) => label === this.#also);
+    return also && !this.ticked.size && !rows.includes(also) ? [also, ...rows] : rows;
   }
 
   /**
@@ -90,7 +167,8 @@ export class Labels extends EventTarget {
    * @param {string} label
    */
   include(label) {
-    if (this.rows.some((row) => row.label === label) || !this.all.some((row) => row.label === label)) return;
+    if (this.rows.some((row) => row.label === label)) return;
+    if (![...this.all, ...this.own].some((row) => row.label === label)) return;
     this.#also = label;
     this.dispatchEvent(new Event("change"));
   }
@@ -101,15 +179,16 @@ export class Labels extends EventTarget {
    */
   lists(label) {
     if (!this.chosen) return true;
-    if (this.ticked.size) return this.all.some((one) => one.label === label && this.ticked.has(one.index));
+    if (this.ticked.size) return this.ticked.has(label);
     return plain(label).includes(this.#sought);
   }
 
   #changed() {
     byId("labels-clear").hidden = !this.chosen;
-    const fitting = this.#fitting;
+    const fitting = [...this.fitting].sort((a, b) => Number(a.index !== null) - Number(b.index !== null));
     const listed = fitting.slice(0, LISTED).map((label) => this.#item(label));
-    if (!listed.length) listed.push(make("li", { class: "soft" }, "The model has no such label."));
+    if (!listed.length)
+      listed.push(make("li", { class: "soft" }, "The model has no such label, and none was added."));
     else if (fitting.length > LISTED)
       listed.push(
         make(
@@ -126,15 +205,19 @@ export class Labels extends EventTarget {
   #item(label) {
     const box = make("input", {
       type: "checkbox",
-      checked: this.ticked.has(label.index),
+      checked: this.ticked.has(label.label),
       "data-testid": "label-tick",
       onchange: () => {
-        if (box.checked) this.ticked.add(label.index);
-        else this.ticked.delete(label.index);
+        if (box.checked) this.ticked.add(label.label);
+        else this.ticked.delete(label.label);
         byId("labels-clear").hidden = !this.chosen;
         this.dispatchEvent(new Event("change"));
       },
     });
+    const [title, what] =
+      label.score === null
+        ? ["Hear where it was added", `Hear ${label.label}, which was added`]
+        : ["Hear its best moment", `Hear the best moment of ${label.label}, score ${percent(label.score)}`];
     return make(
       "li",
       { "data-testid": "label" },
@@ -144,12 +227,12 @@ export class Labels extends EventTarget {
         {
           type: "button",
           class: "quiet numbers",
-          title: "Hear its best moment",
+          title,
           "data-testid": "label-hear",
-          "aria-label": `Hear the best moment of ${label.label}, score ${percent(label.score)}`,
+          "aria-label": what,
           onclick: () => this.#hear(label),
         },
-        percent(label.score),
+        label.score === null ? "added" : percent(label.score),
       ),
     );
   }

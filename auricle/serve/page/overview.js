@@ -11,8 +11,7 @@ const STILL = 4; // pixels that a click may move
 export function startOverview(view, seek) {
   const [box, frame] = [byId("overview"), byId("window")];
   const place = () => {
-    const whole = view.span >= view.duration * 0.999;
-    frame.hidden = whole;
+    frame.hidden = view.isWhole;
     frame.style.left = `${(view.from / view.duration) * 100}%`;
     frame.style.width = `${(view.span / view.duration) * 100}%`;
   };

@@ -72,6 +72,11 @@ export class Player extends EventTarget {
     return Math.min(this.media.currentTime, this.duration);
   }
 
+  /** Did the sound break off, on its way here? */
+  get isBroken() {
+    return this.media.error?.code === MediaError.MEDIA_ERR_NETWORK;
+  }
+
   get playing() {
     return !this.media.paused && !this.media.ended;
   }
@@ -90,10 +95,17 @@ export class Player extends EventTarget {
   async play(from, to) {
     if (from !== undefined) this.seek(from);
     this.#until = to ?? null;
+    if (this.media.error) {
+      // It broke off, or could not be had: it may be there now.
+      const at = from ?? this.media.currentTime;
+      this.media.load();
+      this.media.currentTime = at;
+    }
     try {
       await this.media.play();
     } catch (error) {
-      if (!(error instanceof DOMException && error.name === "AbortError")) this.#tell("failed");
+      const told = this.media.error || (error instanceof DOMException && error.name === "AbortError");
+      if (!told) this.#tell("failed");
     }
   }
 

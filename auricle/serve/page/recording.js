@@ -1,12 +1,13 @@
 /** One recording: its picture, playback, sounds, labels and corrections, kept in step. */
 
-import { getBuffer, getJson, recordingPath } from "./api.js";
+import { getBuffer, getJson, isAbort, recordingPath } from "./api.js";
 import { spokenSelection } from "./bar.js";
 import { byId, make, settled } from "./dom.js";
 import { clock, count, percent, size, spoken } from "./format.js";
 import { followGestures } from "./gestures.js";
 import { Labels } from "./labels.js";
 import { startOverview } from "./overview.js";
+import { RowOrder } from "./order.js";
 import { hashOf } from "./place.js";
 import { Player } from "./player.js";
 import { Ranges } from "./ranges.js";
@@ -29,6 +30,8 @@ export class RecordingView {
   /** @type {Player|null} */
   player = null;
   #open = new AbortController();
+  #opened = false;
+  #scored = ""; // indices of the labels that scores are asked of
   /** @type {{x: number, y: number}|null} where the pointer is on the picture */
   #pointed = null;
 
@@ -52,14 +55,26 @@ export class RecordingView {
       keepPlace: () => this.keepPlace(),
       corrected: (count) => this.recording && corrected(this.recording.id, count),
     });
+    this.order = new RowOrder(this.view, this.labels, {
+      busy: () => Boolean(this.player?.playing) || this.timeline.at(this.#pointed?.y ?? 0).row >= 0,
+      sounding: () => this.review.sounding,
+      path: (query) => this.recording && recordingPath(this.recording.id, `scores?${query}`),
+    });
     startOverview(this.view, (seconds) => this.seek(seconds));
     this.#followPointer();
     this.#followControls();
-    const list = settled(() => this.review.showTable(), SETTLES);
+    const look = settled(() => this.review.look(), SETTLES);
     this.view.addEventListener("change", () => {
       this.keepPlace();
       if (this.#pointed) this.#showPointed();
-      if (byId("in-view").checked) list();
+      look();
+    });
+    // The recording that is open stays as it is when it is chosen again.
+    byId("recordings").addEventListener("click", (/** @type {Event} */ event) => {
+      const link = event.target instanceof Element && event.target.closest("a[aria-current]");
+      if (!link || !this.recording) return;
+      event.preventDefault();
+      if (byId("toggle-library").getAttribute("aria-expanded") === "true") byId("toggle-library").click();
     });
   }
 
@@ -89,9 +104,10 @@ export class RecordingView {
     ]);
     this.#startContent(recording);
     this.#startPlayer(recording, new Int8Array(peaks), place.at);
-    this.labels.reset(labels, place.ticked);
+    this.labels.reset(labels, place.ticked, place.own ?? []);
     this.timeline.recolour();
     await this.review.getSounds();
+    this.#opened = true;
     say(`${recording.name}: ${count(this.review.rows.length, "sound")} in ${spoken(duration)}`);
   }
 
@@ -114,8 +130,7 @@ export class RecordingView {
       ),
       scores: new Ranges(
         async (from, to, columns, signal) => {
-          const labels = this.labels.rows.map(({ index }) => index).join(",");
-          const query = `from=${from}&to=${to}&columns=${columns}&labels=${labels}`;
+          const query = `from=${from}&to=${to}&columns=${columns}&labels=${this.#scored}`;
           return new Float32Array(await getBuffer(path(`scores?${query}`), signal));
         },
         recording.hop / 200,
@@ -135,10 +150,10 @@ export class RecordingView {
     const player = new Player(recording, address, peaks, { media: byId("media"), wave: byId("wavesurfer") });
     this.player = player;
     byId("media").hidden = recording.kind !== "video";
-    const failed = () =>
+    const unplayable = () =>
       alarm("This browser cannot play this recording. Its sounds are listed all the same.");
-    if (!recording.playable) failed();
-    player.addEventListener("failed", failed);
+    if (!recording.playable) unplayable();
+    player.addEventListener("failed", () => this.#explain(recording, unplayable));
     player.addEventListener("time", () => this.#showTime());
     player.addEventListener("state", () => {
       byId("play").setAttribute("aria-label", player.playing ? "Pause" : "Play");
@@ -150,8 +165,32 @@ export class RecordingView {
     this.#showTime();
   }
 
+  /**
+   * Why it does not play: the service may be away, or have the recording no longer.
+   * @param {Recording} recording
+   * @param {() => void} unplayable
+   */
+  async #explain(recording, unplayable) {
+    const { signal } = this.#open;
+    try {
+      await getJson(recordingPath(recording.id), signal);
+    } catch (error) {
+      if (!isAbort(error)) alarm(error, "It cannot be played now");
+      return;
+    }
+    if (this.player?.isBroken) alarm("The sound broke off. Play it again.");
+    else unplayable();
+  }
+
+  /** Another window may have said something of this recording. */
+  async refresh() {
+    await this.review.corrections?.load(this.#open.signal);
+  }
+
   /** Stop, forget, give back. */
   close() {
+    this.#opened = false;
+    this.order.reset();
     this.#open.abort();
     this.player?.close();
     this.timeline.content?.peaks.clear();
@@ -178,9 +217,9 @@ export class RecordingView {
     this.keepPlace();
   }
 
-  /** @param {import("./api.js").Label} label whose best moment is heard */
+  /** @param {import("./labels.js").Label} label whose best moment is heard, or where it was added */
   hear(label) {
-    const end = label.time + (this.recording?.window ?? 2);
+    const end = label.end ?? label.time + (this.recording?.window ?? 2);
     this.view.reveal(label.time, end);
     this.player?.play(label.time, end);
   }
@@ -213,7 +252,9 @@ export class RecordingView {
     const content = this.timeline.content;
     if (!content) return;
     content.labels = this.labels.rows;
-    content.scores.clear();
+    const scored = content.labels.flatMap(({ index }) => index ?? []).join(",");
+    if (scored !== this.#scored) content.scores.clear();
+    this.#scored = scored;
     byId("gutter").style.paddingTop = `${this.timeline.rowsTop}px`;
     this.#markBands();
     byId("gutter").replaceChildren(
@@ -331,15 +372,14 @@ export class RecordingView {
   }
 
   #keepPlace() {
-    if (!this.recording) return;
-    const { from, to, duration } = this.view;
-    const whole = to - from >= duration * 0.999;
+    if (!this.recording || !this.#opened) return; // before, not all of the place is there
+    const { from, to, isWhole } = this.view;
     const hash = hashOf({
       id: this.recording.id,
       threshold: this.review.threshold,
-      ticked: [...this.labels.ticked],
-      from: whole ? null : from,
-      to: whole ? null : to,
+      ...this.labels.place,
+      from: isWhole ? null : from,
+      to: isWhole ? null : to,
       at: this.player?.time ?? 0,
     });
     history.replaceState(null, "", hash);

@@ -1,14 +1,16 @@
 /** What is found in a recording and what is said of it: sounds, threshold, selection, corrections. */
 
-import { Corrections, merged } from "./annotate.js";
-import { getJson, isAbort, recordingPath } from "./api.js";
+import { Corrections } from "./annotate.js";
+import { isAbort } from "./api.js";
 import { showBar, spokenSelection, startBar } from "./bar.js";
 import { byId, settled } from "./dom.js";
+import { merged } from "./merging.js";
 import { alarm, clearAlarm, say } from "./say.js";
-import { Table } from "./table.js";
+import { Sounds } from "./sounds.js";
+import { Table, isSame } from "./table.js";
 
 /**
- * @typedef {import("./annotate.js").Row} Row
+ * @typedef {import("./merging.js").Row} Row
  * @typedef {import("./api.js").Recording} Recording
  * @typedef {{view: import("./viewport.js").Viewport, timeline: import("./timeline.js").Timeline,
  *   labels: import("./labels.js").Labels, time: () => number, seek: (seconds: number) => void,
@@ -16,8 +18,9 @@ import { Table } from "./table.js";
  *   corrected: (count: number) => void}} Stage what the recording's view gives
  */
 
-const MOST_SOUNDS = 5000;
 const SETTLES = 250; // milliseconds without a change of the threshold before the service hears of it
+const TWICE = 400; // milliseconds in which the same again is a double click, not a change of mind
+const NOT_KEPT = "The correction was not kept";
 
 export class Review {
   /** @type {number|null} null: the model's own */
@@ -32,8 +35,12 @@ export class Review {
   rows = [];
   /** @type {Recording|null} */
   #recording = null;
-  #found = { events: /** @type {import("./api.js").Sound[]} */ ([]), truncated: false };
+  /** @type {Sounds|null} */
+  #sounds = null;
   #asked = new AbortController();
+  #turn = Promise.resolve(); // of corrections: one after the other
+  /** @type {Set<string>} what is being said, or was just now */
+  #said = new Set();
   /** @type {() => void} */
   #getSettled;
 
@@ -82,9 +89,8 @@ export class Review {
   /** Forget everything. */
   close() {
     this.#asked.abort();
-    this.#recording = this.corrections = null;
+    this.#recording = this.corrections = this.#sounds = null;
     this.rows = [];
-    this.#found = { events: [], truncated: false };
     this.clear(true);
   }
 
@@ -105,23 +111,43 @@ export class Review {
   async getSounds() {
     if (!this.#recording) return;
     this.#asked.abort();
-    const asked = (this.#asked = new AbortController());
-    const query = new URLSearchParams({ limit: String(MOST_SOUNDS) });
-    if (this.threshold !== null) query.set("threshold", this.threshold.toFixed(2));
-    try {
-      this.#found = await getJson(recordingPath(this.#recording.id, `events?${query}`), asked.signal);
+    const { signal } = (this.#asked = new AbortController());
+    const sounds = new Sounds(this.#recording.id, this.stage.view.duration, this.threshold);
+    await this.#listing(async () => {
+      await sounds.load(signal);
+      this.#sounds = sounds;
       this.#merge();
+    });
+    await this.look();
+  }
+
+  /** Something else is in view: of a recording with very many sounds, know those there. */
+  async look() {
+    const { from, to } = this.stage.view;
+    const { signal } = this.#asked;
+    await this.#listing(async () => {
+      if (await this.#sounds?.cover(from, to, signal)) this.#merge();
+      else if (byId("in-view").checked) this.showTable();
+    });
+  }
+
+  /** @param {() => Promise<void>} ask */
+  async #listing(ask) {
+    try {
+      await ask();
     } catch (error) {
       if (!isAbort(error)) alarm(error, "The sounds could not be listed");
     }
   }
 
   #merge() {
-    this.rows = merged(this.#found.events, this.corrections?.all ?? []);
+    const all = this.corrections?.all ?? [];
+    this.rows = merged(this.#sounds?.all ?? [], all);
     const { chosen } = this;
-    this.chosen = this.rows.find((row) => row.label === chosen?.label && row.start === chosen.start) ?? null;
+    this.chosen = (chosen && this.rows.find((row) => isSame(row, chosen))) ?? null;
     if (this.stage.timeline.content) this.stage.timeline.content.sounds = this.rows;
-    this.stage.corrected(this.corrections?.all.length ?? 0);
+    this.stage.labels.setAdded(this.rows.filter(({ verdict }) => verdict === "added"));
+    this.stage.corrected(all.length);
     byId("undo").disabled = !this.corrections?.last;
     byId("undo").title = this.corrections?.last ? `Undo: ${this.corrections.last}` : "Undo";
     this.showTable();
@@ -129,20 +155,44 @@ export class Review {
     this.stage.timeline.redraw();
   }
 
-  /** Rows that are listed: of the labels chosen, and in view where only that is wanted. */
+  /** Rows that are listed: of the labels chosen; in view where only that is wanted, else as far as all are known. */
   get listed() {
     const inView = byId("in-view").checked;
     const { from, to } = this.stage.view;
-    return this.rows.filter(
-      (row) => this.stage.labels.lists(row.label) && (!inView || (row.end > from && row.start < to)),
-    );
+    const until = this.#sounds?.until ?? 0;
+    const isListed = (/** @type {Row} */ row) =>
+      inView ? row.end > from && row.start < to : row.start <= until || row.verdict !== null;
+    return this.rows.filter((row) => this.stage.labels.lists(row.label) && isListed(row));
+  }
+
+  /** Labels of the sounds in view. */
+  get sounding() {
+    const { from, to } = this.stage.view;
+    return this.rows.filter((row) => row.end > from && row.start < to).map(({ label }) => label);
   }
 
   showTable() {
-    const none = this.rows.length
-      ? "No such sound here."
-      : "No sound passes the threshold. Lower it to see more.";
-    this.table.show(this.listed, { chosen: this.chosen, truncated: this.#found.truncated, why: none });
+    const rows = this.listed;
+    const inView = byId("in-view").checked;
+    const most = this.#sounds?.most(inView ? this.stage.view : null) ?? null;
+    const whole = most === null ? "" : this.stage.labels.chosen ? "+" : ` of ${most.toLocaleString("en")}`;
+    const number = rows.length || whole ? rows.length.toLocaleString("en") + whole : "";
+    this.table.show(rows, { chosen: this.chosen, number, note: this.#note(rows.length, most !== null) });
+  }
+
+  /**
+   * What is to be said under the table.
+   * @param {number} listed
+   * @param {boolean} more are there than are listed
+   */
+  #note(listed, more) {
+    const { from, to } = this.stage.view;
+    const inView = byId("in-view").checked;
+    if (more && inView) return "The first sounds in view are listed. Zoom in to see the others.";
+    if (more) return "The first sounds are listed, and what you judged. Zoom in, and list what is in view.";
+    if (listed) return "";
+    if (inView && !this.#sounds?.knows(from, to)) return "Looking for the sounds in view…";
+    return this.rows.length ? "No such sound here." : "No sound passes the threshold. Lower it to see more.";
   }
 
   /** @param {number|null} threshold null: the model's own */
@@ -184,16 +234,40 @@ export class Review {
    * The next sound that is listed, or the one before.
    * @param {1|-1} step
    */
-  step(step) {
-    const listed = this.listed;
-    const here = this.stage.time();
-    const now = listed.findIndex((row) => row === this.chosen);
-    const after = listed.findIndex((row) => row.start > here);
-    const from = now >= 0 ? now + step : step > 0 ? after : (after < 0 ? listed.length : after) - 1;
-    const row = listed[from];
+  async step(step) {
+    const at = this.chosen?.start ?? this.stage.time();
+    const sounds = this.#sounds;
+    const before = sounds?.all;
+    if (sounds?.truncated && !byId("in-view").checked) {
+      const { signal } = this.#asked;
+      const find = () => this.#beside(this.#fitting(merged(sounds.all, this.corrections?.all ?? [])), step);
+      await this.#listing(() => sounds.toward(at, step, find, signal));
+      if (signal.aborted) return;
+      if (sounds.all !== before) this.#merge();
+    }
+    const row = this.#beside(byId("in-view").checked ? this.listed : this.#fitting(this.rows), step);
     if (!row) return say(step > 0 ? "No later sound" : "No earlier sound");
     this.choose(row);
     this.stage.seek(row.start);
+  }
+
+  /** @param {Row[]} rows */
+  #fitting(rows) {
+    return rows.filter(({ label }) => this.stage.labels.lists(label));
+  }
+
+  /**
+   * The row after the chosen one, or after what is heard now; or the one before.
+   * @param {Row[]} rows
+   * @param {1|-1} step
+   * @returns {Row|undefined}
+   */
+  #beside(rows, step) {
+    const { chosen } = this;
+    const now = chosen ? rows.findIndex((row) => isSame(row, chosen)) : -1;
+    if (now >= 0) return rows[now + step];
+    const after = rows.findIndex((row) => row.start > this.stage.time());
+    return rows[step > 0 ? after : (after < 0 ? rows.length : after) - 1];
   }
 
   /**
@@ -243,10 +317,7 @@ export class Review {
    */
   judge(verdict, row = this.chosen) {
     if (!row || row.verdict === "added") return say("Choose a sound first");
-    return this.#correct(async (corrections) => {
-      await corrections.judge(row, verdict);
-      return `${row.label} ${corrections.last?.includes("no longer") ? "no longer " : ""}${verdict}`;
-    });
+    return this.#correct(`${verdict} ${keyOf(row)}`, (corrections) => corrections.judge(row, verdict));
   }
 
   /** @param {string} label */
@@ -258,11 +329,16 @@ export class Review {
     );
     if (same && same.verdict === "added") return say(`${label} is there already`);
     if (same) return same.verdict === "right" ? say(`${label} is right already`) : this.judge("right", same);
-    return this.#correct(async (corrections) => {
+    const key = `added ${keyOf({ label, start: span.from, end: span.to })}`;
+    return this.#correct(key, async (corrections) => {
       const made = await corrections.add(label, span.from, span.to);
-      byId("bar-label").value = "";
       const row = this.rows.find((one) => one.correction === made);
+      const [bar, focus] = [byId("bar"), document.activeElement];
+      if (bar.contains(focus)) byId("bar-label").value = "";
       if (row) this.choose(row);
+      // Who has gone on to something else stays there.
+      if (row && (bar.contains(focus) || focus === document.body) && !this.table.focus(row))
+        byId("bar-remove").focus();
       return `${label} added`;
     });
   }
@@ -270,28 +346,50 @@ export class Review {
   /** @param {Row} row */
   remove(row) {
     const { correction } = row;
-    if (correction)
-      this.#correct(async (corrections) => {
-        await corrections.remove(correction);
-        return `${row.label} removed`;
-      });
-  }
-
-  undo() {
-    return this.#correct(async (corrections) => {
-      const what = await corrections.undo();
-      return what ? `Undone: ${what}` : "Nothing to undo";
+    if (!correction) return;
+    return this.#correct(`removed ${keyOf(row)}`, async (corrections) => {
+      await corrections.remove(correction);
+      return `${row.label} removed`;
     });
   }
 
-  /** @param {(corrections: Corrections) => Promise<string>} change gives what is said of it */
-  async #correct(change) {
-    if (!this.corrections) return;
-    try {
-      say(await change(this.corrections));
-      clearAlarm();
-    } catch (error) {
-      alarm(error, "The correction was not kept");
-    }
+  undo() {
+    const what = this.corrections?.last;
+    return this.#correct(
+      "",
+      async (corrections) => {
+        const undone = await corrections.undo();
+        return undone ? `Undone: ${undone}` : "Nothing to undo";
+      },
+      what ? `“${what}” was not undone` : NOT_KEPT,
+    );
   }
+
+  /**
+   * Say something to the service, after what was said before.
+   * @param {string} key what is said; "" where it may be said twice at once
+   * @param {(corrections: Corrections) => Promise<string>} change gives what is said of it
+   * @param {string} [failed]
+   */
+  #correct(key, change, failed = NOT_KEPT) {
+    const { corrections } = this;
+    if (!corrections || this.#said.has(key)) return;
+    if (key) this.#said.add(key);
+    const forget = () => setTimeout(() => this.#said.delete(key), TWICE);
+    this.#turn = this.#turn.then(async () => {
+      try {
+        say(await change(corrections));
+        clearAlarm();
+      } catch (error) {
+        alarm(error, failed);
+      }
+      forget();
+    });
+    return this.#turn;
+  }
+}
+
+/** @param {{label: string, start: number, end: number}} row */
+function keyOf({ label, start, end }) {
+  return `${label} ${start} ${end}`;
 }

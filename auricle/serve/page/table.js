@@ -6,7 +6,7 @@ import { clock, count, percent } from "./format.js";
 const PAGE = 100; // rows at a time
 
 /**
- * @typedef {import("./annotate.js").Row} Row
+ * @typedef {import("./merging.js").Row} Row
  * @typedef {{choose: (row: Row) => void, judge: (row: Row, verdict: "right"|"wrong") => void,
  *   remove: (row: Row) => void}} Actions
  */
@@ -36,17 +36,30 @@ export class Table {
 
   /**
    * @param {Row[]} rows
-   * @param {{chosen: Row|null, truncated: boolean, why: string}} about why: there is none
+   * @param {{chosen: Row|null, number: string, note: string}} about number: how many; note: what else is to be said
    */
-  show(rows, { chosen, truncated, why }) {
+  show(rows, { chosen, number, note }) {
     this.#rows = rows;
     this.#chosen = chosen;
-    byId("sounds-count").textContent = rows.length
-      ? `${rows.length.toLocaleString("en")}${truncated ? "+" : ""}`
-      : "";
-    byId("events-none").hidden = rows.length > 0;
-    byId("events-none").textContent = why;
+    byId("sounds-count").textContent = number;
+    byId("events-none").hidden = note === "";
+    byId("events-none").textContent = note;
     this.#draw();
+  }
+
+  /**
+   * Give a row the focus, without scrolling away from where the visitor is at work.
+   * @param {Row} row
+   * @returns {boolean} is it listed?
+   */
+  focus(row) {
+    const place = this.#rows.findIndex((one) => isSame(one, row));
+    if (place >= this.#shown) {
+      this.#shown = Math.ceil((place + 1) / PAGE) * PAGE;
+      this.#draw();
+    }
+    byId("events").rows[place]?.querySelector("button")?.focus({ preventScroll: true });
+    return place >= 0;
   }
 
   #draw() {
@@ -73,7 +86,7 @@ export class Table {
     const span = `${clock(row.start)} – ${clock(row.end)}`;
     const name = `${row.label}, ${span}`;
     const key = `${row.label} ${row.start} ${row.end}`;
-    const chosen = this.#chosen?.label === row.label && this.#chosen.start === row.start;
+    const chosen = this.#chosen !== null && isSame(this.#chosen, row);
     const play = make(
       "button",
       {
@@ -138,4 +151,14 @@ export class Table {
       ),
     );
   }
+}
+
+/**
+ * Are two rows of the same sound?
+ * @param {Row} a
+ * @param {Row} b
+ */
+export function isSame(a, b) {
+  const added = (/** @type {Row} */ row) => row.verdict === "added";
+  return a.label === b.label && a.start === b.start && added(a) === added(b);
 }

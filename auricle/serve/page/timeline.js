@@ -11,7 +11,7 @@ import { tickSeconds } from "./viewport.js";
 
 /**
  * @typedef {import("./annotate.js").Row} Row
- * @typedef {{labels: import("./api.js").Label[], sounds: Row[], threshold: (label: string) => number,
+ * @typedef {{labels: import("./labels.js").Label[], sounds: Row[], threshold: (label: string) => number,
  *   peaks: import("./ranges.js").Ranges<Int8Array>, scores: import("./ranges.js").Ranges<Float32Array>,
  *   tiles: import("./tiles.js").TileCache|null}} Content
  */
@@ -105,15 +105,17 @@ export class Timeline {
    */
   scoreAt(row, seconds) {
     const range = this.content?.scores.best(this.view);
-    if (!range) return NaN;
+    const place = this.content ? placesOf(this.content.labels)[row] : -1;
+    if (!range || place < 0) return NaN;
     const column = Math.floor(((seconds - range.from) / (range.to - range.from)) * range.columns);
-    return range.data[row * range.columns + Math.min(Math.max(column, 0), range.columns - 1)];
+    return range.data[place * range.columns + Math.min(Math.max(column, 0), range.columns - 1)];
   }
 
   /** Colours are other ones. */
   recolour() {
     this.#colours = palette();
-    const greatest = this.content?.labels[0]?.score ?? 1;
+    const scores = (this.content?.labels ?? []).flatMap(({ score }) => score ?? []);
+    const greatest = scores.length ? Math.max(...scores) : 1;
     this.#ramp = new Ramp(greatest > 0 && greatest < 0.5 ? greatest : 1);
     this.redraw();
   }
@@ -238,7 +240,8 @@ export class Timeline {
    * @param {Content} content
    */
   #drawRows(canvas, content) {
-    const range = content.scores.best(this.view);
+    const places = placesOf(content.labels);
+    const range = Math.max(...places) < 0 ? null : content.scores.best(this.view);
     const [width, rows] = [Math.max(1, Math.round(this.view.width)), content.labels.length];
     if (!rows) return;
     [this.#rows.width, this.#rows.height] = [width, rows];
@@ -253,7 +256,7 @@ export class Timeline {
       for (let row = 0; row < rows; row++) {
         let score = NaN;
         for (let column = first; column <= last; column++) {
-          const value = range?.data[row * range.columns + column] ?? NaN;
+          const value = places[row] < 0 ? NaN : (range?.data[places[row] * range.columns + column] ?? NaN);
           if (!(score >= value)) score = value;
         }
         pixels[row * width + x] = this.#ramp.pixel(score, thresholds[row]);
@@ -353,6 +356,15 @@ function columnsOf(range, from, to) {
   const first = Math.min(Math.max(Math.floor((from - range.from) / each + 1e-6), 0), range.columns - 1);
   const last = Math.min(Math.max(Math.ceil((to - range.from) / each - 1e-6) - 1, first), range.columns - 1);
   return [first, last];
+}
+
+/**
+ * Which row of scores each label has; -1 for those that the model does not have.
+ * @param {import("./labels.js").Label[]} labels
+ */
+function placesOf(labels) {
+  let next = 0;
+  return labels.map(({ index }) => (index === null ? -1 : next++));
 }
 
 /** @param {number} hertz */

@@ -23,6 +23,11 @@ export class Viewport extends EventTarget {
     return this.to - this.from;
   }
 
+  /** Is the whole recording shown? */
+  get isWhole() {
+    return this.span >= this.duration * 0.999;
+  }
+
   /** @param {number} seconds */
   x(seconds) {
     return ((seconds - this.from) / this.span) * this.width;

@@ -1,0 +1,93 @@
+/**
+ * Sounds and what was said of them as one list, by the rules of an export (docs/serve.md): "wrong" takes its
+ * stretch out of its label's sounds; "right" and "added" put theirs in, together with what the model hears there.
+ *
+ * @typedef {import("./api.js").Correction} Correction
+ * @typedef {import("./api.js").Sound} Sound
+ * @typedef {{start: number, end: number, label: string, score: number|null,
+ *   verdict: import("./api.js").Verdict|null, correction: Correction|null}} Row a sound, with what was said of it
+ * @typedef {{start: number, end: number}} Span
+ */
+
+const SAME = 1e-6; // seconds; the service's times have six digits
+
+/**
+ * What is heard and what was said, by time. What is wrong is a row of its own where something was heard; the
+ * rest of a longer sound stays. What is right or added stays, also where the threshold hides it.
+ * @param {Sound[]} sounds
+ * @param {Correction[]} corrections in the order in which they were said or changed
+ * @returns {Row[]}
+ */
+export function merged(sounds, corrections) {
+  /** @type {Map<string, Row[]>} of the labels of which something was said */
+  const judged = new Map(corrections.map(({ label }) => [label, []]));
+  /** @type {Row[]} */
+  const rows = [];
+  for (const sound of sounds)
+    (judged.get(sound.label) ?? rows).push({ ...sound, verdict: null, correction: null });
+  for (const correction of corrections)
+    judged.set(correction.label, applied(judged.get(correction.label) ?? [], correction));
+  for (const own of judged.values()) rows.push(...own);
+  return rows.sort((a, b) => a.start - b.start || (a.label < b.label ? -1 : Number(a.label > b.label)));
+}
+
+/**
+ * A label's rows after one thing more was said.
+ * @param {Row[]} rows
+ * @param {Correction} correction
+ * @returns {Row[]}
+ */
+function applied(rows, correction) {
+  const { label, start, end, verdict } = correction;
+  const own = { label, start, end, score: /** @type {number|null} */ (null), verdict, correction };
+  if (verdict === "wrong") {
+    const heard = rows.filter((row) => row.verdict !== "wrong" && shared(row, own) > SAME);
+    if (!heard.length) return rows;
+    own.score = best(heard);
+    return [...rows.flatMap((row) => (row.verdict === "wrong" ? [row] : without(row, own))), own];
+  }
+  const joined = rows.filter((row) => row.verdict === null && shared(row, correction) >= -SAME);
+  own.start = Math.min(start, ...joined.map((row) => row.start));
+  own.end = Math.max(end, ...joined.map((row) => row.end));
+  own.score = best(joined);
+  const others = rows.filter((row) => !joined.includes(row));
+  return [...others.flatMap((row) => (row.verdict === "wrong" ? without(row, correction) : [row])), own];
+}
+
+/**
+ * A row's rests beside a span.
+ * @param {Row} row
+ * @param {Span} span
+ */
+function without(row, span) {
+  if (shared(row, span) <= 0) return [row];
+  const rests = [
+    { ...row, end: Math.min(row.end, span.start) },
+    { ...row, start: Math.max(row.start, span.end) },
+  ];
+  return rests.filter(({ start, end }) => end - start > SAME);
+}
+
+/** @param {Row[]} rows */
+function best(rows) {
+  const scores = rows.flatMap(({ score }) => (score === null ? [] : [score]));
+  return scores.length ? Math.max(...scores) : null;
+}
+
+/**
+ * Seconds that two spans share; below 0, seconds between them.
+ * @param {Span} a
+ * @param {Span} b
+ */
+function shared(a, b) {
+  return Math.min(a.end, b.end) - Math.max(a.start, b.start);
+}
+
+/**
+ * Is one span the other, or the whole of it and more?
+ * @param {Span} a
+ * @param {Span} b
+ */
+export function covers(a, b) {
+  return a.start <= b.start + SAME && a.end >= b.end - SAME;
+}
