@@ -140,6 +140,60 @@ def test_all_is_asked_once_and_then_nothing(made: VectorIndex) -> None:
         propose(made, answers, [])
 
 
+def test_of_copies_one_is_asked_and_the_answer_counts_for_each(tmp_path: Path) -> None:
+    """Copies in other segments, in several pieces, with another length or a window that differs."""
+    begin(tmp_path, ABOUT)
+    rng, starts = np.random.default_rng(1), np.arange(50.0)
+    sounds = {name: rng.standard_normal((50, 8)) + 3 for name in "abcdef"}
+    sounds |= {
+        "copy of a": sounds["a"],
+        "a once more": sounds["a"],
+        "e2": sounds["e"] * 1,
+        "f, cut": sounds["f"][:49],
+    }
+    sounds["e2"][49, 7] += 0.01
+    sounds |= {"nothing": np.zeros((50, 8)), "nothing again": np.zeros((50, 8))}
+    heard = [
+        Heard(f"/r/{name}", 1, "", "", [(starts[: len(values)], starts[: len(values)] + 2, values)])
+        for name, values in sounds.items()
+    ]
+    commit(tmp_path, lambda piece: True, heard, 8, segment_rows=70)
+    index = VectorIndex(tmp_path)
+    same = ("/r/a", "/r/a once more", "/r/copy of a")
+    assert index.copies == dict.fromkeys(same, same)
+    assert len(index.sounds) == len(index.alive) - 100
+
+    answers = Answers(copies=index.copies)
+    for examples in ({}, {"siren": sounds["a"][:1]}):  # what differs most, then what is like an example
+        every = propose(index, answers, ["siren"], examples=examples, count=1000, gap=0.0)
+        assert len(every) == len(index.sounds) and not {q.path for q in every} & set(same[1:])
+    answers.add(Question("/r/copy of a", 4.0, 6.0, "siren", 0.0), "y")
+    answers.add(Question("/r/b", 4.0, 6.0, "siren", 0.0), "n")
+    assert {(a.path, a.start) for a in answers.moments if a.yes} == {(path, 4.0) for path in same}
+    known = known_rows(index, answers, "siren")
+    assert len(known.positions) == 6 and set(index.paths(known.positions)) == {"/r/a", "/r/b"}
+    left = propose(index, answers, ["siren"], count=1000, gap=0.0)  # now by a head
+    assert not {q.start for q in left if q.path == "/r/a"} & {3.0, 4.0, 5.0}
+    assert not {q.path for q in left} & set(same[1:])
+    of_copy = {"siren": [("/r/copy of a", 0.0, float("inf"))]}
+    assert not [q for q in propose(index, answers, ["siren"], count=1000, heard=of_copy) if q.path == "/r/a"]
+
+
+def test_what_was_said_of_a_sound_is_said_of_copies_that_came_later(tmp_path: Path) -> None:
+    file = tmp_path / "labels.csv"
+    names = [str(tmp_path / name) for name in ("a.wav", "b.wav", "c.wav")]
+    answers = Answers()
+    answers.add(Question(names[0], 1.0, 2.0, "dog", 0.0), "y;rain")
+    answers.add(Question(names[1], 1.0, 2.0, "dog", 0.0), "n")  # somebody heard otherwise, and stays right
+    write_labels(file, answers)
+    found = read_labels(file, dict.fromkeys(names, tuple(names)))
+    assert [(Path(a.path).stem, a.yes, a.no) for a in found.moments] == [
+        ("a", {"dog", "rain"}, set()),
+        ("b", {"rain"}, {"dog"}),
+        ("c", {"dog", "rain"}, set()),
+    ]
+
+
 def test_an_answer_counts_for_the_windows_that_it_covers_by_half(made: VectorIndex) -> None:
     answers = Answers()
     answers.add(Question("/r/3.wav", 10.2, 13.0, "siren", 0.0), "y")
@@ -362,6 +416,39 @@ def test_review_in_the_terminal_keeps_every_answer(
     monkeypatch.setattr("sys.stdin", io.StringIO("n\n"))  # and ends there
     status, out, _ = run(capsys, *ask, "--out", labels)
     assert status == 0 and out.startswith(f"{labels}: 4 moments; tone 1 yes, 3 no")
+
+
+def test_a_recording_under_two_names_is_asked_about_once(
+    sounds: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    samples, rate = soundfile.read(sounds / "1.wav", dtype="int16")
+    soundfile.write(sounds / "1 again.flac", samples, rate)  # another container, the same samples
+    shutil.copy(sounds / "3.wav", sounds / "3 again.wav")
+    status, _, err = run(
+        capsys, "index", sounds, "--out", sounds / "index", "--model", sounds / "tiny", "--quiet"
+    )
+    assert status == 0, err
+    labels, todo = sounds / "labels.csv", sounds / "todo.csv"
+    ask = ["review", sounds / "index", "--label", "tone", "--out", labels]
+    status, out, err = run(capsys, *ask, "--propose", todo, "--count", 1000)
+    assert status == 0 and err.endswith(
+        "2 recordings are the same sound as others: those are asked about, and an answer counts for all\n"
+    )
+    rows = list(csv.DictReader(io.StringIO(todo.read_text())))
+    moments = len(rows)
+    assert len({(row["path"], row["start"]) for row in rows}) == moments
+    assert {row["path"] for row in rows} == {f"{n}.wav" for n in "0245"} | {
+        "1 again.flac",
+        "3 again.wav",
+        "tone.flac",
+    }
+    monkeypatch.setattr("sys.stdin", io.StringIO("y\n" * 500))
+    status, out, err = run(capsys, *ask, "--count", 50)
+    assert status == 0 and "nothing is left to ask about" in err
+    clips = {(Path(clip.path).name, clip.start, clip.end) for clip in manifest(labels)}
+    for one, other in (("1.wav", "1 again.flac"), ("3.wav", "3 again.wav")):
+        spans, same = ({clip[1:] for clip in clips if clip[0] == name} for name in (one, other))
+        assert spans == same and len(spans) == 12
 
 
 @pytest.mark.parametrize(

@@ -90,7 +90,8 @@ def review(
         )
     # before anything is written
     given = read_questions(answers, opened_index.by_path) if answers is not None else []
-    known = read_labels(out)
+    copies = opened_index.copies
+    known = read_labels(out, copies)
     examples, heard = _examples(
         example or [], labels, opened_index, model, threads, {"start": start, "end": end}
     )
@@ -102,6 +103,14 @@ def review(
         "gap": gap,
         "seed": seed,
     }
+    if copies:
+        more = len(copies) - len(set(copies.values()))
+        same = (
+            "is the same sound as another: that is"
+            if more == 1
+            else "are the same sound as others: those are"
+        )
+        say(f"{counted(more, 'recording')} {same} asked about, and an answer counts for all")
     if answers is not None:
         taken = sum(known.add(question, text) for question, text in given)
         write_labels(out, known)

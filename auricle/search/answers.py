@@ -7,7 +7,7 @@ asked for is heard.
 
 import csv
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from itertools import chain
@@ -50,6 +50,11 @@ class Answer:
 class Answers:
     """All that was said, in the order in which moments came up first.
 
+    Args:
+        moments: what was said before.
+        copies: path of a recording -> all paths of the same sound, such as an index's `copies`: what was and
+            is said of one of them is said of each, unless something else was said of it.
+
     >>> answers = Answers()
     >>> answers.add(Question("a.wav", 0.0, 2.0, "dog", 0.5), "y")
     True
@@ -59,11 +64,17 @@ class Answers:
     [Answer(path='a.wav', start=0.0, end=2.0, yes={'dog'}, no={'rain'})]
     """
 
-    def __init__(self, moments: Iterable[Answer] = ()):
+    def __init__(self, moments: Iterable[Answer] = (), copies: Mapping[str, Sequence[str]] | None = None):
         self.moments = list(moments)
+        self._copies = copies or {}
         self._by_path: dict[str, list[Answer]] = {}
         for moment in self.moments:
             self._by_path.setdefault(moment.path, []).append(moment)
+        for said in list(self.moments):
+            for path in self._copies.get(said.path, ()):
+                other = self._moment(path, said.start, said.end)
+                other.yes |= said.yes - other.no
+                other.no |= said.no - other.yes
 
     def __len__(self) -> int:
         return len(self.moments)
@@ -83,27 +94,32 @@ class Answers:
         if read is None:
             return False
         yes, no = read
-        moment = self._moment(question)
-        moment.yes = (moment.yes | yes) - no
-        moment.no = (moment.no | no) - yes
+        for path in self._copies.get(question.path, (question.path,)):
+            moment = self._moment(path, question.start, question.end)
+            moment.yes = (moment.yes | yes) - no
+            moment.no = (moment.no | no) - yes
         return True
 
     def asked(self, path: str, label: str) -> list[tuple[float, float]]:
         """Stretches of a recording of which it is known whether a label is heard there."""
         return [(a.start, a.end) for a in self._by_path.get(path, []) if label in a.yes or label in a.no]
 
-    def _moment(self, question: Question) -> Answer:
-        for moment in self._by_path.get(question.path, []):
-            if abs(moment.start - question.start) < TOLERANCE and abs(moment.end - question.end) < TOLERANCE:
+    def _moment(self, path: str, start: float, end: float) -> Answer:
+        for moment in self._by_path.get(path, []):
+            if abs(moment.start - start) < TOLERANCE and abs(moment.end - end) < TOLERANCE:
                 return moment
-        moment = Answer(question.path, question.start, question.end)
+        moment = Answer(path, start, end)
         self.moments.append(moment)
-        self._by_path.setdefault(question.path, []).append(moment)
+        self._by_path.setdefault(path, []).append(moment)
         return moment
 
 
-def read_labels(file: Path) -> Answers:
+def read_labels(file: Path, copies: Mapping[str, Sequence[str]] | None = None) -> Answers:
     """The manifest that `write_labels` wrote; empty where there is none.
+
+    Args:
+        file: the table.
+        copies: as in `Answers`.
 
     Raises:
         ValueError: it is no such table.
@@ -112,19 +128,20 @@ def read_labels(file: Path) -> Answers:
     0
     """
     if not file.is_file():
-        return Answers()
+        return Answers(copies=copies)
     columns, rows = read_text_table(file, NUMBERS)
     if missing := [name for name in COLUMNS if name not in columns]:
         raise ValueError(
             f"{file}: column {' and '.join(missing)} missing; expected what `auricle review` wrote before: "
             f"{', '.join(COLUMNS)}"
         )
-    return Answers(
+    moments = (
         Answer(
             _placed(file.parent, row["path"]), *_span(file, line, row), _set(row["labels"]), _set(row["no"])
         )
         for line, row in rows
     )
+    return Answers(moments, copies)
 
 
 def write_labels(file: Path, answers: Answers) -> None:

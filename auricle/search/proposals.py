@@ -36,7 +36,7 @@ class Known(NamedTuple):
 
 
 def known_rows(index: VectorIndex, answers: Answers, label: str) -> Known:
-    """The rows that lie, at least by half, in a stretch that was answered.
+    """The rows that lie, at least by half, in a stretch that was answered; of copies, those of the first.
 
     A stretch of a recording that has left the index, or has changed its length, has none.
 
@@ -46,7 +46,7 @@ def known_rows(index: VectorIndex, answers: Answers, label: str) -> Known:
     for moment in answers.moments:
         if label not in moment.yes and label not in moment.no:
             continue
-        rows = index.rows_of(moment.path, moment.start, moment.end)
+        rows = index.rows_of(index.all_named(moment.path)[0], moment.start, moment.end)
         for row, (start, end) in zip(rows.tolist(), index.spans(rows), strict=True):
             common = min(end, moment.end) - max(start, moment.start)
             if common >= 0.5 * min(end - start, moment.end - moment.start) - 1e-9:
@@ -97,6 +97,8 @@ def propose(
     heard: Mapping[str, Iterable[Stretch]] | None = None,
 ) -> list[Question]:
     """The next questions: the labels take turns, and no two moments of one recording are close together.
+
+    Of recordings that are the same sound under several names, the first alone is asked about.
 
     Args:
         index: where.
@@ -151,15 +153,18 @@ class _Queue:
     def __init__(self, rows: np.ndarray, scores: np.ndarray, random: np.ndarray):
         self.rows, self.scores, self.random = rows, scores, random
         self._at = self._random_at = self._given = 0
+        self._seen: set[int] = set()  # rows that came by chance come again in their order
 
     def next(self) -> tuple[int, float] | None:
-        """(position, score); None at the end."""
-        if self._at == len(self.rows):
-            return None
-        use_random = self._random_at < len(self.random) and self._given % RANDOM_EVERY == RANDOM_EVERY - 1
-        at = self.random[self._random_at] if use_random else self._at
-        self._random_at, self._at = self._random_at + use_random, self._at + (not use_random)
-        return int(self.rows[at]), float(self.scores[at])
+        """(position, score), each once; None at the end."""
+        while self._at < len(self.rows):
+            use_random = self._random_at < len(self.random) and self._given % RANDOM_EVERY == RANDOM_EVERY - 1
+            at = int(self.random[self._random_at]) if use_random else self._at
+            self._random_at, self._at = self._random_at + use_random, self._at + (not use_random)
+            if at not in self._seen:
+                self._seen.add(at)
+                return int(self.rows[at]), float(self.scores[at])
+        return None
 
     def took(self) -> None:
         """The last one became a question."""
@@ -178,25 +183,25 @@ def _queue(
     head = train_head(index, known, examples)
     nothing = np.zeros(0, np.int64)
     if head is not None:
-        scores = scan(index, head_scores(head))[index.alive]
+        scores = scan(index, head_scores(head))[index.sounds]
         wish = scores if order == "likely" else -np.abs(scores - 0.5)
         by_wish = np.argsort(-wish, kind="stable")
-        return _Queue(index.alive[by_wish], scores[by_wish], nothing)
+        return _Queue(index.sounds[by_wish], scores[by_wish], nothing)
     liked = [index.values(known.positions[known.heard])] + ([] if examples is None else [examples])
     wanted = np.concatenate(liked)
     if len(wanted):
-        scores = scan(index, similar(unit_rows(wanted, index.size)))[index.alive]
+        scores = scan(index, similar(unit_rows(wanted, index.size)))[index.sounds]
         by_wish = np.argsort(-scores, kind="stable")
         random = nothing if order == "likely" else rng.permutation(len(by_wish))
-        return _Queue(index.alive[by_wish], scores[by_wish], random)
+        return _Queue(index.sounds[by_wish], scores[by_wish], random)
     rows = _far_apart(index, known.positions, rng)
     return _Queue(rows, np.full(len(rows), 0.5), nothing)
 
 
 def _far_apart(index: VectorIndex, known: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """Rows of a sample, each as unlike all before it, and what was answered, as can be."""
-    alive = index.alive
-    sample = np.sort(rng.choice(alive, min(SAMPLE, len(alive)), replace=False))
+    sounds = index.sounds
+    sample = np.sort(rng.choice(sounds, min(SAMPLE, len(sounds)), replace=False))
     values = index.values(sample)
     values /= np.maximum(np.linalg.norm(values, axis=1, keepdims=True), 1e-30)
     begin = index.values(known) if len(known) else values.mean(axis=0, keepdims=True)
@@ -223,7 +228,9 @@ def _next(
         position, score = found
         [path], [(start, end)] = index.paths(np.array([position])), index.spans(np.array([position]))
         near = any(begin - gap + 1e-9 < start < stop - 1e-9 for begin, stop in taken.get(path, []))
-        known = [*answers.asked(path, label), *(stretch[1:] for stretch in heard if stretch[0] == path)]
+        names = index.all_named(path)
+        known = [stretch for name in names for stretch in answers.asked(name, label)]
+        known += [stretch[1:] for stretch in heard if stretch[0] in names]
         answered = any(start < stop - 1e-9 and begin + 1e-9 < end for begin, stop in known)
         if not near and not answered:
             queue.took()

@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from auricle.search.copies import find_copies
 from auricle.search.graphs import Graph, open_graph
 from auricle.search.layout import NOWHERE, Piece, array_file, read_about, read_contents
 
@@ -140,6 +141,22 @@ class VectorIndex:
         return np.flatnonzero(
             np.concatenate([segment.alive for segment in self.segments] or [np.zeros(0, bool)])
         )
+
+    @cached_property
+    def copies(self) -> dict[str, tuple[str, ...]]:
+        """See `auricle.search.copies.find_copies`."""
+        return find_copies(self)
+
+    @cached_property
+    def sounds(self) -> np.ndarray:
+        """`alive`, of recordings that are the same sound the first alone."""
+        others = {name for same in self.copies.values() for name in same[1:]}
+        places = [place for place, name in enumerate(self.names) if name in others]
+        return self.alive[~np.isin(self.recordings(self.alive), places)] if places else self.alive
+
+    def all_named(self, path: str) -> tuple[str, ...]:
+        """The recordings that are the same sound as one: at least that one."""
+        return self.copies.get(path, (path,))
 
     def values(self, positions: np.ndarray) -> np.ndarray:
         """(W, E) float32 embeddings of some rows."""
