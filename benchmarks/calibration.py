@@ -12,13 +12,26 @@ across  to the other four folds, as their own models scored them out of fold: 32
 
 Figures are of all 2000 clips together, with intervals over source recordings. Then thresholds, fitted across:
 what they do on the folds that they were not fitted to. --save NEW writes --model once more, with the
-calibration of all five folds' scores out of fold.
+calibration of all five folds' scores out of fold; --results FILE appends the figures to that CSV.
+
+Two more questions, each by itself:
+
+    python benchmarks/calibration.py --data out/esc50 --windows
+    python benchmarks/calibration.py --memory 800000
+
+--windows calibrates --model with thresholds for a precision of 0.9, on the clips of --data that it was not
+trained on, and says what of these clips and of their windows reaches the thresholds, and which share of that
+is right. --memory chooses thresholds of 50 labels by so many made windows, and says what memory that takes.
 """
 
 import argparse
+import csv
 import dataclasses
 import json
+import platform
+import subprocess
 import tempfile
+import threading
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -26,14 +39,16 @@ from typing import Any
 import numpy as np
 
 from auricle.artifact import load_artifact, save_changed
-from auricle.calibration import METHODS, Goal, fit_thresholds, gather
+from auricle.calibration import METHODS, Goal, calibrate, fit_thresholds, gather
 from auricle.calibration.stages import FEWEST, Examples, clip_scores, fit_stages, held_out_scores
 from auricle.evaluation.choice import clips_heard, match_labels
+from auricle.evaluation.heard import what_was_heard
 from auricle.evaluation.reliability import reliability_figures
-from auricle.probabilities import to_scores
+from auricle.probabilities import as_function, chosen_thresholds, to_scores
 from auricle.report.reliability import draw_reliability
 from auricle.report.style import save
 from auricle.runners import load_runner
+from auricle.runners.windows import logit, sigmoid
 from auricle.shards import Pack
 
 FIGURES = ("ece", "ece_classwise", "ece_top", "brier", "log_loss")
@@ -121,20 +136,125 @@ def save_calibrated(folds: dict[str, Examples], model: str, out: Path) -> None:
     print(save_changed(artifact, out, calibration=calibration).path)
 
 
+def print_windows(model: str, pack: Pack, threads: int | None) -> None:
+    """What reaches thresholds that are for the precision of clips, and which share of it is right."""
+    plain, everything = load_artifact(model), np.arange(len(pack))
+    clips = np.setdiff1d(everything, what_was_heard(plain, pack, everything).clips)
+    with tempfile.TemporaryDirectory() as folder, tempfile.TemporaryFile() as file:
+        goal = Goal(kind="precision", value=0.9)
+        made = calibrate(plain.path, pack, Path(folder, "made"), goal=goal, threads=threads)
+        assert made.metrics["calibration"]["clips"] == len(clips)
+        columns = match_labels(plain, pack, pack.label_names(), "labels")
+        if [ours for ours, _ in columns] != list(range(len(plain.labels))):
+            raise SystemExit(f"{pack.path}: lacks labels of {model}; expected all")
+        examples = gather(load_runner(plain, threads=threads), pack, clips, "labels", columns, file)
+        calibration, thresholds = made.calibration, chosen_thresholds(made)
+        windows, of_clips = to_scores(made)(examples.logits), clip_scores(examples, calibration)
+    mapped = windows
+    if "clips" in calibration:  # else every clip is one window
+        mapped = sigmoid(as_function(calibration["clips"])(logit(windows)))
+    starts, true, each = examples.starts, examples.targets, examples.targets[examples.owners]
+    print(f"{platform.processor() or platform.machine()}; {len(clips)} clips that {model} was not trained on")
+    print("| what reaches the thresholds | times | right |\n|---|---:|---:|")
+    for name, scores, truth in (
+        ("the clip's score", of_clips, true),
+        ("a window's score, each for itself", windows, each),
+        ("the clip's best window's score", np.maximum.reduceat(windows, starts), true),
+        ("a window's, put through the map of clips", mapped, each),
+        ("the clip's best window's, put through the map of clips", np.maximum.reduceat(mapped, starts), true),
+    ):
+        passes = scores >= thresholds
+        print(f"| {name} | {passes.sum()} | {(passes & truth).sum() / max(1, passes.sum()):.3f} |")
+
+
+def print_memory(windows: int, labels: int = 50, of_clip: int = 5) -> None:
+    """What choosing thresholds for false alarms takes, of logits that lie in a file."""
+    rng, clips, parts = np.random.default_rng(0), windows // of_clip, 10_000
+    with tempfile.TemporaryFile() as file:
+        for first in range(0, clips * of_clip, parts):
+            rows = min(parts, clips * of_clip - first)
+            file.write(rng.normal(-3, 2, (rows, labels)).astype(np.float32).tobytes())
+        file.flush()
+        examples = Examples(
+            logits=np.memmap(file, np.float32, "r", shape=(clips * of_clip, labels)),
+            starts=np.arange(clips) * of_clip,
+            targets=rng.integers(0, 50, (clips, labels), np.uint8) == 0,
+            known=np.ones((clips, labels), bool),
+            groups=np.arange(clips),
+        )
+        names, goal = [f"label {k}" for k in range(labels)], Goal(kind="false_alarms", value=2.0)
+        before, most, done = held(), np.zeros(2), threading.Event()
+
+        def watch() -> None:
+            while not done.wait(0.02):
+                most[:] = np.maximum(most, held())
+
+        watching = threading.Thread(target=watch)
+        watching.start()
+        try:
+            fit_thresholds(examples, None, goal, np.full(clips, 10 / 3600), names, draws=0, quiet=True)
+        finally:
+            done.set()
+            watching.join()
+    print(f"{platform.processor() or platform.machine()}; {clips * of_clip:,} windows of {labels} labels")
+    print(f"logits in a file {examples.logits.nbytes / 1e9:.2f} GB")
+    for name, at_first, at_most in zip(("of its own", "pages of files"), before, most, strict=True):
+        print(f"memory, {name}: {at_first / 1e9:.2f} GB before, {at_most / 1e9:.2f} GB at most")
+
+
+def held() -> np.ndarray:
+    """Bytes in memory now (Linux): of this process alone, and of files that are mapped."""
+    status = Path("/proc/self/status").read_text()
+    return np.array(
+        [int(status.partition(f"{name}:")[2].split()[0]) * 1024 for name in ("RssAnon", "RssFile")]
+    )
+
+
+def append(results: Path, figures: dict[str, dict[str, Any]], folds: Path) -> None:
+    """A row for each calibration and figure."""
+    from esc50_folds import device_name  # needs torch
+
+    asked = ["git", "rev-parse", "--short", "HEAD"]
+    commit = subprocess.run(asked, capture_output=True, text=True).stdout.strip()
+    logs = [(folds / fold / "run" / "log.jsonl").read_text().splitlines() for fold in FOLDS]
+    hours = sum(json.loads(lines[-1])["seconds"] for lines in logs) / 3600
+    with results.open("a", newline="") as stream:
+        writer = csv.writer(stream, lineterminator="\n")
+        for name, mine in figures.items():
+            recipe = "compact-esc50" + (f", calibrated ({name})" if not name.startswith("none") else "")
+            for metric in FIGURES:
+                row = [recipe, "ESC-50", "all out of fold", metric, f"{mine[metric]:.4f}", "", commit]
+                writer.writerow([*row, f"{hours:.3f}", device_name()])
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--data", type=Path, required=True)
-    parser.add_argument("--folds", type=Path, required=True, help="what benchmarks/esc50_folds.py wrote")
-    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--data", type=Path, help="a pack of ESC-50")
+    parser.add_argument("--folds", type=Path, help="what benchmarks/esc50_folds.py wrote")
+    parser.add_argument("--out", type=Path)
     parser.add_argument("--draws", type=int, default=1000)
     parser.add_argument("--threads", type=int)
     parser.add_argument(
         "--model", default="default", help="of the same labels, trained on clips of all folds"
     )
     parser.add_argument("--save", type=Path, help="a new folder")
+    parser.add_argument("--results", type=Path, help="append the rows to this CSV")
+    parser.add_argument("--windows", action="store_true", help="what thresholds for clips do to windows")
+    parser.add_argument("--memory", type=int, help="windows: what memory thresholds by them take")
     arguments = parser.parse_args()
+    if arguments.memory:
+        return print_memory(arguments.memory)
+    if arguments.windows and arguments.data:
+        return print_windows(arguments.model, Pack(arguments.data), arguments.threads)
+    if not (arguments.data and arguments.folds and arguments.out):
+        parser.error("expected --data, --folds and --out; --data and --windows; or --memory")
+    print_folds(arguments)
+
+
+def print_folds(arguments: argparse.Namespace) -> None:
+    """Calibrations and thresholds, judged out of fold."""
     arguments.out.mkdir(parents=True, exist_ok=True)
     folds = scored(arguments.folds, Pack(arguments.data), arguments.threads)
     examples = together(list(folds.values()))
@@ -156,6 +276,8 @@ def main() -> None:
     print("|---|---:|---:|---:|---:|")
     for kind, value in (("precision", 0.9), ("recall", 0.8), ("false_alarms", 2.0)):
         print(threshold_row(folds, names, Goal(kind=kind, value=value), hours), flush=True)
+    if arguments.results:
+        append(arguments.results, found, arguments.folds)
     if arguments.save:
         save_calibrated(folds, arguments.model, arguments.save)
     (arguments.out / "figures.json").write_text(json.dumps(found, indent=1))

@@ -2,10 +2,14 @@
 
 All get waveforms from memory and give logits, front end included. The rounds of the contenders alternate, so
 that what else the machine does hits all; the median round counts. A model of --architecture has weights that
-nobody trained, which takes the same time; --model takes a trained one's, torch's or a graph's (torch then has
-nothing to run).
+nobody trained, which takes the same time: any that hears sound by itself. --model takes a trained one, with
+its embedder and members where it has some, or a graph (torch then has nothing to run).
 
-    python benchmarks/export_speed.py [--architecture NAME ...] [--model DIR] [--threads 2] [--quick]
+With --data PACK: how far scores are from float32's on up to 128 of its clips, in 8 bits with ranges chosen by
+as many others, and by the model's own check alone. This says something of trained weights only.
+
+    python benchmarks/export_speed.py [--architecture NAME ...] [--threads 2] [--quick]
+    python benchmarks/export_speed.py --model default --data out/esc50
 """
 
 import argparse
@@ -23,14 +27,18 @@ import onnxruntime
 import torch
 
 from auricle.artifact import load_artifact, save_artifact
-from auricle.features import FeatureConfig
+from auricle.features import FeatureConfig, librosa_defaults
 from auricle.interop.onnx import export_onnx
 from auricle.models import build
+from auricle.probabilities import to_scores
 from auricle.runners import load_runner
 from auricle.runners.torch import TorchRunner
+from auricle.shards import Pack
 
 ARCHITECTURES = ("compact", "vggish", "resnet50")
-RATE, COMPACT_WINDOW, PATCH = 16000, 32000, 15600
+LABELS = 527
+FRONT_END = 15600, FeatureConfig()  # a window's samples, and the log-mel of it
+OTHERS = {"compact": (32000, FeatureConfig()), "urban_cnn": (441_000, librosa_defaults())}
 
 
 def main() -> None:
@@ -38,7 +46,8 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--architecture", nargs="+", default=list(ARCHITECTURES))
-    parser.add_argument("--model", type=Path, help="a trained torch model's folder in place of these")
+    parser.add_argument("--model", help="a trained model in place of these")
+    parser.add_argument("--data", type=Path, help="a pack, at the model's rate")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--batch", type=int, default=8)
     parser.add_argument("--rounds", type=int, default=9)
@@ -52,7 +61,7 @@ def main() -> None:
         f"{machine}, {options.threads} threads, batches of {options.batch}, onnxruntime "
         f"{onnxruntime.__version__}, torch {torch.__version__}"
     )
-    print(f"{'':14}{'contender':18}{'x real time':>12}{'against torch bf16':>20}")
+    print(f"{'':16}{'contender':18}{'x real time':>12}{'against torch bf16':>20}{'MB':>8}")
     with tempfile.TemporaryDirectory(prefix="auricle-export-") as folder:
         if options.model:
             measure(options.model, Path(folder), options)
@@ -64,38 +73,64 @@ def main() -> None:
 def untrained(folder: Path, name: str) -> Path:
     """A model of 527 labels with its first weights."""
     torch.manual_seed(0)
-    arguments: dict[str, Any] = {"num_classes": 527}
+    arguments: dict[str, Any] = {"num_classes": LABELS}
     net = build(name, **arguments).eval()
     if net.input_kind == "waveform":
-        window, entry = int(net.input_shape[0]), {"kind": "waveform", "rate": RATE}
-    elif net.input_kind == "logmel" and net.input_shape in ((1, 96, 64), (1, 198, 64)):
-        window = COMPACT_WINDOW if name == "compact" else PATCH
-        entry = {"kind": "logmel", "rate": RATE, "features": dataclasses.asdict(FeatureConfig())}
+        window, entry = int(net.input_shape[0]), {"kind": "waveform", "rate": FRONT_END[1].rate}
+    elif net.input_kind == "logmel":
+        window, features = OTHERS.get(name, FRONT_END)
+        entry = {"kind": "logmel", "rate": features.rate, "features": dataclasses.asdict(features)}
     else:
-        raise SystemExit(f"{name}: of --architecture take one that hears patches or waveforms of {RATE} Hz")
+        raise SystemExit(f"{name}: hears embeddings; train one and give it as --model, with its embedder")
     described: dict[str, Any] = {
         "weights": {key: tensor.numpy() for key, tensor in net.state_dict().items()},
         "architecture": {"name": name, "arguments": arguments},
         "inputs": [entry],
-        "labels": tuple(f"label {k}" for k in range(527)),
+        "labels": tuple(f"label {k}" for k in range(LABELS)),
         "window": window,
         "hop": window,
         "embedding_size": net.embedding_size,
     }
     heard = np.random.default_rng(0).uniform(-0.5, 0.5, (1, window)).astype(np.float32)
-    artifact = save_artifact(folder / name, **described, check=(heard, np.zeros((1, 527), np.float32)))
+    artifact = save_artifact(folder / name, **described, check=(heard, np.zeros((1, LABELS), np.float32)))
     logits = load_runner(artifact, batch=1).run(heard)[0]
     save_artifact(folder / name, **described, check=(heard, logits))
     return folder / name
 
 
-def measure(model: Path, folder: Path, options: argparse.Namespace) -> None:
+def clips_of(artifact: Any, data: Path) -> np.ndarray:
+    """(C, window) the first window of up to 128 clips, none of them among those that choose the ranges."""
+    pack = Pack(data)
+    if pack.rate != artifact.rate:
+        raise SystemExit(f"{data}: at {pack.rate} Hz; the model hears {artifact.rate} Hz")
+    clips = np.unique(np.linspace(0, len(pack) - 1, min(len(pack), 256)).astype(int))[1::2]
+    windows = np.zeros((len(clips), artifact.window), np.float32)
+    for row, clip in zip(windows, clips, strict=True):
+        samples = pack.samples(int(clip))[: artifact.window]
+        row[: len(samples)] = np.asarray(samples, np.float32) / 32768
+    return windows
+
+
+def print_loss(artifact: Any, files: dict[str, Path], windows: np.ndarray) -> None:
+    """How far scores of the graphs in 8 bits are from those of the one in float32."""
+    scores = {}
+    for name, file in files.items():
+        scores[name] = to_scores(artifact)(load_runner(load_artifact(file), batch=4).run(windows)[0])
+    exact = scores.pop("float32")
+    for name, rounded in scores.items():
+        apart, same = np.abs(rounded - exact), (rounded.argmax(1) == exact.argmax(1)).mean()
+        print(
+            f"{'':16}{name} against float32 on {len(windows)} windows: scores differ by {apart.max():.4f} "
+            f"at most, {apart.mean():.5f} on average; the first label is the same in {same:.1%}"
+        )
+
+
+def measure(model: str | Path, folder: Path, options: argparse.Namespace) -> None:
     """Print a row for each contender."""
-    artifact = load_artifact(str(model))
+    artifact = load_artifact(model)
     files = {"float32": folder / "float32.onnx", "int8": folder / "int8.onnx"}
-    losses: list[str] = []
     export_onnx(model, files["float32"])
-    export_onnx(model, files["int8"], quantize="int8", say=losses.append)
+    export_onnx(model, files["int8"], quantize="int8", data=options.data)
     waveforms = np.random.default_rng(0).uniform(-0.5, 0.5, (options.batch, artifact.window))
     waveforms = waveforms.astype(np.float32)
 
@@ -122,8 +157,14 @@ def measure(model: Path, folder: Path, options: argparse.Namespace) -> None:
     reference = medians.get("torch bfloat16")
     for name, took in medians.items():
         ratio = f"{reference / took:.2f}" if reference else "-"
-        print(f"{artifact.name:14}{name:18}{seconds / took:>12,.0f}{ratio:>20}")
-    print(f"{'':14}{losses[0]}")
+        file = files.get(name.removeprefix("onnx "))
+        size = f"{file.stat().st_size / 1e6:.1f}" if file else ""
+        print(f"{artifact.name:16}{name:18}{seconds / took:>12,.0f}{ratio:>20}{size:>8}", flush=True)
+    if options.data:
+        alone = folder / "alone.onnx"
+        export_onnx(model, alone, quantize="int8")
+        windows = clips_of(artifact, options.data)
+        print_loss(artifact, files | {"int8, ranges of its check,": alone}, windows)
 
 
 if __name__ == "__main__":

@@ -11,10 +11,15 @@ are as near as the tenth that an exact search finds (recordings have windows tha
 LanceDB is left out where it is not installed (pip install lancedb).
 
     python benchmarks/search.py [--count 1000000] [--size 256] [--threads 2] [--only usearch] [--quick]
+    python benchmarks/search.py --silence
+
+--silence asks another question, of 20,000 vectors of which a half or nine in ten are the same, or nearly so,
+as those of digital silence are: what share of the ten nearest of the others a graph finds.
 """
 
 import argparse
 import json
+import platform
 import resource
 import shutil
 import statistics
@@ -23,7 +28,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from importlib.metadata import PackageNotFoundError, version
+from importlib.metadata import PackageNotFoundError, distribution
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -33,6 +38,7 @@ import numpy as np
 BLOCK = 50_000  # vectors that are stored, or looked through, at a time
 K, QUERIES = 10, 500
 HIDDEN = 24
+LIBRARIES = ("usearch", "numkong", "lancedb", "numpy")  # numkong: usearch needs it
 WINDOWS = 600  # of a recording: ten minutes at a window a second
 
 
@@ -233,6 +239,50 @@ OPENS: dict[str, dict[str, Callable[[Path, Path], Any]]] = {
 }
 
 
+# --- rows of which most are the same, as silence is
+
+
+def print_silence(count: int = 20_000, size: int = 64) -> None:
+    """A row for each graph: how many it finds of the ten rows nearest to each of 200 sounds."""
+    rng = np.random.default_rng(0)
+    noise = rng.standard_normal
+    sounds = np.maximum(noise((count, 12)) @ noise((12, size)) + 0.5 * noise(size), 0)
+    print(f"| silence among {count:,} rows | entered | values | found |\n|---|---|---|---:|")
+    for share, loudness in ((0.5, 0.0), (0.9, 0.0), (0.9, 1e-3)):
+        rows, silent = sounds.copy(), int(share * count)
+        rows[:silent] = rows[0] * (1 + loudness * noise((silent, size)))
+        rows = rows.astype(np.float16)
+        queries = rows[-200:].astype(np.float32) + 0.01 * noise((200, size)).astype(np.float32)
+        tenth = cosines(rows, queries, exact(rows, queries)).min(axis=1)
+        what = f"{share:.0%}, " + ("all equal" if not loudness else "apart by a thousandth")
+        for how, answers in graphs_of(rows, queries):
+            found = 0
+            for query, keys, least in zip(queries, answers, tenth, strict=True):
+                near = cosines(rows, query[None], keys[None])[0] >= least - 1e-6
+                found += min(K, int(near.sum()))
+            print(f"| {what} | {how} | {found / K / len(queries):.1%} |", flush=True)
+
+
+def graphs_of(rows: np.ndarray, queries: np.ndarray) -> Iterator[tuple[str, list[np.ndarray]]]:
+    """What is entered, in how many bits, and 64 candidates of each question or a few more."""
+    from usearch.index import Index
+
+    from auricle.search.graphs import EXPANSION, build_graph, open_graph
+
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = Path(temporary)
+        for bits, dtype in (("16 bits", "f16"), ("8 bits", "i8")):
+            usearch_build(dtype)(rows, folder, 1)
+            index = Index.restore(folder / "graph.usearch")
+            assert index is not None
+            index.expansion_search = EXPANSION
+            yield f"all | {bits}", [index.search(q, 64, threads=1).keys.astype(np.int64) for q in queries]
+        build_graph(rows, folder / "segment", threads=1)
+        graph = open_graph(folder / "segment", len(rows))
+        assert graph is not None
+        yield "one of those that are equal (auricle) | 16 bits", [keys for keys, _ in graph.near(queries, 64)]
+
+
 def build(name: str, vectors_file: Path, folder: Path, threads: int) -> dict[str, Any]:
     vectors = np.load(vectors_file, mmap_mode="r")[:-QUERIES]
     started = time.perf_counter()
@@ -301,7 +351,15 @@ def main() -> None:
     parser.add_argument("--only", default="", help="contenders whose name has this in it")
     parser.add_argument("--folder", type=Path, help="where indexes are kept while this runs")
     parser.add_argument("--quick", action="store_true", help="20,000 vectors")
+    parser.add_argument(
+        "--silence", action="store_true", help="graphs of rows of which most are much the same"
+    )
     options = parser.parse_args()
+    print(
+        platform.processor() or platform.machine(), ", ".join(filter(None, map(known, LIBRARIES))), sep=", "
+    )
+    if options.silence:
+        return print_silence()
     count = 20_000 if options.quick else options.count
     with tempfile.TemporaryDirectory(dir=options.folder) as temporary:
         vectors, truth = Path(temporary, "vectors.npy"), Path(temporary, "truth.npy")
@@ -311,9 +369,6 @@ def main() -> None:
             make_vectors(vectors, count, options.size)
         mapped = np.load(vectors, mmap_mode="r")
         print(f"{len(mapped) - QUERIES:,} vectors of {mapped.shape[1]} values, {QUERIES} queries, cosine")
-        print(
-            ", ".join(f"{name} {found}" for name in ("usearch", "lancedb", "numpy") if (found := known(name)))
-        )
         np.save(truth, exact(mapped[:-QUERIES], mapped[-QUERIES:].astype(np.float32)))
         for name in BUILDS:
             library = name.split()[0]
@@ -345,10 +400,14 @@ def run(name: str, vectors: Path, truth: Path, threads: int, temporary: str) -> 
 
 
 def known(name: str) -> str:
+    """A library's name and version, and what its own files take on the disk; "" where it is not installed."""
     try:
-        return version(name)
+        found = distribution(name)
     except PackageNotFoundError:
         return ""
+    paths = [Path(str(file.locate())) for file in found.files or ()]
+    size = sum(path.stat().st_size for path in paths if path.is_file() and path.suffix != ".pyc")
+    return f"{name} {found.version} ({size / 1e6:.0f} MB)"
 
 
 if __name__ == "__main__":
