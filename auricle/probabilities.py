@@ -150,6 +150,36 @@ def of_windows(artifact: Any, hop: float | None = None) -> str:
     )
 
 
+def of_events(artifact: Any, config: Any, hop: float | None = None) -> str:
+    """What is to be said where events begin at the model's thresholds, as they came; else "".
+
+    Settings that are stored in the model may have such onsets, too: those of `auricle events` without a truth
+    to choose on, and of labels that it had no event of. Whoever stored them was told that thresholds of clips
+    are none of events; with another hop, their false alarms are others.
+
+    Args:
+        artifact: the model.
+        config: the settings, see `auricle.events.EventConfig`.
+        hop: seconds from window to window; None takes that of the settings, else the model's.
+
+    >>> from types import SimpleNamespace
+    >>> from auricle.events import EventConfig
+    >>> found = {"calibration": {"goal": {"false_alarms": 2.0}, "goal_hop": 2.0}}
+    >>> model = SimpleNamespace(thresholds=[0.3], labels=("dog",), hop=16000, rate=8000, metrics=found)
+    >>> model.events = {"hop": 0.5, "labels": {"dog": {"onset": 0.3}}}
+    >>> of_events(model, EventConfig(**model.events))[69:144]
+    'a window every 2 s; with one every 0.5 s there are about 4 times as many (a'
+    >>> of_events(model, EventConfig(onset=0.5, hop=0.5))
+    ''
+    """
+    thresholds = own_thresholds(artifact) or ()
+    own = zip(artifact.labels, thresholds, strict=False)
+    if not any(config.of(label).onset == least <= 1 for label, least in own):
+        return ""
+    hop = config.hop if hop is None else hop
+    return of_windows(artifact, hop) if artifact.events is None else alarms_at(artifact, hop)
+
+
 def as_function(calibration: Mapping[str, Any] | None) -> Mapped:
     """What `calibrated` gives, of a calibration as model.json holds it.
 

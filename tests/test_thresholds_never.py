@@ -10,7 +10,9 @@ from typing import Any
 
 import numpy as np
 import pytest
+import soundfile
 import tiny_model
+from running import run
 
 from auricle.artifact import load_artifact
 from auricle.calibration import Goal, fit_thresholds
@@ -270,3 +272,43 @@ def test_thresholds_say_which_scores_they_are_of() -> None:
     assert of_windows(model({"goal": {"false_alarms": 2.0}})) == ""
     assert "false alarms an hour" in of_windows(model({"goal": {"false_alarms": 2.0}}), 0.5)
     assert json.dumps(NEVER) == "2.0"
+
+
+def test_onsets_that_are_thresholds_of_false_alarms_are_told_at_another_hop(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Stored by `auricle events` or not, live or not; and not where they are of somebody's choice."""
+    about = {"pack": "p", "clips": 9, "recordings": 9, "hours": 1.0, "method": "affine", "thresholds": {}}
+    alarms = {"calibration": about | {"goal": {"false_alarms": 2.0}, "goal_hop": 0.25}}
+    plain = tiny_model.save(tmp_path / "plain", thresholds=[0.2, 0.3, NEVER], metrics=alarms).path
+    sound = tmp_path / "a.wav"
+    soundfile.write(sound, np.random.default_rng(0).uniform(-0.3, 0.3, 8000), 8000)
+    told = (
+        "auricle: warning: the model's thresholds are for 2 false alarms an hour and label with a window "
+        "every 0.25 s; with one every 0.125 s there are about 2 times as many (auricle calibrate --hop "
+    )
+
+    def said(*arguments: object) -> str:
+        status, _, err = run(capsys, *arguments)
+        assert status == 0, err
+        return err
+
+    made = tmp_path / "made"
+    assert said("events", plain, "--set", "hop=0.125", "--out", made).startswith(told)
+    tag = ["tag", sound, "--events", "--quiet", "--model"]
+    for more in ([], ["--live"], ["--set", "rain.onset=0.9"]):
+        assert said(*tag, made, *more).startswith(told), more
+        assert said(*tag, plain, "--hop", 0.125, *more).startswith(told), more
+    assert said(*tag, made, "--hop", 0.25) == said(*tag, plain) == ""
+    assert said(*tag, made, "--threshold", 0.1) == ""
+    chosen = ["--set", "dog.onset=0.9", "--set", "rain.onset=0.9"]
+    assert said(*tag, made, *chosen) == ""
+    assert said("events", plain, "--set", "hop=0.125", *chosen, "--out", tmp_path / "other") == ""
+    assert said(*tag, tmp_path / "other") == ""
+    # Who stores settings of events knows that a precision is of clips: it is told then, and no more.
+    precise = {"calibration": about | {"goal": {"precision": 0.9}}}
+    clips = tiny_model.save(tmp_path / "clips", thresholds=[0.2, 0.3, NEVER], metrics=precise).path
+    assert "precision 0.9 of whole clips" in said(
+        "events", clips, "--set", "hop=0.125", "--out", tmp_path / "c"
+    )
+    assert said(*tag, tmp_path / "c") == ""

@@ -198,6 +198,7 @@ def events(
     --events` and `auricle evaluate --events` go by what is stored.
     """
     from auricle.artifact import load_artifact, save_changed
+    from auricle.probabilities import of_events
 
     artifact = load_artifact(model)
     if out is not None:
@@ -220,6 +221,8 @@ def events(
 
             config = config_with(config, assignments(set, "--set"))
     _print_settings(config, about)
+    if said := of_events(artifact, config):
+        print_warning(said)
     if out is not None:
         metrics = artifact.metrics | ({"events": about} if about else {})
         saved = save_changed(artifact, out, name=out.name, events=config.as_dict(), metrics=metrics)

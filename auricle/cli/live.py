@@ -48,14 +48,17 @@ def listen(
         raise typer.BadParameter(f"hears one source, and these are {len(paths)}", param_hint="--live")
     from auricle.audio import find_device
     from auricle.listening import DECODER, LIVE_HOP_SECONDS
-    from auricle.probabilities import of_windows
+    from auricle.probabilities import of_events, of_windows
     from auricle.progress import format_seconds, say
     from auricle.tagging import follow_file, load_tagger
 
     if options.hop is None:
         options = dataclasses.replace(options, hop=min(artifact.hop / artifact.rate, LIVE_HOP_SECONDS))
-    shown = options.events is None or artifact.events is None  # else by settings of the model's own
-    if options.threshold is None and shown and (said := of_windows(artifact, options.hop)):
+    if (config := options.events) is None:
+        said = of_windows(artifact, options.hop)
+    else:
+        said = of_events(artifact, config, options.hop)
+    if options.threshold is None and said:
         print_warning(said)
     source = find_device(paths[0]) or paths[0]
     name = str(source)

@@ -134,7 +134,7 @@ def tag(
     _refuse_together(live, out, engine, jobs, redo, failures)
     from auricle.artifact import load_artifact
     from auricle.media_files import find_media
-    from auricle.probabilities import of_windows
+    from auricle.probabilities import of_events, of_windows
     from auricle.tagging import BATCH_ON_GPU, TagOptions, hop_samples
     from auricle.thresholds import of_short_clips
 
@@ -174,8 +174,10 @@ def tag(
         from auricle.cli.live import listen
 
         return listen(paths, options, loaded, format, out, quiet)
-    shown = windows and format is not TagFormat.parquet or (config is not None and loaded.events is None)
-    if threshold is None and shown and (said := of_windows(loaded, hop)):
+    said = of_events(loaded, config, hop) if config is not None else ""
+    if windows and format is not TagFormat.parquet:
+        said = of_windows(loaded, hop)
+    if threshold is None and said:
         print_warning(said)
     remark = None if windows or config else partial(of_short_clips, loaded, threshold=threshold)
     if job:
