@@ -221,7 +221,8 @@ def append(results: Path, figures: dict[str, dict[str, Any]], folds: Path) -> No
     with results.open("a", newline="") as stream:
         writer = csv.writer(stream, lineterminator="\n")
         for name, mine in figures.items():
-            recipe = "compact-esc50" + (f", calibrated ({name})" if not name.startswith("none") else "")
+            where = name.replace("within", "within the fold").replace("across", "across folds")
+            recipe = "compact-esc50" + (f", calibrated ({where})" if not name.startswith("none") else "")
             for metric in FIGURES:
                 row = [recipe, "ESC-50", "all out of fold", metric, f"{mine[metric]:.4f}", "", commit]
                 writer.writerow([*row, f"{hours:.3f}", device_name()])

@@ -68,6 +68,23 @@ def test_intervals_hold_what_was_planted(
     assert np.mean(held) >= 0.9, f"{np.mean(held):.2f} of the 95% intervals hold the truth"
 
 
+def test_of_rare_alarms_the_truth_is_nearer_to_the_own_figure_than_to_that_on_others() -> None:
+    """The figures of docs/calibration.md: two an hour are asked for, on six minutes of sound without any."""
+    rng, goal = np.random.default_rng(0), Goal(kind="false_alarms", value=2.0)
+    scores, _, _ = planted(rng, 200_000, 1, 0.0, 3.0)
+    rates = []
+    for run in range(60):
+        some, right, groups = planted(rng, 180, 1, 0.0, 3.0)
+        ranked = Ranked.of(some, right, groups, np.full(180, SECONDS / 3600))
+        threshold, _ = choose(ranked, goal)
+        told = uncertainty(ranked, goal, threshold, draws=100, seed=run)
+        rates.append([told["measured"], (scores >= threshold).mean() * 3600 / SECONDS, told["left_out"]])
+    own, truth, others = np.mean(rates, axis=0)
+    assert own == 0
+    assert truth == pytest.approx(0.6, abs=0.05)
+    assert others == pytest.approx(16, abs=0.5)
+
+
 def clips_of(right: int, wrong: int, missed: int) -> Ranked:
     """A recording each: above a half `right` and `wrong` ones, below it `missed` positives."""
     scores = np.repeat([0.9, 0.8, 0.1], [right, wrong, missed])
