@@ -59,7 +59,7 @@ def client(running: tuple[str, Service]) -> Iterator[httpx.Client]:
 def upload(client: httpx.Client, path: Path, name: str = NAME) -> str:
     answer = client.post("/v1/recordings", files={"file": (name, path.read_bytes())})
     assert answer.status_code == 201, answer.text
-    assert answer.headers["location"] == f"/v1/recordings/{answer.json()['id']}"
+    assert answer.headers["location"] == f"recordings/{answer.json()['id']}"
     return str(answer.json()["id"])
 
 
@@ -209,6 +209,9 @@ def test_corrections_are_kept_changed_and_taken_back(client: httpx.Client, corre
         ({"label": "\ud800"}, "label"),
         ({"label": 5}, "valid string"),
         ({"start": -1}, "greater than or equal to 0"),
+        ({"start": True}, "start is 'True'; input should be a valid number"),
+        ({"end": "1"}, "valid number"),
+        ({"start": None}, "valid number"),
         ({"start": 2.0, "end": 2.0}, "more than start"),
         ({"end": 1e300}, "end is"),
         ({"verdict": "maybe"}, "'right', 'wrong' or 'added'"),

@@ -100,9 +100,10 @@ class Library:
         row = self.database.row("SELECT * FROM recordings WHERE id = ? AND visitor = ?", id, visitor)
         if row is None or not visitor:
             raise Refused(404, f"no recording {id[:64]!r} of yours; it may have expired: upload it again")
-        if row["touched"] < time.time() - TOUCH_SECONDS:
+        renewed = row["touched"] < time.time() - TOUCH_SECONDS
+        if renewed:
             self.database.change("UPDATE recordings SET touched = ? WHERE id = ?", time.time(), id)
-        return Recording(self, self._settled(row))
+        return Recording(self, self._settled(row), renewed)
 
     def all_of(self, visitor: str) -> list["Recording"]:
         """A visitor's recordings, the newest first."""
@@ -275,10 +276,11 @@ class Recording:
     Args:
         library: that has it.
         row: what is known of it.
+        renewed: whether it is kept for longer from now on, since somebody looks at it.
     """
 
-    def __init__(self, library: Library, row: sqlite3.Row):
-        self.library, self.row = library, row
+    def __init__(self, library: Library, row: sqlite3.Row, renewed: bool = False):
+        self.library, self.row, self.renewed = library, row, renewed
         self.id, self.name = str(row["id"]), str(row["name"])
 
     @functools.cached_property

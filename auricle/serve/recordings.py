@@ -18,7 +18,7 @@ from auricle.serve.library import Recording
 from auricle.serve.state import Ours
 from auricle.serve.tag import Event, Tag
 from auricle.serve.uploads import FORMS, receive_upload
-from auricle.serve.visitors import Visitor, welcome
+from auricle.serve.visitors import Visitor, renew, welcome
 from auricle.tagging import hop_samples
 
 router = APIRouter(tags=["recordings"])
@@ -124,6 +124,7 @@ class Events(BaseModel):
 
 
 def recording_of(
+    request: Request,
     service: Ours,
     visitor: Visitor,
     id: Annotated[str, InPath(description="Of the recording.", max_length=64)],
@@ -135,6 +136,8 @@ def recording_of(
     """
     found = service.library.get(visitor, id)
     assert isinstance(found, Recording)
+    if found.renewed:
+        renew(request, service.settings.keep_hours * 3600)
     try:
         yield found
     except FileNotFoundError:
@@ -202,7 +205,7 @@ async def add(request: Request, service: Ours) -> Response:
     kept = await run_sync(service.library.add, visitor, upload)
     answer.body = answer.render(kept)
     answer.headers["content-length"] = str(len(answer.body))
-    answer.headers["location"] = f"/v1/recordings/{kept['id']}"
+    answer.headers["location"] = f"recordings/{kept['id']}"  # from the address asked: below a proxy's prefix
     return answer
 
 

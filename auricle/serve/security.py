@@ -21,10 +21,12 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from auricle.serve.cookies import set_cookie
 from auricle.serve.errors import Refused, refuse, responses
 from auricle.serve.login import PAGE, STYLE
 from auricle.serve.protocol import http_protocol
 from auricle.serve.settings import Settings
+from auricle.serve.visitors import RENEWED
 
 __all__ = ["add_security", "http_protocol", "router"]
 
@@ -105,7 +107,7 @@ class Guard:
             except Refused as refused:
                 await refuse(scope, body.receive, send, refused)
                 return
-            except _Gone:
+            except _ClientLeft:
                 return
         await self.app(scope, body.receive, send)
 
@@ -190,6 +192,8 @@ class Guard:
                     headers.setdefault(name, value)
                 if scope["path"].startswith("/v1/"):
                     headers.setdefault("Cache-Control", "private, no-store")
+                if (cookie := scope.get("state", {}).get(RENEWED)) is not None:
+                    headers.append("Set-Cookie", cookie)
                 if body.is_unfinished:  # what still comes is not for the next request to trip over
                     headers["Connection"] = "close"
             await send(message)
@@ -197,7 +201,7 @@ class Guard:
         return answer
 
 
-class _Gone(Exception):
+class _ClientLeft(Exception):
     """The client went before its request was whole."""
 
 
@@ -240,7 +244,7 @@ class _Body:
             except TimeoutError:
                 raise Refused(408, "the body came too slowly; send the request again") from None
             if message["type"] == "http.disconnect":
-                raise _Gone
+                raise _ClientLeft
             pieces.append(message.get("body", b""))
             size += len(pieces[-1])
             if not message.get("more_body", False) and size <= BODY_BYTES:
@@ -343,16 +347,7 @@ async def login(request: Request) -> Response:
             state.logins -= 1
         text = '<p role="alert" id="said">That is not the token.</p>'
         return HTMLResponse(PAGE.replace("{said}", text), 401, {"Cache-Control": "no-store"})
-    https = "https" in (request.url.scheme, request.headers.get("x-forwarded-proto", ""))
-    answer.set_cookie(
-        COOKIE,
-        cookie_value(token, time.time()),
-        max_age=COOKIE_SECONDS,
-        path="/",
-        secure=https,
-        httponly=True,
-        samesite="strict",
-    )
+    set_cookie(request, answer, COOKIE, cookie_value(token, time.time()), COOKIE_SECONDS)
     return answer
 
 

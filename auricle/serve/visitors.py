@@ -8,7 +8,11 @@ from typing import Annotated
 from fastapi import Depends, Request
 from starlette.responses import Response
 
+from auricle.serve.cookies import set_cookie
+
 COOKIE = "auricle_visitor"
+RENEWED = "renewed_cookie"  # in the state of a request: a header that its answer gets, whatever makes it
+MORE_SECONDS = 24 * 3600.0  # that a cookie outlives what it leads to
 FORM = re.compile(r"[A-Za-z0-9_-]{43}")  # 32 random bytes
 
 
@@ -22,20 +26,25 @@ def visitor_of(request: Request) -> str:
 
 
 def welcome(request: Request, response: Response, seconds: float) -> str:
-    """The same, and a cookie for somebody without one; it lasts so long from now.
+    """The same, and a cookie for somebody without one; it lasts longer than what they leave here.
 
     Args:
         request: that came.
         response: that gets the cookie.
-        seconds: how long what they leave here is kept.
+        seconds: how long a recording is kept after it was last looked at.
     """
     said = request.cookies.get(COOKIE, "")
     if not FORM.fullmatch(said):
         said = secrets.token_urlsafe(32)
-    secure = request.url.scheme == "https"
-    rules = {"httponly": True, "samesite": "strict", "secure": secure, "path": "/"}
-    response.set_cookie(COOKIE, said, max_age=max(3600, round(seconds)), **rules)  # type: ignore[arg-type]
+    set_cookie(request, response, COOKIE, said, round(seconds + MORE_SECONDS))
     return _known_as(said)
+
+
+def renew(request: Request, seconds: float) -> None:
+    """Have the cookie of a request last on: what it leads to was looked at, and is kept for longer now."""
+    answer = Response()
+    welcome(request, answer, seconds)
+    setattr(request.state, RENEWED, answer.headers["set-cookie"])
 
 
 def _known_as(cookie: str) -> str:
