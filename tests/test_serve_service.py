@@ -66,7 +66,7 @@ def test_models_say_what_the_page_and_programs_need(client: httpx.Client, tmp_pa
     assert one["thresholds"] is None and one["threshold"] == 0.5
     assert "json" in said["formats"] and "parquet" in said["formats"]
     limits = {"max_upload_bytes": 2 << 30, "max_audio_seconds": 86400.0, "keep_hours": 24.0}
-    assert said["limits"] == limits | {"upload": True, "live": True}
+    assert said["limits"] == limits | {"live": True}
 
 
 def test_a_model_with_thresholds_says_each_labels(tmp_path: Path) -> None:

@@ -106,7 +106,7 @@ def test_what_is_not_done_in_time_is_told_so_and_taken_up_at_the_next_start(
         ThreadPoolExecutor(2) as pool,
     ):
         held = Held(service)
-        known = send(address, sound, wait=0).json()
+        where = "/v1/" + send(address, sound, wait=0).json()["status"]
         waiting = pool.submit(send, address, sound, wait=60)
         wait_until(lambda: service.jobs.counts()["queued"] == 1)
         server.handle_exit(signal.SIGTERM, None)
@@ -117,9 +117,9 @@ def test_what_is_not_done_in_time_is_told_so_and_taken_up_at_the_next_start(
         thread.join(20)
     assert len(list((tmp_path / "data" / "uploads").iterdir())) == 2
     with serving(**settings) as (address, service):
-        wait_until(lambda: httpx.get(address + known["status"]).json()["state"] == "done")
+        wait_until(lambda: httpx.get(address + where).json()["state"] == "done")
         wait_until(lambda: httpx.get(address + said[1]).json()["state"] == "done")
-        for status in (known["status"], said[1]):
+        for status in (where, said[1]):
             result = httpx.get(f"{address}{status}/result").json()
             assert result == Tagger(model, threads=1).tag(sound) | {"path": "a.wav"}
         wait_until(lambda: not list((tmp_path / "data" / "uploads").iterdir()))
@@ -154,8 +154,10 @@ def test_a_process_that_is_killed_takes_its_jobs_up_again_and_one_that_is_termin
     assert len(left) == 2 and left != ["done", "done"]
     with served(*arguments) as (address, process):
         for job in jobs:
-            wait_until(lambda job=job: httpx.get(address + job["status"]).json()["state"] == "done", 60)
-        answers = [httpx.get(f"{address}{job['status']}/result", timeout=60) for job in jobs]
+            wait_until(
+                lambda job=job: httpx.get(f"{address}/v1/{job['status']}").json()["state"] == "done", 60
+            )
+        answers = [httpx.get(f"{address}/v1/{job['status']}/result", timeout=60) for job in jobs]
         assert answers[0].json() == answers[1].json() and len(answers[0].json()["windows"]) > 1400
         process.send_signal(signal.SIGTERM)
         assert process.wait(20) == 0

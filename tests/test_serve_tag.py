@@ -82,6 +82,11 @@ def send(client: httpx.Client, path: Path, **query: Any) -> httpx.Response:
     return client.post("/v1/tag", params=query, files={"file": (path.name, path.read_bytes())})
 
 
+def where(accepted: dict[str, str]) -> str:
+    """The address of a job."""
+    return "/v1/" + accepted["status"]
+
+
 def expected(model: Path, path: Path, **wishes: Any) -> dict[str, Any]:
     from auricle.artifact import load_artifact
     from auricle.events import events_of
@@ -236,41 +241,41 @@ def test_a_long_recording_becomes_a_job_whose_result_is_had_later(
     answer = send(client, sounds[3], wait=0.1, windows=True)
     assert answer.status_code == 202
     accepted = answer.json()
-    assert accepted["status"] == f"/v1/jobs/{accepted['job']}" == answer.headers["location"]
-    early = client.get(accepted["status"] + "/result")
+    assert accepted["status"] == f"jobs/{accepted['job']}" == answer.headers["location"]
+    early = client.get(where(accepted) + "/result")
     assert early.status_code == 409 and early.headers["retry-after"] == "1"
-    state = client.get(accepted["status"]).json()
+    state = client.get(where(accepted)).json()
     assert state["state"] in ("queued", "running") and state["name"] == sounds[3].name
     held.set()
-    wait_until(lambda: client.get(accepted["status"]).json()["state"] == "done")
-    state = client.get(accepted["status"]).json()
+    wait_until(lambda: client.get(where(accepted)).json()["state"] == "done")
+    state = client.get(where(accepted)).json()
     assert state["progress"]["heard"] == state["progress"]["duration"] > 2 and state["error"] is None
     wanted = expected(model, sounds[3], windows=True)
     for _ in range(2):
-        assert client.get(accepted["status"] + "/result").json() == wanted
-    csv = client.get(accepted["status"] + "/result?format=csv").text
+        assert client.get(where(accepted) + "/result").json() == wanted
+    csv = client.get(where(accepted) + "/result?format=csv").text
     assert csv.startswith("path,start,end,label,score\n") and csv.count("\n") > 8
-    assert client.get(accepted["status"] + "/result?format=parquet").status_code == 400
-    assert client.delete(accepted["status"]).status_code == 204
+    assert client.get(where(accepted) + "/result?format=parquet").status_code == 400
+    assert client.delete(where(accepted)).status_code == 204
     for method, address in (("GET", ""), ("GET", "/result"), ("DELETE", "")):
-        assert client.request(method, accepted["status"] + address).status_code == 404
+        assert client.request(method, where(accepted) + address).status_code == 404
 
 
 def test_a_format_that_says_when_needs_a_job_that_knows_it(client: httpx.Client, sounds: list[Path]) -> None:
     job = send(client, sounds[0], wait=0).json()
-    wait_until(lambda: client.get(job["status"]).json()["state"] == "done")
-    answer = client.get(job["status"] + "/result?format=webvtt")
+    wait_until(lambda: client.get(where(job)).json()["state"] == "done")
+    answer = client.get(where(job) + "/result?format=webvtt")
     assert (
         answer.status_code == 400 and "send the recording again with windows=true" in answer.json()["error"]
     )
-    assert client.get(job["status"] + "/result?format=jams").status_code == 200
+    assert client.get(where(job) + "/result?format=jams").status_code == 200
 
 
 def test_a_failed_job_says_why(client: httpx.Client) -> None:
     job = client.post("/v1/tag?wait=0", files={"file": ("a.wav", b"no sound" * 99)}).json()
-    wait_until(lambda: client.get(job["status"]).json()["state"] == "failed")
-    assert client.get(job["status"]).json()["error"].startswith("a.wav: ")
-    answer = client.get(job["status"] + "/result")
+    wait_until(lambda: client.get(where(job)).json()["state"] == "failed")
+    assert client.get(where(job)).json()["error"].startswith("a.wav: ")
+    answer = client.get(where(job) + "/result")
     assert answer.status_code == 422 and answer.json()["error"].startswith("a.wav: ")
 
 
@@ -282,7 +287,7 @@ def test_a_job_that_is_ended_while_it_runs_leaves_nothing(
     jobs = [send(client, path, wait=0).json() for path in sounds]
     wait_until(lambda: service.jobs.counts()["running"] == 2)
     for job in jobs:
-        assert client.delete(job["status"]).status_code == 204
+        assert client.delete(where(job)).status_code == 204
     held.set()
     wait_until(lambda: service.jobs.idle)
     wait_until(lambda: not list((service.data / "uploads").iterdir()))
@@ -322,7 +327,7 @@ def test_a_full_queue_is_429_and_says_when_to_come_back(model: Path, sounds: lis
             assert len(list((service.data / "uploads").iterdir())) == 3
             go.set()
             for answer in answers[:3]:
-                wait_until(lambda a=answer: client.get(a.json()["status"]).json()["state"] == "done")
+                wait_until(lambda a=answer: client.get(where(a.json())).json()["state"] == "done")
             assert send(client, sounds[0]).status_code == 200
 
 

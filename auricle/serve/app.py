@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import anyio.to_thread
-from fastapi import FastAPI
+from fastapi import Depends, FastAPI
 from starlette.routing import Match, Mount
 from starlette.staticfiles import StaticFiles
 from starlette.types import Scope
@@ -34,6 +34,7 @@ from auricle.serve.decoding import warm
 from auricle.serve.errors import add_error_handlers
 from auricle.serve.jobs import JobQueue
 from auricle.serve.library import Library
+from auricle.serve.options import check_options
 from auricle.serve.scoring import Scorer
 from auricle.serve.settings import Settings
 from auricle.serve.state import Service
@@ -64,7 +65,7 @@ def create_app(settings: Settings) -> FastAPI:
     )
     add_error_handlers(app)
     for module in ROUTERS:
-        app.include_router(module.router)
+        app.include_router(module.router, dependencies=[Depends(check_options)])
     security.add_security(app, settings)
     metrics.add_metrics(app)  # last, so that it also counts what is refused
     app.router.routes.append(_Page(app))

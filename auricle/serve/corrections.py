@@ -22,7 +22,7 @@ EXAMPLE: dict[str, Any] = {"label": "dog", "start": 2.0, "end": 4.0, "verdict": 
 
 Verdict = Literal["right", "wrong", "added"]
 LabelText = Annotated[str, Field(min_length=1, max_length=LABEL_CHARACTERS, description="Any, without `;`.")]
-Seconds = Annotated[float, Field(ge=0, le=LATEST, allow_inf_nan=False)]
+Seconds = Annotated[float, Field(ge=0, le=LATEST, allow_inf_nan=False, strict=True)]
 Own = Annotated[str, InPath(description="Of the correction.", max_length=64)]
 
 

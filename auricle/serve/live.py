@@ -133,6 +133,8 @@ async def _served(websocket: WebSocket, service: Service) -> End:
         return End(ENDING, STOPPING)
     if service.listening > most:
         return End(FULL, f"{most} listen already, which is as many as may; try again later")
+    if websocket.query_params:
+        return End(WRONG, f"the address takes no options; say in the first message what you want: {HOW}")
     try:
         hello = await _first(websocket)
         options = hello.options(service.artifact)
@@ -263,7 +265,7 @@ class Session:
             return End(WRONG, str(error))
         except ScorerClosed:
             return End(ENDING, STOPPING)
-        except _Gone:
+        except _NobodyHears:
             return End(GONE)
         except ValueError as error:  # the model's scores are no numbers
             return End(FAILED, str(error))
@@ -301,23 +303,23 @@ class Session:
         """Send it, from a thread, and wait until that is done.
 
         Raises:
-            _Gone: nobody hears it.
+            _NobodyHears: nobody hears it.
         """
         if self.gone:
-            raise _Gone
+            raise _NobodyHears
         sending = self.websocket.send_text(as_json(piece))
         try:
             sent = asyncio.run_coroutine_threadsafe(sending, self.loop)
         except RuntimeError:  # the loop has ended
             sending.close()
-            raise _Gone from None
+            raise _NobodyHears from None
         try:
             sent.result(ANSWER_SECONDS)
         except (WebSocketDisconnect, RuntimeError, TimeoutError, concurrent.futures.CancelledError):
-            raise _Gone from None
+            raise _NobodyHears from None
 
 
-class _Gone(Exception):
+class _NobodyHears(Exception):
     """The client has gone."""
 
 

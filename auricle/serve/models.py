@@ -36,7 +36,6 @@ class Limits(BaseModel):
     max_upload_bytes: int
     max_audio_seconds: float
     keep_hours: float
-    upload: bool
     live: bool
 
 
@@ -68,7 +67,6 @@ class Models(BaseModel):
                     "max_upload_bytes": 2147483648,
                     "max_audio_seconds": 86400.0,
                     "keep_hours": 24.0,
-                    "upload": True,
                     "live": True,
                 },
             }
@@ -95,7 +93,6 @@ def models(service: Ours) -> Models:
             max_upload_bytes=settings.max_upload_bytes,
             max_audio_seconds=settings.max_audio_seconds,
             keep_hours=settings.keep_hours,
-            upload=True,
             live=settings.live_sessions > 0,
         ),
     )

@@ -87,12 +87,12 @@ class Result(BaseModel):
 
 
 class Accepted(BaseModel):
-    """A job that is not done yet."""
+    """A job that is not done yet; `status` is its address, seen from the one that was asked."""
 
     job: str
     status: str
 
-    model_config = {"json_schema_extra": {"example": {"job": "x5Qm", "status": "/v1/jobs/x5Qm"}}}
+    model_config = {"json_schema_extra": {"example": {"job": "x5Qm", "status": "jobs/x5Qm"}}}
 
 
 def work(service: Service, job: Job) -> dict[str, Any]:
@@ -202,7 +202,7 @@ async def tag(
         await run_sync(service.jobs.make_known, job)
     if job.state == "interrupted":
         return await result_response(request, service, job, Format(wishes.format))
-    accepted = {"job": job.id, "status": f"/v1/jobs/{job.id}"}
+    accepted = {"job": job.id, "status": f"jobs/{job.id}"}  # as a proxy's prefix is not known here
     return JSONResponse(accepted, 202, {"Location": accepted["status"], "Retry-After": "1"})
 
 

@@ -22,6 +22,25 @@ class PatientWebSocket(WebSocketsSansIOProtocol):
 
     _unread: asyncio.TimerHandle | None = None
 
+    async def send(self, message: Any) -> None:
+        """What the app says."""
+        await super().send(message)
+        if message["type"] == "websocket.http.response.body" and not message.get("more_body", False):
+            # A refusal in HTTP is an answer; uvicorn would log that there was none, for anybody who asks.
+            self.handshake_complete = True
+
+    def send_receive_event_to_app(self) -> None:
+        """Pass a message on; text that is none ends the connection, without a word in the log."""
+        if self.curr_msg_data_type == "text":
+            try:
+                b"".join(self.frames).decode()
+            except UnicodeDecodeError:
+                self.frames = []
+                self.conn.send_close(1007)
+                self.handle_parser_exception()
+                return
+        super().send_receive_event_to_app()
+
     def pause_writing(self) -> None:
         """The client reads more slowly than it is sent to."""
         super().pause_writing()
