@@ -266,3 +266,22 @@ def test_on_a_phone_undo_can_be_seen_before_there_is_anything_to_undo(browser: A
         page.get_by_test_id("toggle-library").tap()
         page.get_by_test_id("recording-link").tap()  # the open one: it is shown again
         expect(page.get_by_test_id("library")).to_be_hidden()
+
+
+def test_what_fails_for_a_while_is_tried_again_and_the_sound_is_not_called_unplayable(
+    browser: Any, address: str
+) -> None:
+    with visiting(browser, address, allowed="Failed to load resource: .+ 503 ") as page:
+        failures = iter([{"status": 503, "json": {"error": "too much to do"}}])
+        fail = lambda route: route.fulfill(**one) if (one := next(failures, None)) else route.continue_()  # noqa: E731
+        page.route("**/events?*", fail)
+        page.route(
+            "**/media", lambda route: route.fulfill(status=503, json={"error": "no room to convert it"})
+        )
+        add(page, SCENE)
+        page.get_by_test_id("play").click()
+        expect(page.get_by_test_id("alarm")).to_contain_text("It cannot be played now: no room to convert it")
+        page.unroute("**/media")
+        page.get_by_test_id("play").click()
+        until(page, "document.querySelector('audio').currentTime > 0.1")
+        expect(page.get_by_test_id("alarm")).to_be_hidden()

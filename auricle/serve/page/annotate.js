@@ -7,10 +7,8 @@
  * @typedef {{what: string, undo: () => Promise<unknown>}} Step
  */
 
-import { ApiError, getJson, recordingPath, send } from "./api.js";
+import { getJson, isMissing, recordingPath, send } from "./api.js";
 import { covers } from "./merging.js";
-
-const GONE = 404;
 
 /** A recording's corrections; tells "change" when there are others. */
 export class Corrections extends EventTarget {
@@ -110,7 +108,7 @@ export class Corrections extends EventTarget {
     try {
       await step.undo();
     } catch (error) {
-      if (!(error instanceof ApiError && error.status === GONE)) throw error;
+      if (!isMissing(error)) throw error;
       this.#forget(step); // it was changed elsewhere, and never can be undone
       await this.load();
       throw error;
@@ -192,7 +190,7 @@ export class Corrections extends EventTarget {
     try {
       await this.#send("DELETE", this.#pathOf(correction));
     } catch (error) {
-      if (!(error instanceof ApiError && error.status === GONE)) throw error; // gone is gone
+      if (!isMissing(error)) throw error; // gone is gone
     }
     this.all = this.all.filter(({ id }) => id !== correction.id);
     this.#tell();

@@ -115,6 +115,15 @@ export function getBuffer(path, signal) {
 }
 
 /**
+ * Could this be had? What a media element does not say: why not.
+ * @param {string} path
+ * @param {AbortSignal} [signal]
+ */
+export function check(path, signal) {
+  return ask(path, { signal, headers: { Range: "bytes=0-0" } }, (answer) => answer.arrayBuffer());
+}
+
+/**
  * @param {string} path
  * @param {AbortSignal} [signal]
  */

@@ -1,6 +1,6 @@
 /** One recording: its picture, playback, sounds, labels and corrections, kept in step. */
 
-import { getBuffer, getJson, isAbort, recordingPath } from "./api.js";
+import { check, getBuffer, getJson, isAbort, recordingPath } from "./api.js";
 import { spokenSelection } from "./bar.js";
 import { byId, make, settled } from "./dom.js";
 import { clock, count, percent, size, spoken } from "./format.js";
@@ -12,7 +12,7 @@ import { hashOf } from "./place.js";
 import { Player } from "./player.js";
 import { Ranges } from "./ranges.js";
 import { Review } from "./review.js";
-import { alarm, say } from "./say.js";
+import { alarm, clearAlarm, say } from "./say.js";
 import { TileCache } from "./tiles.js";
 import { Timeline, hertzAt } from "./timeline.js";
 import { Viewport } from "./viewport.js";
@@ -22,6 +22,7 @@ import { Viewport } from "./viewport.js";
 const OVERVIEW_COLUMNS = 1600;
 const FINEST_PEAK = 0.001; // seconds
 const SETTLES = 250; // milliseconds without a change before the address tells of it
+const SILENT = "It cannot be played now";
 const MARKED = [200, 1000, 4000]; // Hz, beside the spectrogram
 
 export class RecordingView {
@@ -106,8 +107,8 @@ export class RecordingView {
     this.#startPlayer(recording, new Int8Array(peaks), place.at);
     this.labels.reset(labels, place.ticked, place.own ?? []);
     this.timeline.recolour();
-    await this.review.getSounds();
     this.#opened = true;
+    await this.review.getSounds();
     say(`${recording.name}: ${count(this.review.rows.length, "sound")} in ${spoken(duration)}`);
   }
 
@@ -156,6 +157,7 @@ export class RecordingView {
     player.addEventListener("failed", () => this.#explain(recording, unplayable));
     player.addEventListener("time", () => this.#showTime());
     player.addEventListener("state", () => {
+      if (player.playing) clearAlarm(SILENT);
       byId("play").setAttribute("aria-label", player.playing ? "Pause" : "Play");
       byId("play").firstElementChild.textContent = player.playing ? "❚❚" : "▶";
       this.#describePosition();
@@ -166,20 +168,19 @@ export class RecordingView {
   }
 
   /**
-   * Why it does not play: the service may be away, or have the recording no longer.
+   * Why it does not play: the service may be away, or busy, or have it no longer.
    * @param {Recording} recording
    * @param {() => void} unplayable
    */
   async #explain(recording, unplayable) {
     const { signal } = this.#open;
     try {
-      await getJson(recordingPath(recording.id), signal);
+      await check(recordingPath(recording.id, "media"), signal);
+      if (this.player?.isBroken) alarm("the sound broke off. Play it again.", SILENT);
+      else unplayable();
     } catch (error) {
-      if (!isAbort(error)) alarm(error, "It cannot be played now");
-      return;
+      if (!isAbort(error)) alarm(error, SILENT);
     }
-    if (this.player?.isBroken) alarm("The sound broke off. Play it again.");
-    else unplayable();
   }
 
   /** Another window may have said something of this recording. */

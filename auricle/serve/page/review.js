@@ -1,12 +1,11 @@
 /** What is found in a recording and what is said of it: sounds, threshold, selection, corrections. */
 
 import { Corrections } from "./annotate.js";
-import { isAbort } from "./api.js";
 import { showBar, spokenSelection, startBar } from "./bar.js";
 import { byId, settled } from "./dom.js";
 import { merged } from "./merging.js";
 import { alarm, clearAlarm, say } from "./say.js";
-import { Sounds } from "./sounds.js";
+import { Sounds, persistently } from "./sounds.js";
 import { Table, isSame } from "./table.js";
 
 /**
@@ -38,6 +37,7 @@ export class Review {
   /** @type {Sounds|null} */
   #sounds = null;
   #asked = new AbortController();
+  #looked = new AbortController(); // at what is in view
   #turn = Promise.resolve(); // of corrections: one after the other
   /** @type {Set<string>} what is being said, or was just now */
   #said = new Set();
@@ -89,6 +89,7 @@ export class Review {
   /** Forget everything. */
   close() {
     this.#asked.abort();
+    this.#looked.abort();
     this.#recording = this.corrections = this.#sounds = null;
     this.rows = [];
     this.clear(true);
@@ -111,9 +112,10 @@ export class Review {
   async getSounds() {
     if (!this.#recording) return;
     this.#asked.abort();
+    this.#looked.abort();
     const { signal } = (this.#asked = new AbortController());
     const sounds = new Sounds(this.#recording.id, this.stage.view.duration, this.threshold);
-    await this.#listing(async () => {
+    await persistently(signal, async () => {
       await sounds.load(signal);
       this.#sounds = sounds;
       this.#merge();
@@ -124,20 +126,14 @@ export class Review {
   /** Something else is in view: of a recording with very many sounds, know those there. */
   async look() {
     const { from, to } = this.stage.view;
-    const { signal } = this.#asked;
-    await this.#listing(async () => {
-      if (await this.#sounds?.cover(from, to, signal)) this.#merge();
-      else if (byId("in-view").checked) this.showTable();
+    const sounds = this.#sounds;
+    if (byId("in-view").checked) this.showTable();
+    if (!sounds?.truncated) return;
+    this.#looked.abort();
+    const { signal } = (this.#looked = new AbortController());
+    await persistently(signal, async () => {
+      if (await sounds.cover(from, to, signal)) this.#merge();
     });
-  }
-
-  /** @param {() => Promise<void>} ask */
-  async #listing(ask) {
-    try {
-      await ask();
-    } catch (error) {
-      if (!isAbort(error)) alarm(error, "The sounds could not be listed");
-    }
   }
 
   #merge() {
@@ -241,7 +237,7 @@ export class Review {
     if (sounds?.truncated && !byId("in-view").checked) {
       const { signal } = this.#asked;
       const find = () => this.#beside(this.#fitting(merged(sounds.all, this.corrections?.all ?? [])), step);
-      await this.#listing(() => sounds.toward(at, step, find, signal));
+      await persistently(signal, () => sounds.toward(at, step, find, signal));
       if (signal.aborted) return;
       if (sounds.all !== before) this.#merge();
     }

@@ -6,12 +6,14 @@
  * @typedef {{events: Sound[], total: number, truncated: boolean}} Answer
  */
 
-import { getJson, recordingPath } from "./api.js";
+import { getJson, isAbort, isPassing, pause, recordingPath } from "./api.js";
+import { alarm, clearAlarm } from "./say.js";
 
 const MOST = 5000; // in an answer
 const KEPT = 30_000; // known at a time
 const NEAR = 60; // seconds that are looked through at first for a sound before a moment
 const LEAST = 0.5; // at least
+const FAILED = "The sounds could not be listed";
 
 export class Sounds {
   /** @type {Sound[]} all that are known */
@@ -158,4 +160,22 @@ export class Sounds {
     if (this.threshold !== null) query.set("threshold", this.threshold.toFixed(2));
     return getJson(`${this.path}?${query}`, signal);
   }
+}
+
+/**
+ * Ask for sounds; again, where the service may answer in a while.
+ * @param {AbortSignal} signal ends it
+ * @param {() => Promise<void>} ask
+ */
+export async function persistently(signal, ask) {
+  for (let failures = 1; !signal.aborted; failures++)
+    try {
+      await ask();
+      return clearAlarm(FAILED);
+    } catch (error) {
+      if (isAbort(error) || signal.aborted) return;
+      alarm(error, FAILED);
+      if (!isPassing(error)) return;
+      await new Promise((resolve) => setTimeout(resolve, pause(failures)));
+    }
 }
