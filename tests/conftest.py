@@ -92,3 +92,14 @@ def page(browser: Any, address: str) -> Iterator[Any]:
 
     with visiting(browser, address, viewport={"width": 1280, "height": 800}) as page:
         yield page
+
+
+@pytest.fixture(scope="session")
+def short(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Six seconds, of rain and what comes before it: tagging them takes no time."""
+    from browsing import SCENE
+
+    path = tmp_path_factory.mktemp("short") / "short.wav"
+    scene, rate = soundfile.read(SCENE)
+    soundfile.write(path, scene[13 * rate : 19 * rate], rate, subtype="PCM_16")
+    return path

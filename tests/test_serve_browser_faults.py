@@ -36,15 +36,6 @@ TRACKS = """
 ALL_ENDED = "tracks.length > 0 && tracks.every((track) => track.readyState === 'ended')"
 
 
-@pytest.fixture(scope="module")
-def short(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Six seconds of rain and what comes before it, so that tagging takes no time."""
-    path = tmp_path_factory.mktemp("short") / "short.wav"
-    scene, rate = soundfile.read(SCENE)
-    soundfile.write(path, scene[13 * rate : 19 * rate], rate, subtype="PCM_16")
-    return path
-
-
 @pytest.fixture
 def page(browser: Any, address: str) -> Iterator[Any]:
     """A page whose requests may fail."""
