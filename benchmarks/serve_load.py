@@ -5,16 +5,21 @@
 
 The service is a process of its own, as it is started by `auricle serve`; all clients are in one other
 process, on the same machine. Each client sends a recording as the body of `POST /v1/tag`, waits for the
-answer, and sends the next over the same connection. Where it is refused (429) it waits a moment and asks
-again. The recordings are made here, of tones and noise: 40 of 5 s and 4 of 60 s, half WAV (44.1 kHz, stereo,
-16 bits), half MP3 (128 kbit/s). Every answer is compared with what `auricle tag --format jsonl` says of that
-recording, to the byte.
+answer, and sends the next over the same connection. Where it is refused (429) it waits as long as
+`Retry-After` says and asks again. The recordings are made here, of tones and noise: 40 of 5 s and 4 of 60 s,
+half WAV (44.1 kHz, stereo, 16 bits), half MP3 (128 kbit/s). Every answer is compared with what
+`auricle tag --format jsonl` says of that recording, to the byte.
 
 Memory is that of the service and all processes that it started, read twice a second as the kernel's
 proportional set size (a page that several share is counted once). `auricle tag` then does the same
 recordings, as often as the service did, in one command; what it takes to start is in its time.
 
-The exit status is 1 where an answer was other than 200 or 429, or its numbers were others.
+Then come more clients than may wait: the same of a service with `--queue 8`. Each 429 must have a
+`Retry-After` and say why in one line; a client asks for one recording until it has it, also when the time is
+over. Afterwards the service must be idle, have kept nothing of what it refused, and answer at once.
+
+The exit status is 1 where an answer was other than 200 or 429, its numbers were others, a recording was
+given up, or the service was not well afterwards.
 """
 
 import argparse
@@ -27,21 +32,21 @@ import resource
 import subprocess
 import sys
 import tempfile
-import threading
 import time
+import urllib.request
 from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import soundfile
+from serve_process import numbers, served
 
 RATE = 44_100
 KINDS = ((40, 5), (4, 60))  # recordings, their seconds
-TRY_AGAIN_SECONDS = 0.5
-READY = re.compile(r"auricle serves \S+ at http://127\.0\.0\.1:(\d+)/")
+PATIENCE_SECONDS = 120.0  # after the end, for what was asked before
 TYPES = {".wav": "audio/wav", ".mp3": "audio/mpeg"}
-MB = 1 << 20
 
 
 @dataclass
@@ -51,8 +56,25 @@ class Told:
     statuses: Counter[int] = field(default_factory=Counter)
     latencies: dict[int, list[float]] = field(default_factory=lambda: {long: [] for _, long in KINDS})
     names: Counter[str] = field(default_factory=Counter)
+    tries: list[int] = field(
+        default_factory=list
+    )  # how often each recording was asked for until it was taken
+    waits: list[float] = field(default_factory=list)  # seconds, as Retry-After said
     wrong: int = 0
     broken: int = 0
+    unsaid: int = 0  # refusals that do not say why, or until when
+    given_up: int = 0
+
+
+@dataclass
+class Run:
+    """What a service and its clients did."""
+
+    told: dict[str, Any]  # `Told`, as JSON
+    memory: list[tuple[float, float]]  # seconds, MB
+    took: dict[str, float]  # seconds of processor time
+    answered_in: float  # seconds, of a recording when the clients had gone
+    wrong: list[str]  # what was not well then
 
 
 def main() -> None:
@@ -65,6 +87,8 @@ def main() -> None:
     parser.add_argument(
         "--serve", default="", metavar="OPTIONS", help="more for auricle serve, say '--jobs 4'"
     )
+    parser.add_argument("--overload", type=float, default=30.0, help="seconds with too many; 0: without")
+    parser.add_argument("--queue", type=int, default=8, help="how many may wait then")
     parser.add_argument("--as-clients", nargs=3, metavar=("PORT", "FOLDER", "SAID"), help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.as_clients:
@@ -82,12 +106,28 @@ def measure(options: argparse.Namespace) -> int:
         make_sounds(folder)
         said = Path(temporary, "said.jsonl")
         tag(folder, said, options)
-        clients, memory, took = serve_and_ask(folder, said, Path(temporary, "data"), options)
-        told = json.loads(clients)
-        report(told, memory, took, options)
-        beside(told, folder, Path(temporary), options)
-    bad = {status: count for status, count in told["statuses"].items() if status not in ("200", "429")}
-    return int(bool(bad or told["wrong"] or told["broken"] or not told["statuses"].get("200")))
+        run = serve_and_ask(folder, said, Path(temporary, "data"), options, options.seconds)
+        report(run, options)
+        beside(run.told, folder, Path(temporary), options)
+        wrong = faults(run)
+        if options.overload:
+            few = ("--queue", str(options.queue))
+            run = serve_and_ask(folder, said, Path(temporary, "few"), options, options.overload, few)
+            report_overload(run, options)
+            wrong += faults(run)
+    for line in wrong:
+        print("WRONG", line)
+    return int(bool(wrong))
+
+
+def faults(run: Run) -> list[str]:
+    """What must not be."""
+    told = run.told
+    statuses: dict[str, int] = told["statuses"]
+    bad = {status: count for status, count in statuses.items() if status not in ("200", "429")}
+    counts = {name: told[name] for name in ("wrong", "broken", "unsaid", "given_up") if told[name]}
+    said = [f"{name}: {count}" for name, count in (bad | counts).items()] + run.wrong
+    return said if statuses.get("200") else [*said, "nothing was answered"]
 
 
 def make_sounds(folder: Path) -> None:
@@ -119,81 +159,58 @@ def tag(folder: Path, said: Path, options: argparse.Namespace) -> float:
 
 
 def serve_and_ask(
-    folder: Path, said: Path, data: Path, options: argparse.Namespace
-) -> tuple[bytes, list[tuple[float, float]], dict[str, float]]:
-    """(what the clients told, memory over time in MB, seconds of processor time by who took them)."""
-    command = [sys.executable, "-m", "auricle", "serve", "--port", "0", "--model", options.model]
-    command += ["--data", str(data), *options.serve.split()]
-    service = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    folder: Path,
+    said: Path,
+    data: Path,
+    options: argparse.Namespace,
+    seconds: float,
+    more: tuple[str, ...] = (),
+) -> Run:
+    """Start a service, let the clients ask, see how it is afterwards, end it."""
+    command = ["--model", options.model, "--data", str(data), *options.serve.split(), *more]
     memory: list[tuple[float, float]] = []
-    over = threading.Event()
-    try:
-        assert service.stdout is not None
-        match = READY.match(service.stdout.readline())
-        if match is None:
-            raise SystemExit("the service did not start")
-        watching = threading.Thread(target=watch, args=(service.pid, memory, over))
-        watching.start()
-        asking = [sys.executable, __file__, "--as-clients", match[1], str(folder), str(said)]
-        asking += ["--clients", str(options.clients), "--seconds", str(options.seconds)]
+    with served(command, memory) as (port, over):
+        asking = [sys.executable, __file__, "--as-clients", str(port), str(folder), str(said)]
+        asking += ["--clients", str(options.clients), "--seconds", str(seconds)]
         before = resource.getrusage(resource.RUSAGE_CHILDREN)
         clients = subprocess.run(asking, stdout=subprocess.PIPE, check=True).stdout
-        after = resource.getrusage(resource.RUSAGE_CHILDREN)
-        of_clients = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
-        over.set()
-        watching.join()
-    finally:
-        over.set()
-        service.terminate()
-        if service.wait(60) != 0:
-            raise SystemExit(f"the service ended with status {service.returncode}")
+        between = resource.getrusage(resource.RUSAGE_CHILDREN)
+        over.set()  # of memory: what comes now is not what was asked
+        answered_in, wrong = afterwards(port, folder, said, data)
     ended = resource.getrusage(resource.RUSAGE_CHILDREN)
-    of_service = ended.ru_utime + ended.ru_stime - after.ru_utime - after.ru_stime
-    return clients, memory, {"clients": of_clients, "service": of_service}
+    spent = {"clients": processor_time(before, between), "service": processor_time(between, ended)}
+    return Run(json.loads(clients), memory, spent, answered_in, wrong)
 
 
-def watch(process: int, memory: list[tuple[float, float]], over: threading.Event, pause: float = 0.5) -> None:
-    """Note the memory of a process and of all below it, every so many seconds."""
+def processor_time(before: resource.struct_rusage, after: resource.struct_rusage) -> float:
+    return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+
+
+def afterwards(port: int, folder: Path, said: Path, data: Path) -> tuple[float, list[str]]:
+    """(seconds of an answer, what is not as it should be) when the clients have gone."""
+    address, wrong = f"http://127.0.0.1:{port}", []
+    with urllib.request.urlopen(f"{address}/metrics", timeout=60) as answer:
+        metrics = answer.read().decode()
+    for name in ("auricle_queue_length", "auricle_uploads_in_progress"):
+        found = re.search(rf"^{name} (\S+)$", metrics, re.MULTILINE)
+        if not found or float(found[1]):
+            wrong.append(f"afterwards {name} is {found and found[1]}")
+    left = list((data / "uploads").iterdir())
+    if left:
+        wrong.append(f"afterwards {len(left)} uploads lie on the disk")
+    name, line = next(iter(expectations(said).items()))
     begun = time.perf_counter()
-    while not over.wait(pause):
-        memory.append((time.perf_counter() - begun, sum(map(resident, tree(process))) / MB))
-
-
-def tree(process: int) -> list[int]:
-    """A process and all below it."""
-    below: dict[int, list[int]] = {}
-    for entry in Path("/proc").iterdir():
-        if entry.name.isdigit():
-            try:
-                parent = int((entry / "stat").read_text().rpartition(")")[2].split()[1])
-            except OSError:
-                continue
-            below.setdefault(parent, []).append(int(entry.name))
-    found = [process]
-    for one in found:
-        found += below.get(one, [])
-    return found
-
-
-def resident(process: int) -> int:
-    """Bytes of memory, shared pages in parts."""
-    folder = Path(f"/proc/{process}")
-    try:
-        match = re.search(r"^Pss:\s+(\d+)", (folder / "smaps_rollup").read_text(), re.MULTILINE)
-        return int(match[1]) * 1024 if match else 0
-    except PermissionError:  # one that decodes lets nobody but root look: at most what is its own
-        pages = (folder / "statm").read_text().split()
-        return (int(pages[1]) - int(pages[2])) * os.sysconf("SC_PAGE_SIZE")
-    except OSError:  # it has ended
-        return 0
+    asked = urllib.request.Request(f"{address}/v1/tag?format=jsonl", (folder / name).read_bytes())
+    asked.add_header("Content-Type", TYPES[Path(name).suffix])
+    with urllib.request.urlopen(asked, timeout=60) as answer:
+        if numbers(answer.read()) != line:
+            wrong.append("afterwards the numbers are others")
+    return time.perf_counter() - begun, wrong
 
 
 async def ask_all(port: int, folder: Path, said: Path, options: argparse.Namespace) -> None:
     """Every client, until the time is over; writes what they saw as JSON."""
-    expected = {}
-    for line in said.read_bytes().splitlines():
-        name = Path(json.loads(line)["path"]).name
-        expected[name] = line.split(b'"duration"', 1)[1]
+    expected = expectations(said)
     bodies = {path.name: path.read_bytes() for path in sorted(folder.iterdir())}
     told = Told()
     begun = time.perf_counter()
@@ -205,6 +222,12 @@ async def ask_all(port: int, folder: Path, said: Path, options: argparse.Namespa
     json.dump(answer, sys.stdout)
 
 
+def expectations(said: Path) -> dict[str, bytes]:
+    """What `auricle tag` said of each recording, by its name."""
+    lines = said.read_bytes().splitlines()
+    return {Path(json.loads(line)["path"]).name: numbers(line) for line in lines}
+
+
 async def client(
     number: int, port: int, bodies: dict[str, bytes], expected: dict[str, bytes], until: float, told: Told
 ) -> None:
@@ -212,57 +235,67 @@ async def client(
     drawn = np.random.default_rng(number)
     names = [str(name) for name in drawn.permutation(list(bodies))]
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
-    turn = 0
-    while time.perf_counter() < until:
+    turn = tries = 0
+    while tries or time.perf_counter() < until:
+        if time.perf_counter() > until + PATIENCE_SECONDS:
+            told.given_up += 1
+            break
         name = names[turn % len(names)]
         head = f"POST /v1/tag?wait=600&format=jsonl HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\n"
         head += f"Content-Type: {TYPES[Path(name).suffix]}\r\nContent-Length: {len(bodies[name])}\r\n\r\n"
         begun = time.perf_counter()
         try:
             writer.write(head.encode() + bodies[name])
-            status, keeps, body = await answered(reader)
+            status, said, body = await answered(reader)
         except (OSError, asyncio.IncompleteReadError):
             told.broken += 1
             reader, writer = await asyncio.open_connection("127.0.0.1", port)
             continue
         told.statuses[status] += 1
+        tries += 1
         if status == 200:
-            turn += 1
             told.names[name] += 1
             told.latencies[int(name.partition("s")[0])].append(time.perf_counter() - begun)
-            told.wrong += body.strip().split(b'"duration"', 1)[-1] != expected[name]
+            told.wrong += numbers(body) != expected[name]
+            told.tries.append(tries)
+            turn, tries = turn + 1, 0
         else:
-            await asyncio.sleep(TRY_AGAIN_SECONDS)
-        if not keeps:
+            wait = said.get("retry-after", "")
+            told.unsaid += not wait.isdigit() or not one_line(body)
+            told.waits.append(float(wait) if wait.isdigit() else 1.0)
+            await asyncio.sleep(told.waits[-1])
+        if said.get("connection") == "close":
             writer.close()
             reader, writer = await asyncio.open_connection("127.0.0.1", port)
     writer.close()
 
 
-async def answered(reader: asyncio.StreamReader) -> tuple[int, bool, bytes]:
-    """(status, whether the connection stays, body) of an answer."""
-    head = (await reader.readuntil(b"\r\n\r\n")).lower()
-    length = int(head.partition(b"content-length:")[2].split(b"\r\n", 1)[0])
-    return int(head.split()[1]), b"connection: close" not in head, await reader.readexactly(length)
+async def answered(reader: asyncio.StreamReader) -> tuple[int, dict[str, str], bytes]:
+    """(status, headers, body) of an answer."""
+    first, *lines = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1").lower().split("\r\n")
+    said = {name: value.strip() for name, _, value in (line.partition(":") for line in lines)}
+    return int(first.split()[1]), said, await reader.readexactly(int(said["content-length"]))
 
 
-def report(
-    told: dict[str, object],
-    memory: list[tuple[float, float]],
-    took: dict[str, float],
-    options: argparse.Namespace,
-) -> None:
+def one_line(body: bytes) -> bool:
+    """Whether an error is told as it should be."""
+    try:
+        line = json.loads(body)["error"]
+    except (ValueError, KeyError, TypeError):
+        return False
+    return isinstance(line, str) and bool(line) and "\n" not in line
+
+
+def report(run: Run, options: argparse.Namespace) -> None:
     """What the clients saw, and what it took."""
-    statuses, latencies = dict(told["statuses"]), dict(told["latencies"])  # type: ignore[call-overload]
-    seconds, audio = float(told["seconds"]), audio_seconds(told)  # type: ignore[arg-type]
+    told, took = run.told, run.took
+    statuses, seconds, audio = told["statuses"], told["seconds"], audio_seconds(told)
     print(f"{options.clients} clients for {options.seconds:g} s")
-    print(
-        "statuses        " + ", ".join(f"{count:,} of {status}" for status, count in sorted(statuses.items()))
-    )
+    print("statuses        " + counted(statuses))
     print(f"wrong numbers   {told['wrong']}; broken connections {told['broken']}")
     rate = statuses.get("200", 0) / seconds
     print(f"throughput      {rate:.1f} recordings/s, {audio / seconds:.0f} x real time")
-    for long, taken in latencies.items():
+    for long, taken in told["latencies"].items():
         if taken:
             half, most, nearly = np.percentile(taken, (50, 95, 99))
             print(
@@ -270,26 +303,53 @@ def report(
                 f"longest {max(taken):.2f} s ({len(taken):,} answers)"
             )
     print(f"processor time  {took['service']:.1f} s of the service, {took['clients']:.1f} s of the clients")
+    print("memory          " + over_time(run.memory))
+
+
+def report_overload(run: Run, options: argparse.Namespace) -> None:
+    """The same of a service that more clients ask than may wait."""
+    told, statuses = run.told, run.told["statuses"]
+    print(f"\n{options.clients} clients for {options.overload:g} s, of whom {options.queue} may wait")
+    print("statuses        " + counted(statuses))
+    print(f"wrong numbers   {told['wrong']}; broken connections {told['broken']}")
+    print(f"refusals        {told['unsaid']} without Retry-After or a line that says why")
+    if told["waits"]:
+        print("Retry-After     " + quantiles(told["waits"], "{:.0f} s"))
+    print("asked until had " + quantiles(told["tries"], "{:.0f} times") + f"; given up {told['given_up']}")
+    print(f"throughput      {statuses.get('200', 0) / told['seconds']:.1f} recordings/s")
+    print("memory          " + over_time(run.memory))
+    print(f"afterwards      idle, nothing kept, a recording is answered in {run.answered_in:.2f} s")
+
+
+def counted(statuses: dict[str, int]) -> str:
+    return ", ".join(f"{count:,} of {status}" for status, count in sorted(statuses.items()))
+
+
+def quantiles(values: list[float], form: str) -> str:
+    named = zip(("50 %", "95 %", "99 %", "most"), np.percentile(values, (50, 95, 99, 100)), strict=True)
+    return ", ".join(f"{name}: {form.format(value)}" for name, value in named)
+
+
+def over_time(memory: list[tuple[float, float]]) -> str:
+    """Memory in sixths of the time."""
     used = np.array(memory)
     parts = ", ".join(f"{part[:, 1].mean():.0f}" for part in np.array_split(used, 6) if len(part))
-    print(f"memory          {parts} MB (means of sixths of the time), at most {used[:, 1].max():.0f} MB")
+    return f"{parts} MB (means of sixths of the time), at most {used[:, 1].max():.0f} MB"
 
 
-def audio_seconds(told: dict[str, object]) -> float:
-    names = dict(told["names"])  # type: ignore[call-overload]
-    return float(sum(int(name.partition("s")[0]) * count for name, count in names.items()))
+def audio_seconds(told: dict[str, Any]) -> float:
+    return float(sum(int(name.partition("s")[0]) * count for name, count in told["names"].items()))
 
 
-def beside(told: dict[str, object], folder: Path, temporary: Path, options: argparse.Namespace) -> None:
+def beside(told: dict[str, Any], folder: Path, temporary: Path, options: argparse.Namespace) -> None:
     """`auricle tag` over the same recordings, as often, in one command."""
-    many = temporary / "many"
+    many, names = temporary / "many", told["names"]
     many.mkdir()
-    names = dict(told["names"])  # type: ignore[call-overload]
     for name, count in names.items():
         for number in range(count):
             (many / f"{number}-{name}").hardlink_to(folder / name)
     seconds = tag(many, temporary / "many.jsonl", options)
-    asked, audio = float(told["seconds"]), audio_seconds(told)  # type: ignore[arg-type]
+    asked, audio = told["seconds"], audio_seconds(told)
     print(
         f"auricle tag     {sum(names.values()):,} recordings in {seconds:.1f} s: "
         f"{sum(names.values()) / seconds:.1f} recordings/s, {audio / seconds:.0f} x real time"

@@ -4,6 +4,7 @@ import importlib
 import io
 import random
 import re
+import shutil
 import subprocess
 import sys
 from collections import Counter
@@ -53,11 +54,15 @@ def test_mutations_are_the_same_again_and_each_container_gets_every_damage(media
 @pytest.mark.slow
 def test_a_few_seconds_of_many_clients_give_nothing_but_right_answers() -> None:
     command = [sys.executable, str(BENCHMARKS / "serve_load.py"), "--seconds", "5", "--clients", "8"]
-    done = subprocess.run(command, capture_output=True, text=True)
+    done = subprocess.run([*command, "--overload", "5", "--queue", "1"], capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
-    assert re.search(r"statuses +\d+ of 200$", done.stdout, re.MULTILINE), done.stdout
-    assert "wrong numbers   0; broken connections 0" in done.stdout
-    assert re.search(r"service : tag +\d", done.stdout)
+    many, few = done.stdout.split("8 clients for 5 s, of whom 1 may wait")
+    assert re.search(r"statuses +\d+ of 200$", many, re.MULTILINE), done.stdout
+    assert "wrong numbers   0; broken connections 0" in many
+    assert re.search(r"service : tag +\d", many)
+    assert re.search(r"statuses +\d+ of 200, \d+ of 429$", few, re.MULTILINE), done.stdout
+    assert "wrong numbers   0; broken connections 0" in few
+    assert "0 without Retry-After" in few and "given up 0" in few
 
 
 @pytest.mark.slow
@@ -65,4 +70,17 @@ def test_the_service_outlives_some_of_every_harm() -> None:
     command = [sys.executable, str(BENCHMARKS / "serve_hostile.py"), "--quick"]
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
-    assert done.stdout.count("after   healthy, the right numbers") == 5
+    assert done.stdout.count("after   healthy, the right numbers") == 7
+    rows = done.stdout.partition("\ngroup ")[2].splitlines()
+    assert len(rows) == 8
+
+
+@pytest.mark.slow
+def test_the_page_is_used_and_what_it_cost_is_told() -> None:
+    pytest.importorskip("playwright.sync_api", reason="needs playwright: pip install playwright")
+    if not any(map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))):
+        pytest.skip("needs Chromium")
+    command = [sys.executable, str(BENCHMARKS / "serve_page.py"), "--hours", "0.01", "--minutes", "0.5"]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert "WRONG" not in done.stdout and "long : short" in done.stdout, done.stdout + done.stderr
+    assert len(re.findall(r"^move window ", done.stdout, re.MULTILINE)) == 3
