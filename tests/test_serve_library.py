@@ -250,6 +250,42 @@ def test_exports_have_what_was_corrected(client: httpx.Client, recording: str, c
         assert answer.status_code == 200 and b"owl" in answer.content, format
 
 
+@pytest.mark.parametrize("threshold", [0.05, 0.3, 0.5, 0.8])
+def test_what_was_said_wrong_is_silent_at_any_threshold_and_nothing_else_is(
+    threshold: float, client: httpx.Client, recording: str, corrections: str, tmp_path: Path
+) -> None:
+    import pyarrow.parquet
+
+    query = {"format": "jsonl", "threshold": threshold}
+    before = client.get(f"{recording}/export", params=query).json()["events"]
+    said = {"label": "clock", "start": 1.25, "end": 2.75, "verdict": "wrong"}  # of a sound at one threshold
+    assert client.post(corrections, json=said).status_code == 201
+    after = client.get(f"{recording}/export", params=query).json()["events"]
+    quarters = np.arange(0.125, SECONDS, 0.25)  # the middles of windows
+
+    def heard(events: list[dict[str, Any]], label: str) -> list[float]:
+        own = [one for one in events if one["label"] == label]
+        return [at for at in quarters if any(one["start"] < at < one["end"] for one in own)]
+
+    for label in tiny_model.LABELS:
+        left = [at for at in heard(before, label) if label != "clock" or not 1.25 < at < 2.75]
+        assert heard(after, label) == left
+    for format in sorted(set(formats.SUFFIXES) - {"jsonl", "parquet"}):  # the same events in each
+        plain = client.get(f"{recording}/export", params=query | {"format": format, "corrections": False})
+        cut = client.get(f"{recording}/export", params=query | {"format": format})
+        assert (cut.text == plain.text) == (before == after), format
+    rows = client.get(f"{recording}/export", params=query | {"format": "manifest", "judged": False}).text
+    (row,) = [line for line in rows.splitlines() if line.startswith(f'"{NAME[:7]}') and ",1.25,2.75," in line]
+    assert row.endswith("clock") and ",1.25,2.75,clock" not in row
+    content = client.get(f"{recording}/export", params=query | {"format": "parquet"}).content
+    table = pyarrow.parquet.read_table(io.BytesIO(content))
+    place = list(tiny_model.LABELS).index("clock")
+    for start, end, scores in zip(
+        *(table[name].to_pylist() for name in ("start", "end", "scores")), strict=True
+    ):
+        assert (scores[place] == 0) == (1.25 <= start and end <= 2.75)
+
+
 def test_the_manifest_is_one_that_pack_reads(
     client: httpx.Client, recording: str, corrections: str, sound: Path, tmp_path: Path
 ) -> None:
