@@ -269,7 +269,9 @@ def print_folds(arguments: argparse.Namespace) -> None:
         for name, (low, high) in figures["intervals"].items():
             print(f"    {name}: {low:.4f} to {high:.4f}")
         found[f"{method}, {way}"] = figures
-        save(draw_reliability(figures, title=f"{method}, {way}"), arguments.out / f"{method}-{way}.png")
+        how = "before calibration" if method == "none" else f"calibrated ({method}, {way})"
+        picture = draw_reliability(figures, title=f"ESC-50 out of fold, {how}")
+        save(picture, arguments.out / f"{method}-{way}.png")
     pack = Pack(arguments.data)
     hours = float(pack.lengths.mean()) / pack.rate / 3600
     names = list(load_artifact(arguments.folds / FOLDS[0] / "run" / "last").labels)

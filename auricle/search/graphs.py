@@ -5,8 +5,8 @@ The only importer of usearch, which need not be installed: without a graph every
 A graph becomes islands, and what a search does not begin on it does not find, where many rows are much the
 same. So rows are entered in random order and not in that of time; of rows that are equal (silence) one is
 entered; and values have 16 bits, because in 8 bits rows are equal that are not. Measured on 20,000 rows of
-which nine in ten are silence with a little noise, 10 nearest of the others: 9.97 found, 6.6 with 8 bits; of
-exact silence 4 where every copy is entered.
+which nine in ten are silence with a little noise, 10 nearest of the others: 9.97 found, 1.8 with 8 bits; of
+exact silence 2.8 where every copy is entered (benchmarks/search.py --silence).
 
 Shape letters: W rows, E values of an embedding, Q rows that are asked for.
 """
