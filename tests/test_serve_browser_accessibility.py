@@ -105,3 +105,13 @@ def test_the_login_breaks_no_rule(browser: Any, axe: str, model: Path, tmp_path:
         expect(page.get_by_role("alert")).to_be_visible()
         assert not violations(page, axe)
         page.close()
+
+
+def test_the_description_breaks_no_rule(browser: Any, axe: str, address: str) -> None:
+    with visiting(browser, address) as page:
+        page.goto(address + "docs")
+        expect(page.locator(".opblock").first).to_be_visible()
+        assert not violations(page, axe)
+        page.locator(".opblock-summary-control").first.click()
+        page.get_by_role("button", name="Try it out").click()
+        assert not violations(page, axe)
