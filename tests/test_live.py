@@ -20,6 +20,7 @@ import numpy as np
 import pytest
 import soundfile
 import tiny_model
+from running import load_script
 
 from auricle.audio import AudioError, AudioWarning, Device, RawFormat, blocks, devices, find_device
 from auricle.audio.devices import inputs
@@ -182,6 +183,29 @@ def test_memory_stays_flat_however_long_it_listens(tagger: Tagger) -> None:
     tracemalloc.stop()
     assert piece["duration"] > 700
     assert peaks[1] < peaks[0] + 200_000, peaks
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="/proc says how much memory a process holds")
+@pytest.mark.parametrize(
+    "kind, options",
+    [
+        ("raw", ["--format", "jsonl"]),
+        pytest.param("mp3", ["--events", "--format", "csv"], marks=pytest.mark.slow),
+        pytest.param("wav", [], marks=pytest.mark.slow),
+    ],
+)
+def test_the_benchmark_of_hours_sees_the_command_in_flat_memory(
+    model: Path, kind: str, options: list[str]
+) -> None:
+    benchmark = load_script("benchmarks/live.py")
+    own = ["--model", str(model), "--threshold", "0.1", "--top", "1"]
+    found, lines, _ = benchmark.listen_for(0.2, kind, [*options, *own])
+    assert len(found) == 13 and found[-1].hours == pytest.approx(0.2, abs=1 / 360)
+    assert lines > (3 if "--events" in options else 2000)
+    buffers = 2 if kind == "mp3" else 0.5  # FFmpeg's settle late; of 1 KB kept a window, the others show 0.8
+    assert 30 < found[-1].megabytes < found[3].megabytes + buffers, found
+    line = [benchmark.Memory(hours, 100 + 0.25 * hours + (50 if hours < 1 else 0)) for hours in range(24)]
+    assert benchmark.slope(line) == pytest.approx(0.25)
 
 
 def test_a_model_that_is_too_slow_is_told_once_and_a_fast_source_is_not(
