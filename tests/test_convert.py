@@ -300,6 +300,22 @@ def test_every_row_and_file_that_makes_sense_is_written(
         assert line.startswith(f"auricle: error: labels/{said}")
 
 
+def test_what_is_written_into_the_folder_that_is_read_is_not_read_again(
+    sounds: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for _ in range(2):
+        status, out, err = run(capsys, "convert", "labels", "--out", "labels/events.csv")
+        assert (status, out, err) == (0, "labels/events.csv: 3 events in 2 recordings\n", "")
+
+
+def test_of_heads_alone_a_head_is_written(sounds: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (sounds / "head.csv").write_text("path,start,end,label\n")
+    for format, head in (("csv", "path,start,end,label,score\n"), ("raven", "Selection\tView"), ("jams", "")):
+        status, out, err = run(capsys, "convert", "head.csv", "--format", format)
+        assert status == 0 and out.startswith(head)
+        assert err == "auricle: warning: head.csv: holds no event and names no recording\n"
+
+
 def test_the_labels_that_tag_writes_come_back_whatever_recordings_are_called(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

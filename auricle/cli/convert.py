@@ -79,7 +79,7 @@ def convert(
         raise typer.BadParameter("a manifest is one file of all recordings: name a file", param_hint="--out")
     if any(Path(out).resolve() == path.resolve() for path in events):
         raise typer.BadParameter(f"{out} is what is read; name another file", param_hint="--out")
-    found = read_events(events, lenient=True)
+    found = read_events(events, lenient=True, without=out)  # which an earlier run may have put there
     for said in found.left_out:
         print_warning(said)
     of_recording = _by_recording(found, _places(found, events, recordings, format))
@@ -220,9 +220,8 @@ def _write(
     if not is_folder(out):
         results = [_result(path, events, format) for path, events in of_recording.items()]
         with opened(out) as stream:
-            _write_results(
-                [result for result, _ in results], stream, format, results[0][1] if results else None
-            )
+            # Without a recording there is nothing that a rate would count for.
+            _write_results([result for result, _ in results], stream, format, results[0][1] if results else 1)
         return
     for path, events in of_recording.items():
         result, rate = _result(path, events, format)

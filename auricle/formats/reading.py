@@ -57,7 +57,9 @@ def read_answer(text: str, label: str) -> tuple[set[str], set[str]] | None:
     return yes, set() if label in yes else {label}
 
 
-def read_events(paths: Iterable[str | Path], *, lenient: bool = False) -> Annotated:
+def read_events(
+    paths: Iterable[str | Path], *, lenient: bool = False, without: str | Path | None = None
+) -> Annotated:
     r"""The events of files, and of all such files in folders, to any depth.
 
     A stretch without a label is left out, and `left_out` tells of it: it says nothing about what is heard.
@@ -66,6 +68,7 @@ def read_events(paths: Iterable[str | Path], *, lenient: bool = False) -> Annota
         paths: files of the kinds above, or folders; a hidden file and `failures.csv` are left out.
         lenient: leave out a row that makes no sense, and a file that cannot be read, and note it in
             `problems`.
+        without: a file that is left out of a folder, such as the one that is written.
 
     Raises:
         ValueError: no such file, or a folder without any; if not `lenient` also a file of another kind, or a
@@ -83,6 +86,7 @@ def read_events(paths: Iterable[str | Path], *, lenient: bool = False) -> Annota
     for path in map(Path, paths):
         if path.is_dir():
             files = sorted(file for file in path.rglob("*") if _may_hold_events(file.relative_to(path), file))
+            files = [file for file in files if without is None or file.resolve() != Path(without).resolve()]
             if not files:
                 raise ValueError(f"{path}: no file of events in this folder ({', '.join(SUFFIXES)})")
             for file in files:
