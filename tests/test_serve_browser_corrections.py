@@ -10,6 +10,17 @@ from browsing import SCENE, add, expect, needs_chromium, ready, rows, saved, sec
 
 pytestmark = needs_chromium
 
+# Has a label's row a line under it, at a share of the width? Dark on light.
+LINED = """(name, share) => {
+    const canvas = document.getElementById("picture"), plot = canvas.getBoundingClientRect();
+    const row = [...document.querySelectorAll(".gutter-row")].find((one) => one.textContent === name);
+    const bottom = row.getBoundingClientRect().bottom - plot.top - 4;
+    const copy = new OffscreenCanvas(1, 1).getContext("2d", { willReadFrequently: true });
+    copy.drawImage(canvas, share * canvas.width, bottom, 1, 1, 0, 0, 1, 1);
+    const pixel = copy.getImageData(0, 0, 1, 1).data;
+    return pixel[0] + pixel[1] + pixel[2] < 150;
+}"""
+
 
 def asked(page: Any, part: str) -> dict[str, Any]:
     """What the service says of the recording that is open."""
@@ -234,6 +245,7 @@ def test_of_very_many_sounds_those_in_view_are_asked_for(page: Any) -> None:
     whole = asked(page, "events?threshold=0.05")["events"]
     expect(page.get_by_test_id("sounds-count")).to_have_text(f"8 of {len(whole)}")
     expect(page.locator("#events-none")).to_contain_text("Zoom in")
+    until(page, f"({LINED})('engine', 24 / 26) && !({LINED})('engine', 10 / 26)")  # also what is not listed
     zoomed(page, 21, 25)
     page.get_by_test_id("in-view").check()
     there = asked(page, "events?threshold=0.05&from=21&to=25")["total"]

@@ -120,6 +120,7 @@ export class RecordingView {
       labels: [],
       sounds: this.review.rows,
       threshold: (label) => this.review.thresholdOf(label),
+      knows: (from, to) => this.review.knows(from, to),
       peaks: new Ranges(
         async (from, to, columns, signal) => {
           return new Int8Array(
@@ -270,7 +271,7 @@ export class RecordingView {
       }),
     );
     this.review.showTable();
-    this.timeline.recolour();
+    this.timeline.rescale();
     this.keepPlace();
   }
 
@@ -349,7 +350,11 @@ export class RecordingView {
     }
     const tip = byId("tip");
     tip.textContent = texts.join("  ");
-    tip.style.left = `${Math.min(Math.max(0, x + 12), this.view.width - tip.offsetWidth)}px`;
+    // To the left of the pointer where there is more room; its width is not asked for, which takes long.
+    const left = x > this.view.width / 2;
+    tip.style.left = left ? "auto" : `${x + 12}px`;
+    tip.style.right = left ? `${this.view.width - x + 12}px` : "auto";
+    tip.style.maxWidth = left ? "none" : `${this.view.width - x - 12}px`;
     tip.style.top = `${Math.max(0, y - 30)}px`;
   }
 

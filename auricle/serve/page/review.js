@@ -104,6 +104,15 @@ export class Review {
     return this.threshold ?? this.model.thresholds?.[label] ?? this.model.threshold;
   }
 
+  /**
+   * Are all sounds known that are heard in a span?
+   * @param {number} from
+   * @param {number} to
+   */
+  knows(from, to) {
+    return this.#sounds?.knows(from, to) ?? true;
+  }
+
   playSelection() {
     const span = this.chosen ? { from: this.chosen.start, to: this.chosen.end } : this.selection;
     if (span) this.stage.play(span.from, span.to);

@@ -17,6 +17,8 @@ export class Table {
   #rows = [];
   /** @type {Row|null} */
   #chosen = null;
+  /** @type {Map<string, HTMLTableRowElement>} what is drawn, by all that it shows */
+  #drawn = new Map();
 
   /** @param {Actions} actions */
   constructor(actions) {
@@ -32,6 +34,7 @@ export class Table {
   /** Another recording: its first rows. */
   reset() {
     this.#shown = PAGE;
+    this.#drawn.clear();
   }
 
   /**
@@ -67,8 +70,8 @@ export class Table {
     const focused = document.activeElement instanceof HTMLElement && body.contains(document.activeElement);
     const key = focused ? (document.activeElement?.getAttribute("data-key") ?? "") : "";
     const place = focused ? (document.activeElement?.closest("tr")?.rowIndex ?? 1) - 1 : 0;
-    body.replaceChildren(...this.#rows.slice(0, this.#shown).map((row) => this.#row(row)));
-    if (focused) {
+    this.#place(body);
+    if (focused && !body.contains(document.activeElement)) {
       // What had the focus may be gone: then the row that took its place has it.
       const same = body.querySelector(`[data-key="${CSS.escape(key)}"]`);
       const near = body.rows[Math.min(place, body.rows.length - 1)]?.querySelector("button");
@@ -78,7 +81,30 @@ export class Table {
     }
     const rest = this.#rows.length - this.#shown;
     byId("events-more").hidden = rest <= 0;
-    byId("events-more").textContent = `Show ${Math.min(rest, PAGE)} more of ${count(rest, "sound")}`;
+    if (rest > 0)
+      byId("events-more").textContent = `Show ${Math.min(rest, PAGE)} more of ${count(rest, "sound")}`;
+  }
+
+  /**
+   * Put the rows into the table; those that are there and say the same stay.
+   * @param {HTMLTableSectionElement} body
+   */
+  #place(body) {
+    const before = this.#drawn;
+    this.#drawn = new Map();
+    for (const row of this.#rows.slice(0, this.#shown)) {
+      const key = [row.label, row.start, row.end, row.score, row.verdict, row.correction?.id].join("\n");
+      const drawn = before.get(key) ?? this.#row(row);
+      if (this.#chosen !== null && isSame(this.#chosen, row)) drawn.setAttribute("aria-current", "true");
+      else drawn.removeAttribute("aria-current");
+      this.#drawn.set(key, drawn);
+    }
+    const wanted = new Set(this.#drawn.values());
+    for (const one of [...body.rows]) if (!wanted.has(one)) one.remove();
+    let here = body.firstElementChild;
+    for (const one of wanted)
+      if (one === here) here = here.nextElementSibling;
+      else body.insertBefore(one, here);
   }
 
   /** @param {Row} row */
@@ -86,7 +112,6 @@ export class Table {
     const span = `${clock(row.start)} – ${clock(row.end)}`;
     const name = `${row.label}, ${span}`;
     const key = `${row.label} ${row.start} ${row.end}`;
-    const chosen = this.#chosen !== null && isSame(this.#chosen, row);
     const play = make(
       "button",
       {
@@ -108,7 +133,6 @@ export class Table {
       make("td", {}, make("span", { class: "together" }, ...this.#judgements(row, name, key))),
     );
     made.dataset.verdict = row.verdict ?? "";
-    if (chosen) made.setAttribute("aria-current", "true");
     return made;
   }
 

@@ -10,10 +10,11 @@ import { Ramp } from "./ramp.js";
 import { tickSeconds } from "./viewport.js";
 
 /**
- * @typedef {import("./annotate.js").Row} Row
+ * @typedef {import("./merging.js").Row} Row
  * @typedef {{labels: import("./labels.js").Label[], sounds: Row[], threshold: (label: string) => number,
+ *   knows: (from: number, to: number) => boolean,
  *   peaks: import("./ranges.js").Ranges<Int8Array>, scores: import("./ranges.js").Ranges<Float32Array>,
- *   tiles: import("./tiles.js").TileCache|null}} Content
+ *   tiles: import("./tiles.js").TileCache|null}} Content knows: are all sounds there known?
  */
 
 const AXIS = 20;
@@ -43,6 +44,7 @@ export class Timeline {
   #font = "";
   #ramp = new Ramp(1);
   #colours = palette();
+  #dark = isDark();
   #rows = document.createElement("canvas");
 
   /**
@@ -114,9 +116,16 @@ export class Timeline {
   /** Colours are other ones. */
   recolour() {
     this.#colours = palette();
+    this.#dark = isDark();
+    this.#ramp = new Ramp(1);
+    this.rescale();
+  }
+
+  /** Other labels are shown: the strongest of them has the strongest colour. */
+  rescale() {
     const scores = (this.content?.labels ?? []).flatMap(({ score }) => score ?? []);
     const greatest = scores.length ? Math.max(...scores) : 1;
-    this.#ramp = new Ramp(greatest > 0 && greatest < 0.5 ? greatest : 1);
+    this.#ramp.scale = greatest > 0 && greatest < 0.5 ? greatest : 1;
     this.redraw();
   }
 
@@ -213,7 +222,7 @@ export class Timeline {
    */
   #drawSpectrum(canvas, tiles) {
     const y = AXIS + WAVE + GAP;
-    const dark = isDark();
+    const dark = this.#dark;
     canvas.save();
     canvas.beginPath();
     canvas.rect(0, y, this.view.width, SPECTRUM);
@@ -249,10 +258,12 @@ export class Timeline {
     const image = context.createImageData(width, rows);
     const pixels = new Uint32Array(image.data.buffer);
     const thresholds = content.labels.map(({ label }) => content.threshold(label));
+    const loud = []; // where a sound would be underlined, were it known
     for (let x = 0; x < width; x++) {
       const [first, last] = range
         ? columnsOf(range, this.view.seconds(x), this.view.seconds(x + 1))
         : [0, -1];
+      const known = content.knows(this.view.seconds(x), this.view.seconds(x + 1));
       for (let row = 0; row < rows; row++) {
         let score = NaN;
         for (let column = first; column <= last; column++) {
@@ -260,6 +271,7 @@ export class Timeline {
           if (!(score >= value)) score = value;
         }
         pixels[row * width + x] = this.#ramp.pixel(score, thresholds[row]);
+        if (!known && score >= thresholds[row]) loud.push({ x, row });
       }
     }
     context.putImageData(image, 0, 0);
@@ -277,6 +289,9 @@ export class Timeline {
         this.rowHeight - 2,
       );
     canvas.imageSmoothingEnabled = true;
+    canvas.fillStyle = this.#colours.ink;
+    for (const { x, row } of loud)
+      canvas.fillRect(x, this.rowsTop + (row + 1) * this.rowHeight - 2 - LINE, 1, LINE);
   }
 
   /**
