@@ -15,7 +15,7 @@ import pytest
 from media import tone, write_pcm
 from serving import serving, wait_until
 
-from auricle.audio import AudioError, Block, blocks
+from auricle.audio import Block, blocks
 from auricle.serve import processes
 from auricle.serve.cage import LENGTH, REQUEST_BYTES
 from auricle.serve.decoding import Died, close, deaths, decode, make_playable, warm
@@ -84,7 +84,7 @@ RIGHT: dict[str, Any] = {"work": "auricle.serve.cage:decode", "options": {}, "li
     ],
     ids=lambda content: content[:20].decode("latin-1"),
 )
-@pytest.mark.parametrize("count", [0, 3, 40])
+@pytest.mark.parametrize("count", [0, 40])
 def test_a_message_that_is_no_request_ends_nobody(content: bytes, count: int, sound: Path) -> None:
     with decode(sound, 16_000, block_seconds=1.0) as decoded:
         others = iter(decoded)
@@ -174,9 +174,3 @@ def test_many_recordings_outlive_their_fork_server(sound: Path) -> None:
         thread.join(30)
     wait_until(lambda: len(right) == 4)
     assert right == [True] * 4
-
-
-def test_other_errors_are_not_tried_again(tmp_path: Path) -> None:
-    (tmp_path / "bad").write_bytes(os.urandom(5000))
-    with pytest.raises(AudioError), decode(tmp_path / "bad", 16_000) as decoded:
-        list(decoded)

@@ -149,7 +149,7 @@ def _blocks(
                         yield block
             return
         except Died as died:
-            if died.cause != "server" or attempt == ATTEMPTS - 1:
+            if died.cause != "server" or attempt == ATTEMPTS - 1 or (stop is not None and stop.is_set()):
                 raise
 
 
@@ -194,7 +194,7 @@ def make_playable(
                         yield from _written(child, decoded, limits, stop)
                     return
                 except Died as died:
-                    if died.cause != "server" or attempt == ATTEMPTS - 1:
+                    if died.cause != "server" or attempt == ATTEMPTS - 1 or (stop and stop.is_set()):
                         raise
     except BaseException:
         target.unlink(missing_ok=True)

@@ -42,7 +42,9 @@ def completed(said: dict[str, Any]) -> dict[str, Any]:
     schemas = said.setdefault("components", {}).setdefault("schemas", {})
     for name in ("HTTPValidationError", "ValidationError"):
         schemas.pop(name, None)
-    said["servers"] = [{"url": "."}]  # seen from the description: below a proxy's prefix, too
+    said["servers"] = [
+        {"url": ".", "description": "this service"}
+    ]  # seen from the description: below a proxy's prefix, too
     said["components"]["securitySchemes"] = {"token": {"type": "http", "scheme": "bearer"}}
     said["security"] = [{}, {"token": []}]  # it is only asked for where the service was given one
     return said

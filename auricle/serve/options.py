@@ -12,7 +12,7 @@ from auricle.serve.errors import Refused
 SHOWN = 60  # characters of a name that came
 
 
-def check_options(connection: HTTPConnection) -> None:
+async def check_options(connection: HTTPConnection) -> None:
     """Take a request only with options that /openapi.json lists for its address, each once.
 
     Raises:
@@ -22,7 +22,7 @@ def check_options(connection: HTTPConnection) -> None:
     path = getattr(scope.get("route"), "path", "")
     if scope["type"] != "http" or not path.startswith("/v1/") or not connection.query_params:
         return
-    known = options_of(connection.app)[path]
+    known = options_of(connection.app).get(path, [])
     given = [name for name, _ in connection.query_params.multi_items()]
     for name in given:
         if name not in known:

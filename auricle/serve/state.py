@@ -61,8 +61,12 @@ class Service:
         return {self.artifact.name: self.artifact}
 
 
-def get_service(connection: HTTPConnection) -> Service:
-    """The service that a request or a WebSocket came to."""
+async def get_service(connection: HTTPConnection) -> Service:
+    """The service that a request or a WebSocket came to.
+
+    It is no plain function, and neither are others of which every request has need: those are run in one of a
+    few threads, which may all be busy with large answers.
+    """
     return service_of(connection.app)
 
 

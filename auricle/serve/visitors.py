@@ -16,7 +16,7 @@ MORE_SECONDS = 24 * 3600.0  # that a cookie outlives what it leads to
 FORM = re.compile(r"[A-Za-z0-9_-]{43}")  # 32 random bytes
 
 
-def visitor_of(request: Request) -> str:
+async def visitor_of(request: Request) -> str:
     """Who asks, as the library knows them; "" for somebody without a cookie, who has no recordings.
 
     The library keeps a hash: who reads its file cannot take a visitor's place.

@@ -119,7 +119,7 @@ class Wishes:
 _NAMES = tuple(field.name for field in dataclasses.fields(Wishes))
 
 
-def read_wishes(
+async def read_wishes(
     request: Request,
     service: Ours,
     top: Annotated[int, Query(ge=1, le=1_000_000, description="At most so many tags.")] = 5,
