@@ -2,20 +2,26 @@
 
 Of every k-th recording of a folder the key (`auricle.shards.contents`) is made at 16 kHz, and again of its
 coded, resampled, delayed and trimmed copies, as if they had the same name. Other recordings, and noise of
-one level, must not be taken for it.
+one level, must not be taken for it. With --data, a pack of these recordings: how many of its clips the
+bundled model says that it was trained on, and what the keys of all take of a processor.
 
-    python benchmarks/known_again.py ../shared/data/esc50/audio [--every 25]
+    python benchmarks/known_again.py ../shared/data/esc50/audio [--every 25] [--data out/esc50]
 """
 
 import argparse
 import io
+import platform
+import time
 from pathlib import Path
 
 import numpy as np
 import soundfile
 import soxr
 
-from auricle.shards.contents import KEY, alike, course, levels
+from auricle.artifact import load_artifact
+from auricle.evaluation.choice import clips_heard
+from auricle.shards import Pack
+from auricle.shards.contents import KEY, alike, clip_keys, course, levels
 
 RATE = 16000
 
@@ -54,12 +60,25 @@ def copies(wave: np.ndarray, rate: int) -> dict[str, np.ndarray]:
     }
 
 
+def print_pack(pack: Pack) -> None:
+    """What is known again of a pack's clips, and what that costs."""
+    learned = len(clips_heard(load_artifact("default"), pack))
+    print(f"{pack.path}: {learned:,} of {len(pack):,} clips are of the bundled model's training")
+    began = time.process_time()
+    clip_keys(pack, np.arange(len(pack)))
+    took = (time.process_time() - began) / len(pack)
+    seconds = pack.lengths.mean() / pack.rate
+    machine = platform.processor() or platform.machine()
+    print(f"a key takes {1e3 * took:.2f} ms of a core for {seconds:.1f} s at {pack.rate} Hz ({machine})")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("folder", type=Path)
     parser.add_argument("--every", type=int, default=25)
+    parser.add_argument("--data", type=Path, help="a pack of these recordings")
     options = parser.parse_args()
     originals, hits = [], dict[str, int]()
     for path in sorted(options.folder.iterdir())[7 :: options.every]:
@@ -75,6 +94,8 @@ def main() -> None:
         others = np.array(keys)
         taken = sum(int(alike(one, others).sum()) - 1 for one in keys)  # each is like itself
         print(f"{name}: {taken} of {len(keys) * (len(keys) - 1)} pairs taken for one")
+    if options.data:
+        print_pack(Pack(options.data))
 
 
 if __name__ == "__main__":
