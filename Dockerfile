@@ -26,8 +26,8 @@ RUN /opt/auricle/bin/pip install --no-deps . \
 
 FROM python:3.11-slim-bookworm
 
-RUN groupadd --system --gid 10001 auricle \
-    && useradd --system --uid 10001 --gid auricle --no-create-home --home-dir /tmp \
+RUN groupadd --gid 10001 auricle \
+    && useradd --no-log-init --uid 10001 --gid auricle --no-create-home --home-dir /tmp \
         --shell /usr/sbin/nologin auricle \
     && install --directory --owner auricle --group auricle --mode 700 /data
 COPY --from=build /opt/auricle /opt/auricle
