@@ -105,7 +105,7 @@ def upload_names(at: Target) -> Iterator[Group]:
 
 
 def long_paths(at: Target, share: float) -> Iterator[Group]:
-    """Paths of 65 kB that go nowhere, while others' recordings are decoded: those must not notice."""
+    """Paths of 65 kB or 4 that go nowhere, while others' recordings are decoded: those must not notice."""
     steps = "./" * (LONGEST // 2)
     astray = {
         "65 kB of ./": steps + "below/good.wav",
@@ -115,6 +115,9 @@ def long_paths(at: Target, share: float) -> Iterator[Group]:
         "65 kB of letters": "x" * LONGEST,
         "65 kB of newlines": "\n" * (LONGEST // 2) + ".wav",
         "65 kB in characters of 12": "\U0001f3b5" * (LONGEST // 12),
+        "4 kB of ./": "./" * 2000 + "below/good.wav",
+        "4 kB of letters": "x" * 4000,
+        "4 kB of newlines": "\n" * 4000,
     }
     times = max(2, round(20 * share))
     with ThreadPoolExecutor(8) as clients:

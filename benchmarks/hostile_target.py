@@ -8,6 +8,8 @@ import re
 import subprocess
 import sys
 import time
+import urllib.error
+import urllib.request
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -98,6 +100,34 @@ class Target:
         _, said = self.ask("GET", "/metrics")
         found = re.findall(rb'^\w*deaths\w*total\{cause="(\w+)"\} (\S+)', said, re.MULTILINE)
         return Counter({cause.decode(): int(float(count)) for cause, count in found})
+
+
+class Visitor:
+    """A browser, of which the service keeps recordings."""
+
+    def __init__(self, at: Target):
+        self.address = f"http://127.0.0.1:{at.port}/v1/recordings"
+        self.opener = urllib.request.build_opener(urllib.request.HTTPCookieProcessor())
+
+    def ask(self, method: str, path: str = "", body: bytes | None = None) -> tuple[int, bytes]:
+        """(status, body) of a request below the visitor's recordings."""
+        asked = urllib.request.Request(self.address + path, body, method=method)
+        if body is not None:
+            asked.add_header("Content-Type", "application/octet-stream")
+        try:
+            with self.opener.open(asked, timeout=600) as answer:
+                return answer.status, answer.read()
+        except urllib.error.HTTPError as error:
+            return error.code, error.read()
+
+    def wait(self, recording: str) -> str:
+        """The state in which a recording ends."""
+        while True:
+            status, said = self.ask("GET", recording)
+            state = json.loads(said)["state"] if status == 200 else f"gone ({status})"
+            if state not in ("queued", "running"):
+                return str(state)
+            time.sleep(0.05)
 
 
 @contextmanager

@@ -7,6 +7,7 @@
 The service is a process of its own (--max-upload 0.25 GiB, --max-hours 1, --root). Groups follow each other:
 
 - damaged: a thousand mutations of two dozen containers and codecs (`hostile_media.py`), eight at a time
+- kept: a tenth as many as recordings of the page, of which pictures, sound and exports are asked afterwards
 - bombs: small files that are hours or gigabytes when they are decoded, or say that they are
 - endless: an upload of 10 GB of zeros, by length, in chunks, and in a form
 - slow: clients that send heads and bodies byte by byte or stop half-way, that never read, that only connect
@@ -22,6 +23,7 @@ most memory of all processes of the service. The exit status is 1 where somethin
 
 import argparse
 import http.client
+import json
 import math
 import os
 import platform
@@ -31,17 +33,23 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from hostile_media import bombs, mutated, originals
 from hostile_paths import led_elsewhere, long_paths
-from hostile_target import UPLOAD_GIB, Group, Target, attacked, mb, seen, told
+from hostile_target import UPLOAD_GIB, Group, Target, Visitor, attacked, mb, seen, told
 from hostile_wire import Wire, slow_clients
 
 FULL, QUICK = (1000, 10 << 30, 1.0, 50), (40, 1 << 30, 0.04, 2)
 # mutations, bytes of the upload, share of the rest, requests to each address
+LOOKS = (
+    *("/labels", "/events", "/events?threshold=0.01", "/scores?from=0&to=3&columns=100&labels=0,1"),
+    *("/peaks?from=0&to=3&columns=100", "/spectrogram/0/0.png", "/media", "/export?format=csv"),
+    *("/export?format=parquet", "/export?format=jams", "/corrections"),
+)
 CHECKS = (
     "not_a_server_error,status_code_conformance,content_type_conformance,"
     "response_headers_conformance,response_schema_conformance"
@@ -61,6 +69,7 @@ def main() -> None:
     mutations, endless, share, each = QUICK if options.quick else FULL
     groups: dict[str, Callable[[Target], Iterator[Group]]] = {
         "damaged": lambda at: damaged(at, mutations, options.seed),
+        "kept": lambda at: kept(at, max(8, mutations // 10), options.seed + 1),
         "bombs": lambda at: bombed(at, share),
         "endless": lambda at: flooded(at, endless),
         "slow": lambda at: slowed(at, share),
@@ -126,6 +135,31 @@ def damaged(at: Target, count: int, seed: int) -> Iterator[Group]:
         for what, future in sent:
             status, said = future.result()
             yield seen("damaged", what, status, said, {200, 422})
+
+
+def kept(at: Target, count: int, seed: int) -> Iterator[Group]:
+    """Mutated files as recordings: they are tagged and can be looked at, or a line says why not."""
+    visitor = Visitor(at)
+    visitor.ask("GET")  # gives the cookie
+    for what, content in mutated(originals(), count, seed):
+        status, said = visitor.ask("POST", "", content)
+        yield seen("kept", what, status, said, {201})
+        if status != 201:
+            continue
+        recording = "/" + json.loads(said)["id"]
+        state = visitor.wait(recording)
+        group = Group("kept", Counter([state]))
+        line = json.loads(visitor.ask("GET", recording)[1]).get("error")
+        if state not in ("done", "failed") or (state == "failed") != bool(line):
+            group.bad.append(f"kept: {what}: {state}, {line!r}")
+        yield group
+        for part in LOOKS:
+            status, said = visitor.ask("GET", recording + part)
+            if status < 400:
+                yield Group("kept", Counter([str(status)]))
+            else:
+                yield seen("kept", f"{what}{part}", status, said, {404, 409})
+        yield seen("kept", f"{what}: removed", *visitor.ask("DELETE", recording), {204})
 
 
 def bombed(at: Target, share: float) -> Iterator[Group]:

@@ -70,9 +70,9 @@ def test_the_service_outlives_some_of_every_harm() -> None:
     command = [sys.executable, str(BENCHMARKS / "serve_hostile.py"), "--quick"]
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
-    assert done.stdout.count("after   healthy, the right numbers") == 7
+    assert done.stdout.count("after   healthy, the right numbers") == 8
     rows = done.stdout.partition("\ngroup ")[2].splitlines()
-    assert len(rows) == 8
+    assert len(rows) == 9
 
 
 @pytest.mark.slow
