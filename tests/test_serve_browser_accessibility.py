@@ -64,8 +64,8 @@ def test_a_broken_rule_is_found(page: Any, axe: str) -> None:
 @pytest.mark.parametrize(
     ("size", "scheme"),
     [
-        ("desktop", "light"),
         ("phone", "dark"),
+        pytest.param("desktop", "light", marks=pytest.mark.slow),
         pytest.param("desktop", "dark", marks=pytest.mark.slow),
         pytest.param("phone", "light", marks=pytest.mark.slow),
     ],
@@ -94,7 +94,7 @@ def test_the_page_breaks_no_rule(
     assert not {name: broken for name, broken in found.items() if broken}
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("scheme", ["light", pytest.param("dark", marks=pytest.mark.slow)])
 def test_the_login_breaks_no_rule(browser: Any, axe: str, model: Path, tmp_path: Path, scheme: str) -> None:
     with serving(model=str(model), data=tmp_path, token=TOKEN) as (address, _):
         page = browser.new_page(color_scheme=scheme)
@@ -107,6 +107,7 @@ def test_the_login_breaks_no_rule(browser: Any, axe: str, model: Path, tmp_path:
         page.close()
 
 
+@pytest.mark.slow
 def test_the_description_breaks_no_rule(browser: Any, axe: str, address: str) -> None:
     with visiting(browser, address) as page:
         page.goto(address + "docs")

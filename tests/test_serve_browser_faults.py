@@ -94,7 +94,9 @@ def test_stop_while_the_visitor_is_asked_leaves_no_microphone_on(page: Any) -> N
     assert not sockets
 
 
-@pytest.mark.parametrize("fault", ["worklet", "socket", "context"])
+@pytest.mark.parametrize(
+    "fault", ["worklet", *(pytest.param(one, marks=pytest.mark.slow) for one in ("socket", "context"))]
+)
 def test_what_fails_after_the_microphone_was_allowed_turns_it_off(page: Any, fault: str) -> None:
     faults = {
         "worklet": "AudioWorklet.prototype.addModule = () => Promise.reject(new Error('no worklets here'));",
@@ -107,6 +109,18 @@ def test_what_fails_after_the_microphone_was_allowed_turns_it_off(page: Any, fau
     expect(page.get_by_test_id("alarm")).to_contain_text("The microphone could not be opened")
     until(page, ALL_ENDED)
     expect(page.get_by_test_id("listen")).to_have_text("Microphone")
+    expect(page.get_by_test_id("live-again")).to_be_visible()
+
+
+def test_where_the_browser_gives_no_sound_it_is_told(page: Any) -> None:
+    page.add_init_script("AudioNode.prototype.connect = () => {};")  # as where its audio does not run
+    page.clock.install()
+    page.reload()
+    page.get_by_test_id("listen").click()
+    expect(page.locator("#live-note")).to_contain_text("Listening")
+    page.clock.fast_forward(5000)
+    expect(page.locator("#live-note")).to_contain_text("The browser gives no sound")
+    page.get_by_test_id("live-stop").click()
     expect(page.get_by_test_id("live-again")).to_be_visible()
 
 
@@ -218,7 +232,7 @@ def free_port() -> int:
 def test_after_a_restart_of_the_service_the_page_goes_on_by_itself(browser: Any, tmp_path: Path) -> None:
     long = tmp_path / "long.wav"
     scene, rate = soundfile.read(SCENE)
-    soundfile.write(long, np.tile(scene, 8), rate, subtype="PCM_16")
+    soundfile.write(long, np.tile(scene, 6), rate, subtype="PCM_16")
     options = ["--data", str(tmp_path / "data"), "--threads", "1", "--port", str(free_port())]
     with ExitStack() as stack:
         with served(*options) as (address, process):
@@ -308,6 +322,7 @@ def test_the_login_leads_back_to_the_recording(
         assert urlsplit(page.url).fragment == urlsplit(where).fragment
 
 
+@pytest.mark.slow
 def test_behind_a_proxy_with_a_prefix_all_is_there(browser: Any, address: str, short: Path) -> None:
     with proxied(address, "/sounds/") as outside, visiting(browser, outside, viewport=SIZE) as page:
         parts: list[Any] = []

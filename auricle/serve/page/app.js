@@ -129,7 +129,7 @@ async function look() {
     const known = await library.refresh();
     if (!known || !id || id !== library.open) return;
     if (!library.has(id)) await getJson(recordingPath(id), visit.signal); // is it really not there?
-    await recording.refresh?.();
+    await recording.refresh();
   } catch (error) {
     if (isMissing(error) && id && id === library.open) await showGone(id);
     else if (!isAbort(error) && !isPassing(error)) alarm(error, "The corrections");

@@ -77,6 +77,10 @@ export class Live {
     follow("row", (heard) => this.#take(heard));
     follow("level", (peak) => this.#showLevel(peak));
     follow("phase", () => this.#showPhase());
+    follow("silent", () => {
+      byId("live-note").textContent =
+        "The browser gives no sound. Is a sound device connected, and is this page allowed to use it?";
+    });
     follow("over", (error) => this.#over(error));
     try {
       await microphone.start();

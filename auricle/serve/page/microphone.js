@@ -4,6 +4,7 @@ import { ApiError } from "./api.js";
 
 const FULL = 2 ** 32 - 64; // bytes that a WAV file can hold
 const PATIENCE = 5000; // milliseconds to wait for the last rows
+const SILENT = 4000; // milliseconds after which it is told that the browser gives no sound
 const BEHIND = 4_000_000; // bytes not yet sent at which the service is too slow
 
 /**
@@ -11,7 +12,10 @@ const BEHIND = 4_000_000; // bytes not yet sent at which the service is too slow
  * @typedef {{start: number, end: number, tags: import("./api.js").Tag[]}} Heard
  */
 
-/** Tells "row" (detail: Heard), "level" (detail: 0..1), "phase", and "over" (detail: Error or null). */
+/**
+ * Tells "row" (detail: Heard), "level" (detail: 0..1), "phase", "silent" (the browser gives no sound, not even of
+ * silence), and "over" (detail: Error or null).
+ */
 export class Microphone extends EventTarget {
   /** @type {Blob[]} */
   #kept = [];
@@ -73,6 +77,9 @@ export class Microphone extends EventTarget {
     node.port.onmessage = ({ data }) => this.#take(data);
     context.createMediaStreamSource(this.#stream).connect(node);
     this.#stream.getTracks()[0].addEventListener("ended", () => this.stop());
+    setTimeout(() => {
+      if (!this.#bytes && this.#is("on")) this.dispatchEvent(new Event("silent"));
+    }, SILENT);
     this.#connect();
   }
 

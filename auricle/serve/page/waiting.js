@@ -52,13 +52,9 @@ export function showFailure(found) {
  */
 export function showTrouble(title, error) {
   const line = error instanceof Error ? error.message : String(error);
-  sayOnce(line);
-  showWait({
-    title,
-    text: isPassing(error) ? "It is tried again by itself." : "",
-    error: line,
-    tryAgain: true,
-  });
+  const whole = isPassing(error) ? `${line} It is tried again by itself.` : line;
+  sayOnce(whole);
+  showWait({ title, error: whole, tryAgain: true });
 }
 
 /**
