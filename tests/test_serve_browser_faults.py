@@ -252,6 +252,16 @@ def test_after_a_restart_of_the_service_the_page_goes_on_by_itself(browser: Any,
             stack.close()
 
 
+def test_a_job_that_the_service_left_undone_is_waited_for(page: Any, short: Path) -> None:
+    add(page, short)
+    one = re.compile(r"/v1/recordings/[^/]+$")
+    page.route(one, lambda r: r.fulfill(json=r.fetch().json() | {"state": "interrupted", "progress": None}))
+    page.reload()
+    expect(page.get_by_test_id("waiting")).to_contain_text("it goes on when the service does")
+    page.unroute(one)
+    ready(page)
+
+
 # ---- other tabs, the token, a proxy -------------------------------------------------------------------
 
 
@@ -260,6 +270,13 @@ def test_what_another_tab_did_is_seen_when_this_one_is_looked_at(page: Any, shor
     other = page.context.new_page()
     other.goto(page.url)
     ready(other)
+    other.evaluate("document.querySelector('[data-testid=recording-link]').id = 'same'")
+    with other.expect_response(re.compile("/v1/recordings$")):
+        other.evaluate("dispatchEvent(new Event('focus'))")
+    other.wait_for_timeout(100)
+    expect(other.locator("#same")).to_have_count(
+        1
+    )  # a click that gives the focus still finds what it began on
     label = rows(page)[0][0]
     page.locator(f"[data-label='{label}']").first.get_by_test_id("event-wrong").click()
     expect(page.locator("[data-verdict=wrong]")).to_have_count(1)

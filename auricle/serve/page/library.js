@@ -42,6 +42,7 @@ export class Library {
   open = null;
   /** @type {Map<string, string>} by id, also of what is gone */
   #names = new Map();
+  #drawn = "";
   #timer = 0;
   #asked = new AbortController();
   #failures = 0; // in a row
@@ -77,6 +78,10 @@ export class Library {
   }
 
   draw() {
+    // What is as before stays, element by element: a click may have begun on it.
+    const drawn = JSON.stringify([this.open, this.all.map((recording) => ({ ...recording, expires: null }))]);
+    if (drawn === this.#drawn) return;
+    this.#drawn = drawn;
     byId("library-count").textContent = this.all.length ? String(this.all.length) : "";
     byId("manifests").hidden = !this.all.some(({ corrections }) => corrections > 0);
     const focused =
