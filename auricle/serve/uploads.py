@@ -249,7 +249,10 @@ async def _take_form(pieces: AsyncIterator[bytes], boundary: bytes, writer: _Wri
         parser.finalize()
     except FormParserError as error:
         if "header size" in str(error).lower():
-            raise Refused(400, "the head of a part is too long; give the file a shorter name") from None
+            text = (
+                f"the form is broken: the head of a part is too long; give the file a shorter name, or {HOW}"
+            )
+            raise Refused(400, text) from None
         raise Refused(400, f"the form is broken ({error}); {HOW}") from None
     if not form.is_complete:
         raise Refused(400, f"the form ends before its last boundary; {HOW}")
