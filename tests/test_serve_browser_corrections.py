@@ -2,6 +2,7 @@
 
 import csv
 import re
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -22,12 +23,46 @@ LINED = """(name, share) => {
 }"""
 
 
+@pytest.fixture(scope="module")
+def heard(browser: Any, address: str) -> dict[str, Any]:
+    """A visitor's cookie, and the recording of theirs that is tagged: once, for all tests here."""
+    with visiting(browser, address) as page:
+        add(page, SCENE)
+        return {"storage_state": page.context.storage_state(), "recording": recording_of(page)}
+
+
+@pytest.fixture
+def page(browser: Any, address: str, heard: dict[str, Any]) -> Iterator[Any]:
+    """The recording, of which nothing was said yet."""
+    with returning(browser, address, heard) as page:
+        shown(page, heard)
+        yield page
+
+
+def returning(browser: Any, address: str, heard: dict[str, Any], allowed: str = "", **options: Any) -> Any:
+    """The visitor comes back."""
+    whole = {"viewport": {"width": 1280, "height": 800}, "storage_state": heard["storage_state"]} | options
+    return visiting(browser, address, allowed, **whole)
+
+
+def shown(page: Any, heard: dict[str, Any]) -> None:
+    """Open the recording, and forget what was said of it before."""
+    start = page.url.split("#")[0]
+    corrections = f"{start}v1/recordings/{heard['recording']}/corrections"
+    for one in page.request.get(corrections).json()["corrections"]:
+        page.request.delete(f"{corrections}/{one['id']}")
+    page.goto(f"{start}#r={heard['recording']}")
+    ready(page)
+
+
+def recording_of(page: Any) -> str:
+    return str(page.evaluate("new URLSearchParams(location.hash.slice(1)).get('r')"))
+
+
 def asked(page: Any, part: str) -> dict[str, Any]:
     """What the service says of the recording that is open."""
-    recording = page.evaluate("new URLSearchParams(location.hash.slice(1)).get('r')")
-    answer: dict[str, Any] = page.request.get(
-        f"{page.url.split('#')[0]}v1/recordings/{recording}/{part}"
-    ).json()
+    where = f"{page.url.split('#')[0]}v1/recordings/{recording_of(page)}/{part}"
+    answer: dict[str, Any] = page.request.get(where).json()
     return answer
 
 
@@ -53,16 +88,15 @@ def names(page: Any) -> list[str]:
 
 
 def zoomed(page: Any, start: float, end: float) -> None:
-    """Reload with these seconds in view."""
+    """Go to these seconds, as a link does."""
     until(page, "location.hash.startsWith('#r=')")
     script = "([from, to]) => { const at = new URLSearchParams(location.hash.slice(1)); at.set('from', from);"
-    page.evaluate(script + " at.set('to', to); history.replaceState(null, '', '#' + at); }", [start, end])
-    page.reload()
-    ready(page)
+    page.evaluate(script + " at.set('to', to); location.hash = at; }", [start, end])
+    expect(page.get_by_test_id("rows-in-view")).to_be_visible()
+    until(page, f"location.hash.includes('from={start:.2f}&to={end:.2f}')")  # as the page itself puts it
 
 
 def test_a_second_verdict_replaces_the_first_and_undo_gives_that_back(page: Any) -> None:
-    add(page, SCENE)
     page.route("**/corrections", lambda route: page.wait_for_timeout(200) or route.continue_())
     row(page, "siren").get_by_test_id("event-right").click(no_wait_after=True)
     row(page, "siren").get_by_test_id("event-wrong").click()  # before the service has answered
@@ -78,7 +112,6 @@ def test_a_second_verdict_replaces_the_first_and_undo_gives_that_back(page: Any)
 
 
 def test_a_double_click_or_a_key_that_is_held_says_it_once(page: Any) -> None:
-    add(page, SCENE)
     row(page, "siren").get_by_test_id("event-right").dblclick()
     expect(row(page, "siren")).to_have_attribute("data-verdict", "right")
     row(page, "rain").get_by_test_id("event-wrong").focus()
@@ -98,7 +131,6 @@ def test_a_double_click_or_a_key_that_is_held_says_it_once(page: Any) -> None:
 
 
 def test_what_could_not_be_undone_can_be_undone_later(page: Any) -> None:
-    add(page, SCENE)
     row(page, "siren").get_by_test_id("event-wrong").click()
     expect(row(page, "siren")).to_have_attribute("data-verdict", "wrong")
     refusal = {"status": 400, "json": {"error": "the disk is full"}}
@@ -114,10 +146,10 @@ def test_what_could_not_be_undone_can_be_undone_later(page: Any) -> None:
 
 
 def test_what_another_window_says_is_shown_and_what_it_took_back_is_not_undone_for_ever(
-    browser: Any, address: str
+    browser: Any, address: str, heard: dict[str, Any]
 ) -> None:
-    with visiting(browser, address, allowed="Failed to load resource: .+ 404 ") as page:
-        add(page, SCENE)
+    with returning(browser, address, heard, allowed="Failed to load resource: .+ 404 ") as page:
+        shown(page, heard)
         row(page, "siren").get_by_test_id("event-right").click()
         expect(row(page, "siren")).to_have_attribute("data-verdict", "right")
         row(page, "siren").get_by_test_id("event-wrong").click()
@@ -139,7 +171,6 @@ def test_what_another_window_says_is_shown_and_what_it_took_back_is_not_undone_f
 
 
 def test_at_every_threshold_the_table_is_what_is_exported(page: Any, tmp_path: Path) -> None:
-    add(page, SCENE)
     row(page, "siren").get_by_test_id("event-wrong").click()
     row(page, "rain").get_by_test_id("event-right").click()
     add_label(page, "door_wood_creaks", 0.46, 0.6)
@@ -167,7 +198,6 @@ def test_at_every_threshold_the_table_is_what_is_exported(page: Any, tmp_path: P
 
 
 def test_an_added_label_that_the_model_does_not_have_has_a_row(page: Any) -> None:
-    add(page, SCENE)
     add_label(page, "Kettle drum", 0.7, 0.8)
     focused = "document.activeElement.closest('tr')?.dataset.label"
     until(page, f"{focused} === 'Kettle drum'")  # where one goes on from
@@ -201,7 +231,6 @@ def test_an_added_label_that_the_model_does_not_have_has_a_row(page: Any) -> Non
 
 
 def test_rows_can_follow_what_is_in_view_but_not_under_the_pointer(page: Any) -> None:
-    add(page, SCENE)
     expect(page.get_by_test_id("rows-in-view")).to_be_hidden()
     whole = names(page)
     zoomed(page, 21.5, 24.5)
@@ -223,7 +252,6 @@ def test_rows_can_follow_what_is_in_view_but_not_under_the_pointer(page: Any) ->
 
 
 def test_a_click_on_the_open_recording_changes_nothing(page: Any) -> None:
-    add(page, SCENE)
     row(page, "siren").get_by_test_id("event-wrong").click()
     page.get_by_test_id("threshold").fill("0.30")
     page.get_by_test_id("zoom-in").click()
@@ -240,7 +268,6 @@ def test_a_click_on_the_open_recording_changes_nothing(page: Any) -> None:
 
 def test_of_very_many_sounds_those_in_view_are_asked_for(page: Any) -> None:
     page.route("**/events?*", lambda route: route.continue_(url=route.request.url.replace("=5000", "=8")))
-    add(page, SCENE)
     page.get_by_test_id("threshold").fill("0.05")
     whole = asked(page, "events?threshold=0.05")["events"]
     expect(page.get_by_test_id("sounds-count")).to_have_text(f"8 of {len(whole)}")
@@ -267,10 +294,12 @@ def test_of_very_many_sounds_those_in_view_are_asked_for(page: Any) -> None:
         expect(page.get_by_test_id("bar-name")).to_have_text(sound["label"])
 
 
-def test_on_a_phone_undo_can_be_seen_before_there_is_anything_to_undo(browser: Any, address: str) -> None:
+def test_on_a_phone_undo_can_be_seen_before_there_is_anything_to_undo(
+    browser: Any, address: str, heard: dict[str, Any]
+) -> None:
     options = {"viewport": {"width": 360, "height": 740}, "has_touch": True, "is_mobile": True}
-    with visiting(browser, address, **options) as page:
-        add(page, SCENE)
+    with returning(browser, address, heard, **options) as page:
+        shown(page, heard)
         undo, play = page.get_by_test_id("undo"), page.get_by_test_id("play")
         expect(undo).to_be_disabled()
         expect(undo).to_be_visible()
@@ -281,17 +310,16 @@ def test_on_a_phone_undo_can_be_seen_before_there_is_anything_to_undo(browser: A
 
 
 def test_what_fails_for_a_while_is_tried_again_and_the_sound_is_not_called_unplayable(
-    browser: Any, address: str
+    browser: Any, address: str, heard: dict[str, Any]
 ) -> None:
-    with visiting(browser, address, allowed="Failed to load resource: .+ 503 ") as page:
+    with returning(browser, address, heard, allowed="Failed to load resource: .+ 503 ") as page:
         failures = iter([{"status": 503, "json": {"error": "too much to do"}}])
         fail = lambda route: route.fulfill(**one) if (one := next(failures, None)) else route.continue_()  # noqa: E731
         page.route("**/events?*", fail)
         page.route(
             "**/media", lambda route: route.fulfill(status=503, json={"error": "no room to convert it"})
         )
-        add(page, SCENE)
-        page.get_by_test_id("play").click()
+        shown(page, heard)
         expect(page.get_by_test_id("alarm")).to_contain_text("It cannot be played now: no room to convert it")
         page.unroute("**/media")
         page.get_by_test_id("play").click()

@@ -78,7 +78,7 @@ export class Player extends EventTarget {
   }
 
   get playing() {
-    return !this.media.paused && !this.media.ended;
+    return !this.media.paused && !this.media.ended && !this.media.error;
   }
 
   /** @param {number} seconds */

@@ -22,6 +22,7 @@ import { Viewport } from "./viewport.js";
 const OVERVIEW_COLUMNS = 1600;
 const FINEST_PEAK = 0.001; // seconds
 const SETTLES = 250; // milliseconds without a change before the address tells of it
+const TIP = 280; // pixels, the widest that is usual
 const SILENT = "It cannot be played now";
 const MARKED = [200, 1000, 4000]; // Hz, beside the spectrogram
 
@@ -350,8 +351,8 @@ export class RecordingView {
     }
     const tip = byId("tip");
     tip.textContent = texts.join("  ");
-    // To the left of the pointer where there is more room; its width is not asked for, which takes long.
-    const left = x > this.view.width / 2;
+    // To the left of the pointer where there may be too little room; its width is not asked for: that takes long.
+    const left = x > this.view.width * 0.4 && x + TIP > this.view.width;
     tip.style.left = left ? "auto" : `${x + 12}px`;
     tip.style.right = left ? `${this.view.width - x + 12}px` : "auto";
     tip.style.maxWidth = left ? "none" : `${this.view.width - x - 12}px`;
