@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import math
 import sys
 from pathlib import Path
 from typing import Any
@@ -25,10 +26,12 @@ from auricle.evaluation.choice import clips_heard
 from auricle.family import save_family
 from auricle.features import FeatureConfig, librosa_defaults, num_frames
 from auricle.gating import follow_gates, plan_gates
+from auricle.interop.hushed import hushed
 from auricle.interop.onnx import export_onnx
 from auricle.interop.onnx_graph import Assembly
 from auricle.interop.onnx_joins import gates, resample, resampling_kernel, scores
 from auricle.models import MODELS
+from auricle.models.attention import logit_of_mean
 from auricle.probabilities import as_function
 from auricle.runners import check, load_runner
 from auricle.tagging import Tagger
@@ -131,6 +134,22 @@ def answers(path: Path, waveforms: np.ndarray) -> dict[str, np.ndarray]:
     session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
     names = [output.name for output in session.get_outputs()]
     return dict(zip(names, session.run(names, {"waveform": waveforms}), strict=True))
+
+
+def test_the_mean_of_scores_is_exact_where_the_runtimes_sigmoid_is_not() -> None:
+    class Mean(torch.nn.Module):
+        def forward(self, logits_3BK: torch.Tensor) -> torch.Tensor:
+            return logit_of_mean(logits_3BK, -math.log(3), 0)
+
+    logits = torch.linspace(-13, 13, 300).reshape(1, -1) + torch.tensor([[[0.0]], [[-0.5]], [[0.5]]])
+    with hushed("torch.onnx"):
+        program = torch.onnx.export(Mean().eval(), (logits,), dynamo=True, verbose=False)
+    assert program is not None
+    content = program.model_proto.SerializeToString()
+    session = onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"])
+    (found,) = session.run(None, {session.get_inputs()[0].name: logits.numpy()})
+    expected = logits.double().sigmoid().mean(0).logit().numpy()
+    np.testing.assert_allclose(found, expected, atol=1e-5)
 
 
 @pytest.mark.parametrize("name", NAMES)

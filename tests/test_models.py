@@ -17,7 +17,7 @@ from torch import nn
 
 from auricle.cli import main
 from auricle.models import MODELS, VARIANTS, build, describe_models, logits_and_embedding
-from auricle.models.attention import AttentionPool, as_logit
+from auricle.models.attention import AttentionPool, logit_of_mean
 from auricle.models.parts import MapDropout, scaled
 from auricle.models.size import count_multiplies, count_weights, source_of
 
@@ -359,9 +359,19 @@ def test_attention_weighs_windows_and_never_by_nothing() -> None:
         assert pool(x).item() == pytest.approx(1, abs=1e-6)
         even = torch.tensor([[[100.0, -100.0], [-100.0, -100.0]]])  # attended nowhere: a plain mean
         assert pool(even).item() == pytest.approx(0.5)
-    assert as_logit(torch.tensor([0.0, 1.0])).isfinite().all()
+        torch.testing.assert_close(pool.logit(even), torch.zeros(1, 1))
+        assert pool.logit(x).item() == pytest.approx(13.8155, abs=1e-3), "no further than a score of 1 - 1e-6"
     with pytest.raises(ValueError, match="squash is 'tanh'; known: sigmoid, softmax"):
         small("single_attention", squash="tanh")
+
+
+def test_the_logit_of_a_mean_is_exact_where_a_score_is_next_to_1() -> None:
+    logits = torch.tensor([[12.0, -12.0, 3.0], [13.0, -9.0, -2.0]])
+    weights = torch.tensor([[0.25], [0.75]])
+    mean = (weights.double() * logits.double().sigmoid()).sum(0)
+    ours = logit_of_mean(logits, weights.log(), 0)
+    torch.testing.assert_close(ours.double(), mean.logit(), rtol=0, atol=5e-6)
+    assert (mean.float().logit() - mean.logit()).abs().max() > 1e-3, "as it would be by way of the score"
 
 
 @pytest.mark.parametrize("name", ["single_attention", "multi_attention"])

@@ -26,13 +26,14 @@ Shape letters: B clips, N samples, C features of the 1D ResNet and bands of the 
 bands left, D channels, K classes.
 """
 
+import math
 from collections.abc import Collection, Sequence
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from auricle.models.attention import AttentionPool, as_logit
+from auricle.models.attention import AttentionPool, logit_of_mean
 from auricle.models.parts import conv_norm, initialise, scaled
 from auricle.models.residual import BasicBlock, Block, signal_conv_norm
 
@@ -150,8 +151,8 @@ class RawWaveform(nn.Module):
     def forward_both(self, waveform_BN: Tensor) -> tuple[Tensor, Tensor]:
         """(B, N) -> (B, K) logits and (B, E) embedding, in one pass."""
         maps = self._maps(waveform_BN)
-        probabilities = torch.stack([logits.float().sigmoid() for logits in self._predictions(maps)])
-        return as_logit(probabilities.mean(0)), maps[-1].mean((2, 3))
+        predictions_3BK = torch.stack(self._predictions(maps))
+        return logit_of_mean(predictions_3BK, -math.log(len(maps)), 0), maps[-1].mean((2, 3))
 
     def forward(self, waveform_BN: Tensor) -> Tensor:
         """(B, N) -> (B, K) logits of the mean of the three probabilities."""

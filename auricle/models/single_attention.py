@@ -17,7 +17,7 @@ from collections.abc import Sequence
 
 from torch import Tensor, nn
 
-from auricle.models.attention import AttentionPool, WindowLayer, as_logit, scaled_embeddings
+from auricle.models.attention import AttentionPool, WindowLayer, scaled_embeddings
 from auricle.models.parts import initialise, scaled
 
 
@@ -78,4 +78,4 @@ class SingleAttention(nn.Module):
 
     def forward(self, embedding_BTD: Tensor) -> Tensor:
         """(B, T, D) embeddings -> (B, K) logits."""
-        return as_logit(self.pool(self._features(embedding_BTD)))
+        return self.pool.logit(self._features(embedding_BTD))
