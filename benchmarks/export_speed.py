@@ -28,6 +28,7 @@ import torch
 
 from auricle.artifact import load_artifact, save_artifact
 from auricle.features import FeatureConfig, librosa_defaults
+from auricle.frontend import LogMel
 from auricle.interop.onnx import export_onnx
 from auricle.models import build
 from auricle.probabilities import to_scores
@@ -71,7 +72,7 @@ def main() -> None:
 
 
 def untrained(folder: Path, name: str) -> Path:
-    """A model of 527 labels with its first weights."""
+    """A model of 527 labels with its first weights, and norms that know the size of what they see."""
     torch.manual_seed(0)
     arguments: dict[str, Any] = {"num_classes": LABELS}
     net = build(name, **arguments).eval()
@@ -82,6 +83,13 @@ def untrained(folder: Path, name: str) -> Path:
         entry = {"kind": "logmel", "rate": features.rate, "features": dataclasses.asdict(features)}
     else:
         raise SystemExit(f"{name}: hears embeddings; train one and give it as --model, with its embedder")
+    sounds = torch.from_numpy(np.random.default_rng(1).uniform(-0.5, 0.5, (2, window)).astype(np.float32))
+    for module in net.modules():
+        if isinstance(module, torch.nn.BatchNorm1d | torch.nn.BatchNorm2d):
+            module.momentum = 1.0
+    with torch.no_grad():  # else a deep net's values grow to 10,000, and logits with them
+        net.train()(sounds if net.input_kind == "waveform" else LogMel(features)(sounds))
+    net.eval()
     described: dict[str, Any] = {
         "weights": {key: tensor.numpy() for key, tensor in net.state_dict().items()},
         "architecture": {"name": name, "arguments": arguments},
