@@ -99,7 +99,9 @@ def encoded(kind: str, noise: np.ndarray) -> Chunks:
     """Sound as a muxer hands it out while it is recorded."""
     container_format, codec, rate, form = CODECS[kind]
     out, chunks, step = Bytes(), [], round(rate * PIECE_SECONDS)
-    options = {"ogg": {"page_duration": "100000"}, "mp3": {"write_xing": "0"}}.get(kind, {})
+    options = {"ogg": {"page_duration": "100000"}, "mp3": {"write_xing": "0", "id3v2_version": "0"}}.get(
+        kind, {}
+    )
     with av.open(out, "w", format=container_format, options=options) as container:
         # Each frame by itself, so that the stream may begin again with its first.
         alone = {"reservoir": "0"} if kind == "mp3" else {}
@@ -114,6 +116,11 @@ def encoded(kind: str, noise: np.ndarray) -> Chunks:
             if out.held:
                 chunks.append(((at + step) / rate, out.held))
                 out.held = b""
+        if kind == "mp3":  # whole frames up to the last, so that nothing is damaged where it begins again
+            for packet in stream.encode(None):
+                container.mux(packet)
+    if kind == "mp3":
+        chunks.append((len(noise) / rate, out.held))
     return chunks
 
 

@@ -446,6 +446,20 @@ def test_options_that_do_not_go_together_are_wrong_usage(
         assert status == 2 and message in told, arguments
 
 
+def test_a_link_to_nowhere_stops_no_second_run(
+    model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rng = np.random.default_rng(1)
+    for name in ("a.wav", "b.wav"):
+        soundfile.write(tmp_path / name, rng.uniform(-0.5, 0.5, RATE), RATE)
+    (tmp_path / "c.wav").symlink_to(tmp_path / "nowhere.wav")
+    for arguments in (("embed", "--out", tmp_path / "x.parquet"), ("tag", "--out", tmp_path / "x.csv")):
+        for _ in range(2):
+            status, _, told = run(capsys, arguments[0], tmp_path, "--model", model, "--quiet", *arguments[1:])
+            assert status == 1 and "c.wav" in told and arguments[2].is_file(), told
+        arguments[2].unlink()
+
+
 def test_import_makes_a_model_that_embeds(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     pytest.importorskip("ai_edge_litert")
     import tiny_tflite

@@ -16,6 +16,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import av
 import numpy as np
 import pytest
 import soundfile
@@ -206,6 +207,13 @@ def test_the_benchmark_of_hours_sees_the_command_in_flat_memory(
     assert 30 < found[-1].megabytes < found[3].megabytes + buffers, found
     line = [benchmark.Memory(hours, 100 + 0.25 * hours + (50 if hours < 1 else 0)) for hours in range(24)]
     assert benchmark.slope(line) == pytest.approx(0.25)
+
+
+def test_the_stream_of_the_benchmark_has_no_damaged_packet_where_it_begins_again() -> None:
+    begin, again, seconds = load_script("benchmarks/live.py").endless("mp3")
+    with av.open(io.BytesIO(begin + 3 * again), format="mp3") as container:
+        samples = sum(frame.samples for packet in container.demux(audio=0) for frame in packet.decode())
+    assert samples / 44100 == pytest.approx(3 * seconds, abs=0.3)
 
 
 def test_a_model_that_is_too_slow_is_told_once_and_a_fast_source_is_not(

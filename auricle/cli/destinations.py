@@ -119,7 +119,9 @@ def refuse_overwriting(out: str, files: list[str]) -> None:
     if address is not None and address in files:
         raise typer.BadParameter(f"{out} is one of the recordings; name another file", param_hint="--out")
     for file in files if out != STDIN and target.is_file() else ():
-        if file != STDIN and address_of(file) is None and target.samefile(file):
+        if file == STDIN or address_of(file) is not None or not Path(file).exists():
+            continue  # a link to nowhere is told when it is read
+        if target.samefile(file):
             raise typer.BadParameter(f"{out} is one of the recordings; name another file", param_hint="--out")
 
 

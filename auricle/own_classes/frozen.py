@@ -114,7 +114,8 @@ def prepare(
     )
     if examples.pack.path == run / "pack" and (lost := len(examples.pack.failures)):
         first = examples.pack.failures[0]
-        tell(f"{counted(lost, 'recording')} could not be read and is left out, e.g. {first['error']}")
+        left = "is left out" if lost == 1 else "are left out"
+        tell(f"{counted(lost, 'recording')} could not be read and {left}, e.g. {first['error']}")
     counts = examples.targets.sum(axis=0)
     few = [label for label, count in zip(examples.labels, counts, strict=True) if count < SOME]
     if few:
