@@ -134,3 +134,46 @@ def select(page: Any, start: float, end: float) -> None:
     page.mouse.down()
     page.mouse.move(box["x"] + box["width"] * end, box["y"] + 40, steps=4)
     page.mouse.up()
+
+
+def heard_once(browser: Any, address: str) -> dict[str, Any]:
+    """A visitor's cookie, and the recording of theirs that is tagged: once, for all tests of a file."""
+    with visiting(browser, address) as page:
+        add(page, SCENE)
+        return {"storage_state": page.context.storage_state(), "recording": recording_of(page)}
+
+
+def returning(browser: Any, address: str, heard: dict[str, Any], allowed: str = "", **options: Any) -> Any:
+    """The visitor comes back."""
+    whole = {"viewport": {"width": 1280, "height": 800}, "storage_state": heard["storage_state"]} | options
+    return visiting(browser, address, allowed, **whole)
+
+
+def shown(page: Any, heard: dict[str, Any]) -> None:
+    """Open the recording, and forget what was said of it before."""
+    start = page.url.split("#")[0]
+    corrections = f"{start}v1/recordings/{heard['recording']}/corrections"
+    for one in page.request.get(corrections).json()["corrections"]:
+        page.request.delete(f"{corrections}/{one['id']}")
+    page.goto(f"{start}#r={heard['recording']}")
+    ready(page)
+
+
+def recording_of(page: Any) -> str:
+    return str(page.evaluate("new URLSearchParams(location.hash.slice(1)).get('r')"))
+
+
+def asked(page: Any, part: str) -> dict[str, Any]:
+    """What the service says of the recording that is open."""
+    where = f"{page.url.split('#')[0]}v1/recordings/{recording_of(page)}/{part}"
+    answer: dict[str, Any] = page.request.get(where).json()
+    return answer
+
+
+def said(page: Any) -> list[tuple[str, str]]:
+    """(label, verdict) of the corrections that the service keeps."""
+    return [(one["label"], one["verdict"]) for one in asked(page, "corrections")["corrections"]]
+
+
+def row(page: Any, label: str) -> Any:
+    return page.locator(f"tr[data-label='{label}']").first

@@ -3,7 +3,7 @@
 import { answers, getJson, isAbort, isMissing, isPassing, pause, recordingPath, send } from "./api.js";
 import { byId, settled } from "./dom.js";
 import { startExport } from "./export.js";
-import { size } from "./format.js";
+import { grouped, size } from "./format.js";
 import { startKeys } from "./keys.js";
 import { Library, isWaiting } from "./library.js";
 import { Live } from "./live.js";
@@ -298,12 +298,12 @@ async function start() {
       if (stayed) location.hash = hashOf({ id, ...NONE });
     },
   });
-  byId("model").textContent = `${models[0].name}, ${models[0].labels.length.toLocaleString("en")} labels`;
+  byId("model").textContent = `${models[0].name}, ${grouped(models[0].labels.length)} labels`;
   const hours = limits.max_audio_seconds / 3600;
   byId("limits").textContent =
-    `Up to ${size(limits.max_upload_bytes)} and ${hours.toLocaleString("en")} hours each.`;
+    `Up to ${size(limits.max_upload_bytes)} and ${grouped(hours)} hours each.`;
   byId("library-note").textContent = limits.keep_hours
-    ? `Kept for ${limits.keep_hours.toLocaleString("en")} hours, then deleted.`
+    ? `Kept for ${grouped(limits.keep_hours)} hours, then deleted.`
     : "";
   startAdding();
   startButtons();

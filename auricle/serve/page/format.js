@@ -1,5 +1,15 @@
 /** Numbers as people read them. */
 
+const english = new Intl.NumberFormat("en"); // one for all: making one takes long
+
+/**
+ * @param {number} number
+ * @returns {string} such as 12,345
+ */
+export function grouped(number) {
+  return english.format(number);
+}
+
 /**
  * Seconds as a clock: 0:07.5, 12:03.0, 2:03:04.0.
  * @param {number} seconds
@@ -54,7 +64,7 @@ export function size(bytes) {
  * @param {string} word for one of them
  */
 export function count(number, word) {
-  return `${number.toLocaleString("en")} ${word}${number === 1 ? "" : "s"}`;
+  return `${grouped(number)} ${word}${number === 1 ? "" : "s"}`;
 }
 
 /**

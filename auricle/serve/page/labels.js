@@ -194,7 +194,7 @@ export class Labels extends EventTarget {
         make(
           "li",
           { class: "soft small" },
-          `${(fitting.length - LISTED).toLocaleString("en")} more: type to find them`,
+          `${grouped(fitting.length - LISTED)} more: type to find them`,
         ),
       );
     byId("labels-list").replaceChildren(...listed);

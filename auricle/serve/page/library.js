@@ -2,7 +2,7 @@
 
 import { getJson, isAbort, isPassing, pause } from "./api.js";
 import { byId, make } from "./dom.js";
-import { clock, left } from "./format.js";
+import { clock, grouped, left } from "./format.js";
 import { alarm, clearAlarm } from "./say.js";
 
 /** @typedef {import("./api.js").Recording} Recording */
@@ -30,7 +30,7 @@ export function progressLine({ state, progress, duration }) {
   const parts = [
     whole ? `${clock(progress.heard, 0)} of ${clock(whole, 0)} heard` : `${clock(progress.heard, 0)} heard`,
   ];
-  if (progress.speed) parts.push(`${Math.round(progress.speed).toLocaleString("en")} times real time`);
+  if (progress.speed) parts.push(`${grouped(Math.round(progress.speed))} times real time`);
   if (progress.left !== null) parts.push(left(progress.left));
   return parts.join(" · ");
 }

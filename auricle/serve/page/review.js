@@ -3,6 +3,7 @@
 import { Corrections } from "./annotate.js";
 import { showBar, spokenSelection, startBar } from "./bar.js";
 import { byId, settled } from "./dom.js";
+import { grouped } from "./format.js";
 import { merged } from "./merging.js";
 import { alarm, clearAlarm, say } from "./say.js";
 import { Sounds, persistently } from "./sounds.js";
@@ -180,8 +181,8 @@ export class Review {
     const rows = this.listed;
     const inView = byId("in-view").checked;
     const most = this.#sounds?.most(inView ? this.stage.view : null) ?? null;
-    const whole = most === null ? "" : this.stage.labels.chosen ? "+" : ` of ${most.toLocaleString("en")}`;
-    const number = rows.length || whole ? rows.length.toLocaleString("en") + whole : "";
+    const whole = most === null ? "" : this.stage.labels.chosen ? "+" : ` of ${grouped(most)}`;
+    const number = rows.length || whole ? grouped(rows.length) + whole : "";
     this.table.show(rows, { chosen: this.chosen, number, note: this.#note(rows.length, most !== null) });
   }
 
@@ -329,13 +330,11 @@ export class Review {
   add(label) {
     const span = this.chosen ? { from: this.chosen.start, to: this.chosen.end } : this.selection;
     if (!span || span.to <= span.from) return say("Select a span first");
-    const same = this.rows.find(
-      (row) => row.label === label && row.start === span.from && row.end === span.to,
-    );
+    const own = keyOf({ label, start: span.from, end: span.to });
+    const same = this.rows.find((row) => keyOf(row) === own);
     if (same && same.verdict === "added") return say(`${label} is there already`);
     if (same) return same.verdict === "right" ? say(`${label} is right already`) : this.judge("right", same);
-    const key = `added ${keyOf({ label, start: span.from, end: span.to })}`;
-    return this.#correct(key, async (corrections) => {
+    return this.#correct(`added ${own}`, async (corrections) => {
       const made = await corrections.add(label, span.from, span.to);
       const row = this.rows.find((one) => one.correction === made);
       const [bar, focus] = [byId("bar"), document.activeElement];

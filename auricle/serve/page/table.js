@@ -4,6 +4,8 @@ import { byId, make } from "./dom.js";
 import { clock, count, percent } from "./format.js";
 
 const PAGE = 100; // rows at a time
+const LONG = 14; // letters of a word that may be broken
+const HOUR = 3600; // seconds
 
 /**
  * @typedef {import("./merging.js").Row} Row
@@ -109,14 +111,14 @@ export class Table {
 
   /** @param {Row} row */
   #row(row) {
-    const span = `${clock(row.start)} – ${clock(row.end)}`;
+    const span = `${clock(row.start)}\u00a0– ${clock(row.end)}`; // of two lines, the first has the dash
     const name = `${row.label}, ${span}`;
     const key = `${row.label} ${row.start} ${row.end}`;
     const play = make(
       "button",
       {
         type: "button",
-        class: "quiet numbers",
+        class: row.end < HOUR ? "quiet numbers" : "quiet numbers long",
         "data-key": `play ${key}`,
         "data-testid": "event-play",
         "aria-label": `Hear ${name}`,
@@ -126,9 +128,17 @@ export class Table {
     );
     const made = make(
       "tr",
-      { "data-testid": "event", "data-label": row.label },
+      {
+        "data-testid": "event",
+        "data-label": row.label,
+        // All of the row does what its first button does; by keyboard it is that button.
+        onclick: (/** @type {Event} */ event) => {
+          const other = event.target instanceof Element && event.target.closest("button");
+          if (!other && getSelection()?.isCollapsed !== false) this.actions.choose(row);
+        },
+      },
       make("td", {}, play),
-      make("td", { class: "label" }, row.label),
+      make("td", { class: "label" }, nameOf(row.label)),
       make("td", { class: "right numbers" }, row.score === null ? "–" : percent(row.score)),
       make("td", {}, make("span", { class: "together" }, ...this.#judgements(row, name, key))),
     );
@@ -155,7 +165,8 @@ export class Table {
             "aria-label": `Remove ${name}`,
             onclick: () => this.actions.remove(row),
           },
-          "Remove",
+          make("span", { class: "word" }, "Remove"),
+          make("span", { class: "sign" }, "×"),
         ),
       ];
     return /** @type {("right"|"wrong")[]} */ (["right", "wrong"]).map((verdict) =>
@@ -175,6 +186,17 @@ export class Table {
       ),
     );
   }
+}
+
+/**
+ * A label's name, which breaks where its words end; of a very long one the whole is told by a tip.
+ * @param {string} label
+ */
+function nameOf(label) {
+  const words = label.split(/(?<=[_/])/);
+  const pieces = words.flatMap((word) => [word, make("wbr")]).slice(0, -1);
+  const long = label.split(/[\s_/-]/).some((word) => word.length > LONG);
+  return make("span", { class: long ? "clamped long" : "clamped", title: label }, ...pieces);
 }
 
 /**

@@ -3,6 +3,7 @@
 import { getPicture, isAbort, isPassing, pause, recordingPath } from "./api.js";
 
 const KEPT = 200; // tiles of 256 x 96 pixels, 98 kB each
+const REST = 60; // milliseconds that the view has not moved before fine tiles are asked for
 
 export class TileCache {
   /** @type {Map<string, ImageBitmap|null>} by path; null is one that is not to be had; oldest use first */
@@ -12,6 +13,8 @@ export class TileCache {
   /** @type {Map<string, {failures: number, again: number}>} when to ask again for what failed, by path */
   #failed = new Map();
   #timer = 0;
+  #seen = ""; // what was in view
+  #moved = -Infinity; // when that was last something else, in milliseconds
 
   /**
    * @param {string} id of the recording
@@ -41,6 +44,7 @@ export class TileCache {
    * @param {number} height
    */
   draw(canvas, view, y, height) {
+    this.#watch(view);
     const column = view.span / view.width / (window.devicePixelRatio || 1);
     const wished = Math.floor(Math.log2(Math.max(column / this.about.column, 1)));
     const level = Math.min(wished, this.about.levels - 1);
@@ -53,7 +57,19 @@ export class TileCache {
         const tile = this.#tiles.get(path);
         if (tile) this.#put(canvas, view, tile, start, seconds, y, height);
       }
-    this.#ask(new Set([...coarse, ...fine].map(({ path }) => path)));
+    const rest = this.#moved + REST - performance.now();
+    const wanted = rest > 0 ? fine.filter(({ path }) => this.#asked.has(path) || this.#tiles.has(path)) : fine;
+    this.#ask(new Set([...coarse, ...wanted].map(({ path }) => path)), rest > 0 && lacking ? rest : Infinity);
+  }
+
+  /**
+   * Does what is in view move? The first view does not.
+   * @param {import("./viewport.js").Viewport} view
+   */
+  #watch(view) {
+    const seen = `${view.from} ${view.to} ${view.width}`;
+    if (this.#seen && seen !== this.#seen) this.#moved = performance.now();
+    this.#seen = seen;
   }
 
   /**
@@ -101,11 +117,14 @@ export class TileCache {
     );
   }
 
-  /** @param {Set<string>} wanted paths; the others are asked for no longer */
-  #ask(wanted) {
+  /**
+   * @param {Set<string>} wanted paths; the others are asked for no longer
+   * @param {number} later milliseconds after which others may be wanted
+   */
+  #ask(wanted, later) {
     for (const [path, asked] of this.#asked) if (!wanted.has(path)) asked.abort();
     const now = performance.now();
-    let next = Infinity;
+    let next = now + later;
     for (const path of wanted) {
       const again = this.#failed.get(path)?.again ?? 0;
       const tile = this.#tiles.get(path);
