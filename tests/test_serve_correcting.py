@@ -3,7 +3,9 @@
 import sqlite3
 import subprocess
 import sys
+import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -18,6 +20,7 @@ from auricle.serve.correcting import (
 )
 from auricle.serve.database import APPLICATION, STEPS, Database
 from auricle.serve.errors import Refused
+from auricle.serve.library import MOST_CORRECTIONS
 from auricle.serve.ranges import Part, disposition, part_of
 
 
@@ -67,7 +70,9 @@ def test_rules_hold_moment_by_moment() -> None:
 
     for _ in range(200):
         spans = np.sort(rng.choice(41, (12, 2)), axis=1)
-        events = [event(a, b, str(rng.choice(["dog", "cat"]))) for a, b in spans[:6].tolist() if a < b]
+        events = monotone(
+            [event(a, b, str(rng.choice(["dog", "cat"]))) for a, b in spans[:6].tolist() if a < b]
+        )
         corrections = [
             said(a, b, str(rng.choice(["right", "wrong", "added"])), str(rng.choice(["dog", "cat", "owl"])))
             for a, b in spans[6:].tolist()
@@ -98,13 +103,134 @@ def test_a_manifest_has_a_row_for_each_stretch_that_was_judged() -> None:
         said(4, 6, "wrong"),
         said(4, 6, "right"),  # another opinion
     ]
-    assert manifest_rows(corrections) == [
+    assert list(manifest_rows(corrections)) == [
         Row(0, 2, ("dog", "owl"), ("cat",)),
         Row(0.5, 1, ("dog", "owl"), ("cat",)),
         Row(4, 6, ("dog",), ()),
     ]
     more = manifest_rows(corrections[3:4], [event(8, 9, "rain"), event(4, 6, "cat")])  # type: ignore[list-item]
-    assert more == [Row(4, 6, ("cat",), ("dog",)), Row(8, 9, ("rain",), ())]
+    assert list(more) == [Row(4, 6, ("cat",), ("dog",)), Row(8, 9, ("rain",), ())]
+
+
+def monotone(events: list[dict[str, object]]) -> list[dict[str, object]]:
+    """The same, with ends in the order of the starts of each label, as those of a model."""
+    events = sorted(events, key=lambda one: one["start"])  # type: ignore[arg-type, return-value]
+    for label in {one["label"] for one in events}:
+        own = [one for one in events if one["label"] == label]
+        for one, end in zip(own, sorted(one["end"] for one in own), strict=True):  # type: ignore[type-var]
+            one["end"] = end
+    return events
+
+
+def plainly_corrected(events: list[Any], corrections: list[Correction]) -> list[Any]:
+    """Every correction against every event."""
+    for c in corrections:
+        start, end, left = c.start, c.end, []
+        for e in events:
+            apart = e["end"] <= start or e["start"] >= end
+            if c.verdict != "wrong":
+                apart = e["end"] < c.start - 1e-6 or e["start"] > c.end + 1e-6
+            if e["label"] != c.label or apart:
+                left.append(e)
+            elif c.verdict == "wrong":
+                rests = ((e["start"], c.start), (c.end, e["end"]))
+                left += [e | {"start": a, "end": b} for a, b in rests if b - a > 1e-6]
+        if c.verdict != "wrong":
+            met = [e for e in events if not any(e is one for one in left)]
+            start, end = min([start, *(e["start"] for e in met)]), max([end, *(e["end"] for e in met)])
+            left.append({"start": start, "end": end, "label": c.label, "score": 1.0})
+        events = left
+    return sorted(events, key=lambda e: (e["start"], e["label"]))
+
+
+def plainly_shares(c: Correction, start: float, end: float) -> bool:
+    common = min(c.end, end) - max(c.start, start)
+    return common > 0 and common >= 0.5 * min(c.end - c.start, end - start) - 1e-6
+
+
+def random_case(rng: np.random.Generator) -> tuple[list[Any], list[Correction]]:
+    """Events and corrections that meet, touch, nearly touch and repeat one another."""
+
+    def span() -> tuple[float, float]:
+        a, b = rng.integers(0, 40, 2) / 4 + rng.choice([0.0, 0.0, 9e-7, -9e-7, 2e-6], 2)
+        return max(0.0, float(min(a, b))), float(max(a, b)) + float(rng.choice([0.25, 5e-7, 3.0]))
+
+    labels = ["dog", "cat", "owl"]
+    events = [event(*span(), str(rng.choice(labels)), float(rng.random())) for _ in range(rng.integers(12))]
+    verdicts = ["right", "wrong", "wrong", "added"]
+    corrections = [
+        said(*span(), str(rng.choice(verdicts)), str(rng.choice(labels))) for _ in range(rng.integers(12))
+    ]
+    return monotone(events), corrections
+
+
+def test_what_is_quick_is_what_comparing_all_with_all_gives() -> None:
+    rng = np.random.default_rng(8)
+    for _ in range(400):
+        events, corrections = random_case(rng)
+        found = corrected(events, corrections)
+        assert found == plainly_corrected(events, corrections)
+        believed = [Correction(e["label"], e["start"], e["end"], "right") for e in found]
+        rows = []
+        for start, end in sorted({(c.start, c.end) for c in (*believed, *corrections)}):
+            pairs = [(c.label, c.verdict) for c in (*believed, *corrections) if plainly_shares(c, start, end)]
+            yes, no = (
+                tuple(
+                    sorted(label for label, verdict in dict(pairs).items() if (verdict == "wrong") is wrong)
+                )
+                for wrong in (False, True)
+            )
+            rows.append(Row(round(start, 6), round(end, 6), yes, no))
+        assert list(manifest_rows(corrections, found)) == rows
+        windows = [
+            {"start": n / 4, "end": n / 4 + 1.0, "scores": rng.random(2).astype(np.float32)}
+            for n in range(40)
+        ]
+        for window, given in zip(
+            windows, corrected_windows(windows, ["dog", "cat"], corrections), strict=True
+        ):
+            scores = dict(zip(["dog", "cat"], window["scores"].tolist(), strict=True))  # type: ignore[attr-defined]
+            scores |= dict.fromkeys(more_labels(["dog", "cat"], corrections), 0.0)
+            for c in corrections:
+                if plainly_shares(c, window["start"], window["end"]):  # type: ignore[arg-type]
+                    scores[c.label] = 0.0 if c.verdict == "wrong" else 1.0
+            assert given["scores"].tolist() == list(scores.values())
+
+
+def test_as_many_corrections_as_there_may_be_take_seconds() -> None:
+    rng = np.random.default_rng(9)
+    labels = [f"label {n:02d}" for n in range(50)]
+    starts = rng.uniform(0, 5400, MOST_CORRECTIONS).tolist()
+    corrections = [
+        said(start, start + 1 + 100 * rng.random() ** 20, ("right", "wrong")[n % 2], labels[n % 7])
+        for n, start in enumerate(starts)
+    ]
+    events = [event(n / 2, n / 2 + 0.4, labels[n % 50]) for n in range(10_000)]
+    began = time.process_time()
+    found = corrected(events, corrections)  # type: ignore[arg-type]
+    rows = sum(1 for _ in manifest_rows(corrections, found))
+    windows = ({"start": n / 2, "end": n / 2 + 2, "scores": np.zeros(50, np.float32)} for n in range(10_000))
+    assert (
+        rows > MOST_CORRECTIONS and sum(1 for _ in corrected_windows(windows, labels, corrections)) == 10_000
+    )
+    assert time.process_time() - began < 20  # 2 here; minutes where all are compared with all
+
+
+def test_long_work_ends_once_it_is_not_wanted() -> None:
+    looked = 0
+
+    def look() -> None:
+        nonlocal looked
+        looked += 1
+        if looked == 5:
+            raise InterruptedError
+
+    many = [said(n, n + 1, "right") for n in range(100)]
+    for work in (lambda: corrected([], many, look), lambda: list(manifest_rows(many, (), look))):
+        looked = 0
+        with pytest.raises(InterruptedError):
+            work()
+        assert looked == 5
 
 
 def test_a_file_of_sqlite_is_ours_and_of_a_version_that_is_known(tmp_path: Path) -> None:

@@ -7,7 +7,9 @@ The rules, by label and in the order in which things were said or changed:
 """
 
 import csv
-from collections.abc import Iterable, Iterator, Sequence
+from bisect import bisect_left, bisect_right
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import pairwise
 from typing import Any, NamedTuple, TextIO
 
 import numpy as np
@@ -39,8 +41,15 @@ class Row(NamedTuple):
     no: tuple[str, ...]  # that were looked for and are not
 
 
-def corrected(events: Iterable[Event], corrections: Sequence[Correction]) -> list[Event]:
+def corrected(
+    events: Iterable[Event], corrections: Sequence[Correction], look: Callable[[], object] = bool
+) -> list[Event]:
     """Events after what was said of them, by start, then label.
+
+    Args:
+        events: those of one label begin and end in the same order, as the model's do.
+        corrections: in the order in which they were said.
+        look: is called now and then; what it raises ends the work.
 
     >>> heard = [{"start": 0.0, "end": 4.0, "label": "dog", "score": 0.6}]
     >>> corrected(heard, [Correction("dog", 1.0, 2.0, "wrong"), Correction("cat", 3.0, 5.0, "added")])
@@ -49,37 +58,59 @@ def corrected(events: Iterable[Event], corrections: Sequence[Correction]) -> lis
      {'start': 2.0, 'end': 4.0, 'label': 'dog', 'score': 0.6},
      {'start': 3.0, 'end': 5.0, 'label': 'cat', 'score': 1.0}]
     """
-    judged = {correction.label for correction in corrections}
+    judged: dict[str, list[Correction]] = {}
+    for correction in corrections:
+        judged.setdefault(correction.label, []).append(correction)
     out: list[Event] = []
     own: dict[str, list[Event]] = {label: [] for label in judged}
     for event in events:
         (own[event["label"]] if event["label"] in judged else out).append(event)
-    for correction in corrections:
-        change = _without if correction.verdict == "wrong" else _with
-        own[correction.label] = change(own[correction.label], correction)
-    return sorted([*out, *(event for label in own.values() for event in label)], key=by_time)
+    for label, said in judged.items():
+        track = _Track(own[label])
+        for correction in said:
+            look()
+            (track.without if correction.verdict == "wrong" else track.joined)(correction)
+        out += track.events()
+    return sorted(out, key=by_time)
 
 
-def _without(events: list[Event], correction: Correction) -> list[Event]:
-    left = []
-    for event in events:
-        before, after = (event["start"], correction.start), (correction.end, event["end"])
-        if event["end"] <= correction.start or event["start"] >= correction.end:
-            left.append(event)
-            continue
-        left += [event | {"start": start, "end": end} for start, end in (before, after) if end - start > SAME]
-    return left
+class _Track:
+    """The events of one label, which begin and end in the same order: what a stretch touches is a slice."""
 
+    def __init__(self, events: list[Event]):
+        # Which came first, and the event that it is, or is a part of.
+        self._from = sorted(enumerate(events), key=lambda one: one[1]["start"])
+        self._count = len(events)
+        self._starts = [event["start"] for _, event in self._from]
+        self._ends = [event["end"] for _, event in self._from]
+        assert all(one <= next for one, next in pairwise(self._ends)), "an event lies in another"
 
-def _with(events: list[Event], correction: Correction) -> list[Event]:
-    start, end = correction.start, correction.end
-    apart = []
-    for event in events:
-        if event["end"] < correction.start - SAME or event["start"] > correction.end + SAME:
-            apart.append(event)
-        else:
-            start, end = min(start, event["start"]), max(end, event["end"])
-    return [*apart, {"start": start, "end": end, "label": correction.label, "score": CERTAIN}]
+    def events(self) -> list[Event]:
+        spans = sorted(zip(self._from, self._starts, self._ends, strict=True), key=lambda one: one[0][0])
+        return [event | {"start": start, "end": end} for (_, event), start, end in spans]
+
+    def without(self, said: Correction) -> None:
+        first, last = bisect_right(self._ends, said.start), bisect_left(self._starts, said.end)
+        places = range(first, last)
+        before = [k for k in places if said.start - self._starts[k] > SAME]
+        after = [k for k in places if self._ends[k] - said.end > SAME]
+        starts = [self._starts[k] for k in before] + [said.end] * len(after)
+        ends = [said.start] * len(before) + [self._ends[k] for k in after]
+        self._put(slice(first, last), starts, ends, [self._from[k] for k in (*before, *after)])
+
+    def joined(self, said: Correction) -> None:
+        first = bisect_left(self._ends, said.start - SAME)
+        last = bisect_right(self._starts, said.end + SAME)
+        start = min(said.start, *self._starts[first : first + 1]) if first < last else said.start
+        end = max(said.end, *self._ends[last - 1 : last]) if first < last else said.end
+        event: Event = {"start": start, "end": end, "label": said.label, "score": CERTAIN}
+        self._put(slice(first, last), [start], [end], [(self._count, event)])
+        self._count += 1
+
+    def _put(
+        self, place: slice, starts: list[float], ends: list[float], events: list[tuple[int, Event]]
+    ) -> None:
+        self._starts[place], self._ends[place], self._from[place] = starts, ends, events
 
 
 def corrected_windows(
@@ -91,12 +122,14 @@ def corrected_windows(
     the model does not have follow its own, see `more_labels`; they score 0 elsewhere.
     """
     places = {label: k for k, label in enumerate([*labels, *more_labels(labels, corrections)])}
+    stretches = _Stretches(corrections)
+    which = np.array([places[correction.label] for correction in corrections], np.int64)
+    what = np.array([0.0 if one.verdict == "wrong" else CERTAIN for one in corrections], np.float32)
     for window in windows:
         scores = np.zeros(len(places), np.float32)
         scores[: len(labels)] = window["scores"]
-        for correction in corrections:
-            if _share(correction, window["start"], window["end"]):
-                scores[places[correction.label]] = 0.0 if correction.verdict == "wrong" else CERTAIN
+        said = stretches.sharing(window["start"], window["end"])
+        scores[which[said]] = what[said]  # of several on one label, the last
         yield window | {"scores": scores}
 
 
@@ -105,7 +138,11 @@ def more_labels(labels: Sequence[str], corrections: Sequence[Correction]) -> lis
     return sorted({correction.label for correction in corrections} - set(labels))
 
 
-def manifest_rows(corrections: Sequence[Correction], events: Sequence[Event] = ()) -> list[Row]:
+def manifest_rows(
+    corrections: Sequence[Correction],
+    events: Sequence[Event] = (),
+    look: Callable[[], object] = bool,
+) -> Iterator[Row]:
     """The stretches that somebody judged, each with all that was judged there; those of events with them.
 
     A label counts for a stretch that has half of its own in it, or half of which it fills; of two verdicts
@@ -114,24 +151,47 @@ def manifest_rows(corrections: Sequence[Correction], events: Sequence[Event] = (
     Args:
         corrections: in the order in which they were said.
         events: that are believed without being judged, as `corrected` gives them.
+        look: is called for each row; what it raises ends the work.
 
-    >>> manifest_rows([Correction("dog", 0.0, 2.0, "right"), Correction("cat", 0.0, 2.0, "wrong")])
+    >>> list(manifest_rows([Correction("dog", 0.0, 2.0, "right"), Correction("cat", 0.0, 2.0, "wrong")]))
     [Row(start=0.0, end=2.0, labels=('dog',), no=('cat',))]
     """
-    believed = [Correction(event["label"], event["start"], event["end"], "right") for event in events]
-    rows = []
-    for start, end in sorted({(c.start, c.end) for c in (*believed, *corrections)}):
-        heard = {c.label: c.verdict != "wrong" for c in (*believed, *corrections) if _share(c, start, end)}
-        labels, no = (
-            tuple(sorted(label for label, yes in heard.items() if yes is wanted)) for wanted in (True, False)
-        )
-        rows.append(Row(round(start, 6), round(end, 6), labels, no))
-    return rows
+    believed = (Correction(event["label"], event["start"], event["end"], "right") for event in events)
+    said = (*believed, *corrections)
+    stretches, names = _Stretches(said), sorted({one.label for one in said})
+    places = {label: k for k, label in enumerate(names)}
+    which = np.array([places[one.label] for one in said], np.int64)
+    right = np.array([one.verdict != "wrong" for one in said], bool)
+    latest = np.empty(len(names), np.int64)  # what was said last of each label
+    for start, end in sorted({(one.start, one.end) for one in said}):
+        look()
+        latest.fill(-1)
+        shared = stretches.sharing(start, end)
+        latest[which[shared]] = shared
+        judged = np.flatnonzero(latest >= 0)
+        heard = right[latest[judged]]
+        labels, no = (tuple(names[k] for k in judged[wanted].tolist()) for wanted in (heard, ~heard))
+        yield Row(round(start, 6), round(end, 6), labels, no)
 
 
-def _share(correction: Correction, start: float, end: float) -> bool:
-    common = min(correction.end, end) - max(correction.start, start)
-    return common > 0 and common >= SHARE * min(correction.end - correction.start, end - start) - SAME
+class _Stretches:
+    """Stretches in the order of their starts, so that only those are compared which may meet."""
+
+    def __init__(self, said: Sequence[Correction]):
+        starts = np.array([one.start for one in said], float)
+        self._order = np.argsort(starts, kind="stable")
+        self._starts = starts[self._order]
+        self._ends = np.array([one.end for one in said], float)[self._order]
+        self._latest = np.maximum.accumulate(self._ends)  # end of all up to here
+
+    def sharing(self, start: float, end: float) -> np.ndarray:
+        """(M,) which of them share half of the shorter with a stretch, rising."""
+        place = slice(np.searchsorted(self._latest, start, "right"), np.searchsorted(self._starts, end))
+        starts, ends = self._starts[place], self._ends[place]
+        common = np.minimum(ends, end) - np.maximum(starts, start)
+        least = SHARE * np.minimum(ends - starts, end - start) - SAME
+        found: np.ndarray = np.sort(self._order[place][(common > 0) & (common >= least)])
+        return found
 
 
 def write_manifest(recordings: Iterable[tuple[str, Iterable[Row]]], stream: TextIO) -> None:

@@ -121,10 +121,10 @@ def _rows(recording: Recording, threshold: float | None, judged: bool) -> Any:
     """A recording's part of a manifest."""
     said = recording.corrections()
     if judged:
-        return manifest_rows(said)
+        return list(manifest_rows(said))
     kept = recording.scores()
     found, _ = kept.events(config_of(kept, threshold), kept.hop)
-    return manifest_rows(said, corrected(found, said))
+    return list(manifest_rows(said, corrected(found, said)))
 
 
 @router.get(
