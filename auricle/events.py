@@ -13,160 +13,18 @@ Dinkel, Wu and Yu, "Towards duration robust weakly supervised sound event detect
 section III.D.
 """
 
-import dataclasses
-import math
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
-from auricle.thresholds import is_threshold, own_thresholds
+from auricle.event_settings import EventConfig, config_with, event_config, events_of, with_onset
 
 # Two times that differ by less are the same: far below a sample, far above what rounding does to hours.
 SAME = 1e-6
-PER_LABEL = ("smooth", "onset", "offset", "min_length", "max_gap")
 
 Event = dict[str, Any]  # {"start", "end" (seconds), "label", "score"}
-
-
-@dataclass(frozen=True, kw_only=True)
-class EventConfig:
-    """How scores over time become events; the settings that an artifact's `events` holds.
-
-    Args:
-        smooth: seconds; a score becomes the median of the scores of the windows whose middles are within half
-            of this of its own. 0 leaves scores as they are.
-        onset: score that an event reaches at least once; 2 where there are to be none.
-        offset: score that it never falls below; None is `onset`.
-        min_length: seconds; shorter events are left out.
-        max_gap: seconds; events that are no further apart become one.
-        hop: seconds from window to window, when events are looked for; None is the model's own.
-        labels: label -> settings that differ for it, by their names above; `hop` cannot.
-
-    Raises:
-        ValueError: a setting is not what it can be.
-
-    >>> config = EventConfig(onset=0.6, offset=0.3, labels={"dog": {"onset": 0.8}})
-    >>> config.of("dog").onset, config.of("rain").onset
-    (0.8, 0.6)
-    """
-
-    smooth: float = 0.0
-    onset: float = 0.5
-    offset: float | None = None
-    min_length: float = 0.0
-    max_gap: float = 0.0
-    hop: float | None = None
-    labels: Mapping[str, Mapping[str, float | None]] = field(default_factory=dict)
-
-    def __post_init__(self) -> None:
-        self._validate()
-        if not isinstance(self.labels, Mapping):
-            raise ValueError(f"labels: expected label -> settings, got {self.labels!r}")
-        for label, own in self.labels.items():
-            if not isinstance(own, Mapping) or not set(own) <= set(PER_LABEL):
-                got = sorted(own) if isinstance(own, Mapping) else own
-                raise ValueError(f"labels: {label!r}: expected some of {', '.join(PER_LABEL)}; got {got}")
-            try:
-                self._with(own)
-            except ValueError as error:
-                raise ValueError(f"labels: {label!r}: {error}") from error
-
-    def _validate(self) -> None:
-        for name in ("smooth", "min_length", "max_gap"):
-            if not _is_number(getattr(self, name)) or getattr(self, name) < 0:
-                raise ValueError(f"{name}: expected seconds from 0 on, got {getattr(self, name)!r}")
-        if self.hop is not None and not (_is_number(self.hop) and self.hop > 0):
-            raise ValueError(f"hop: expected seconds above 0, got {self.hop!r}")
-        for name in ("onset", "offset"):
-            value = getattr(self, name)
-            if (value is not None or name == "onset") and not is_threshold(value):
-                raise ValueError(f"{name}: expected a score from 0 to 1, or 2 for never, got {value!r}")
-        if self.offset is not None and self.offset > self.onset:
-            raise ValueError(f"offset: expected no more than onset ({self.onset:g}), got {self.offset:g}")
-
-    def of(self, label: str) -> "EventConfig":
-        """The settings of one label; its `labels` are empty, its `offset` is a number."""
-        own = self._with(self.labels.get(label, {}))
-        return own if own.offset is not None else dataclasses.replace(own, offset=own.onset)
-
-    def _with(self, own: Mapping[str, Any]) -> "EventConfig":
-        return dataclasses.replace(self, labels={}, **own)
-
-    def as_dict(self) -> dict[str, Any]:
-        """What an artifact stores.
-
-        >>> EventConfig(onset=0.25).as_dict()["onset"]
-        0.25
-        """
-        return dataclasses.asdict(self) | {"labels": {name: dict(own) for name, own in self.labels.items()}}
-
-
-def event_config(stored: Mapping[str, Any] | None, labels: Sequence[str] | None = None) -> EventConfig:
-    """Settings from what an artifact stores; what is not said stays as it is by default.
-
-    Args:
-        stored: an artifact's `events`; None is all by default.
-        labels: the model's; None does not look whether it has the labels that have settings of their own.
-
-    Raises:
-        ValueError: a setting is unknown or not what it can be, or the model has no such label.
-
-    >>> event_config({"onset": 0.4, "max_gap": 1.0}).max_gap
-    1.0
-    """
-    names = [f.name for f in dataclasses.fields(EventConfig)]
-    if unknown := sorted(set(stored or {}) - set(names)):
-        raise ValueError(f"{unknown[0]}: no setting of events; there are {', '.join(names)}")
-    config = EventConfig(**(stored or {}))
-    if labels is not None and (strange := [label for label in config.labels if label not in labels]):
-        raise ValueError(f"labels: {strange[0]!r}: the model has no such label")
-    return config
-
-
-def events_of(artifact: Any) -> EventConfig:
-    """The settings by which a model's scores become events: its own, or those by default.
-
-    A model without settings of its own but with thresholds gets them as the `onset` of its labels.
-
-    >>> from types import SimpleNamespace
-    >>> events_of(SimpleNamespace(events=None, thresholds=[0.3], labels=("dog",))).of("dog").onset
-    0.3
-    """
-    thresholds = own_thresholds(artifact)
-    if artifact.events is not None or thresholds is None:
-        return event_config(artifact.events, artifact.labels)
-    chosen = zip(artifact.labels, thresholds, strict=True)
-    return EventConfig(labels={label: {"onset": float(least)} for label, least in chosen})
-
-
-def config_with(config: EventConfig, settings: Mapping[str, str]) -> EventConfig:
-    """Settings with some changed by what was typed: KEY=VALUE, or LABEL.KEY=VALUE for one label.
-
-    Raises:
-        ValueError: no such setting, or a value it cannot have.
-
-    >>> config_with(EventConfig(), {"onset": "0.4", "dog.onset": "0.8"}).of("dog").onset
-    0.8
-    """
-    changed: dict[str, Any] = {}
-    labels = {label: dict(own) for label, own in config.labels.items()}
-    for key, text in settings.items():
-        label, _, name = key.rpartition(".")
-        known = PER_LABEL if label else (*PER_LABEL, "hop")
-        if name not in known:
-            raise ValueError(f"{key}: no setting of events; there are {', '.join(known)}")
-        if text.lower() == "none" and name in ("offset", "hop"):
-            value = None
-        else:
-            try:
-                value = float(text)
-            except ValueError:
-                raise ValueError(f"{key}: expected a number, got {text!r}") from None
-        (labels.setdefault(label, {}) if label else changed)[name] = value
-    return dataclasses.replace(config, labels=labels, **changed)
 
 
 def stretches(starts: np.ndarray, stops: np.ndarray) -> np.ndarray:
@@ -400,10 +258,6 @@ class EventFinder:
             yield {"start": start, "end": end, "label": self.labels[k], "score": float(f"{score:.6g}")}
 
 
-def _is_number(value: Any) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
-
-
 __all__ = [
     "Event",
     "EventConfig",
@@ -415,4 +269,5 @@ __all__ = [
     "find_events",
     "smoothed",
     "stretches",
+    "with_onset",
 ]

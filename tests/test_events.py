@@ -197,6 +197,40 @@ def test_settings_that_were_typed() -> None:
             config_with(EventConfig(), {typed: "x"})
 
 
+def test_what_is_typed_for_all_labels_takes_the_place_of_their_own() -> None:
+    own: dict[str, dict[str, float | None]] = {
+        "dog": {"onset": 0.9, "offset": 0.8}, "cat": {"onset": 0.3, "smooth": 2.0}
+    }  # fmt: skip
+    config = EventConfig(onset=0.5, offset=0.2, labels=own)
+    low = config_with(config, {"onset": "0.3"})
+    assert [low.of(label).onset for label in ("dog", "cat", "rain")] == [0.3, 0.3, 0.3]
+    assert [low.of(label).offset for label in ("dog", "cat", "rain")] == [0.3, 0.2, 0.2]  # none is above
+    assert low.of("cat").smooth == 2.0
+    one = config_with(config, {"onset": "0.6", "dog.onset": "0.1", "smooth": "1"})
+    assert [one.of(label).onset for label in ("dog", "cat", "rain")] == [0.1, 0.6, 0.6]
+    assert one.of("dog").offset == 0.1 and one.of("cat").smooth == 1.0
+    assert config_with(config, {"onset": "0.5", "offset": "none"}).labels == {"cat": {"smooth": 2.0}}
+    with pytest.raises(ValueError, match=r"offset: expected no more than onset \(0.3\), got 0.4"):
+        config_with(config, {"onset": "0.3", "offset": "0.4"})
+    with pytest.raises(ValueError, match="onset: expected a score"):
+        config_with(config, {"onset": "3"})
+
+
+def test_an_offset_that_is_typed_goes_by_the_onsets_that_labels_have() -> None:
+    labels = ("dog", "rain")
+    model = SimpleNamespace(events=None, thresholds=[0.95, 2.0], labels=labels)
+    config = config_with(events_of(model), {"offset": "0.9"}, labels)
+    assert [config.of(label).offset for label in labels] == [0.9, 0.9]
+    assert (
+        config_with(events_of(model), {"offset": "0.9", "dog.offset": "0.1"}, labels).of("dog").offset == 0.1
+    )
+    with pytest.raises(ValueError, match=r"'dog': offset: expected no more than onset \(0.95\), got 0.97"):
+        config_with(events_of(model), {"offset": "0.97"}, labels)
+    model.thresholds = [0.3, 0.4]
+    with pytest.raises(ValueError, match=r"'dog': offset: expected no more than onset \(0.3\), got 0.9"):
+        config_with(events_of(model), {"offset": "0.9"}, labels)
+
+
 @pytest.mark.parametrize(
     "settings, message",
     [

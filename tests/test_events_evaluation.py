@@ -31,6 +31,7 @@ from auricle.runners import load_runner
 from auricle.shards import Pack
 from auricle.shards.writer import Decoded
 from auricle.tagging import Tagger
+from auricle.thresholds import NEVER
 
 RATE = tiny_model.RATE
 PITCHES = {"dog": 500, "rain": 1000, "clock": 2000, "owl": 3000}  # the model does not know owls
@@ -472,6 +473,23 @@ def test_recordings_that_the_predictions_do_not_name_are_counted_and_told(
     found.write_text(f"{head}a.wav,0,1,dog\nb.wav,,,\nc.wav,,,\n")
     status, out, err = run(capsys, *judge)
     assert status == 0 and json.loads(out)["clips_not_predicted"] == 0 and not err
+
+
+def test_an_onset_that_is_typed_goes_before_the_thresholds_of_a_model_everywhere(
+    recordings: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    held = tiny_model.save(tmp_path / "held", thresholds=[NEVER] * len(tiny_model.LABELS)).path
+    status, _, err = run(capsys, "events", held, "--set", "onset=0.3", "--out", tmp_path / "mine")
+    assert status == 0, err
+    stored = load_artifact(tmp_path / "mine").events
+    assert stored is not None and stored["onset"] == 0.3 and not stored["labels"]
+    file = sorted(recordings.glob("*.wav"))[0]
+    told = []
+    for model, typed in ((held, []), (held, ["--set", "onset=0.3"]), (tmp_path / "mine", [])):
+        tag = ["tag", file, "--model", model, "--events", "--format", "csv", *typed]
+        told.append([run(capsys, *tag)[1], run(capsys, *tag, "--live", "--quiet")[1]])
+    assert told[0] == ["path,start,end,label,score\n"] * 2
+    assert told[1] == told[2] != told[0]
 
 
 def test_the_table_says_what_was_judged(scenes: Path, tiny: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -10,6 +10,7 @@ PACKAGE = Path(__file__).parents[1] / "auricle"
 LAYERS = [  # lowest first; modules of one layer do not import each other
     {"text", "tables", "disk", "hierarchy", "grids", "remote", "thresholds"},
     {
+        "event_settings",
         "audio",
         "features",
         "metrics",

@@ -11,10 +11,10 @@ import tiny_model
 
 from auricle import formats
 from auricle.artifact import Artifact, load_artifact
-from auricle.events import EventConfig, events_of, find_events, stretches
+from auricle.events import EventConfig, events_of, find_events, stretches, with_onset
 from auricle.probabilities import to_scores
 from auricle.serve import keptscores
-from auricle.serve.keptscores import KeptScores, ScoreWriter, fine_hop, with_onset
+from auricle.serve.keptscores import KeptScores, ScoreWriter, fine_hop
 from auricle.tagging import Tagger, Windows
 
 HOP = 500  # a quarter of the model's

@@ -2,6 +2,7 @@
 
 import json
 import sys
+from collections.abc import Sequence
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -36,11 +37,17 @@ def chosen_config(model: Any, settings: list[str] | None) -> "EventConfig":
     >>> chosen_config(model, ["dog.onset=0.7"]).of("dog").onset
     0.7
     """
-    from auricle.events import config_with, event_config, events_of
+    from auricle.events import events_of
+
+    return _with_typed(events_of(model), settings or [], model.labels)
+
+
+def _with_typed(config: "EventConfig", settings: list[str], labels: Sequence[str]) -> "EventConfig":
+    from auricle.events import config_with, event_config
 
     try:
-        config = config_with(events_of(model), assignments(settings or [], "--set"))
-        return event_config(config.as_dict(), model.labels)
+        changed = config_with(config, assignments(settings, "--set"), labels)
+        return event_config(changed.as_dict(), labels)
     except ValueError as error:
         raise typer.BadParameter(str(error), param_hint="--set") from error
 
@@ -217,9 +224,7 @@ def events(
         )
         _warn_of_training(model, about)
         if set:
-            from auricle.events import config_with
-
-            config = config_with(config, assignments(set, "--set"))
+            config = _with_typed(config, set, artifact.labels)
     _print_settings(config, about)
     if said := of_events(artifact, config):
         print_warning(said)

@@ -261,24 +261,6 @@ class KeptTagger(Tagger):
             )
 
 
-def with_onset(config: EventConfig, onset: float) -> EventConfig:
-    """Settings by which a sound begins at one score, whatever its label: what a slider sets."""
-    own = {
-        label: {name: value for name, value in settings.items() if name != "onset"}
-        for label, settings in config.labels.items()
-    }
-    for settings in own.values():
-        if settings.get("offset") is not None:
-            settings["offset"] = min(onset, settings["offset"])  # type: ignore[type-var]
-    offset = None if config.offset is None else min(onset, config.offset)
-    return EventConfig(**_common(config) | {"onset": onset, "offset": offset}, labels=own)
-
-
-def _common(config: EventConfig) -> dict[str, Any]:
-    names = ("smooth", "onset", "offset", "min_length", "max_gap", "hop")
-    return {name: getattr(config, name) for name in names}
-
-
 def _runs(
     bounds: np.ndarray, scores_W: np.ndarray, config: EventConfig
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

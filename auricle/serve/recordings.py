@@ -10,10 +10,10 @@ from fastapi import Path as InPath
 from pydantic import BaseModel
 from starlette.responses import JSONResponse
 
-from auricle.events import EventConfig, events_of
+from auricle.events import EventConfig, events_of, with_onset
 from auricle.serve.errors import Refused, responses
 from auricle.serve.job_routes import Progress
-from auricle.serve.keptscores import KeptScores, with_onset
+from auricle.serve.keptscores import KeptScores
 from auricle.serve.library import Recording
 from auricle.serve.state import Ours
 from auricle.serve.tag import Event, Tag
