@@ -21,11 +21,13 @@ from serving import serving, wait_until
 
 from auricle import formats
 from auricle.events import events_of
-from auricle.serve import exports, results, spools
+from auricle.serve import exports, results, spools, turns
+from auricle.serve.correcting import Row
 from auricle.serve.errors import Refused
 from auricle.serve.space import Space, bytes_in
-from auricle.serve.spools import FOLDER, SPOOL_BYTES, Spool, Turns
+from auricle.serve.spools import FOLDER, SPOOL_BYTES, Spool
 from auricle.serve.state import Service
+from auricle.serve.turns import Turns
 from auricle.tagging import Tagger
 
 LARGE = 30 << 20  # more than sockets hold
@@ -130,7 +132,7 @@ def test_few_exports_are_written_at_once_some_wait_and_the_rest_come_again(
                 working -= 1
 
     monkeypatch.setattr(exports, "_exported", slow)
-    monkeypatch.setattr(service, "writing", Turns(at_once=2, under_way=5))
+    monkeypatch.setattr(service, "writing", Turns(at_once=2, under_way=5, each=5))
     with ThreadPoolExecutor(12) as pool:
         asked = [pool.submit(client.get, export) for _ in range(12)]
         wait_until(lambda: sum(one.done() for one in asked) == 7)
@@ -188,6 +190,84 @@ def test_a_client_that_went_while_it_waited_is_not_written_for(
     assert len(written) == 1
 
 
+def test_what_a_client_waited_for_is_written_no_further_once_it_has_gone(
+    running: tuple[str, Service], client: httpx.Client, export: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    address, service = running
+    said = {"label": "dog", "start": 1.0, "end": 2.0, "verdict": "right"}
+    id = client.post(export.replace("export", "corrections"), json=said).json()["id"]
+    monkeypatch.setattr(exports, "manifest_rows", endless)
+    with httpx.Client(base_url=address, cookies=client.cookies, timeout=0.5) as gone:
+        with pytest.raises(httpx.ReadTimeout):
+            gone.get(export + "?format=manifest")
+    wait_until(lambda: service.writing.count == 0, 5)
+    assert client.delete(export.replace("export", f"corrections/{id}")).status_code == 204
+
+
+def endless(said: Any, found: Any, look: Any) -> Iterator[Row]:
+    """Rows without an end."""
+    while True:
+        look()
+        time.sleep(0.01)
+        yield Row(0.0, 1.0, ("dog",), ())
+
+
+@contextlib.contextmanager
+def unread(address: str, client: httpx.Client, export: str) -> Iterator[socket.socket]:
+    """A connection whose client does not read the rest of a large answer."""
+    place = urlsplit(address)
+    cookie = f"auricle_visitor={client.cookies['auricle_visitor']}"
+    with socket.create_connection((place.hostname, place.port), 20) as connection:
+        connection.sendall(f"GET {export} HTTP/1.1\r\nHost: localhost\r\nCookie: {cookie}\r\n\r\n".encode())
+        assert connection.recv(12) == b"HTTP/1.1 200"
+        yield connection
+
+
+def test_who_is_sent_large_results_already_gets_small_ones_and_others_get_large_ones(
+    running: tuple[str, Service],
+    client: httpx.Client,
+    export: str,
+    sound: Path,
+    large: None,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    address, service = running
+    monkeypatch.setattr(service, "writing", Turns(under_way=3, each=2))
+    monkeypatch.setattr(service.space, "most", 1 << 30)
+    with unread(address, client, export), unread(address, client, export):
+        answer = client.get(export)
+        assert answer.status_code == 429 and "being sent for you" in answer.json()["error"]
+        assert int(answer.headers["retry-after"]) >= 1
+        assert client.get(export + "?format=manifest&judged=false&threshold=0").status_code == 200
+        with httpx.Client(base_url=address, timeout=60) as other:
+            id = other.post("/v1/recordings", files={"file": ("b.wav", sound.read_bytes())}).json()["id"]
+            wait_until(lambda: other.get(f"/v1/recordings/{id}").json()["state"] == "done", 60)
+            theirs = f"/v1/recordings/{id}/export"
+            with unread(address, other, theirs):
+                answer = other.get(theirs)
+                assert answer.status_code == 429 and "3 results are being sent" in answer.json()["error"]
+            assert other.delete(f"/v1/recordings/{id}").status_code == 204
+    wait_until(lambda: not spooled(service) and service.writing.count == 0)
+
+
+def test_who_reads_a_large_result_too_slowly_is_cut_off(
+    running: tuple[str, Service],
+    client: httpx.Client,
+    export: str,
+    large: None,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr(turns, "SLOW_AFTER_SECONDS", 0.3)
+    monkeypatch.setattr(turns, "LEAST_BYTES_PER_SECOND", 1 << 30)
+    with unread(running[0], client, export) as connection:
+        wait_until(lambda: not spooled(running[1]) and running[1].writing.count == 0, 5)
+        with contextlib.suppress(ConnectionResetError):
+            while connection.recv(1 << 20):
+                continue
+    assert capfd.readouterr().err == ""
+
+
 def test_a_large_result_without_room_is_507_and_leaves_nothing(
     running: tuple[str, Service],
     client: httpx.Client,
@@ -230,7 +310,7 @@ def test_a_large_result_of_a_job_waits_its_turn(
     job = client.post("/v1/tag?windows=true&wait=0", files=files).json()["job"]
     wait_until(lambda: client.get(f"/v1/jobs/{job}").json()["state"] == "done")
     whole = client.get(f"/v1/jobs/{job}/result").content
-    for module in (spools, results):
+    for module in (spools, results, turns):
         monkeypatch.setattr(module, "SPOOL_BYTES", 500)
     monkeypatch.setattr(service, "writing", Turns(under_way=0))
     assert client.get(f"/v1/jobs/{job}/result").status_code == 429

@@ -9,7 +9,8 @@ import socket
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,8 @@ import pytest
 import soundfile
 from serving import ROOT, served, serving, wait_until
 
+from auricle.serve import exports
+from auricle.serve.correcting import Row
 from auricle.serve.server import Server, make_server
 from auricle.serve.settings import Settings
 from auricle.serve.state import Service
@@ -139,6 +142,94 @@ def test_asked_twice_it_ends_at_once(model: Path, sound: Path) -> None:
         held.go.set()
         thread.join(20)
         assert not thread.is_alive()
+
+
+def exported(address: str, sound: Path) -> tuple[httpx.Client, str]:
+    """A visitor, and where their recording's manifest is."""
+    client = httpx.Client(base_url=address, timeout=60)
+    id = client.post("/v1/recordings", files={"file": ("a.wav", sound.read_bytes())}).json()["id"]
+    wait_until(lambda: client.get(f"/v1/recordings/{id}").json()["state"] == "done", 60)
+    said = {"label": "dog", "start": 0.0, "end": 1.0, "verdict": "right"}
+    assert client.post(f"/v1/recordings/{id}/corrections", json=said).status_code == 201
+    return client, f"/v1/recordings/{id}/export?format=manifest"
+
+
+def endless(said: Any, found: Any, look: Callable[[], object]) -> Iterator[Row]:
+    """Rows without an end."""
+    while True:
+        look()
+        time.sleep(0.01)
+        yield Row(0.0, 1.0, ("dog",), ())
+
+
+@pytest.mark.parametrize("grace, asked", [(0.5, 1), (600, 2)])
+def test_an_export_that_is_not_written_in_time_is_told_so_and_nothing_waits_for_it(
+    grace: float,
+    asked: int,
+    model: Path,
+    sound: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr(exports, "manifest_rows", endless)
+    with (
+        stoppable(model=str(model), grace_seconds=grace) as (address, server, service, thread),
+        ThreadPoolExecutor(4) as pool,
+    ):
+        client, manifest = exported(address, sound)
+        answers = [pool.submit(client.get, manifest) for _ in range(3)]  # two are written, one waits
+        wait_until(lambda: service.writing.count == 3)
+        for _ in range(asked):
+            server.handle_exit(signal.SIGINT, None)
+            wait_until(service.stopping.is_set)
+        began = time.monotonic()
+        for answer in answers:
+            assert answer.result().status_code == 503 and answer.result().headers["retry-after"] == "30"
+            assert "before the answer was written" in answer.result().json()["error"]
+        thread.join(20)
+        assert not thread.is_alive() and time.monotonic() - began < 5
+        client.close()
+    assert capfd.readouterr().err == ""
+
+
+@pytest.mark.parametrize("grace", [60, 0.5])
+def test_a_download_is_finished_in_the_time_there_is_and_cut_cleanly_after_it(
+    grace: float,
+    model: Path,
+    sound: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr("auricle.serve.server.LAST_SECONDS", 0.3)
+    size = 24 << 20
+
+    def large(said: Any, found: Any, look: Any) -> Iterator[Row]:
+        for _ in range(size >> 16):
+            yield Row(0.0, 1.0, ("x" * (1 << 16),), ())
+
+    monkeypatch.setattr(exports, "manifest_rows", large)
+    with stoppable(model=str(model), grace_seconds=grace) as (address, server, service, thread):
+        client, manifest = exported(address, sound)
+        came = 0
+        with contextlib.ExitStack() as stack:
+            answer = stack.enter_context(client.stream("GET", manifest))
+            pieces = answer.iter_raw(1 << 20)
+            came += len(next(pieces))
+            server.handle_exit(signal.SIGTERM, None)
+            wait_until(service.stopping.is_set)
+            if grace < 1:
+                thread.join(10)
+                assert not thread.is_alive()
+                stack.enter_context(pytest.raises((httpx.RemoteProtocolError, httpx.ReadError)))
+            else:
+                time.sleep(1)  # longer than what is done has for its answers
+                assert thread.is_alive()
+            came += sum(map(len, pieces))
+        assert (came > size) == (grace > 1)
+        client.close()
+        thread.join(10)
+        assert not thread.is_alive()
+    assert capfd.readouterr().err == ""
 
 
 def test_a_process_that_is_killed_takes_its_jobs_up_again_and_one_that_is_terminated_ends_well(

@@ -1,10 +1,11 @@
 """`/v1/recordings/ID/export` and `/v1/export/manifest`: what was found and corrected, for other programs."""
 
+import contextlib
 import io
 import re
 import time
 import zipfile
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -13,8 +14,10 @@ from fastapi import APIRouter, Query, Request
 from starlette.responses import Response
 
 from auricle import formats
+from auricle.events import Event
 from auricle.serve import results
 from auricle.serve.correcting import (
+    Row,
     corrected,
     corrected_windows,
     manifest_rows,
@@ -26,8 +29,9 @@ from auricle.serve.hearing import UPLOAD
 from auricle.serve.library import Recording
 from auricle.serve.ranges import disposition
 from auricle.serve.recordings import Hop, Theirs, Threshold, config_of, hop_of
-from auricle.serve.spools import Spool, Spooled, in_turn, sent
+from auricle.serve.spools import Look, Spool
 from auricle.serve.state import Ours, Service
+from auricle.serve.turns import Spooled, in_turn, sent
 from auricle.serve.uploads import BINARY
 from auricle.serve.visitors import Visitor
 from auricle.serve.wishes import FILES, MEDIA_TYPES, Format
@@ -53,11 +57,12 @@ FILE = {
     "/v1/recordings/{id}/export",
     summary="The sounds of a recording, corrected, as a file",
     response_class=Response,
-    responses={200: FILE, **responses(400, 404, 409, 429, 500, 507)},
+    responses={200: FILE, **responses(400, 404, 409, 429, 500, 503, 507)},
 )
 async def export(
     request: Request,
     service: Ours,
+    visitor: Visitor,
     recording: Theirs,
     format: Annotated[FORMATS, Query(description="Of the file.")] = "csv",
     threshold: Threshold = None,
@@ -70,7 +75,7 @@ async def export(
     parquet has the scores of every label in every window, so `threshold` has no part in it.
     """
     write = partial(_exported, service, recording, format, threshold, hop, corrections, judged)
-    return await in_turn(request, service.writing, write)
+    return await in_turn(request, service.writing, visitor, write)
 
 
 def _exported(
@@ -81,25 +86,32 @@ def _exported(
     hop: float | None,
     with_corrections: bool,
     judged: bool,
+    look: Look,
 ) -> Response:
     stem = Path(recording.name).stem or "recording"
     if format == "manifest":
-        rows = [(recording.name, _rows(recording, threshold, judged))]
-        return _manifest(rows, f"{stem}.manifest.csv")
-    result, about = _result(recording, format, threshold, hop, with_corrections)
-    file = results.rendered(result, format, about, Spool(service.space))
+        rows = _rows(recording, threshold, judged, look)
+        table = _table([(recording.name, rows)] if rows else [], Spool(service.space, look))
+        return sent(table, _attached(f"{stem}.manifest.csv"), CSV)
+    result, about = _result(recording, format, threshold, hop, with_corrections, look)
+    file = results.rendered(result, format, about, Spool(service.space, look))
     suffix = ".json" if format == "json" else formats.SUFFIXES[format]
     return sent(file, _attached(stem + suffix), MEDIA_TYPES[Format(format)])
 
 
 def _result(
-    recording: Recording, format: str, threshold: float | None, hop: float | None, with_corrections: bool
+    recording: Recording,
+    format: str,
+    threshold: float | None,
+    hop: float | None,
+    with_corrections: bool,
+    look: Look,
 ) -> tuple[dict[str, Any], formats.About]:
     """What a writer of a format takes."""
     kept, said = recording.scores(), recording.corrections() if with_corrections else []
     samples, labels = hop_of(kept, hop), kept.artifact.labels
     about = formats.About.of(kept.artifact)
-    wanted: dict[str, Any] = {"hop": samples / kept.artifact.rate}
+    wanted: dict[str, Any] = {"hop": samples / kept.artifact.rate, "heard": lambda _: look()}
     tagger = kept.tagger()
     if format == "parquet":
         pieces = tagger.follow(recording.name, **wanted, scores=True)
@@ -111,20 +123,20 @@ def _result(
         return {"path": recording.name, "windows": windows}, about
     (whole,) = tagger.follow(recording.name, **wanted, windows=False, events=config_of(kept, threshold))
     if said:
-        whole["events"] = corrected(whole["events"], said)
+        whole["events"] = corrected(whole["events"], said, look)
     if warnings := recording.heard()["warnings"]:
         whole["warnings"] = warnings
     return whole, about
 
 
-def _rows(recording: Recording, threshold: float | None, judged: bool) -> Any:
-    """A recording's part of a manifest."""
-    said = recording.corrections()
-    if judged:
-        return list(manifest_rows(said))
-    kept = recording.scores()
-    found, _ = kept.events(config_of(kept, threshold), kept.hop)
-    return list(manifest_rows(said, corrected(found, said)))
+def _rows(recording: Recording, threshold: float | None, judged: bool, look: Look) -> Iterator[Row] | None:
+    """A recording's part of a manifest, made as it is written; None if that is nothing."""
+    look()
+    said, found = recording.corrections(), list[Event]()
+    if not judged:
+        kept = recording.scores()
+        found = corrected(kept.events(config_of(kept, threshold), kept.hop)[0], said, look)
+    return manifest_rows(said, found, look) if said or found else None
 
 
 @router.get(
@@ -133,7 +145,7 @@ def _rows(recording: Recording, threshold: float | None, judged: bool) -> Any:
     response_class=Response,
     responses={
         200: {"description": "The manifest.", "content": {CSV: TEXT, "application/zip": {"schema": BINARY}}},
-        **responses(400, 404, 409, 429, 500, 507),
+        **responses(400, 404, 409, 429, 500, 503, 507),
     },
 )
 async def export_all(
@@ -150,60 +162,76 @@ async def export_all(
     number in it. With `audio`, the archive has the recordings under these names, and the table beside them.
     """
     write = partial(_exported_all, service, visitor, audio, judged, threshold)
-    return await in_turn(request, service.writing, write)
+    return await in_turn(request, service.writing, visitor, write)
 
 
 def _exported_all(
-    service: Service, visitor: str, audio: bool, judged: bool, threshold: float | None
+    service: Service, visitor: str, audio: bool, judged: bool, threshold: float | None, look: Look
 ) -> Response:
     all_of = [one for one in reversed(service.library.all_of(visitor)) if one.found is not None]
     wanted = [one for one in all_of if one.is_of_this_model or judged]
-    rows = [(one, _rows(one, threshold, judged)) for one in wanted]
-    rows = [(one, own) for one, own in rows if own]
-    names = _distinct([one.name for one, _ in rows])
+    found = [(one, rows) for one in wanted if (rows := _rows(one, threshold, judged, look)) is not None]
+    names = _distinct([one.name for one, _ in found], portable=audio)
+    paths = [f"{FOLDER}/{name}" for name in names] if audio else names
+    parts = [(path, own) for path, (_, own) in zip(paths, found, strict=True)]
+    table = _table(parts, Spool(service.space, look))
     if not audio:
-        return _manifest([(name, own) for name, (_, own) in zip(names, rows, strict=True)], "manifest.csv")
-    if not rows:
-        raise Refused(409, UNJUDGED)
-    paths = [f"{FOLDER}/{name}" for name in names]
-    table = _table([(path, own) for path, (_, own) in zip(paths, rows, strict=True)])
+        return sent(table, _attached("manifest.csv"), CSV)
     files = [
-        (path, one.folder / UPLOAD, one.row["created"]) for path, (one, _) in zip(paths, rows, strict=True)
+        (path, one.folder / UPLOAD, one.row["created"]) for path, (one, _) in zip(paths, found, strict=True)
     ]
     archive = _archive(table, files)
-    return Spooled(archive, _attached("manifest.zip"), "application/zip", archive.close)
+
+    def close() -> None:
+        archive.close()
+        table.close()
+
+    return Spooled(archive, _attached("manifest.zip"), "application/zip", close)
 
 
-def _distinct(names: list[str]) -> list[str]:
-    """Names that every system takes, each once, with a number where one comes again.
+def _distinct(names: list[str], portable: bool) -> list[str]:
+    """Names of recordings, each once, with a number where one comes again.
 
-    >>> _distinct(["a.wav", "A.wav", "b?.wav"])
-    ['a.wav', 'A (2).wav', 'b_.wav']
+    Args:
+        names: as they came.
+        portable: have every system take them, in one folder; else they are those of the files that were sent.
+
+    >>> _distinct(["a.wav", "A.wav", "b?.wav", "a.wav"], portable=True)
+    ['a.wav', 'A (2).wav', 'b_.wav', 'a (3).wav']
+    >>> _distinct(["a.wav", "A.wav", "b?.wav", "a.wav"], portable=False)
+    ['a.wav', 'A.wav', 'b?.wav', 'a (2).wav']
     """
     taken: set[str] = set()
     out = []
     for name in names:
-        plain = NOT_IN_NAMES.sub("_", name).strip(". ") or "recording"
+        plain = (NOT_IN_NAMES.sub("_", name).strip(". ") or "recording") if portable else name
         stem, suffix = Path(plain).stem, Path(plain).suffix
         number, new = 1, plain
-        while new.casefold() in taken:
+        while (key := new.casefold() if portable else new) in taken:
             number += 1
             new = f"{stem} ({number}){suffix}"
-        taken.add(new.casefold())
+        taken.add(key)
         out.append(new)
     return out
 
 
-def _table(rows: list[tuple[str, Any]]) -> bytes:
-    stream = io.StringIO(newline="")
-    write_manifest(rows, stream)
-    return stream.getvalue().encode("utf-8")
+def _table(rows: list[tuple[str, Iterator[Row]]], file: Spool) -> Spool:
+    """The table of a manifest, to be read from its beginning.
 
-
-def _manifest(rows: list[tuple[str, Any]], name: str) -> Response:
-    if not any(own for _, own in rows):
-        raise Refused(409, UNJUDGED)
-    return Response(_table(rows), 200, _attached(name), CSV)
+    Raises:
+        Refused: 409, nothing is in it; as `file`.
+    """
+    with contextlib.ExitStack() as stack:
+        stack.callback(file.close)
+        if not rows:
+            raise Refused(409, UNJUDGED)
+        text = io.TextIOWrapper(file, "utf-8", newline="")  # type: ignore[type-var]
+        write_manifest(rows, text)
+        text.flush()
+        text.detach()
+        file.seek(0)
+        stack.pop_all()
+    return file
 
 
 def _attached(name: str) -> dict[str, str]:
@@ -229,14 +257,15 @@ class _ZipPieces(io.RawIOBase):
         return content
 
 
-def _archive(table: bytes, files: list[tuple[str, Path, float]]) -> Generator[bytes, None, None]:
+def _archive(table: Spool, files: list[tuple[str, Path, float]]) -> Generator[bytes, None, None]:
     """A zip archive as it is written; what is sound hardly gets smaller, so nothing is compressed."""
     pieces = _ZipPieces()
     with zipfile.ZipFile(pieces, "w", zipfile.ZIP_STORED) as archive:
-        archive.writestr(zipfile.ZipInfo("manifest.csv", time.gmtime()[:6]), table)
-        for name, path, created in files:
+        opened: list[tuple[str, float, Callable[[], Any]]] = [("manifest.csv", time.time(), lambda: table)]
+        opened += [(name, created, partial(path.open, "rb")) for name, path, created in files]
+        for name, created, open_it in opened:
             entry = zipfile.ZipInfo(name, time.gmtime(created)[:6])
-            with path.open("rb") as file, archive.open(entry, "w", force_zip64=True) as into:
+            with open_it() as file, archive.open(entry, "w", force_zip64=True) as into:
                 while content := file.read(CHUNK_BYTES):
                     into.write(content)
                     yield pieces.taken()

@@ -18,6 +18,7 @@ HEAD_BYTES = 1 << 16  # of a head; of what comes beside a body (lengths of chunk
 UNREAD_SECONDS = 120.0  # that a client may leave an answer unread; a browser that pauses asks again
 LINGER_SECONDS, LINGER_BYTES = 3.0, 64 << 20  # of what still comes after the answer
 CONNECTIONS = 1000
+CUT = "auricle.cut"  # an extension in a request's scope: ends the connection at once
 PHRASES = {400: b"Bad Request", 408: b"Request Timeout", 431: b"Request Header Fields Too Large"}
 PHRASES |= {503: b"Service Unavailable"}
 
@@ -115,6 +116,7 @@ class PatientProtocol(HttpToolsProtocol):
             self._answer(431, f"the headers are longer than {HEAD_BYTES:,} bytes; send fewer")
             return
         self.expects_more = not (self.parser.should_upgrade() and self._should_upgrade())
+        self.scope["extensions"] = {CUT: self.transport.abort}  # type: ignore[dict-item]
         super().on_headers_complete()
 
     def on_body(self, body: bytes) -> None:

@@ -1,5 +1,6 @@
 """A service on an address, until it is asked to end: what it has is finished first."""
 
+import asyncio
 import contextlib
 import logging
 import signal
@@ -20,11 +21,16 @@ from auricle.serve.state import service_of
 from auricle.serve.websocket import OPTIONS, PatientWebSocket
 
 BACKLOG = 1024  # connections that wait to be taken
-LAST_SECONDS = 5  # for answers that are on their way once all jobs have ended
+LAST_SECONDS = 5.0  # for answers that are on their way once all is done, or the time is up
+AT_ONCE_SECONDS = 1.0  # for the same, once it was asked a second time
+CUT_SECONDS = 5  # until uvicorn gives up those that were cut off
 
 
 class Server(uvicorn.Server):
     """Asked to end, it takes nothing new, but answers until what runs and waits is done, or the time is up.
+
+    A large result that is written or sent is waited for, too. Later, who waits for one is told so (503), and
+    who still reads one is cut off.
 
     Args:
         config: of uvicorn, with an app of `create_app`.
@@ -36,13 +42,17 @@ class Server(uvicorn.Server):
         super().__init__(config)
         self.settings, self.ready = settings, ready
         self.asked: float | None = None  # when it was asked to end
+        self.last_seconds = LAST_SECONDS
+        self._loop: asyncio.AbstractEventLoop | None = None  # once it shuts down
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """Asked once, it ends when its work is done; asked again, at once."""
         if self.asked is None:
             self.asked = time.monotonic()
         elif time.monotonic() - self.asked > 0.5 or sig == signal.SIGINT:
-            self.should_exit = True
+            self.last_seconds, self.should_exit = AT_ONCE_SECONDS, True
+            if self._loop is not None and not self._loop.is_closed():
+                self._loop.call_soon_threadsafe(self._cut)
 
     def run(self, sockets: Any = None) -> None:
         """Serve until asked to end.
@@ -92,10 +102,27 @@ class Server(uvicorn.Server):
                 service.stopping.set()
                 service.jobs.stop_taking()
             if time.monotonic() - self.asked > self.settings.grace_seconds:
+                service.writing.ending.set()
                 await anyio.to_thread.run_sync(service.jobs.close)  # who waits for a job is told
                 self.should_exit = True
-            self.should_exit = self.should_exit or (service.jobs.idle and not service.listening)
+            idle = service.jobs.idle and not service.listening and not service.writing.count
+            self.should_exit = self.should_exit or idle
         return await super().on_tick(counter)
+
+    async def shutdown(self, sockets: Any = None) -> None:
+        """End: who waits for what is written is told, and who still reads is cut off in a moment."""
+        service_of(self.app).writing.ending.set()
+        self._loop = asyncio.get_running_loop()
+        cutting = self._loop.call_later(self.last_seconds, self._cut)
+        try:
+            await super().shutdown(sockets)
+        finally:
+            cutting.cancel()
+
+    def _cut(self) -> None:
+        for connection in list(self.server_state.connections):
+            if connection.transport is not None:
+                connection.transport.abort()
 
 
 @contextlib.contextmanager
@@ -145,7 +172,7 @@ def make_server(settings: Settings, ready: Callable[[str], object]) -> Server:
         access_log=False,
         server_header=False,
         proxy_headers=False,
-        timeout_graceful_shutdown=LAST_SECONDS,
+        timeout_graceful_shutdown=round(LAST_SECONDS) + CUT_SECONDS,
         **OPTIONS,
     )
     return Server(config, settings, ready)

@@ -14,7 +14,7 @@ from auricle.serve.jobs import JobQueue
 from auricle.serve.scoring import Scorer
 from auricle.serve.settings import Settings
 from auricle.serve.space import Space
-from auricle.serve.spools import Turns
+from auricle.serve.turns import Turns
 
 if TYPE_CHECKING:
     from fastapi import FastAPI

@@ -19,8 +19,9 @@ from auricle.serve.decoding import Limits, decode
 from auricle.serve.errors import Refused, responses
 from auricle.serve.job import Job
 from auricle.serve.rooted import open_under
-from auricle.serve.spools import Spool, in_turn, sent
+from auricle.serve.spools import Look, Spool
 from auricle.serve.state import Ours, Service
+from auricle.serve.turns import in_turn, sent
 from auricle.serve.uploads import FORMS, receive_upload
 from auricle.serve.wishes import FILES, MEDIA_TYPES, Format, Wished, Wishes
 from auricle.tagging import Tagger
@@ -287,16 +288,16 @@ async def result_response(
         raise Refused(410, f"another model found it; send {job.name or 'the recording'} again")
     write = partial(_written, service, job, format)
     if results.is_large(job.folder):
-        return await in_turn(request, service.writing, write, always)
+        return await in_turn(request, service.writing, job.id, write, always)
     return await run_sync(write)
 
 
-def _written(service: Service, job: Job, format: Format) -> Response:
+def _written(service: Service, job: Job, format: Format, look: Look = bool) -> Response:
     assert job.result is not None
     about = formats.About.of(service.artifact, float(job.arguments.get("start", 0.0)))
     kept = results.kept(job.result, job.folder)
     try:
-        file = results.rendered(kept, format.value, about, Spool(service.space))
+        file = results.rendered(kept, format.value, about, Spool(service.space, look))
     except ValueError as error:
         raise Refused(400, str(error)) from error
     return sent(file, {}, MEDIA_TYPES[format])
