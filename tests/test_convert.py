@@ -16,7 +16,7 @@ from running import run
 
 from auricle import formats
 from auricle.datasets.manifest import manifest
-from auricle.formats.matching import match_recordings
+from auricle.formats.matching import alike, match_recordings
 from auricle.formats.reading import read_events
 
 RATE = 8000
@@ -306,6 +306,60 @@ def test_what_is_written_into_the_folder_that_is_read_is_not_read_again(
     for _ in range(2):
         status, out, err = run(capsys, "convert", "labels", "--out", "labels/events.csv")
         assert (status, out, err) == (0, "labels/events.csv: 3 events in 2 recordings\n", "")
+
+
+def test_nor_is_what_is_written_into_a_folder_in_it(sounds: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for label in ("dog", "wolf"):  # corrected in between
+        (sounds / "labels" / "deep" / "b.wav.labels.txt").write_text(f"4\t6\t{label}\n")
+        told = run(
+            capsys, "convert", "labels", "--recordings", "rec", "--format", "csv", "--out", "labels/out/"
+        )
+        assert told == (0, "labels/out/: 3 events in 2 recordings\n", "")
+    status, out, _ = run(capsys, "convert", "labels/deep", "--recordings", "rec", "--out", "labels/")
+    assert (status, out) == (0, "labels/: 1 event in 1 recording\n")  # read is below what is written
+
+
+@pytest.mark.filterwarnings("always:the annotations|the predictions")
+@pytest.mark.parametrize("more", [["--recordings", "rec"], []])
+def test_the_same_events_in_several_files_count_once(
+    sounds: Path, capsys: pytest.CaptureFixture[str], more: list[str]
+) -> None:
+    (sounds / "labels" / "a.wav.labels.txt").write_text(
+        "0.1234567\t3.5\train 0.91\n2\t2.5\tdog\n2\t2.5\tcat\n2\t2.500003\tdog\n"
+    )
+    (sounds / "labels" / "c.wav.labels.txt").write_text("")
+    soundfile.write(sounds / "rec" / "c.wav", np.zeros(RATE), RATE)
+    assert run(capsys, "convert", "labels", "--recordings", "rec", "--out", "true.csv")[0] == 0
+    assert run(capsys, "convert", "labels", "--recordings", "rec", "--out", "labels/ev.csv")[0] == 0
+    for format in ("audacity", "raven", "jams", "jsonl"):
+        convert = ["convert", "true.csv", "--recordings", "rec", "--format", format, "--out", "reviewed/"]
+        assert run(capsys, *convert)[0] == 0
+    status, out, err = run(capsys, "convert", "reviewed", *more, "--out", "once.csv")
+    assert (status, out) == (0, "once.csv: 5 events in 3 recordings\n"), err
+    said = "15 events are written down more than once (same recording, label and times), counted once\n"
+    assert err == f"auricle: warning: {said}"
+    judge = ["evaluate", "--events", "--format", "json"]
+    for truth, found in (("reviewed", "true.csv"), ("true.csv", "reviewed"), ("reviewed", "reviewed")):
+        status, out, err = run(capsys, *judge, "--annotations", truth, "--predictions", found)
+        assert status == 0, err
+        figures = json.loads(out)
+        assert figures["events"]["f1_micro"] == figures["segments"]["f1_micro"] == 1.0
+        assert (figures["true_events"], figures["found_events"], figures["clips"]) == (5, 5, 3)
+        named = [of for of, name in (("annotations", truth), ("predictions", found)) if name == "reviewed"]
+        assert err.splitlines() == [f"auricle: warning: the {of}: {said[:-1]}" for of in named]
+    assert (sounds / "once.csv").read_text() == (sounds / "true.csv").read_text()
+
+
+def test_recordings_of_one_name_in_two_folders_stay_two(tmp_path: Path) -> None:
+    """Their events may be the same: of clips of which each is one event, say."""
+    (tmp_path / "t.csv").write_text("path,start,end,label\na.wav,0,5,dog\ndeep/a.wav,0,5,dog\n")
+    (tmp_path / "tracks" / "deep").mkdir(parents=True)
+    for name in ("a.wav.txt", "deep/a.wav.txt"):
+        (tmp_path / "tracks" / name).write_text("0\t5\tdog\n")
+    for name in ("t.csv", "tracks"):
+        found = read_events([tmp_path / name])
+        assert alike(found) == {"a.wav": "a.wav", "deep/a.wav": "deep/a.wav"}
+        assert len(found.once(alike(found))[0]) == 2
 
 
 def test_of_heads_alone_a_head_is_written(sounds: Path, capsys: pytest.CaptureFixture[str]) -> None:

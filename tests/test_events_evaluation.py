@@ -456,6 +456,24 @@ def test_what_is_annotated_and_not_there_or_there_and_not_annotated_is_told(
     assert "share" in run(capsys, *judge)[2]
 
 
+@pytest.mark.filterwarnings("always:the annotations")
+def test_events_that_are_annotated_twice_count_once(
+    recordings: Path, tiny: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    name = sorted(path.name for path in recordings.glob("*.wav"))[0]
+    truth = tmp_path / "truth"
+    truth.mkdir()
+    (truth / "t.csv").write_text(f"filename,onset,offset,event_label\n{name},0.5,1,dog\n{name},1.5,2,dog\n")
+    judge = ["evaluate", tiny, recordings, "--events", "--annotations", truth, "--format", "json"]
+    once = run(capsys, *judge)
+    (truth / f"{name}.labels.txt").write_text("0.500000\t1.000000\tdog\n1.500000\t2.000000\tdog\n")
+    status, out, err = run(capsys, *judge)
+    figures, before = json.loads(out), json.loads(once[1])
+    assert status == 0 and figures["true_events"] == 2
+    assert [figures[kind] == before[kind] for kind in ("segments", "events", "psds1")] == [True] * 3
+    assert "the annotations: 2 events are written down more than once" in err and "the ann" not in once[2]
+
+
 def test_recordings_that_the_predictions_do_not_name_are_counted_and_told(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -71,6 +71,7 @@ def convert(
     written, and the exit status is 1.
     """
     from auricle import formats
+    from auricle.formats.annotated import same_in_words
     from auricle.formats.reading import read_events
 
     if every is not None and format is not EventFormat.manifest:
@@ -82,7 +83,9 @@ def convert(
     found = read_events(events, lenient=True, without=out)  # which an earlier run may have put there
     for said in found.left_out:
         print_warning(said)
-    of_recording = _by_recording(found, _places(found, events, recordings, format))
+    of_recording, same = _by_recording(found, _places(found, events, recordings, format))
+    if same:
+        print_warning(same_in_words(same))
     for problem in found.problems or ():
         print_error(problem)
     if found.problems and not of_recording:
@@ -112,7 +115,7 @@ def _places(
 
     A recording that is not where it is looked for has none, and is noted with its row.
     """
-    from auricle.formats.matching import find_named, match_recordings
+    from auricle.formats.matching import alike, find_named, match_recordings
     from auricle.media_files import find_media
 
     if recordings is not None:
@@ -135,9 +138,11 @@ def _places(
                 found.refuse(problems.get(name, missing))
         return matched
     folders = [Path(), *(path if path.is_dir() else path.parent for path in events)]
-    places = {}
+    places: dict[str, str] = {}
+    longest = alike(found)
     for name, where in found.recordings.items():
-        there = next((place for folder in folders if (place := find_named(name, folder))), None)
+        tried = ((folder, each) for each in dict.fromkeys((longest[name], name)) for folder in folders)
+        there = next((place for folder, each in tried if (place := find_named(each, folder))), None)
         if there is None and format in (
             EventFormat.jsonl,
             EventFormat.raven,
@@ -149,7 +154,7 @@ def _places(
                 "it; say with --recordings where they are"
             )
             continue
-        places[name] = str(there or name)
+        places[name] = str(there or longest[name])
     return places
 
 
@@ -167,13 +172,13 @@ def _by_results(files: Sequence[str], recordings: str) -> dict[str, str]:
     return called
 
 
-def _by_recording(found: "Events", places: dict[str, str]) -> "dict[str, list[TimedEvent]]":
-    """Path of each recording -> its events by time; also of those that have none."""
+def _by_recording(found: "Events", places: dict[str, str]) -> "tuple[dict[str, list[TimedEvent]], int]":
+    """Path of each recording -> its events by time, also of those without; how many were there before."""
     own: dict[str, list[TimedEvent]] = {path: [] for path in places.values()}
-    for event in found.events:
-        if event.recording in places:
-            own[places[event.recording]].append(event)
-    return {path: sorted(events, key=lambda event: event[1:4]) for path, events in own.items()}
+    kept, same = found.once(places)
+    for path, event in kept:
+        own[path].append(event)
+    return {path: sorted(events, key=lambda event: event[1:4]) for path, events in own.items()}, same
 
 
 def _warn_of_late_ends(of_recording: "dict[str, list[TimedEvent]]") -> None:

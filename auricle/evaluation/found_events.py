@@ -4,6 +4,7 @@ Shape letters: M recordings, K labels.
 """
 
 import dataclasses
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,8 @@ import numpy as np
 
 from auricle.evaluation.events import DRAWS, Tolerances, class_columns, count, intervals_of
 from auricle.evaluation.files import jsonable, write_figures
-from auricle.formats.matching import match_recordings
+from auricle.formats.annotated import same_in_words
+from auricle.formats.matching import alike, match_recordings
 from auricle.formats.reading import Annotated
 from auricle.metrics.events import EventTable, event_table, f1_figures
 from auricle.remote import results_folder
@@ -50,7 +52,8 @@ def evaluate_found(
     1.0
     """
     tolerances = tolerances or Tolerances()
-    recordings, names = list(truth.recordings), truth.labels
+    longest, names = alike(truth), truth.labels
+    recordings = list(dict.fromkeys(longest.values()))
     if not names:
         raise ValueError("the annotations hold no event; expected at least one")
     clip_of = {name: row for row, name in enumerate(recordings)}
@@ -61,12 +64,15 @@ def evaluate_found(
             f"annotations {recordings[0]!r}; a name is a recording's path, or the end of it"
         )
     position = {name: k for k, name in enumerate(names)}
-    there = [(clip_of[e.recording], position[e.label], e.start, e.end) for e in truth.events]
-    said = [
-        (clip_of[matched[e.recording]], position[e.label], e.start, e.end)
-        for e in found.events
-        if e.recording in matched and e.label in position
-    ]
+    tables_of = []
+    for of, events, meant in (("annotations", truth, longest), ("predictions", found, matched)):
+        kept, same = events.once({name: clip_of[recording] for name, recording in meant.items()})
+        if same:
+            warnings.warn(f"the {of}: {same_in_words(same)}", stacklevel=2)
+        tables_of.append(
+            [(clip, position[e.label], e.start, e.end) for clip, e in kept if e.label in position]
+        )
+    there, said = tables_of
     tables = event_table(there), event_table(said)
     durations = _last_ends(tables, len(recordings))
     counts = count(*tables, durations, len(names), tolerances)

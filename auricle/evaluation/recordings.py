@@ -4,6 +4,7 @@ Shape letters: W windows.
 """
 
 import hashlib
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ import numpy as np
 
 from auricle.audio import AudioError, blocks, probe
 from auricle.evaluation.choice import match_labels
+from auricle.formats.annotated import same_in_words
 from auricle.formats.matching import match_recordings
 from auricle.formats.reading import Annotated
 from auricle.listening import cut
@@ -133,9 +135,11 @@ def annotated_truth(
     row_of = {clip: row for row, clip in enumerate(clips.tolist())}
     ends: dict[int, float] = {}
     rows = []
-    for event in annotations.events:
-        clip = clip_of.get(event.recording)
-        if clip is None or event.label not in position:
+    events, same = annotations.once(clip_of)
+    if same:
+        warnings.warn(f"the annotations: {same_in_words(same)}", stacklevel=2)
+    for clip, event in events:
+        if event.label not in position:
             continue
         if clip not in ends:
             ends[clip] = seconds_of(pack, clip)

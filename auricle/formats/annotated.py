@@ -1,9 +1,15 @@
 """What somebody heard when: events, what recordings were listened to, and what could not be understood."""
 
+from collections.abc import Hashable, Mapping
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 from auricle.text import counted
+
+SAME_SECONDS = 2.1e-6  # times are written to the microsecond, some as a start and a length
+CELL_SECONDS = 1e-5
+NAMED_AFTER = ""  # the source of a recording's name that is that of the file of its events
+R = TypeVar("R", bound=Hashable)
 
 
 class TimedEvent(NamedTuple):
@@ -27,6 +33,7 @@ class Annotated:
     points: int = 0  # labels that end where they start, which are no events
     nameless: list[str] = field(default_factory=list)  # where stretches stand that nobody put a label to
     bare: list[str] = field(default_factory=list)  # files that name neither an event nor a recording
+    sources: dict[str, set[str]] = field(default_factory=dict)  # name -> the files it is in, or NAMED_AFTER
     problems: list[str] | None = None  # what makes no sense and was left out; None: it is an error
 
     @property
@@ -63,9 +70,69 @@ class Annotated:
         """Also all of another."""
         self.events += other.events
         self.recordings |= other.recordings | self.recordings  # the first place that names one counts
+        for name, files in other.sources.items():
+            self.sources.setdefault(name, set()).update(files)
         self.unanswered += other.unanswered
         self.points += other.points
         self.nameless += other.nameless
         self.bare += other.bare
         if self.problems is not None:
             self.problems += other.problems or []
+
+    def once(self, meant: Mapping[str, R]) -> tuple[list[tuple[R, TimedEvent]], int]:
+        """The events of some recordings, each once; how many were the same as one before.
+
+        The same are events of one recording, label and times, to the microsecond that formats round to: of
+        several files, say, that the same events were written to. The one with the longest score is kept.
+
+        Args:
+            meant: name -> the recording that it means; of other names nothing is taken.
+
+        >>> rows = [TimedEvent("a.wav", 1.0, end, "dog", None, "") for end in (2.0, 2.000001, 2.1)]
+        >>> kept, same = Annotated(events=rows).once({"a.wav": 7})
+        >>> [(recording, event.end) for recording, event in kept], same
+        ([(7, 2.0), (7, 2.1)], 1)
+        """
+        kept: list[tuple[R, TimedEvent]] = []
+        places: dict[tuple[R, str, int, int], list[int]] = {}
+        same = 0
+        for event in self.events:
+            if event.recording not in meant:
+                continue
+            recording = meant[event.recording]
+            near = [(recording, event.label, *cell) for cell in _cells(event)]
+            before = (at for key in near for at in places.get(key, ()) if _at_once(kept[at][1], event))
+            if (at := next(before, None)) is None:
+                places.setdefault((recording, event.label, *_cell(event.start, event.end)), []).append(
+                    len(kept)
+                )
+                kept.append((recording, event))
+                continue
+            same += 1
+            if len(str(event.score or "")) > len(str(kept[at][1].score or "")):
+                kept[at] = recording, kept[at][1]._replace(score=event.score)
+        return kept, same
+
+
+def _cell(start: float, end: float) -> tuple[int, int]:
+    return int(start / CELL_SECONDS), int(end / CELL_SECONDS)
+
+
+def _cells(event: TimedEvent) -> set[tuple[int, int]]:
+    """Where an event may lie that is at the same time: next to a border of cells, beyond it too."""
+    off = (-SAME_SECONDS, SAME_SECONDS)
+    return {_cell(event.start + a, event.end + b) for a in off for b in off}
+
+
+def _at_once(one: TimedEvent, other: TimedEvent) -> bool:
+    return abs(one.start - other.start) < SAME_SECONDS and abs(one.end - other.end) < SAME_SECONDS
+
+
+def same_in_words(same: int) -> str:
+    """What is said of events that were the same as others.
+
+    >>> same_in_words(1)
+    '1 event is written down more than once (same recording, label and times), counted once'
+    """
+    said = f"{counted(same, 'event')} {'is' if same == 1 else 'are'} written down more than once"
+    return f"{said} (same recording, label and times), counted once"

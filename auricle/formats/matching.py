@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from urllib.parse import unquote
 
+from auricle.formats.annotated import Annotated
 from auricle.text import for_terminal
 
 Parts = tuple[str, ...]
@@ -84,6 +85,47 @@ def match_recordings(
                 found[name] = fits[0]
             break
     return found
+
+
+def alike(found: Annotated) -> dict[str, str]:
+    """Name -> the longest name of the same recording, of all that are named in files of events.
+
+    One file may call a recording `a.wav`, another one `rec/a.wav`: where no file has both and the same events
+    are in both, they are one, and so are then `b.wav` and `rec/b.wav`.
+
+    >>> from auricle.formats.annotated import TimedEvent
+    >>> rows = [TimedEvent(name, 1.0, 2.0, "dog", None, "") for name in ("a.wav", "rec/a.wav")]
+    >>> named = {"a.wav": {"a.txt"}, "rec/a.wav": {"t.csv"}}
+    >>> alike(Annotated(events=rows, recordings=dict.fromkeys(named, ""), sources=named))
+    {'a.wav': 'rec/a.wav', 'rec/a.wav': 'rec/a.wav'}
+    """
+    names = {_parts(name): name for name in found.recordings}
+    pairs = []  # a name, one that ends in it, and what that has before
+    for parts, name in names.items():
+        for cut in range(1, len(parts)):
+            end = names.get(parts[cut:])
+            if end is not None and _apart(found.sources.get(end), found.sources.get(name)):
+                pairs.append((end, name, parts[:cut]))
+    if not pairs:
+        return {name: name for name in found.recordings}
+    heard: dict[str, set[tuple[str, float, float]]] = {name: set() for name in found.recordings}
+    for event in found.events:
+        heard[event.recording].add((event.label, round(event.start, 4), round(event.end, 4)))
+    shown = {before for end, name, before in pairs if heard[end] and heard[end] == heard[name]}
+    above: dict[str, list[str]] = {}
+    for end, name, before in pairs:
+        if before in shown:
+            above.setdefault(end, []).append(name)
+    longest = {name: name for name in found.recordings}
+    for name in sorted(above, key=lambda name: -len(_parts(name))):
+        if len(meant := {longest[other] for other in above[name]}) == 1:
+            longest[name] = meant.pop()
+    return longest
+
+
+def _apart(one: set[str] | None, other: set[str] | None) -> bool:
+    """Whether no file has both of two names, as far as that is known."""
+    return one is not None and other is not None and one.isdisjoint(other)
 
 
 def _refuse(problem: str, name: str, problems: dict[str, str] | None) -> None:

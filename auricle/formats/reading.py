@@ -15,7 +15,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from auricle.formats.annotated import Annotated, TimedEvent
+from auricle.formats.annotated import NAMED_AFTER, Annotated, TimedEvent
 from auricle.tables import decimal_point, header_of, read_text, read_text_table, separator_of
 
 NAMES: dict[str, tuple[str, ...]] = {  # in lower case; of several, the first that is there counts
@@ -68,7 +68,7 @@ def read_events(
         paths: files of the kinds above, or folders; a hidden file and `failures.csv` are left out.
         lenient: leave out a row that makes no sense, and a file that cannot be read, and note it in
             `problems`.
-        without: a file that is left out of a folder, such as the one that is written.
+        without: a file, or a folder, that is left out of a folder: such as the one that is written.
 
     Raises:
         ValueError: no such file, or a folder without any; if not `lenient` also a file of another kind, or a
@@ -86,7 +86,8 @@ def read_events(
     for path in map(Path, paths):
         if path.is_dir():
             files = sorted(file for file in path.rglob("*") if _may_hold_events(file.relative_to(path), file))
-            files = [file for file in files if without is None or file.resolve() != Path(without).resolve()]
+            if without is not None and path.resolve() in (written := Path(without).resolve()).parents:
+                files = [file for file in files if written not in (file.resolve(), *file.resolve().parents)]
             if not files:
                 raise ValueError(f"{path}: no file of events in this folder ({', '.join(SUFFIXES)})")
             for file in files:
@@ -113,6 +114,8 @@ def _read_whole(file: Path, name: str, found: Annotated) -> None:
         return
     if not (own.events or own.recordings or own.problems or own.nameless):
         own.bare.append(str(file))
+    named = ADDED.sub("", name)
+    own.sources = {called: {NAMED_AFTER if called == named else str(file)} for called in own.recordings}
     found.take(own)
 
 
