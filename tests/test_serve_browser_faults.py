@@ -155,9 +155,9 @@ def test_what_failed_once_is_asked_for_once_more_and_drawn(page: Any, short: Pat
     add(page, short)
     for top, height in ((22, 48), (82, 100), (196, 40)):  # waveform, spectrogram, rows of labels
         soon(page, lambda top=top, height=height: shades(page, top, height) > 2)
-    picture = {url: times for url, times in asked.items() if "columns=1600" not in url}
-    assert {"peaks", "scores", "spectrogram"} == {ROUTED.search(url)[1] for url in picture}
-    assert set(picture.values()) == {2}
+    picture = lambda: {url: times for url, times in asked.items() if "columns=1600" not in url}  # noqa: E731
+    soon(page, lambda: set(picture().values()) == {2})
+    assert {"peaks", "scores", "spectrogram"} == {ROUTED.search(url)[1] for url in picture()}
     expect(page.get_by_test_id("alarm")).to_be_hidden()
 
 

@@ -114,7 +114,7 @@ def test_fine_pieces_of_the_picture_are_asked_for_once_the_view_rests(page: Any)
     page.wait_for_timeout(600)
     pieces: list[str] = []
     page.on("request", lambda asked: "/spectrogram/" in asked.url and pieces.append(asked.url))
-    # All of the way in steps of 15 ms, as a hand drags the frame.
+    # All of the way in small steps, as a hand drags the frame.
     script = """async () => {
         const frame = document.getElementById("window"), box = frame.parentElement.getBoundingClientRect();
         const tell = (name, x) =>
@@ -122,12 +122,12 @@ def test_fine_pieces_of_the_picture_are_asked_for_once_the_view_rests(page: Any)
         frame.setPointerCapture = () => {};
         const first = frame.getBoundingClientRect().left + 2;
         tell("pointerdown", first);
-        for (let x = first; x < box.right; x += 12) {
+        for (let x = first; x < box.right; x += 24) {
             tell("pointermove", x);
-            await new Promise((resolve) => setTimeout(resolve, 15));
+            await new Promise((resolve) => setTimeout(resolve, 5));
         }
         tell("pointerup", box.right);
     }"""
     page.evaluate(script)
     page.wait_for_timeout(400)
-    assert 1 <= len(pieces) <= 8, len(pieces)
+    assert 1 <= len(pieces) <= 4, len(pieces)

@@ -4,11 +4,16 @@
  * @typedef {import("./api.js").Correction} Correction
  * @typedef {import("./api.js").Verdict} Verdict
  * @typedef {import("./merging.js").Row} Row
- * @typedef {{what: string, undo: () => Promise<unknown>}} Step
+ * @typedef {{label: string, start: number, end: number, verdict: Verdict}} Said
+ * @typedef {{what: string, correction: Correction, left: Said|null, undo: () => Promise<unknown>}} Step left: what
+ *   was said once it was done; null where it was nothing
  */
 
 import { getJson, isMissing, recordingPath, send } from "./api.js";
 import { covers } from "./merging.js";
+
+const SAME = 1e-5; // seconds; the service's times have six digits
+const ELSEWHERE = "it was changed in another window since";
 
 /** A recording's corrections; tells "change" when there are others. */
 export class Corrections extends EventTarget {
@@ -18,10 +23,14 @@ export class Corrections extends EventTarget {
   #done = [];
   #changes = 0; // how often something was sent: an answer that was on its way meanwhile is an old one
 
-  /** @param {string} id of the recording */
-  constructor(id) {
+  /**
+   * @param {string} id of the recording
+   * @param {import("./outbox.js").Outbox} outbox what is said goes through it
+   */
+  constructor(id, outbox) {
     super();
     this.path = recordingPath(id, "corrections");
+    this.outbox = outbox;
   }
 
   /**
@@ -47,25 +56,31 @@ export class Corrections extends EventTarget {
   }
 
   /**
-   * Say of a sound that it is right, or wrong; said again, it is taken back.
-   * @param {Row} row
+   * Say of a sound that it is right, or wrong; where that is shown of it already, it is taken back.
+   * @param {Row} row as it is shown: what another window said since is not meant
    * @param {"right"|"wrong"} verdict
    * @returns {Promise<string>} what was done
    */
   async judge(row, verdict) {
     const { label, start, end } = row;
+    const takesBack = row.verdict === verdict;
+    await this.#catchUp();
     const known = this.#known(row, verdict);
+    if (takesBack) {
+      const what = `${label} no longer ${verdict}`;
+      if (known?.verdict !== verdict) return what;
+      await this.#remove(known);
+      return this.#remember(what, known, false, () => this.#restore(known));
+    }
+    const what = `${label} ${verdict}`;
     if (!known) {
       const made = await this.#create({ label, start, end, verdict });
-      return this.#remember(`${label} ${verdict}`, () => this.#remove(made));
+      return this.#remember(what, made, true, () => this.#remove(made));
     }
-    if (known.verdict === verdict) {
-      await this.#remove(known);
-      return this.#remember(`${label} no longer ${verdict}`, () => this.#restore(known));
-    }
+    if (known.verdict === verdict) return what;
     const before = { verdict: known.verdict, start: known.start, end: known.end };
     await this.#change(known, { verdict, start, end });
-    return this.#remember(`${label} ${verdict}`, () => this.#change(known, before));
+    return this.#remember(what, known, true, () => this.#change(known, before));
   }
 
   /**
@@ -87,34 +102,49 @@ export class Corrections extends EventTarget {
    * @param {number} end seconds
    */
   async add(label, start, end) {
+    await this.#catchUp();
     const made = await this.#create({ label, start: round(start), end: round(end), verdict: "added" });
-    this.#remember(`${label} added`, () => this.#remove(made));
+    this.#remember(`${label} added`, made, true, () => this.#remove(made));
     return made;
   }
 
   /** @param {Correction} correction */
   async remove(correction) {
     await this.#remove(correction);
-    this.#remember(`${correction.label} removed`, () => this.#restore(correction));
+    this.#remember(`${correction.label} removed`, correction, false, () => this.#restore(correction));
   }
 
   /**
-   * Take the last step back; it stays the last one until the service has done so.
+   * Take the last step back; it stays the last one until the service has done so. What another window made of it
+   * since is left as it is.
    * @returns {Promise<string|null>} what was taken back
    */
   async undo() {
     const step = this.#done.at(-1);
     if (!step) return null;
+    await this.#catchUp();
     try {
+      if (!this.#isAsLeft(step)) throw new Error(ELSEWHERE);
       await step.undo();
     } catch (error) {
-      if (!isMissing(error)) throw error;
-      this.#forget(step); // it was changed elsewhere, and never can be undone
+      if (!isMissing(error) && !(error instanceof Error && error.message === ELSEWHERE)) throw error;
+      this.#forget(step); // it never can be undone
       await this.load();
       throw error;
     }
     this.#forget(step);
     return step.what;
+  }
+
+  /**
+   * Is it as a step left it? What is gone is not otherwise: undoing finds that out.
+   * @param {Step} step
+   */
+  #isAsLeft({ correction, left }) {
+    const found = this.all.find(({ id }) => id === correction.id);
+    const same = (/** @type {Said} */ one) => one.label === correction.label && one.start === correction.start;
+    if (!left) return !found && !this.all.some(same);
+    return !found || JSON.stringify(said(found)) === JSON.stringify(left);
   }
 
   /** @param {Step} step */
@@ -125,10 +155,12 @@ export class Corrections extends EventTarget {
 
   /**
    * @param {string} what
+   * @param {Correction} correction that was made, changed or removed
+   * @param {boolean} there is it there now?
    * @param {() => Promise<unknown>} undo
    */
-  #remember(what, undo) {
-    this.#done.push({ what, undo });
+  #remember(what, correction, there, undo) {
+    this.#done.push({ what, correction, left: there ? said(correction) : null, undo });
     this.#tell();
     return what;
   }
@@ -142,13 +174,26 @@ export class Corrections extends EventTarget {
    * @param {string} path
    * @param {unknown} [body]
    */
-  async #send(method, path, body) {
+  #send(method, path, body) {
+    return this.#persist(() => send(method, path, body));
+  }
+
+  /**
+   * @template T
+   * @param {(attempt: number) => Promise<T>} ask
+   */
+  async #persist(ask) {
     this.#changes++;
     try {
-      return await send(method, path, body);
+      return await this.outbox.persist(ask);
     } finally {
       this.#changes++;
     }
+  }
+
+  /** Know what other windows said, before more is said. */
+  async #catchUp() {
+    await this.outbox.persist(() => this.load());
   }
 
   /** @param {Correction} correction */
@@ -156,15 +201,32 @@ export class Corrections extends EventTarget {
     return `${this.path}/${encodeURIComponent(correction.id)}`;
   }
 
-  /** @param {Omit<Correction, "id">} given */
+  /** @param {Said} given */
   async #create(given) {
-    return this.#put(await this.#send("POST", this.path, given));
+    return this.#put(await this.#post(given));
+  }
+
+  /**
+   * Say it once: where an answer was lost, the service may have it already.
+   * @param {Said} given
+   * @returns {Promise<Correction>}
+   */
+  #post(given) {
+    const before = new Set(this.all.map(({ id }) => id));
+    const isIt = (/** @type {Correction} */ one) =>
+      !before.has(one.id) &&
+      one.label === given.label &&
+      one.verdict === given.verdict &&
+      Math.abs(one.start - given.start) < SAME;
+    return this.#persist(async (attempt) => {
+      const there = attempt > 1 ? (await getJson(this.path)).corrections.find(isIt) : null;
+      return there ?? send("POST", this.path, given);
+    });
   }
 
   /** @param {Correction} correction the same object lives on, under a new id: later steps know it */
   async #restore(correction) {
-    const { label, start, end, verdict } = correction;
-    this.#put(Object.assign(correction, await this.#send("POST", this.path, { label, start, end, verdict })));
+    this.#put(Object.assign(correction, await this.#post(said(correction))));
   }
 
   /**
@@ -200,4 +262,26 @@ export class Corrections extends EventTarget {
 /** @param {number} seconds to the millisecond */
 function round(seconds) {
   return Math.round(seconds * 1000) / 1000;
+}
+
+/** @type {Map<string, Corrections>} by recording: of one that was looked at before, some may be on their way */
+const known = new Map();
+
+/**
+ * @param {string} id of a recording
+ * @param {import("./outbox.js").Outbox} outbox
+ */
+export function correctionsOf(id, outbox) {
+  const found = known.get(id) ?? new Corrections(id, outbox);
+  known.set(id, found);
+  return found;
+}
+
+/**
+ * What it says, without its name.
+ * @param {Correction} correction
+ * @returns {Said}
+ */
+function said({ label, start, end, verdict }) {
+  return { label, start, end, verdict };
 }

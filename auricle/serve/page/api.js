@@ -29,10 +29,12 @@ export class ApiError extends Error {
   /**
    * @param {number} status 0 where no answer came
    * @param {string} message
+   * @param {number} [after] seconds after which it may be asked again, where the service says so
    */
-  constructor(status, message) {
+  constructor(status, message, after = 0) {
     super(message);
     this.status = status;
+    this.after = after;
   }
 }
 
@@ -55,27 +57,30 @@ export function isMissing(error) {
 /**
  * How long to wait after so many failures: longer each time, and not all pages at the same moment.
  * @param {number} failures 1 or more
+ * @param {unknown} [error] the last; not sooner than it says
  * @returns {number} milliseconds
  */
-export function pause(failures) {
-  return Math.min(LONGEST, 1000 * 2 ** (failures - 1)) * (0.75 + Math.random() / 4);
+export function pause(failures, error) {
+  const least = error instanceof ApiError ? error.after * 1000 : 0;
+  return Math.max(least, Math.min(LONGEST, 1000 * 2 ** (failures - 1)) * (0.75 + Math.random() / 4));
 }
 
 /**
  * The service's line of an answer that is an error.
  * @param {number} status
  * @param {string} body
+ * @param {string|null} [after] its Retry-After
  */
-function problem(status, body) {
+function problem(status, body, after = null) {
   if (status === 401) location.assign("login" + location.hash);
   if (status === 404) answers.dispatchEvent(new Event("missing"));
   try {
     const { error } = JSON.parse(body);
-    if (typeof error === "string") return new ApiError(status, error);
+    if (typeof error === "string") return new ApiError(status, error, Number(after) || 0);
   } catch {
     // Not the service's own answer: a proxy's page, say.
   }
-  return new ApiError(status, `The service answered ${status}. Try again in a moment.`);
+  return new ApiError(status, `The service answered ${status}. Try again in a moment.`, Number(after) || 0);
 }
 
 /**
@@ -88,7 +93,7 @@ async function ask(path, init, read) {
   try {
     const answer = await fetch(path, init);
     if (answer.ok) return await read(answer);
-    throw problem(answer.status, await answer.text());
+    throw problem(answer.status, await answer.text(), answer.headers.get("Retry-After"));
   } catch (error) {
     if (error instanceof ApiError || isAbort(error)) throw error;
     if (error instanceof SyntaxError)
@@ -129,6 +134,24 @@ export function check(path, signal) {
  */
 export async function getPicture(path, signal) {
   return createImageBitmap(await ask(path, { signal }, (answer) => answer.blob()));
+}
+
+/**
+ * A file, with the name that the service gives it.
+ * @param {string} path
+ * @param {number} most bytes; of a larger one, or one that may be, only the name is had
+ * @returns {Promise<{name: string, content: Blob|null}>}
+ */
+export function getFile(path, most) {
+  return ask(path, {}, async (answer) => {
+    const about = answer.headers.get("Content-Disposition") ?? "";
+    const [spelled, plain] = [/filename\*=UTF-8''([^;]+)/i.exec(about), /filename="([^"]*)"/i.exec(about)];
+    const name = spelled ? decodeURIComponent(spelled[1]) : (plain?.[1] ?? "");
+    const bytes = answer.headers.get("Content-Length");
+    if (bytes !== null && Number(bytes) <= most) return { name, content: await answer.blob() };
+    await answer.body?.cancel();
+    return { name, content: null };
+  });
 }
 
 /**

@@ -9,7 +9,7 @@ import { Library, isWaiting } from "./library.js";
 import { Live } from "./live.js";
 import { hashOf, placeOf } from "./place.js";
 import { RecordingView } from "./recording.js";
-import { alarm, clearAlarm, say } from "./say.js";
+import { alarm, clearAlarm, leaveAlarms, say } from "./say.js";
 import { startTheme } from "./theme.js";
 import { Uploads } from "./uploads.js";
 import { again, showFailure, showTrouble, showWaiting } from "./waiting.js";
@@ -18,6 +18,7 @@ const SECTIONS = ["start", "waiting", "live", "recording"];
 const ASKED_EVERY = 1000; // milliseconds, while a recording is worked on
 const LONG = 60_000; // milliseconds after which a failure is not counted with those before
 const SETTLES = 50; // milliseconds, in which a window tells more than once that it is looked at
+const [CORRECTIONS, NOT_DELETED, SERVICE] = ["The corrections", "It was not deleted", "The service"];
 const NONE = { threshold: null, ticked: [], from: null, to: null, at: 0 };
 
 /** @type {import("./api.js").Service} */
@@ -49,7 +50,7 @@ async function route() {
   visit = new AbortController();
   const place = placeOf(location.hash);
   recording.close();
-  clearAlarm();
+  leaveAlarms();
   closeLibrary();
   library.open = place?.id ?? null;
   library.draw();
@@ -130,9 +131,10 @@ async function look() {
     if (!known || !id || id !== library.open) return;
     if (!library.has(id)) await getJson(recordingPath(id), visit.signal); // is it really not there?
     await recording.refresh();
+    clearAlarm(CORRECTIONS);
   } catch (error) {
     if (isMissing(error) && id && id === library.open) await showGone(id);
-    else if (!isAbort(error) && !isPassing(error)) alarm(error, "The corrections");
+    else if (!isAbort(error) && !isPassing(error)) alarm(error, CORRECTIONS);
   }
 }
 
@@ -141,8 +143,9 @@ async function remove(id) {
   try {
     await send("DELETE", recordingPath(id));
   } catch (error) {
-    if (!isMissing(error)) return alarm(error); // what is gone already need not be deleted
+    if (!isMissing(error)) return alarm(error, NOT_DELETED); // what is gone already need not be deleted
   }
+  clearAlarm(NOT_DELETED);
   location.hash = "";
   await library.refresh();
   say("Deleted");
@@ -183,7 +186,6 @@ function startAdding() {
 }
 
 function startButtons() {
-  byId("alarm-close").addEventListener("click", clearAlarm);
   byId("delete").addEventListener("click", () => {
     const { id, name } = recording.recording ?? {};
     if (id && confirm(`Delete ${name} and its corrections?`)) remove(id);
@@ -268,10 +270,10 @@ async function askService() {
   for (let failures = 1; ; failures++)
     try {
       const found = await getJson("v1/models");
-      clearAlarm();
+      clearAlarm(SERVICE);
       return found;
     } catch (error) {
-      alarm(error, "", "It is tried again.");
+      alarm(error, "", { after: "It is tried again.", cause: SERVICE });
       await new Promise((resolve) => setTimeout(resolve, pause(failures)));
     }
 }

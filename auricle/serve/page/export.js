@@ -1,7 +1,8 @@
-/** The export menu: links, so that the browser's own downloading is used. */
+/** The export menu: links, which are downloaded. */
 
-import { byId, make } from "./dom.js";
 import { recordingPath } from "./api.js";
+import { byId, make } from "./dom.js";
+import { followDownloads } from "./download.js";
 
 /** @typedef {{id: string, threshold: number|null, formats: string[], corrections: number}} Exported */
 
@@ -35,8 +36,12 @@ export function startExport(current) {
     list.querySelector("a")?.focus();
   });
   list.addEventListener("click", (/** @type {Event} */ event) => {
-    if (event.target instanceof HTMLAnchorElement) open(false);
+    if (!(event.target instanceof HTMLAnchorElement)) return;
+    open(false);
+    button.focus(); // what had the focus is gone
   });
+  followDownloads(list);
+  followDownloads(byId("manifests"));
   document.addEventListener("pointerdown", (event) => {
     if (event.target instanceof Node && !button.contains(event.target) && !list.contains(event.target))
       open(false);

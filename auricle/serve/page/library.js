@@ -67,7 +67,7 @@ export class Library {
       if (isAbort(error) || asked.signal.aborted) return false;
       const again = isPassing(error);
       if (again) later(pause(++this.#failures));
-      alarm(error, LIST, again ? "It is tried again." : "");
+      alarm(error, LIST, { after: again ? "It is tried again." : "", stays: true });
       return false;
     }
     this.#failures = 0;

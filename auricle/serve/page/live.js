@@ -9,6 +9,7 @@ import { alarm, clearAlarm, say } from "./say.js";
 /** @typedef {import("./microphone.js").Heard} Heard */
 
 const SECONDS = 60; // shown
+const FAILED = "The microphone"; // what messages are of
 const ROWS = 10;
 const ROW_HEIGHT = 24;
 const LISTED = 60; // rows of the table
@@ -64,7 +65,7 @@ export class Live {
 
   async start() {
     this.close();
-    clearAlarm();
+    clearAlarm(FAILED);
     const microphone = (this.#microphone = new Microphone(this.most));
     byId("live-rows").replaceChildren();
     byId("live-note").textContent = "Asking for the microphone…";
@@ -150,7 +151,7 @@ export class Live {
     byId("live-note").textContent = seconds
       ? "Stopped. Keep it to look at it closely, correct it and export it."
       : "";
-    if (error) alarm(error);
+    if (error) alarm(error, "", { cause: FAILED });
     else say(`Stopped after ${clock(seconds, 0)}`);
   }
 

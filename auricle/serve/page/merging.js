@@ -91,3 +91,11 @@ function shared(a, b) {
 export function covers(a, b) {
   return a.start <= b.start + SAME && a.end >= b.end - SAME;
 }
+
+/**
+ * What a row is called in lists of them.
+ * @param {{label: string, start: number, end: number}} row
+ */
+export function keyOf({ label, start, end }) {
+  return `${label} ${start} ${end}`;
+}

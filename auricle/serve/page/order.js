@@ -5,10 +5,11 @@
 
 import { getBuffer, isAbort } from "./api.js";
 import { byId, kept, settled } from "./dom.js";
-import { alarm } from "./say.js";
+import { alarm, clearAlarm } from "./say.js";
 
 const ON = "auricle.rows"; // what is kept: "view"
 const REST = 600; // milliseconds without a change
+const UNORDERED = "The rows are not in order";
 const MOST = 64; // labels that the service is asked about at once
 
 export class RowOrder {
@@ -74,11 +75,12 @@ export class RowOrder {
     const { signal } = (this.#asked = new AbortController());
     try {
       const scores = new Float32Array(await getBuffer(path, signal));
+      clearAlarm(UNORDERED);
       if (this.#isBusyAgain()) return;
       this.#done = path;
       this.labels.setInView(new Map(asked.map(({ label }, row) => [label, scores[row]])));
     } catch (error) {
-      if (!isAbort(error)) alarm(error, "The rows are not in order");
+      if (!isAbort(error)) alarm(error, UNORDERED);
     }
   }
 

@@ -113,10 +113,10 @@ export class Ranges {
    * @param {string} wanted what did not come
    */
   #failed(error, wanted) {
-    const wait = pause(++this.#failures);
+    const wait = pause(++this.#failures, error);
     this.#notBefore = performance.now() + wait;
     const again = isPassing(error);
-    if (!again || this.#failures > 1) alarm(error, WHOLE, again ? "It is tried again." : "");
+    if (!again || this.#failures > 1) alarm(error, WHOLE, { after: again ? "It is tried again." : "" });
     if (!again || wanted !== this.#wanted) return;
     this.#wanted = "";
     clearTimeout(this.#timer);

@@ -1,16 +1,18 @@
 /** What is found in a recording and what is said of it: sounds, threshold, selection, corrections. */
 
-import { Corrections } from "./annotate.js";
+import { correctionsOf } from "./annotate.js";
 import { showBar, spokenSelection, startBar } from "./bar.js";
 import { byId, settled } from "./dom.js";
 import { grouped } from "./format.js";
-import { merged } from "./merging.js";
+import { keyOf, merged } from "./merging.js";
+import { Outbox } from "./outbox.js";
 import { alarm, clearAlarm, say } from "./say.js";
 import { Sounds, persistently } from "./sounds.js";
 import { Table, isSame } from "./table.js";
 
 /**
  * @typedef {import("./merging.js").Row} Row
+ * @typedef {import("./annotate.js").Corrections} Corrections
  * @typedef {import("./api.js").Recording} Recording
  * @typedef {{view: import("./viewport.js").Viewport, timeline: import("./timeline.js").Timeline,
  *   labels: import("./labels.js").Labels, time: () => number, seek: (seconds: number) => void,
@@ -20,7 +22,7 @@ import { Table, isSame } from "./table.js";
 
 const SETTLES = 250; // milliseconds without a change of the threshold before the service hears of it
 const TWICE = 400; // milliseconds in which the same again is a double click, not a change of mind
-const NOT_KEPT = "The correction was not kept";
+const LATE = 3000; // milliseconds after which who said it does something else
 
 export class Review {
   /** @type {number|null} null: the model's own */
@@ -39,7 +41,7 @@ export class Review {
   #sounds = null;
   #asked = new AbortController();
   #looked = new AbortController(); // at what is in view
-  #turn = Promise.resolve(); // of corrections: one after the other
+  #outbox = new Outbox();
   /** @type {Set<string>} what is being said, or was just now */
   #said = new Set();
   /** @type {() => void} */
@@ -56,7 +58,9 @@ export class Review {
       choose: (row) => this.choose(row, true),
       judge: (row, verdict) => this.judge(verdict, row),
       remove: (row) => this.remove(row),
+      waits: (row, verdict) => this.#outbox.holds(`${verdict} ${keyOf(row)}`),
     });
+    this.#outbox.addEventListener("change", () => this.showTable());
     startBar({
       play: () => this.playSelection(),
       judge: (verdict) => this.judge(verdict),
@@ -82,8 +86,8 @@ export class Review {
     this.threshold = threshold;
     this.table.reset();
     this.#showThreshold();
-    this.corrections = new Corrections(recording.id);
-    this.corrections.addEventListener("change", () => this.#merge());
+    this.corrections = correctionsOf(recording.id, this.#outbox);
+    this.corrections.addEventListener("change", () => this.#merge(), { signal });
     await this.corrections.load(signal);
   }
 
@@ -323,7 +327,8 @@ export class Review {
    */
   judge(verdict, row = this.chosen) {
     if (!row || row.verdict === "added") return say("Choose a sound first");
-    return this.#correct(`${verdict} ${keyOf(row)}`, (corrections) => corrections.judge(row, verdict));
+    const what = row.verdict === verdict ? `${row.label} no longer ${verdict}` : `${row.label} ${verdict}`;
+    return this.#correct(`${verdict} ${keyOf(row)}`, what, (corrections) => corrections.judge(row, verdict));
   }
 
   /** @param {string} label */
@@ -334,8 +339,10 @@ export class Review {
     const same = this.rows.find((row) => keyOf(row) === own);
     if (same && same.verdict === "added") return say(`${label} is there already`);
     if (same) return same.verdict === "right" ? say(`${label} is right already`) : this.judge("right", same);
-    return this.#correct(`added ${own}`, async (corrections) => {
+    const began = performance.now();
+    return this.#correct(`added ${own}`, `${label} added`, async (corrections) => {
       const made = await corrections.add(label, span.from, span.to);
+      if (performance.now() - began > LATE) return `${label} added`;
       const row = this.rows.find((one) => one.correction === made);
       const [bar, focus] = [byId("bar"), document.activeElement];
       if (bar.contains(focus)) byId("bar-label").value = "";
@@ -351,49 +358,42 @@ export class Review {
   remove(row) {
     const { correction } = row;
     if (!correction) return;
-    return this.#correct(`removed ${keyOf(row)}`, async (corrections) => {
+    const what = `${row.label} removed`;
+    return this.#correct(`removed ${keyOf(row)}`, what, async (corrections) => {
       await corrections.remove(correction);
-      return `${row.label} removed`;
+      return what;
     });
   }
 
   undo() {
     const what = this.corrections?.last;
-    return this.#correct(
-      "",
-      async (corrections) => {
-        const undone = await corrections.undo();
-        return undone ? `Undone: ${undone}` : "Nothing to undo";
-      },
-      what ? `“${what}” was not undone` : NOT_KEPT,
-    );
+    const undo = async (/** @type {Corrections} */ corrections) => {
+      const undone = await corrections.undo();
+      return undone ? `Undone: ${undone}` : "Nothing to undo";
+    };
+    return this.#correct("", what ? `undo of ${what}` : "undo", undo, what ? `“${what}” was not undone` : "");
   }
 
   /**
    * Say something to the service, after what was said before.
    * @param {string} key what is said; "" where it may be said twice at once
+   * @param {string} what the same in words
    * @param {(corrections: Corrections) => Promise<string>} change gives what is said of it
    * @param {string} [failed]
    */
-  #correct(key, change, failed = NOT_KEPT) {
+  #correct(key, what, change, failed = `“${what}” was not kept`) {
     const { corrections } = this;
     if (!corrections || this.#said.has(key)) return;
     if (key) this.#said.add(key);
-    const forget = () => setTimeout(() => this.#said.delete(key), TWICE);
-    this.#turn = this.#turn.then(async () => {
+    return this.#outbox.add({ key, what }, async () => {
+      const cause = `correction ${key}`;
       try {
         say(await change(corrections));
-        clearAlarm();
+        clearAlarm(cause);
       } catch (error) {
-        alarm(error, failed);
+        alarm(error, failed, { cause, stays: true });
       }
-      forget();
+      setTimeout(() => this.#said.delete(key), TWICE);
     });
-    return this.#turn;
   }
-}
-
-/** @param {{label: string, start: number, end: number}} row */
-function keyOf({ label, start, end }) {
-  return `${label} ${start} ${end}`;
 }

@@ -1,6 +1,6 @@
-/** What the page says: messages, shown while they are true or until they are closed, and words to read out. */
+/** What the page says: messages, each shown while it is true or until it is closed, and words to read out. */
 
-import { byId } from "./dom.js";
+import { byId, make } from "./dom.js";
 
 const PAUSE = 150; // milliseconds; so that what is said twice in a row is read out once
 
@@ -17,29 +17,60 @@ export function say(text) {
   }, PAUSE);
 }
 
-let about = ""; // what the message that is shown is of
+/** @type {Map<string, {text: string, stays: boolean, line: HTMLElement, item: HTMLElement}>} by cause */
+const shown = new Map();
+/** @type {Map<string, string>} texts that were closed, by cause */
+const closed = new Map();
 
 /**
- * Show what went wrong.
+ * Show what went wrong; beside what is shown already, but in the place of what has the same cause.
  * @param {unknown} error
- * @param {string} [before] what was being done: `clearAlarm` of the same takes this message away, no other
- * @param {string} [after] what comes of it
+ * @param {string} [before] what was being done
+ * @param {{after?: string, cause?: string, stays?: boolean}} [about] after: what is done about it, without the
+ *   visitor: what was closed is not shown again; cause: `clearAlarm` of it takes the message away; stays: also when
+ *   something else is looked at
  */
-export function alarm(error, before = "", after = "") {
+export function alarm(error, before = "", { after = "", cause = before, stays = false } = {}) {
   const text = error instanceof Error ? error.message : String(error);
-  const whole = (before ? `${before}: ${text}` : text) + (after && ` ${after}`);
-  about = before;
+  const ended = after && !/[.?!]$/.test(text) ? `${text}.` : text;
+  const whole = (before ? `${before}: ${ended}` : ended) + (after && ` ${after}`);
+  const own = cause || whole;
+  const known = shown.get(own);
+  if (known?.text === whole || (after && closed.get(own) === whole)) return; // read out once
+  if (known) {
+    known.text = known.line.textContent = whole;
+    return;
+  }
+  const line = make("p", {}, whole);
+  const label = "Close this message";
+  const close = make("button", { type: "button", class: "quiet square", "aria-label": label }, "×");
+  close.addEventListener("click", () => closeAlarm(own));
+  const item = make("div", {}, line, close);
+  shown.set(own, { text: whole, stays, line, item });
   byId("alarm").hidden = false;
-  if (byId("alarm-text").textContent !== whole) byId("alarm-text").textContent = whole; // read out once
+  byId("alarm").append(item);
+}
+
+/** @param {string} cause of the message that the visitor closes */
+function closeAlarm(cause) {
+  const text = shown.get(cause)?.text ?? "";
+  clearAlarm(cause);
+  closed.set(cause, text);
+  (byId("alarm").querySelector("button") ?? byId("main")).focus({ preventScroll: true });
 }
 
 /**
- * Take the message away.
- * @param {string} [of] only a message of this; without it whatever is shown
+ * Take a message away, if it is shown.
+ * @param {string} cause
  */
-export function clearAlarm(of) {
-  if (of !== undefined && of !== about) return;
-  about = "";
-  byId("alarm").hidden = true;
-  byId("alarm-text").textContent = "";
+export function clearAlarm(cause) {
+  closed.delete(cause);
+  shown.get(cause)?.item.remove();
+  shown.delete(cause);
+  byId("alarm").hidden = shown.size === 0;
+}
+
+/** Something else is looked at: messages of what was shown before go, those that stay stay. */
+export function leaveAlarms() {
+  for (const [cause, { stays }] of [...shown]) if (!stays) clearAlarm(cause);
 }

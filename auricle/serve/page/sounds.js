@@ -174,8 +174,9 @@ export async function persistently(signal, ask) {
       return clearAlarm(FAILED);
     } catch (error) {
       if (isAbort(error) || signal.aborted) return;
-      alarm(error, FAILED);
-      if (!isPassing(error)) return;
-      await new Promise((resolve) => setTimeout(resolve, pause(failures)));
+      const again = isPassing(error);
+      alarm(error, FAILED, { after: again ? "It is tried again." : "" });
+      if (!again) return;
+      await new Promise((resolve) => setTimeout(resolve, pause(failures, error)));
     }
 }

@@ -2,15 +2,19 @@
 
 import { byId, make } from "./dom.js";
 import { clock, count, percent } from "./format.js";
+import { keyOf } from "./merging.js";
 
 const PAGE = 100; // rows at a time
 const LONG = 14; // letters of a word that may be broken
+/** @type {("right"|"wrong"|"removed")[]} */
+const JUDGEMENTS = ["right", "wrong", "removed"];
 const HOUR = 3600; // seconds
 
 /**
  * @typedef {import("./merging.js").Row} Row
  * @typedef {{choose: (row: Row) => void, judge: (row: Row, verdict: "right"|"wrong") => void,
- *   remove: (row: Row) => void}} Actions
+ *   remove: (row: Row) => void, waits: (row: Row, verdict: "right"|"wrong"|"removed") => boolean}} Actions waits: is
+ *   that said, but not kept yet?
  */
 
 export class Table {
@@ -95,7 +99,9 @@ export class Table {
     const before = this.#drawn;
     this.#drawn = new Map();
     for (const row of this.#rows.slice(0, this.#shown)) {
-      const key = [row.label, row.start, row.end, row.score, row.verdict, row.correction?.id].join("\n");
+      const waiting = JUDGEMENTS.map((verdict) => this.actions.waits(row, verdict));
+      const shown = [row.label, row.start, row.end, row.score, row.verdict, row.correction?.id, ...waiting];
+      const key = shown.join("\n");
       const drawn = before.get(key) ?? this.#row(row);
       if (this.#chosen !== null && isSame(this.#chosen, row)) drawn.setAttribute("aria-current", "true");
       else drawn.removeAttribute("aria-current");
@@ -113,7 +119,7 @@ export class Table {
   #row(row) {
     const span = `${clock(row.start)}\u00a0– ${clock(row.end)}`; // of two lines, the first has the dash
     const name = `${row.label}, ${span}`;
-    const key = `${row.label} ${row.start} ${row.end}`;
+    const key = keyOf(row);
     const play = make(
       "button",
       {
@@ -147,6 +153,16 @@ export class Table {
   }
 
   /**
+   * How a button looks, which is other while what it says is not kept yet.
+   * @param {Row} row
+   * @param {"right"|"wrong"|"removed"} verdict
+   */
+  #waiting(row, verdict) {
+    if (!this.actions.waits(row, verdict)) return { class: "quiet" };
+    return { class: "quiet waits", title: "Not kept yet", "aria-busy": "true" };
+  }
+
+  /**
    * @param {Row} row
    * @param {string} name
    * @param {string} key
@@ -159,7 +175,7 @@ export class Table {
           "button",
           {
             type: "button",
-            class: "quiet",
+            ...this.#waiting(row, "removed"),
             "data-key": `remove ${key}`,
             "data-testid": "event-remove",
             "aria-label": `Remove ${name}`,
@@ -174,7 +190,7 @@ export class Table {
         "button",
         {
           type: "button",
-          class: "quiet",
+          ...this.#waiting(row, verdict),
           "data-key": `${verdict} ${key}`,
           "data-testid": `event-${verdict}`,
           "aria-label": `${name} is ${verdict}`,

@@ -16,6 +16,8 @@ export class Uploads {
   /** @type {Upload[]} */
   #waiting = [];
   #running = false;
+  /** @type {Set<string>} names of files that were not taken at all */
+  #refused = new Set();
   /** @type {Set<Upload>} that failed and can be tried again */
   #failed = new Set();
 
@@ -35,7 +37,8 @@ export class Uploads {
 
   /** @param {Iterable<File>} files */
   addFiles(files) {
-    clearAlarm(); // of what was added before
+    for (const name of this.#refused) clearAlarm(name); // of what was added before
+    this.#refused.clear();
     for (const file of files) this.add(file, file.name);
   }
 
@@ -44,12 +47,10 @@ export class Uploads {
    * @param {string} name
    */
   add(file, name) {
-    if (file.size > this.most) {
-      alarm(`${name} has ${size(file.size)}; this service takes up to ${size(this.most)}.`);
-      return;
-    }
-    if (!file.size) {
-      alarm(`${name} is empty.`);
+    if (!file.size || file.size > this.most) {
+      const much = `${name} has ${size(file.size)}; this service takes up to ${size(this.most)}.`;
+      alarm(file.size ? much : `${name} is empty.`, "", { cause: name, stays: true });
+      this.#refused.add(name);
       return;
     }
     const from = this.here();
@@ -116,7 +117,7 @@ export class Uploads {
       this.done(id, !this.#waiting.length && this.here() === from);
     } catch (error) {
       if (isAbort(error)) return;
-      alarm(error, name);
+      alarm(error, name, { stays: true });
       bar.hidden = true;
       text.textContent = "Not uploaded";
       given.again.hidden = !isPassing(error);
