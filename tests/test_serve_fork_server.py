@@ -144,6 +144,19 @@ def test_what_is_lost_twice_says_what_happened(tmp_path: Path) -> None:
     assert deaths["memory"] == before["memory"] and deaths["server"] == before["server"] + 2
 
 
+def test_where_no_decoder_can_be_started_a_recording_may_come_again(
+    model: Path, sound: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fork(self: Any, request: bytes, descriptors: list[int]) -> None:
+        raise OSError("no process can be forked: there are too many")
+
+    with serving(model=str(model), threads=1) as (address, _):
+        monkeypatch.setattr(processes._Server, "fork", fork)
+        answer = httpx.post(f"{address}/v1/tag", files={"file": ("a.wav", sound.read_bytes())}, timeout=60)
+        assert answer.status_code == 503 and int(answer.headers["retry-after"]) >= 1
+        assert answer.json()["error"] == "a.wav: no process could be started to decode it; try again later"
+
+
 def test_a_copy_whose_fork_server_is_killed_is_made_all_the_same(tmp_path: Path) -> None:
     path = write_pcm(tmp_path / "long.aiff", tone(16_000, 12.0), 16_000)
     list(make_playable(path, tmp_path / "whole.mp3"))

@@ -16,6 +16,7 @@ from auricle.serve import jobs as module
 from auricle.serve.errors import Refused
 from auricle.serve.job import Job
 from auricle.serve.jobs import JobQueue
+from auricle.serve.processes import Died
 from auricle.serve.settings import Settings
 
 Queues = Callable[..., JobQueue]
@@ -137,6 +138,9 @@ def test_a_forgotten_job_leaves_nothing(queues: Queues, gate: Gate, tmp_path: Pa
         (AudioError("a.wav: is empty"), 422, "a.wav: is empty"),
         (ValueError("hop is 9 s"), 422, "hop is 9 s"),
         (Refused(410, "gone"), 410, "gone"),
+        (Died("a.wav: it made the decoder crash", "crash"), 422, "a.wav: it made"),
+        (Died("a.wav: no process could be started", "start"), 503, "a.wav: no process"),
+        (Died("a.wav: the service lost the processes", "server"), 503, "a.wav: the service lost"),
         (OSError(28, "No space left on device", "/secret/place"), 507, "the disk of the service is full"),
         (KeyError("secret"), 500, "the service made a mistake"),
     ],

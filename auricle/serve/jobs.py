@@ -14,6 +14,7 @@ from typing import Any
 from auricle.audio import AudioError
 from auricle.serve.errors import FULL, NO_ROOM, Refused
 from auricle.serve.job import STATES, Job
+from auricle.serve.processes import Died
 from auricle.serve.settings import Settings
 
 logger = logging.getLogger("auricle.serve")
@@ -356,6 +357,8 @@ def told(error: Exception) -> tuple[str, int]:
     """
     if isinstance(error, Refused):
         return error.text, error.status
+    if isinstance(error, Died) and error.is_ours:
+        return str(error), 503
     if isinstance(error, AudioError | ValueError):
         return str(error), 422
     if isinstance(error, OSError) and error.errno in FULL:

@@ -50,6 +50,11 @@ class Died(AudioError):
         super().__init__(line)
         self.cause = cause
 
+    @property
+    def is_ours(self) -> bool:
+        """Whether it is the service's fault, so that the same recording may be read another time."""
+        return self.cause in ("start", "server")
+
 
 class Stopped(Exception):
     """Decoding was stopped from outside."""

@@ -279,7 +279,7 @@ async def result_response(
             again = f"send {job.name or 'the recording'} again"
         raise Refused(503, f"the service ended before the job; {again}", {"Retry-After": "30"})
     if job.state == "failed":
-        raise Refused(job.status, job.error or "failed")
+        raise Refused(job.status, job.error or "failed", {"Retry-After": "5"} if job.status == 503 else None)
     if job.state != "done" or job.result is None:
         raise Refused(
             409, f"the job is {job.state}; ask /v1/jobs/{job.id} how far it is", {"Retry-After": "1"}
