@@ -320,6 +320,35 @@ def test_the_manifest_is_one_that_pack_reads(
     assert len(pack) == 2 and {*pack.label_names()} == {"dog", "owl, grey"}
 
 
+def test_names_in_manifests_are_those_of_the_files_they_are_about(
+    running: tuple[str, Service], sound: Path, tmp_path: Path
+) -> None:
+    """As on the disk of who sent them, where the table alone is asked for; as in the archive, with that."""
+    names = ["Take 12:30?.wav", "take.wav", "Take.wav"]
+    own, unpacked = tmp_path / "own", tmp_path / "unpacked"
+    own.mkdir()
+    said = {"label": "dog", "start": 0.0, "end": 0.5, "verdict": "right"}
+    with visitor(running[0]) as client:
+        for name in names:
+            (own / name).write_bytes(sound.read_bytes())
+            id = upload(client, sound, name)
+            finished(client, id)
+            assert client.post(f"/v1/recordings/{id}/corrections", json=said).status_code == 201
+            one = client.get(f"/v1/recordings/{id}/export?format=manifest").text.splitlines()
+            assert one[1] == f"{name},0,0.5,dog,"
+        (own / "manifest.csv").write_bytes(client.get("/v1/export/manifest").content)
+        with zipfile.ZipFile(io.BytesIO(client.get("/v1/export/manifest?audio=true").content)) as archive:
+            archive.extractall(unpacked)
+    assert [Path(clip.path).name for clip in manifest(own / "manifest.csv")] == names
+    portable = ["Take 12_30_.wav", "take.wav", "Take (2).wav"]
+    assert [Path(clip.path).name for clip in manifest(unpacked / "manifest.csv")] == portable
+    for folder in (own, unpacked):
+        assert all(Path(clip.path).read_bytes() for clip in manifest(folder / "manifest.csv"))
+        with pytest.raises(SystemExit) as ended:
+            main(["pack", str(folder / "manifest.csv"), str(folder / "pack"), "--quiet"])
+        assert not ended.value.code and len(Pack(folder / "pack")) == 3
+
+
 def test_a_visitor_has_their_own_recordings_and_no_others(
     running: tuple[str, Service], client: httpx.Client, recording: str, sound: Path
 ) -> None:
@@ -533,7 +562,8 @@ def test_what_cannot_be_read_says_why_and_takes_no_room(
     id = upload(client, tmp_path / "broken", "broken.wav")
     about = finished(client, id)
     assert about["state"] == "failed" and about["error"].startswith("broken.wav: ") and not about["playable"]
-    assert not list((running[1].data / "recordings" / id).iterdir())
+    folder = running[1].data / "recordings" / id  # emptied once a request notes the end of the job
+    wait_until(lambda: finished(client, id) and not list(folder.iterdir()))
     for part in ("media", "labels", "peaks?from=0&to=1&columns=9", "export", "spectrogram/0/0.png"):
         answer = client.get(f"/v1/recordings/{id}/{part}")
         assert answer.status_code == 409 and "broken.wav: " in answer.json()["error"]
