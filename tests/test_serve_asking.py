@@ -86,6 +86,22 @@ def listen(address: str, **more: Any) -> Any:
     return connect(where, additional_headers={"Authorization": f"Bearer {TOKEN}"} | more.pop("headers", {}))
 
 
+def test_what_is_not_below_v1_leaves_options_unread(client: httpx.Client) -> None:
+    for path in ("/healthz", "/metrics", "/docs", "/openapi.json", "/"):
+        assert client.get(f"{path}?x=1&x=2").status_code == 200
+
+
+@pytest.mark.parametrize("body", ["{", "[" * 100_000, '{"label": "dog",}', "", "\xff"])
+def test_a_body_that_is_no_json_says_what_was_expected(
+    body: str, client: httpx.Client, recording: str
+) -> None:
+    headers = {"Content-Type": "application/json"}
+    answer = client.post(f"{recording}/corrections", content=body.encode("latin-1"), headers=headers)
+    line = answer.json()["error"]
+    assert answer.status_code == 400 and ("expected one object" in line or "is missing; give it" in line)
+    assert (not body) == ("missing" in line)
+
+
 def test_a_websocket_takes_its_options_in_its_first_message(running: tuple[str, Service]) -> None:
     with listen(running[0], query="?rate=8000") as connection:
         assert "takes no options" in json.loads(connection.recv())["error"]

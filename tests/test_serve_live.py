@@ -175,6 +175,7 @@ def test_bytes_that_are_no_whole_sample_are_kept_for_the_next_message(running: R
         ('{"rate": 48000, "rat": 1}', "rat"),
         ('{"rate": 48000, "threshold": NaN}', "threshold"),
         ("[" * 10000, "no JSON object"),
+        ('{"rate": 48000, "top": 3, "rate": 8000}', "'rate' is given 2 times; give it once"),
     ],
 )
 def test_a_wrong_first_message_is_told_in_one_line(running: Running, first: Any, line: str) -> None:

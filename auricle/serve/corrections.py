@@ -23,6 +23,13 @@ EXAMPLE: dict[str, Any] = {"label": "dog", "start": 2.0, "end": 4.0, "verdict": 
 Verdict = Literal["right", "wrong", "added"]
 LabelText = Annotated[str, Field(min_length=1, max_length=LABEL_CHARACTERS, description="Any, without `;`.")]
 Seconds = Annotated[float, Field(ge=0, le=LATEST, allow_inf_nan=False, strict=True)]
+End = Annotated[
+    Seconds,
+    Field(
+        description=f"Above `start`. Up to {SLACK_SECONDS:g} s beyond the recording's end stands for that "
+        "end, as players round; more is refused."
+    ),
+]
 Own = Annotated[str, InPath(description="Of the correction.", max_length=64)]
 
 
@@ -31,7 +38,7 @@ class Said(BaseModel):
 
     label: LabelText
     start: Seconds
-    end: Seconds
+    end: End
     verdict: Verdict
 
     model_config = {"extra": "forbid", "json_schema_extra": {"example": EXAMPLE}}
@@ -42,7 +49,7 @@ class Change(BaseModel):
 
     label: LabelText | None = None
     start: Seconds | None = None
-    end: Seconds | None = None
+    end: End | None = None
     verdict: Verdict | None = None
 
     model_config = {"extra": "forbid", "json_schema_extra": {"example": {"verdict": "right"}}}

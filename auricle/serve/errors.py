@@ -18,6 +18,8 @@ from auricle.text import as_utf8, one_line
 logger = logging.getLogger("auricle.serve")
 
 FULL = (errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC))
+NO_JSON = "the body is no JSON that can be read; expected one object, as /docs shows it for this address"
+UNPARSED = "There was an error parsing the body"  # which FastAPI says of JSON that is too deep, say
 NO_ROOM = "the disk of the service is full; ask who runs it to make room"
 
 SAID = {
@@ -120,6 +122,8 @@ def said(problem: Mapping[str, Any]) -> str:
     place = ".".join(str(part) for part in problem["loc"][1:]) or "the request"
     text = str(problem["msg"])
     text = text[:1].lower() + text[1:]
+    if problem["type"] == "json_invalid":
+        return NO_JSON
     if problem["type"] == "missing":
         return f"{place} is missing; give it"
     came = problem.get("input")
@@ -133,6 +137,8 @@ async def _http(request: Request, error: Exception) -> JSONResponse:
     text = error.detail
     if error.status_code == 404 and text == HTTPStatus(404).phrase:
         text = f"nothing is at {request.url.path[:200]}; /docs lists what there is"
+    elif error.status_code == 400 and text == UNPARSED:
+        text = NO_JSON
     elif error.status_code == 405:
         text = f"{request.url.path[:200]} does not take {request.method}; /docs lists what it takes"
     return Refused(error.status_code, str(text), error.headers).response()

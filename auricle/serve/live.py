@@ -11,6 +11,7 @@ import contextlib
 import json
 import logging
 import threading
+from collections import Counter
 from collections.abc import Callable, Iterator
 from typing import Any, Literal, NamedTuple
 
@@ -170,6 +171,8 @@ async def _first(websocket: WebSocket) -> Hello:
         raise Ended(End(GONE))
     if message.get("text") is None:
         raise Ended(End(WRONG, f"the first message is binary; {HOW}"))
+    with contextlib.suppress(ValueError, RecursionError):  # of which more is said below
+        json.loads(message["text"], object_pairs_hook=_each_once)
     try:
         return Hello.model_validate_json(message["text"])
     except ValidationError as error:
@@ -178,6 +181,13 @@ async def _first(websocket: WebSocket) -> Hello:
             raise Ended(End(WRONG, f"the first message is no JSON object; {HOW}")) from None
         texts = [said({**problem, "loc": ("message", *problem["loc"])}) for problem in problems[:5]]
         raise Ended(End(WRONG, "; ".join(texts))) from None
+
+
+def _each_once(pairs: list[tuple[str, Any]]) -> None:
+    """See that no key of a JSON object comes twice: of two wishes, which was meant?"""
+    for name, count in Counter(name for name, _ in pairs).items():
+        if count > 1:
+            raise Ended(End(WRONG, f"{name[:60]!r} is given {count} times; give it once"))
 
 
 class Session:
