@@ -12,6 +12,7 @@ from starlette.datastructures import Headers
 
 from auricle.serve import security
 from auricle.serve.errors import add_error_handlers
+from auricle.serve.login import Attempts
 from auricle.serve.security import COOKIE, add_security, cookie_value, router
 from auricle.serve.settings import Settings
 
@@ -219,7 +220,7 @@ BY_TOKEN: list[tuple[str, dict[str, str], int]] = [
     ("/v1/x", {"Cookie": f"{COOKIE}=other; {COOKIE}={GOOD}"}, 200),
     ("/v1/x", {"Cookie": f"{COOKIE}={TOKEN}"}, 401),
     ("/v1/x", {"Cookie": f"x{COOKIE}={GOOD}"}, 401),
-    ("/v1/x", {"Cookie": f"{COOKIE}={GOOD[:-1]}0"}, 401),
+    ("/v1/x", {"Cookie": f"{COOKIE}={GOOD[:-1]}{'10'[GOOD[-1] == '1']}"}, 401),
     ("/v1/x", {"Cookie": f"{COOKIE}=9{GOOD}"}, 401),
     ("/v1/x", {"Cookie": f"{COOKIE}={cookie_value(TOKEN, NOW - 8 * 24 * 3600)}"}, 401),
     ("/v1/x", {"Cookie": f"{COOKIE}={cookie_value('another token, long', NOW)}"}, 401),
@@ -281,6 +282,36 @@ def test_too_many_wrong_tokens_at_once_are_429(
     monkeypatch.setattr(security, "LOGINS_AT_ONCE", 0)
     answer = clients["token"].login("wrong")
     assert answer.status == 429 and answer.headers["Retry-After"] == "5"
+
+
+def test_who_tries_one_token_after_another_has_to_wait_and_others_have_not(
+    clients: dict[str, Client], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(security, "WRONG_TOKEN_SECONDS", 0.0)
+    client = clients["token"]
+    assert client.login(TOKEN).status == 303
+    assert [client.login("wrong").status for _ in range(8)] == [401] * 6 + [429] * 2
+    answer = client.login(TOKEN)  # else it would be as good as tried
+    assert answer.status == 429 and answer.headers["Retry-After"] == "1" and "Try again in 1 s" in answer.text
+    assert client.ask("GET", "/v1/x", {"Authorization": f"Bearer {TOKEN}"}).status == 200
+    time.sleep(1.01)
+    assert client.login(TOKEN).status == 303 and client.login("wrong").status == 401  # all is forgotten
+    assert client.login(TOKEN).status == 303
+
+
+def test_waiting_doubles_up_to_a_minute_and_is_forgotten_after_a_while() -> None:
+    attempts, now, waits = Attempts(), 0.0, []
+    for _ in range(14):
+        attempts.wrong("2001:db8::1", now)
+        waits.append(attempts.wait("2001:db8::2", now))  # of the same network
+        now += waits[-1]
+    assert waits == [0] * 5 + [1, 2, 4, 8, 16, 32, 60, 60, 60]
+    assert attempts.wait("2001:db8:0:1::1", now) == attempts.wait("192.0.2.1", now) == 0
+    attempts.wrong("2001:db8::1", now + 901)
+    assert attempts.wait("2001:db8::1", now + 901) == 0
+    for number in range(10_001):
+        attempts.wrong(f"10.0.{number >> 8}.{number & 255}", now)
+    assert len(attempts._wrong) == 10_000
 
 
 def test_without_a_token_the_login_leads_to_the_page(clients: dict[str, Client]) -> None:

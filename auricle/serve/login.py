@@ -1,4 +1,12 @@
-"""The page that asks for the token, by itself: nothing else is shown without one."""
+"""The page that asks for the token, by itself: nothing else is shown without one. And who may try again."""
+
+import ipaddress
+from collections import OrderedDict
+
+FREE = 5  # wrong tokens from one address before it has to wait
+LONGEST_SECONDS = 60.0
+FORGOTTEN_SECONDS = 900.0
+ADDRESSES = 10_000  # that are known; whose last wrong token is longest ago is forgotten first
 
 PAGE = """<!doctype html>
 <html lang="en">
@@ -42,3 +50,47 @@ button { border: 0; background: var(--act); color: var(--on); font-weight: 600; 
 input:focus-visible, button:focus-visible { outline: 3px solid var(--act); outline-offset: 2px; }
 #said { font-weight: 600; }
 """
+
+
+class Attempts:
+    """Wrong tokens by address: after a few, an address must wait, each time twice as long.
+
+    >>> attempts = Attempts()
+    >>> for _ in range(7):
+    ...     attempts.wrong("192.0.2.1", 100.0)
+    >>> attempts.wait("192.0.2.1", 100.5), attempts.wait("192.0.2.2", 100.5)
+    (1.5, 0.0)
+    """
+
+    def __init__(self) -> None:
+        self._wrong: OrderedDict[str, tuple[int, float]] = OrderedDict()  # how many, and the last
+
+    def wait(self, address: str, now: float) -> float:
+        """Seconds that an address has to wait."""
+        count, last = self._wrong.get(_network(address), (0, now))
+        if count <= FREE:
+            return 0.0
+        return max(0.0, last + min(LONGEST_SECONDS, 2.0 ** min(count - FREE - 1, 60)) - now)
+
+    def wrong(self, address: str, now: float) -> None:
+        """A wrong token came."""
+        network = _network(address)
+        count, last = self._wrong.pop(network, (0, now))
+        self._wrong[network] = (count + 1 if now - last < FORGOTTEN_SECONDS else 1, now)
+        if len(self._wrong) > ADDRESSES:
+            self._wrong.popitem(last=False)
+
+    def right(self, address: str) -> None:
+        """The token came."""
+        self._wrong.pop(_network(address), None)
+
+
+def _network(address: str) -> str:
+    """An address, or the part of one that somebody has all of."""
+    try:
+        found = ipaddress.ip_address(address.partition("%")[0])
+    except ValueError:
+        return address
+    if found.version == 6 and found.ipv4_mapped is None:
+        return str(ipaddress.ip_network((found, 64), strict=False))
+    return str(getattr(found, "ipv4_mapped", None) or found)

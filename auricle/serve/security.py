@@ -10,6 +10,7 @@ import hashlib
 import hmac
 import ipaddress
 import json
+import math
 import re
 import time
 from collections.abc import Iterable
@@ -23,7 +24,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from auricle.serve.cookies import set_cookie
 from auricle.serve.errors import Refused, refuse, responses
-from auricle.serve.login import PAGE, STYLE
+from auricle.serve.login import PAGE, STYLE, Attempts
 from auricle.serve.protocol import http_protocol
 from auricle.serve.settings import Settings
 from auricle.serve.visitors import RENEWED
@@ -59,7 +60,7 @@ def add_security(app: FastAPI, settings: Settings) -> None:
     >>> add_security(FastAPI(), Settings())
     """
     app.state.settings = settings
-    app.state.logins = 0
+    app.state.logins, app.state.attempts = 0, Attempts()
     app.add_middleware(Guard, settings=settings)
 
 
@@ -337,7 +338,12 @@ async def login(request: Request) -> Response:
     answer = RedirectResponse("./", 303, {"Cache-Control": "no-store"})
     if token is None:
         return answer
+    attempts: Attempts = state.attempts
+    address = request.client.host if request.client else ""
+    if wait := math.ceil(attempts.wait(address, time.monotonic())):
+        return _asked_again(f"Too many wrong tokens came from here. Try again in {wait} s.", 429, wait)
     if not _same(said.encode("utf-8", "replace").decode(), token):
+        attempts.wrong(address, time.monotonic())
         if state.logins >= LOGINS_AT_ONCE:
             raise Refused(429, "too many try tokens; wait a moment", {"Retry-After": "5"})
         state.logins += 1
@@ -345,10 +351,15 @@ async def login(request: Request) -> Response:
             await asyncio.sleep(WRONG_TOKEN_SECONDS)
         finally:
             state.logins -= 1
-        text = '<p role="alert" id="said">That is not the token.</p>'
-        return HTMLResponse(PAGE.replace("{said}", text), 401, {"Cache-Control": "no-store"})
+        return _asked_again("That is not the token.", 401)
+    attempts.right(address)
     set_cookie(request, answer, COOKIE, cookie_value(token, time.time()), COOKIE_SECONDS)
     return answer
+
+
+def _asked_again(text: str, status: int, wait: int = 0) -> HTMLResponse:
+    headers = {"Cache-Control": "no-store"} | ({"Retry-After": str(wait)} if wait else {})
+    return HTMLResponse(PAGE.replace("{said}", f'<p role="alert" id="said">{text}</p>'), status, headers)
 
 
 @router.post("/logout")
