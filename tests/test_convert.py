@@ -190,6 +190,60 @@ def test_a_file_of_nothing_is_told_and_a_quiet_recording_of_raven_is_one(tmp_pat
     ]
 
 
+def test_a_selection_table_without_rows_is_a_quiet_recording_whatever_columns_it_has(tmp_path: Path) -> None:
+    head = "Selection\tView\tChannel\tBegin Time (s)\tEnd Time (s)\tLow Freq (Hz)\tHigh Freq (Hz)\n"
+    names = ("a.wav.Table.1.selections.txt", "b.wav.selections.txt", "c.wav.txt")
+    for name in names:
+        (tmp_path / name).write_text(head)
+    found = read_events([tmp_path])
+    assert list(found.recordings) == ["a.wav", "b.wav", "c.wav"] and not found.events and not found.left_out
+    (tmp_path / names[0]).write_text(f"{head}1\tSpectrogram 1\t1\t0.5\t1.5\t0\t4000\n")
+    with pytest.raises(ValueError, match="no column for label"):
+        read_events([tmp_path])
+
+
+def test_moments_that_somebody_answered_are_no_scores(tmp_path: Path) -> None:
+    rows = "a.wav,0,2,dog,0.7,y\na.wav,2,4,dog,0.6,y\n"
+    (tmp_path / "t.csv").write_text(f"path,start,end,label,score,answer\n{rows}")
+    assert not read_events([tmp_path / "t.csv"]).left_out
+    (tmp_path / "t.csv").write_text(f"path,start,end,label,score\n{rows.replace(',y', '')}")
+    assert len(read_events([tmp_path / "t.csv"]).left_out) == 1
+
+
+@pytest.mark.parametrize("format", ["csv", "audacity", "raven", "jams"])
+def test_scores_that_are_taken_for_events_are_told(
+    format: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    model = tiny_model.save(tmp_path / "tiny", hop=tiny_model.WINDOW).path
+    rng = np.random.default_rng(4)
+    rate = tiny_model.RATE
+    loud = np.repeat(rng.uniform(0.01, 0.9, 12), rate // 2)
+    soundfile.write(tmp_path / "a.wav", rng.uniform(-1, 1, 6 * rate) * loud, rate)
+    soundfile.write(tmp_path / "b.wav", rng.uniform(-0.001, 0.001, 6 * rate), rate)  # clock, rain, dog
+    whole = [] if format in formats.TIMED else [["--top", "3"]]
+    for n, options in enumerate(
+        [["--events", "--set", "onset=0.3"], ["--windows", "--threshold", "0.3"], *whole]
+    ):
+        file = tmp_path / f"{n}{formats.SUFFIXES[format]}"
+        tag = [
+            "tag",
+            tmp_path / ("b.wav" if options in whole else "a.wav"),
+            "--model",
+            model,
+            "--format",
+            format,
+            "--out",
+            file,
+            *options,
+        ]
+        assert run(capsys, *tag)[0] == 0
+        found = read_events([file])
+        assert len(found.events) > 2
+        assert [f"{file}: its rows look like scores of " in said for said in found.left_out] == [True] * (
+            n > 0
+        )
+
+
 @pytest.mark.parametrize("name", WRONG)
 def test_of_what_makes_no_sense_the_rest_goes_on(name: str, tmp_path: Path) -> None:
     text, match = WRONG[name]

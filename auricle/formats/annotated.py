@@ -1,7 +1,8 @@
 """What somebody heard when: events, what recordings were listened to, and what could not be understood."""
 
-from collections.abc import Hashable, Mapping
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import NamedTuple, TypeVar
 
 from auricle.text import counted
@@ -29,10 +30,12 @@ class Annotated:
 
     events: list[TimedEvent] = field(default_factory=list)
     recordings: dict[str, str] = field(default_factory=dict)  # name -> where it is named first
+    answered: bool = False  # there is a column `answer`: somebody looked at the rows
     unanswered: int = 0  # rows of a table with a column `answer` that have no answer
     points: int = 0  # labels that end where they start, which are no events
     nameless: list[str] = field(default_factory=list)  # where stretches stand that nobody put a label to
     bare: list[str] = field(default_factory=list)  # files that name neither an event nor a recording
+    scores: list[str] = field(default_factory=list)  # files whose rows are scores of windows, it seems
     sources: dict[str, set[str]] = field(default_factory=dict)  # name -> the files it is in, or NAMED_AFTER
     problems: list[str] | None = None  # what makes no sense and was left out; None: it is an error
 
@@ -43,7 +46,7 @@ class Annotated:
 
     @property
     def left_out(self) -> list[str]:
-        """What was read and is no event: a line for each kind."""
+        """What was read and is no event, or hardly one: a line for each kind."""
         said = []
         if self.unanswered:
             said.append(f"{counted(self.unanswered, 'row')} without an answer, left out")
@@ -54,6 +57,12 @@ class Annotated:
         if self.nameless:
             more = f" ({counted(len(self.nameless), 'such row')} in all)" if len(self.nameless) > 1 else ""
             said.append(f"{self.nameless[0]}: says from when to when and not what, left out{more}")
+        if self.scores:
+            more = f" ({counted(len(self.scores), 'such file')} in all)" if len(self.scores) > 1 else ""
+            said.append(
+                f"{self.scores[0]}: its rows look like scores of whole recordings or of windows, and are "
+                f"taken for events as they stand; auricle tag --events writes events{more}"
+            )
         return said + [f"{file}: holds no event and names no recording" for file in self.bare]
 
     def refuse(self, problem: str) -> None:
@@ -72,10 +81,12 @@ class Annotated:
         self.recordings |= other.recordings | self.recordings  # the first place that names one counts
         for name, files in other.sources.items():
             self.sources.setdefault(name, set()).update(files)
+        self.answered = self.answered or other.answered
         self.unanswered += other.unanswered
         self.points += other.points
         self.nameless += other.nameless
         self.bare += other.bare
+        self.scores += other.scores
         if self.problems is not None:
             self.problems += other.problems or []
 
@@ -126,6 +137,37 @@ def _cells(event: TimedEvent) -> set[tuple[int, int]]:
 
 def _at_once(one: TimedEvent, other: TimedEvent) -> bool:
     return abs(one.start - other.start) < SAME_SECONDS and abs(one.end - other.end) < SAME_SECONDS
+
+
+def are_scores(events: Sequence[TimedEvent]) -> bool:
+    """Whether the rows of a file look like what a model gave to whole recordings or windows, not like events.
+
+    Tags of one stretch come by their scores, events that begin together by their labels. Windows follow each
+    other with the same label, where events would be one.
+
+    >>> scored = {"rain": 0.9, "dog": 0.1}
+    >>> tags = [TimedEvent("a.wav", 0.0, 9.0, label, score, "") for label, score in scored.items()]
+    >>> are_scores(tags), are_scores(tags[::-1])
+    (True, False)
+    """
+    if all(event.score in (None, 1.0) for event in events) or any(event.score is None for event in events):
+        return False
+    stretches: dict[tuple[str, float, float], list[TimedEvent]] = {}
+    heard: dict[tuple[str, str], list[TimedEvent]] = {}
+    for event in events:
+        stretches.setdefault(event[:3], []).append(event)
+        heard.setdefault((event.recording, event.label), []).append(event)
+    several = [rows for rows in stretches.values() if len(rows) > 1]
+    by_score = all((a.score or 0) >= (b.score or 0) for rows in several for a, b in pairwise(rows))
+    by_label = all(a.label < b.label for rows in several for a, b in pairwise(rows))
+    if by_score and not by_label and 2 * len(several) > len(stretches):
+        return True
+    return any(
+        0 < b.start - a.start <= a.end - a.start + SAME_SECONDS
+        and abs((b.end - b.start) - (a.end - a.start)) < SAME_SECONDS
+        for rows in heard.values()
+        for a, b in pairwise(sorted(rows, key=lambda event: event.start))
+    )
 
 
 def same_in_words(same: int) -> str:

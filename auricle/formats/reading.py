@@ -12,10 +12,11 @@ import json
 import math
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
-from auricle.formats.annotated import NAMED_AFTER, Annotated, TimedEvent
+from auricle.formats.annotated import NAMED_AFTER, Annotated, TimedEvent, are_scores
 from auricle.tables import decimal_point, header_of, read_text, read_text_table, separator_of
 
 NAMES: dict[str, tuple[str, ...]] = {  # in lower case; of several, the first that is there counts
@@ -114,6 +115,8 @@ def _read_whole(file: Path, name: str, found: Annotated) -> None:
         return
     if not (own.events or own.recordings or own.problems or own.nameless):
         own.bare.append(str(file))
+    if not own.answered and are_scores(own.events):
+        own.scores.append(str(file))
     named = ADDED.sub("", name)
     own.sources = {called: {NAMED_AFTER if called == named else str(file)} for called in own.recordings}
     found.take(own)
@@ -196,8 +199,16 @@ def _label_track(file: Path, text: str, named: str, found: Annotated) -> Iterato
 
 def _table_rows(file: Path, header: list[str], named: str, found: Annotated) -> Iterator[TimedEvent]:
     numbers = [name for name in header if name.lower() in (*NAMES["start"], *NAMES["end"], *NAMES["score"])]
-    columns, rows = read_text_table(file, numbers)
+    columns, lines = read_text_table(file, numbers)
+    rows: Iterator[tuple[int, Mapping[str, str]]] = iter(lines)
+    of_raven = "View" in columns and "Selection" in columns
+    if of_raven or ".selections." in file.name:
+        if (first := next(rows, None)) is None:  # nothing was selected in the recording
+            found.recordings.setdefault(named, str(file))
+            return
+        rows = chain([first], rows)
     by_role = _roles(columns, str(file))
+    found.answered = "answer" in columns
     track = str(file) if "recording" not in by_role else ""
     if track:
         found.recordings.setdefault(named, track)
@@ -206,7 +217,6 @@ def _table_rows(file: Path, header: list[str], named: str, found: Annotated) -> 
         several = len({row["Begin File"] for _, row in kept}) > 1
         rows = iter(_of_their_files(file, kept, found) if several else kept)
     seen: set[tuple[str, ...]] = set()
-    line = 0
     for line, row in rows:
         where = f"{file}, row {line}"
         name, start, end, label = (
@@ -216,7 +226,7 @@ def _table_rows(file: Path, header: list[str], named: str, found: Annotated) -> 
         if not name:
             found.refuse(f"{where}: {by_role['recording']} is empty; expected the name of a recording")
             continue
-        if "View" in columns and "Selection" in columns:  # Raven: the same selection once a view
+        if of_raven:  # the same selection once a view
             if (same := (row["Selection"], name, start, end, label)) in seen:
                 continue
             seen.add(same)
@@ -232,8 +242,6 @@ def _table_rows(file: Path, header: list[str], named: str, found: Annotated) -> 
             own = row.get("answer") is None or heard == label
             yield TimedEvent(name, *span, heard, given if own else None, where)
         found.recordings.setdefault(name, where)
-    if not line and ".selections." in file.name:  # Raven's, of a recording in which nothing was selected
-        found.recordings.setdefault(named, str(file))
 
 
 def _of_their_files(
