@@ -49,8 +49,10 @@ def main() -> None:
             for shape, options in SHAPES.items():
                 for scheme in ("light", "dark"):
                     context = browser.new_context(**options, color_scheme=scheme)
-                    picture = take(context.new_page(), address, narrow=shape == "phone")
-                    keep(picture, IMAGES / f"page-{shape}-{scheme}.png")
+                    page = context.new_page()
+                    keep(take(page, address), IMAGES / f"page-{shape}-{scheme}.png")
+                    if shape == "phone" and scheme == "light":
+                        keep(take_menu(page), IMAGES / "page-phone-export.png")
                     context.close()
             browser.close()
     finally:
@@ -58,7 +60,7 @@ def main() -> None:
         service.wait()
 
 
-def take(page: Any, address: str, *, narrow: bool) -> bytes:
+def take(page: Any, address: str) -> bytes:
     """A picture of the page with the example, of which some things were said."""
     page.set_default_timeout(60_000)
     page.goto(address)
@@ -72,9 +74,15 @@ def take(page: Any, address: str, *, narrow: bool) -> bytes:
     while not page.evaluate("document.querySelector('audio').paused"):  # until the sound is over
         page.wait_for_timeout(100)
     page.evaluate("scrollTo(0, 0)")
-    if not narrow:
-        page.get_by_test_id("plot").hover(position={"x": 390, "y": 246})  # the row of the siren
+    page.mouse.move(0, 0)  # the pointer points at nothing
     page.wait_for_timeout(1500)
+    return bytes(page.screenshot())
+
+
+def take_menu(page: Any) -> bytes:
+    """A picture of the same page with its menu open."""
+    page.get_by_test_id("export").tap()
+    page.wait_for_timeout(500)
     return bytes(page.screenshot())
 
 
