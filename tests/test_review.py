@@ -194,6 +194,46 @@ def test_what_was_said_of_a_sound_is_said_of_copies_that_came_later(tmp_path: Pa
     ]
 
 
+def test_what_is_said_of_two_copies_stays_with_each() -> None:
+    names = ("/r/a", "/r/b", "/r/c")
+
+    def ask(path: str) -> Question:
+        return Question(path, 1.0, 2.0, "dog", 0.0)
+
+    answers = Answers(copies=dict.fromkeys(names, names))
+    answers.add(ask("/r/a"), "n")
+    assert [(a.path, a.no) for a in answers.moments] == [(name, {"dog"}) for name in names]
+    assert not answers.contradictions
+    answers.add(ask("/r/b"), "y;rain")
+    heard = {a.path: (a.yes, a.no) for a in answers.moments}
+    assert heard == {
+        "/r/a": ({"rain"}, {"dog"}), "/r/b": ({"dog", "rain"}, set()), "/r/c": ({"dog", "rain"}, set())
+    }  # fmt: skip
+    assert [(one.path, other.path, label) for one, other, label in answers.contradictions] == [
+        ("/r/a", "/r/b", "dog"), ("/r/a", "/r/c", "dog")
+    ]  # fmt: skip
+    again = Answers(answers.moments, answers._copies)  # as of a table that is taken up again
+    again.add(ask("/r/b"), "y")
+    assert again.moments[0].no == {"dog"}
+    again.add(ask("/r/a"), "y")  # its own may change
+    assert not again.contradictions
+
+
+def test_copies_that_a_table_answers_differently_are_told(
+    sounds: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shutil.copy(sounds / "3.wav", sounds / "3 again.wav")
+    index = ["index", sounds, "--out", sounds / "index", "--model", sounds / "tiny", "--quiet"]
+    assert run(capsys, *index)[0] == 0
+    answers, labels = sounds / "answers.csv", sounds / "labels.csv"
+    answers.write_text("path,start,end,label,answer\n3.wav,0,1,tone,n\n3 again.wav,0,1,tone,y\n")
+    ask = ["review", sounds / "index", "--label", "tone", "--out", labels, "--answers", answers, "--quiet"]
+    for _ in range(2):
+        status, _, err = run(capsys, *ask)
+        assert status == 0 and "is heard in one of them alone at 0.0 s: each keeps its answer\n" in err
+        assert labels.read_text() == "path,start,end,labels,no\n3 again.wav,0,1,tone,\n3.wav,0,1,,tone\n"
+
+
 def test_an_answer_counts_for_the_windows_that_it_covers_by_half(made: VectorIndex) -> None:
     answers = Answers()
     answers.add(Question("/r/3.wav", 10.2, 13.0, "siren", 0.0), "y")

@@ -116,11 +116,24 @@ def review(
         write_labels(out, known)
         if taken < len(given):
             print_warning(f"{answers}: {counted(len(given) - taken, 'question')} without an answer")
+    _warn_of_contradictions(known)
     if propose is not None:
         _propose(opened_index, known, labels, propose, sounds, chosen)
     elif answers is None:
         _ask(opened_index, known, labels, out, sounds, chosen)
     print(f"{out}: {counted(len(known), 'moment')}{_tally(known, labels)}")
+
+
+def _warn_of_contradictions(known: "Answers") -> None:
+    """Copies of one sound that were answered differently: the first, and how many."""
+    if not (differing := known.contradictions):
+        return
+    one, other, label = differing[0]
+    more = f" ({counted(len(differing), 'such answer')} in all)" if len(differing) > 1 else ""
+    print_warning(
+        f"{shown(one.path)} and {shown(other.path)} are the same sound, and {for_terminal(label)} is heard "
+        f"in one of them alone at {one.start:.1f} s: each keeps its answer{more}"
+    )
 
 
 def _check_labels(labels: Sequence[str]) -> None:

@@ -7,7 +7,7 @@ asked for is heard.
 
 import csv
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from itertools import chain
@@ -68,6 +68,9 @@ class Answers:
         self.moments = list(moments)
         self._copies = copies or {}
         self._by_path: dict[str, list[Answer]] = {}
+        self._said: set[tuple[str, float, float, str]] = (
+            set()
+        )  # what was said of the very recording, of a label
         for moment in self.moments:
             self._by_path.setdefault(moment.path, []).append(moment)
         for said in list(self.moments):
@@ -75,6 +78,8 @@ class Answers:
                 other = self._moment(path, said.start, said.end)
                 other.yes |= said.yes - other.no
                 other.no |= said.no - other.yes
+        for moment, other, labels in self._differing():  # nobody would have said so of the one for both
+            self._said |= {(a.path, a.start, a.end, label) for a in (moment, other) for label in labels}
 
     def __len__(self) -> int:
         return len(self.moments)
@@ -87,6 +92,8 @@ class Answers:
     def add(self, question: Question, text: str) -> bool:
         """Take an answer: y, n, or labels that are heard there; a later one counts. False for no answer.
 
+        It is the answer of the recording's copies, too, for labels of which nothing was said of those.
+
         Raises:
             ValueError: as `read_answer`.
         """
@@ -96,9 +103,31 @@ class Answers:
         yes, no = read
         for path in self._copies.get(question.path, (question.path,)):
             moment = self._moment(path, question.start, question.end)
-            moment.yes = (moment.yes | yes) - no
-            moment.no = (moment.no | no) - yes
+            place = moment.path, moment.start, moment.end
+            if path == question.path:
+                self._said |= {(*place, label) for label in yes | no}
+                news = yes | no
+            else:
+                news = {label for label in yes | no if (*place, label) not in self._said}
+            moment.yes = (moment.yes | yes & news) - (no & news)
+            moment.no = (moment.no | no & news) - (yes & news)
         return True
+
+    @property
+    def contradictions(self) -> list[tuple[Answer, Answer, str]]:
+        """Moments of two copies, and a label that was said to be heard in one of them alone."""
+        return [(moment, other, label) for moment, other, labels in self._differing() for label in labels]
+
+    def _differing(self) -> Iterator[tuple[Answer, Answer, list[str]]]:
+        for moment in self.moments:
+            for path in self._copies.get(moment.path, ()):
+                if path <= moment.path:  # each two once
+                    continue
+                for other in self._by_path.get(path, ()):
+                    if _same_span(moment, other.start, other.end) and (
+                        labels := sorted(moment.yes & other.no | moment.no & other.yes)
+                    ):
+                        yield moment, other, labels
 
     def asked(self, path: str, label: str) -> list[tuple[float, float]]:
         """Stretches of a recording of which it is known whether a label is heard there."""
@@ -106,12 +135,16 @@ class Answers:
 
     def _moment(self, path: str, start: float, end: float) -> Answer:
         for moment in self._by_path.get(path, []):
-            if abs(moment.start - start) < TOLERANCE and abs(moment.end - end) < TOLERANCE:
+            if _same_span(moment, start, end):
                 return moment
         moment = Answer(path, start, end)
         self.moments.append(moment)
         self._by_path.setdefault(path, []).append(moment)
         return moment
+
+
+def _same_span(moment: Answer, start: float, end: float) -> bool:
+    return abs(moment.start - start) < TOLERANCE and abs(moment.end - end) < TOLERANCE
 
 
 def read_labels(file: Path, copies: Mapping[str, Sequence[str]] | None = None) -> Answers:
