@@ -166,7 +166,7 @@ def random_case(rng: np.random.Generator) -> tuple[list[Any], list[Correction]]:
 
 def test_what_is_quick_is_what_comparing_all_with_all_gives() -> None:
     rng = np.random.default_rng(8)
-    for _ in range(400):
+    for _ in range(200):
         events, corrections = random_case(rng)
         found = corrected(events, corrections)
         assert found == plainly_corrected(events, corrections)
@@ -205,15 +205,13 @@ def test_as_many_corrections_as_there_may_be_take_seconds() -> None:
         said(start, start + 1 + 100 * rng.random() ** 20, ("right", "wrong")[n % 2], labels[n % 7])
         for n, start in enumerate(starts)
     ]
-    events = [event(n / 2, n / 2 + 0.4, labels[n % 50]) for n in range(10_000)]
+    events = [event(n / 2, n / 2 + 0.4, labels[n % 50]) for n in range(3000)]
     began = time.process_time()
     found = corrected(events, corrections)  # type: ignore[arg-type]
     rows = sum(1 for _ in manifest_rows(corrections, found))
-    windows = ({"start": n / 2, "end": n / 2 + 2, "scores": np.zeros(50, np.float32)} for n in range(10_000))
-    assert (
-        rows > MOST_CORRECTIONS and sum(1 for _ in corrected_windows(windows, labels, corrections)) == 10_000
-    )
-    assert time.process_time() - began < 20  # 2 here; minutes where all are compared with all
+    windows = ({"start": n / 2, "end": n / 2 + 2, "scores": np.zeros(50, np.float32)} for n in range(3000))
+    assert rows > MOST_CORRECTIONS and sum(1 for _ in corrected_windows(windows, labels, corrections)) == 3000
+    assert time.process_time() - began < 20  # 1 here; minutes where all are compared with all
 
 
 def test_long_work_ends_once_it_is_not_wanted() -> None:

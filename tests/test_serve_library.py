@@ -344,9 +344,9 @@ def test_names_in_manifests_are_those_of_the_files_they_are_about(
     assert [Path(clip.path).name for clip in manifest(unpacked / "manifest.csv")] == portable
     for folder in (own, unpacked):
         assert all(Path(clip.path).read_bytes() for clip in manifest(folder / "manifest.csv"))
-        with pytest.raises(SystemExit) as ended:
-            main(["pack", str(folder / "manifest.csv"), str(folder / "pack"), "--quiet"])
-        assert not ended.value.code and len(Pack(folder / "pack")) == 3
+    with pytest.raises(SystemExit) as ended:
+        main(["pack", str(own / "manifest.csv"), str(tmp_path / "pack"), "--quiet"])
+    assert not ended.value.code and len(Pack(tmp_path / "pack")) == 3
 
 
 def test_a_visitor_has_their_own_recordings_and_no_others(

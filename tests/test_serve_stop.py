@@ -222,7 +222,7 @@ def test_a_download_is_finished_in_the_time_there_is_and_cut_cleanly_after_it(
                 assert not thread.is_alive()
                 stack.enter_context(pytest.raises((httpx.RemoteProtocolError, httpx.ReadError)))
             else:
-                time.sleep(1)  # longer than what is done has for its answers
+                time.sleep(0.6)  # longer than what is done has for its answers
                 assert thread.is_alive()
             came += sum(map(len, pieces))
         assert (came > size) == (grace > 1)

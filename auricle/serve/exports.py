@@ -158,8 +158,9 @@ async def export_all(
 ) -> Response:
     """All that was said of the visitor's recordings, as a table that `auricle pack` reads.
 
-    Paths are the recordings' names: put the table beside them. Of several of one name, the later ones have a
-    number in it. With `audio`, the archive has the recordings under these names, and the table beside them.
+    Paths are the names of the files as they were sent: put the table beside them. Of several of one name, the
+    later ones have a number in it. With `audio`, the archive has the recordings and their table, both with
+    names that every system takes.
     """
     write = partial(_exported_all, service, visitor, audio, judged, threshold)
     return await in_turn(request, service.writing, visitor, write)
