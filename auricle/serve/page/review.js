@@ -328,7 +328,7 @@ export class Review {
   judge(verdict, row = this.chosen) {
     if (!row || row.verdict === "added") return say("Choose a sound first");
     const what = row.verdict === verdict ? `${row.label} no longer ${verdict}` : `${row.label} ${verdict}`;
-    return this.#correct(`${verdict} ${keyOf(row)}`, what, (corrections) => corrections.judge(row, verdict));
+    return this.#correct([verdict, keyOf(row)], what, (corrections) => corrections.judge(row, verdict));
   }
 
   /** @param {string} label */
@@ -340,7 +340,7 @@ export class Review {
     if (same && same.verdict === "added") return say(`${label} is there already`);
     if (same) return same.verdict === "right" ? say(`${label} is right already`) : this.judge("right", same);
     const began = performance.now();
-    return this.#correct(`added ${own}`, `${label} added`, async (corrections) => {
+    return this.#correct(["added", own], `${label} added`, async (corrections) => {
       const made = await corrections.add(label, span.from, span.to);
       if (performance.now() - began > LATE) return `${label} added`;
       const row = this.rows.find((one) => one.correction === made);
@@ -359,34 +359,35 @@ export class Review {
     const { correction } = row;
     if (!correction) return;
     const what = `${row.label} removed`;
-    return this.#correct(`removed ${keyOf(row)}`, what, async (corrections) => {
+    return this.#correct(["removed", keyOf(row)], what, async (corrections) => {
       await corrections.remove(correction);
       return what;
     });
   }
 
   undo() {
-    const what = this.corrections?.last;
+    const what = this.corrections?.last ?? "nothing";
     const undo = async (/** @type {Corrections} */ corrections) => {
       const undone = await corrections.undo();
       return undone ? `Undone: ${undone}` : "Nothing to undo";
     };
-    return this.#correct("", what ? `undo of ${what}` : "undo", undo, what ? `“${what}” was not undone` : "");
+    return this.#correct(["", "undo"], `undo of ${what}`, undo, `“${what}” was not undone`);
   }
 
   /**
    * Say something to the service, after what was said before.
-   * @param {string} key what is said; "" where it may be said twice at once
+   * @param {[string, string]} said what, and of which row; "" where it may be said twice at once
    * @param {string} what the same in words
    * @param {(corrections: Corrections) => Promise<string>} change gives what is said of it
    * @param {string} [failed]
    */
-  #correct(key, what, change, failed = `“${what}” was not kept`) {
+  #correct([how, of], what, change, failed = `“${what}” was not kept`) {
     const { corrections } = this;
+    const key = how && `${how} ${of}`;
     if (!corrections || this.#said.has(key)) return;
     if (key) this.#said.add(key);
     return this.#outbox.add({ key, what }, async () => {
-      const cause = `correction ${key}`;
+      const cause = `correction ${how === "added" ? of.replace(/^.* (?=\S+ \S+$)/, "") : of}`;
       try {
         say(await change(corrections));
         clearAlarm(cause);
