@@ -5,7 +5,7 @@ Shape letters: N clips.
 
 import dataclasses
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -92,6 +92,16 @@ def train_own(
     return path
 
 
+def _lost_in_words(failures: Sequence[Mapping[str, str]]) -> str:
+    """What is said of recordings that a pack could not read.
+
+    >>> _lost_in_words([{"error": "a.wav: is empty"}] * 7)
+    '7 recordings could not be read and are left out, e.g. a.wav: is empty'
+    """
+    left = "is left out" if len(failures) == 1 else "are left out"
+    return f"{counted(len(failures), 'recording')} could not be read and {left}, e.g. {failures[0]['error']}"
+
+
 def prepare(
     source: str | Path,
     run: Path,
@@ -112,10 +122,8 @@ def prepare(
         in_folds=config.folds not in ("0", BY_SPLIT),
         quiet=quiet,
     )
-    if examples.pack.path == run / "pack" and (lost := len(examples.pack.failures)):
-        first = examples.pack.failures[0]
-        left = "is left out" if lost == 1 else "are left out"
-        tell(f"{counted(lost, 'recording')} could not be read and {left}, e.g. {first['error']}")
+    if examples.pack.path == run / "pack" and examples.pack.failures:
+        tell(_lost_in_words(examples.pack.failures))
     counts = examples.targets.sum(axis=0)
     few = [label for label, count in zip(examples.labels, counts, strict=True) if count < SOME]
     if few:
