@@ -5,7 +5,8 @@ https://arxiv.org/abs/1609.09430, section 3; what the paper leaves open is as in
 (tensorflow/models, research/audioset/vggish, mel_features): periodic Hann window, magnitude and not power,
 triangles that are straight in mel, no weight on bin 0, log(x + 0.01), frames only where a whole window fits.
 The other settings are those of librosa (McFee et al., "librosa: Audio and Music Signal Analysis in Python",
-SciPy 2015; version 0.11), whose defaults the urban systems use: `librosa_defaults`.
+SciPy 2015; version 0.11), whose defaults the urban systems use: `librosa_defaults`; `panns` are those of Kong
+et al. (2020).
 
 Shape letters: N samples, T frames, F mel bands.
 """
@@ -25,7 +26,8 @@ QUIETEST = 1e-10  # power that counts as silence where levels are decibels, as i
 KNEE = 1000.0  # Hz: Slaney's scale is linear up to here, logarithmic from here on
 MELS_AT_KNEE = 15.0
 LOG_STEP = np.log(6.4) / 27  # by which the logarithm of Hz rises with each mel above it
-LATER = ("centred", "mel", "power", "decibels")  # settings that a description may leave out
+# Settings that a description may leave out.
+LATER = ("centred", "mel", "power", "decibels", "pad", "absolute")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,6 +50,10 @@ class FeatureConfig:
         power: 1 sums magnitudes in each band, 2 their squares.
         decibels: 0 for the natural logarithm. Above 0: levels in dB relative to the loudest value of the
             signal that is given, none further below it than this; `log_offset` then has no part.
+        pad: what lies beyond the ends of a signal whose frames are centred: "zeros", or "reflect", the signal
+            turned round, without its first or last sample once more.
+        absolute: levels in dB of themselves, whatever else is in the signal: 10 log10 of each band's power,
+            none below -100. `decibels` is then 0, and `log_offset` has no part.
 
     Raises:
         ValueError: a setting is out of its range, or a band is so narrow that no FFT bin falls into it.
@@ -68,6 +74,8 @@ class FeatureConfig:
     mel: str = "htk"
     power: int = 1
     decibels: float = 0.0
+    pad: str = "zeros"
+    absolute: bool = False
 
     def __post_init__(self) -> None:
         for name in ("rate", "window", "hop", "fft", "bands", "power"):
@@ -108,9 +116,11 @@ class FeatureConfig:
             )
 
     def _check_later_settings(self) -> None:
-        if not isinstance(self.centred, (bool, np.bool_)):
-            raise ValueError(f"centred is {self.centred!r}: expected true or false")
-        object.__setattr__(self, "centred", bool(self.centred))
+        for name in ("centred", "absolute"):
+            value = getattr(self, name)
+            if not isinstance(value, (bool, np.bool_)):
+                raise ValueError(f"{name} is {value!r}: expected true or false")
+            object.__setattr__(self, name, bool(value))
         if self.mel not in ("htk", "slaney"):
             raise ValueError(f"mel is {self.mel!r}: expected 'htk' or 'slaney'")
         if self.power not in (1, 2):
@@ -120,11 +130,21 @@ class FeatureConfig:
                 f"decibels is {self.decibels:g}: expected 0 (a natural logarithm) or how far below the "
                 "loudest value levels may lie, say 80"
             )
-        if self.decibels and self.log_offset != FeatureConfig.log_offset:
+        if self.decibels and self.absolute:
             raise ValueError(
-                f"log_offset is {self.log_offset:g}, but decibels is {self.decibels:g} and decibels have no "
-                "offset; leave log_offset out"
+                f"decibels is {self.decibels:g}, levels relative to the loudest value, but absolute asks for "
+                "levels of themselves; leave one of them out"
             )
+        if in_decibels(self) and self.log_offset != FeatureConfig.log_offset:
+            why = "absolute is true" if self.absolute else f"decibels is {self.decibels:g}"
+            raise ValueError(
+                f"log_offset is {self.log_offset:g}, but {why} and decibels have no offset; leave log_offset "
+                "out"
+            )
+        if self.pad not in ("zeros", "reflect"):
+            raise ValueError(f"pad is {self.pad!r}: expected 'zeros' or 'reflect'")
+        if self.pad == "reflect" and not self.centred:
+            raise ValueError("pad is 'reflect', but frames are not centred, so nothing is padded")
 
     def as_dict(self) -> dict[str, Any]:
         """As JSON can hold it, for what is kept: settings that came later are left out at their defaults.
@@ -165,6 +185,51 @@ def librosa_defaults(rate: int = 44100) -> FeatureConfig:
     )
 
 
+def panns(rate: int = 32000) -> FeatureConfig:
+    """The front end of the PANNs: absolute dB of 64 Slaney bands above 50 Hz, a hundred frames a second.
+
+    At 32 kHz bands reach to 14 kHz, at 16 and 8 kHz to half the rate.
+
+    Args:
+        rate: 32000, 16000 or 8000 Hz, the rates of the released networks.
+
+    Raises:
+        ValueError: another rate.
+
+    >>> panns().window, panns().hop, panns().high, num_frames(320_000, panns())
+    (1024, 320, 14000.0, 1001)
+
+    Source: Kong et al., "PANNs: Large-Scale Pretrained Audio Neural Networks for Audio Pattern Recognition",
+    2020, https://arxiv.org/abs/1912.10211, section VI; padding by reflection and the floor of 1e-10 as in the
+    authors' release (audioset_tagging_cnn, pytorch/models.py).
+    """
+    if rate not in (32000, 16000, 8000):
+        raise ValueError(f"rate is {rate}: expected 32000, 16000 or 8000, those of the released networks")
+    return FeatureConfig(
+        rate=rate,
+        window=rate * 4 // 125,
+        hop=rate // 100,
+        fft=rate * 4 // 125,
+        bands=64,
+        low=50.0,
+        high=min(14000.0, rate / 2),
+        centred=True,
+        mel="slaney",
+        power=2,
+        pad="reflect",
+        absolute=True,
+    )
+
+
+def in_decibels(config: FeatureConfig) -> bool:
+    """Whether levels are decibels, and no natural logarithms.
+
+    >>> in_decibels(FeatureConfig()), in_decibels(librosa_defaults()), in_decibels(panns())
+    (False, True, True)
+    """
+    return config.absolute or config.decibels > 0
+
+
 def num_frames(num_samples: int, config: FeatureConfig) -> int:
     """Count the frames of a signal: whole windows only, or one each `hop` samples where frames are centred.
 
@@ -174,23 +239,25 @@ def num_frames(num_samples: int, config: FeatureConfig) -> int:
     [862, 2, 1, 1, 0]
     """
     if config.centred:
-        return 1 + num_samples // config.hop if num_samples else 0
+        return 1 + num_samples // config.hop if num_samples >= shortest(config) else 0
     if num_samples < config.window:
         return 0
     return 1 + (num_samples - config.window) // config.hop
 
 
 def shortest(config: FeatureConfig) -> int:
-    """Samples that give a frame.
+    """Samples that give a frame; a reflection takes one more than it adds.
 
-    >>> shortest(FeatureConfig()), shortest(librosa_defaults())
-    (400, 1)
+    >>> shortest(FeatureConfig()), shortest(librosa_defaults()), shortest(panns())
+    (400, 1, 513)
     """
-    return 1 if config.centred else config.window
+    if not config.centred:
+        return config.window
+    return 1 + max(padding(config)) if config.pad == "reflect" else 1
 
 
 def padding(config: FeatureConfig) -> tuple[int, int]:
-    """Zeros before and after a signal, so that its whole windows are its frames.
+    """Samples to add before and after a signal, so that its whole windows are its frames.
 
     >>> padding(FeatureConfig()), padding(librosa_defaults())
     ((0, 0), (1024, 1024))
@@ -301,8 +368,9 @@ def log_mel(
         threads: how many threads share the work.
 
     Returns:
-        (T, F) of `dtype`, natural logarithms, or dB at most 0 where the settings say so (all 0 of a silent
-        signal, whose loudest value is any); (0, F) if the signal is shorter than a window.
+        (T, F) of `dtype`, natural logarithms, or dB where the settings say so: absolute ones, or at most 0
+        (all 0 of a silent signal, whose loudest value is any); (0, F) if the signal is too short for a frame,
+        see `shortest`.
 
     Raises:
         ValueError: the samples are not a vector of floating-point numbers, or `dtype` is neither.
@@ -328,19 +396,19 @@ def log_mel(
     if not count:
         return out
     if config.centred:
-        samples = np.pad(samples, padding(config))
+        samples = np.pad(samples, padding(config), mode="reflect" if config.pad == "reflect" else "constant")
     step = samples.strides[0]
     windows_TN = np.lib.stride_tricks.as_strided(
         samples, (count, config.window), (step * config.hop, step), writeable=False
     )
     if threads <= 1:
         _fill(out, windows_TN, config)
-        return _decibels(out, config) if config.decibels else out
+        return _decibels(out, config) if in_decibels(config) else out
     bounds = np.linspace(0, count, threads + 1).astype(int)
     with ThreadPoolExecutor(threads) as pool:
         parts = [slice(a, b) for a, b in zip(bounds, bounds[1:], strict=False)]
         list(pool.map(lambda part: _fill(out[part], windows_TN[part], config), parts))
-    return _decibels(out, config) if config.decibels else out
+    return _decibels(out, config) if in_decibels(config) else out
 
 
 def decibel_scale(config: FeatureConfig) -> tuple[float, float]:
@@ -353,11 +421,13 @@ def decibel_scale(config: FeatureConfig) -> tuple[float, float]:
 
 
 def _decibels(bands_TF: np.ndarray, config: FeatureConfig) -> np.ndarray:
-    """Sums of bands -> dB relative to the largest, in place."""
+    """Sums of bands -> dB, in place, relative to the largest where they are not absolute."""
     factor, quietest = decibel_scale(config)
     np.maximum(bands_TF, quietest, out=bands_TF)
     np.log10(bands_TF, out=bands_TF)
     bands_TF *= factor
+    if config.absolute:
+        return bands_TF
     bands_TF -= bands_TF.max()
     return np.maximum(bands_TF, -config.decibels, out=bands_TF)
 
@@ -374,7 +444,7 @@ def _fill(out_TF: np.ndarray, windows_TN: np.ndarray, config: FeatureConfig) -> 
         magnitude = np.abs(spectrum) if config.power == 1 else spectrum.real**2 + spectrum.imag**2
         bands = out_TF[start : start + CHUNK_FRAMES]
         _small_products(magnitude, mel, bands)
-        if not config.decibels:
+        if not in_decibels(config):
             bands += out_TF.dtype.type(config.log_offset)
             np.log(bands, out=bands)
 

@@ -15,6 +15,7 @@ from auricle.features import (
     FeatureConfig,
     decibel_scale,
     hann_window,
+    in_decibels,
     mel_matrix,
     padding,
     shortest,
@@ -36,7 +37,8 @@ class LogMel(nn.Module):
 
     Shapes:
         forward: (B, N) waveform at `config.rate` -> (B, 1, T, F) log-mel float32; T is `num_frames` of N.
-            Decibels are relative to the loudest value of each waveform, whatever else is in the batch.
+            Decibels that are relative are so to the loudest value of each waveform, whatever else is in the
+            batch.
 
     Raises:
         ValueError: unknown method, a waveform that is not (B, N), or one shorter than a window.
@@ -86,9 +88,10 @@ class LogMel(nn.Module):
         with torch.autocast(waveform_BN.device.type, enabled=False):
             waveform_BN = waveform_BN.float()
             if self.config.centred:
-                waveform_BN = nn.functional.pad(waveform_BN, padding(self.config))
+                how = "reflect" if self.config.pad == "reflect" else "constant"
+                waveform_BN = nn.functional.pad(waveform_BN, padding(self.config), mode=how)
             logmel_BTF = self._fft(waveform_BN) if self.method == "fft" else self._convolution(waveform_BN)
-            if self.config.decibels:
+            if in_decibels(self.config):
                 logmel_BTF = self._decibels(logmel_BTF)
             return logmel_BTF.unsqueeze(1)
 
@@ -126,12 +129,14 @@ class LogMel(nn.Module):
     def _bands(self, magnitude_BTK: Tensor) -> Tensor:
         """(B, T, K) -> (B, T, F), sums where levels are decibels, else their logarithms."""
         sums_BTF = magnitude_BTK @ self.mel
-        return sums_BTF if self.config.decibels else (sums_BTF + self.config.log_offset).log()
+        return sums_BTF if in_decibels(self.config) else (sums_BTF + self.config.log_offset).log()
 
     def _decibels(self, sums_BTF: Tensor) -> Tensor:
-        """(B, T, F) -> (B, T, F), relative to the largest of each clip."""
+        """(B, T, F) -> (B, T, F), relative to the largest of each clip where they are not absolute."""
         factor, quietest = decibel_scale(self.config)
         level_BTF = factor * sums_BTF.clamp(min=quietest).log10()
+        if self.config.absolute:
+            return level_BTF
         return (level_BTF - level_BTF.amax((1, 2), keepdim=True)).clamp(min=-self.config.decibels)
 
     def _convolution(self, waveform_BN: Tensor) -> Tensor:

@@ -62,6 +62,8 @@ def draw_inputs(
         above, below = figure.subplots(2, 1, sharex=True, height_ratios=(1, 1))
         if config.decibels:
             low, high, unit = -config.decibels, 0.0, "dB below the loudest"
+        elif config.absolute:
+            low, high, unit = -100.0, float(logmel_TF.max()), "dB"
         else:
             low, high, unit = float(np.log(config.log_offset)), float(logmel_TF.max()), "natural logarithm"
         picture = above.imshow(

@@ -181,11 +181,14 @@ def prepare(
 def middle_level(features: FeatureConfig) -> float:
     """What masks cover a log-mel with: about the middle of what it holds.
 
-    Levels in dB lie from -`decibels` to 0. Natural logarithms begin at that of the offset, -4.6.
+    Levels in dB lie from -`decibels` to 0, absolute ones from -100 to about 30. Natural logarithms begin at
+    that of the offset, -4.6.
 
     >>> middle_level(FeatureConfig()), middle_level(FeatureConfig(decibels=80.0))
     (-2.5, -40.0)
     """
+    if features.absolute:
+        return -35.0
     return -features.decibels / 2 if features.decibels else -2.5
 
 
