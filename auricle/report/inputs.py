@@ -65,7 +65,13 @@ def draw_inputs(
         elif config.absolute:
             low, high, unit = -100.0, float(logmel_TF.max()), "dB"
         else:
-            low, high, unit = float(np.log(config.log_offset)), float(logmel_TF.max()), "natural logarithm"
+            least = float(np.log(config.log_offset))
+            low, high, unit = (
+                (least + config.shift) * config.scale,
+                float(logmel_TF.max()),
+                "natural logarithm",
+            )
+            unit += ", shifted and scaled" if config.scale != 1 else ""
         picture = above.imshow(
             logmel_TF.T,
             origin="lower",
