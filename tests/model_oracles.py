@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 import torch
 import torch.nn.functional as F
+from panns_oracles import PANNS_ORACLES
 from torch import Tensor, nn
 
 from auricle.models import MODELS, build
@@ -26,6 +27,9 @@ from auricle.models import MODELS, build
 GOLDEN = Path(__file__).parent / "golden" / "models.json"
 SMALL: dict[str, dict[str, object]] = {name: {} if name == "compact" else {"width": 0.25} for name in MODELS}
 SMALL["raw_waveform"] |= {"bands": 16, "input_shape": (8000,)}
+for panns in PANNS_ORACLES:  # an odd number of frames, so that every average leaves some out
+    SMALL[panns] = {"width": 0.125, "input_shape": (1, 133, 64)}
+SMALL["wavegram_logmel_cnn14"]["input_shape"] = (21_000,)
 # Without it 24 blocks of shortcuts would grow signals until every attention and probability is 0 or 1.
 VARIANCE = {"raw_waveform": 1.5}
 CLASSES = 5
@@ -424,6 +428,7 @@ ORACLES = {
     "urban_fusion": (urban_fusion, ["flatten order", "swapped parts", "missing ReLU"]),
     "single_attention": (single_attention, ["plain mean"]),
     "multi_attention": (multi_attention, ["swapped levels"]),
+    **PANNS_ORACLES,
 }
 
 

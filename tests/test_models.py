@@ -40,9 +40,18 @@ SIZES = [
     ("urban_fusion", {}, 37, 2_531_477, 2_527_624, 1_791_333_632, "", "", "its table 2, by the text"),
     ("single_attention", {}, 527, 1_433_854, 1_429_200, 14_292_000, "", "", "Kong et al. 2018"),
     ("multi_attention", {}, 527, 2_623_293, 2_617_058, 21_171_458, "", "", "Yu et al. 2018"),
+    # All weights are as in table XII of Kong et al. 2020.
+    ("cnn14", {}, 527, 80_753_615, 80_734_784, 20_041_926_656, "", "", "Kong et al. 2020, table I"),
+    ("cnn14_decision", {}, 527, 80_753_615, 80_734_784, 20_200_134_656, "", "", "its release"),
+    ("cnn10", {}, 527, 5_219_279, 5_214_272, 13_015_920_128, "", "", "Kong et al. 2020, table I"),
+    ("cnn6", {}, 527, 4_837_455, 4_834_368, 9_933_434_368, "", "", "Kong et al. 2020, table I"),
+    ("resnet38", {}, 527, 73_783_247, 73_755_200, 23_391_078_400, "", "", "Kong et al. 2020, table II"),
+    ("mobilenet_v1", {}, 527, 4_796_303, 4_772_736, 739_572_736, "", "", "Kong et al. 2020, table III"),
+    ("wavegram_logmel_cnn14", {}, 527, 81_065_487, 81_044_992, 25_665_734_656, "", "", "its figure 3"),
 ]
 # The published figure does not follow from the published layers; the file's head says so.
 DISAGREE = {("inception_v3", "4.7B"), ("resnet50", "80M")}
+PANNS = r"log-mel \(B, 1, T, 64\), T at least {} frames"
 ROOT = Path(__file__).parents[1]
 NAMES = list(MODELS)
 WITH_BOTTLENECK = ["fully_connected", "alexnet", "vgg", "inception_v3", "resnet50", "vggish"]
@@ -399,6 +408,9 @@ def test_wrong_shapes_are_named_beside_the_right_ones(name: str) -> None:
         "raw_waveform": r"waveforms \(B, N\) float32, mono, N at least 2048 samples",
         "urban_cnn": r"log-mel patches \(B, 1, 862, 128\)",
         "urban_fusion": r"a pair of tensors, \(log-mel, embeddings\)",
+        "wavegram_logmel_cnn14": r"waveforms \(B, N\) float32, mono, N at least 10240 samples",
+        **dict.fromkeys(("cnn14", "cnn14_decision", "resnet38", "mobilenet_v1"), PANNS.format(32)),
+        **dict.fromkeys(("cnn10", "cnn6"), PANNS.format(16)),
     }.get(name, r"log-mel patches \(B, 1, 96, 64\)")
     shapes = [(2, 98, 64)] if name == "compact" else [(2, 98, 64), (2, 1, 96, 63), (96,)]
     for shape in shapes:

@@ -18,6 +18,7 @@ RECIPES = ("chen", "compact-esc50", "compact-esc50-free", "hershey", "tompkins")
 NETWORKS = (
     "compact", "fully_connected", "alexnet", "vgg", "inception_v3", "resnet50", "vggish", "raw_waveform",
     "urban_cnn", "urban_fusion", "single_attention", "multi_attention",
+    "cnn14", "cnn14_decision", "cnn10", "cnn6", "resnet38", "mobilenet_v1", "wavegram_logmel_cnn14",
 )  # fmt: skip
 EXPERIMENTS = (
     "architectures", "label-set", "training-size", "embeddings", "mix-training", "raw-waveform", "urban",

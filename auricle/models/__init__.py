@@ -7,11 +7,17 @@ from torch import Tensor, nn
 
 from auricle.models.alexnet import AlexNet
 from auricle.models.arguments import check_kinds
+from auricle.models.cnn6 import Cnn6
+from auricle.models.cnn10 import Cnn10
+from auricle.models.cnn14 import Cnn14
+from auricle.models.cnn14_decision import Cnn14Decision
 from auricle.models.compact import Compact
 from auricle.models.fully_connected import FullyConnected
 from auricle.models.inception_v3 import InceptionV3
+from auricle.models.mobilenet_v1 import MobileNetV1
 from auricle.models.multi_attention import MultiAttention
 from auricle.models.raw_waveform import RawWaveform
+from auricle.models.resnet38 import ResNet38
 from auricle.models.resnet50 import ResNet50
 from auricle.models.single_attention import SingleAttention
 from auricle.models.size import count_multiplies, count_weights, shape_in_words, source_of
@@ -19,6 +25,7 @@ from auricle.models.urban_cnn import UrbanCNN
 from auricle.models.urban_fusion import UrbanFusion
 from auricle.models.vgg import VGG
 from auricle.models.vggish import VGGish
+from auricle.models.wavegram_logmel_cnn14 import WavegramLogmelCnn14
 
 MODELS: dict[str, type[nn.Module]] = {
     "compact": Compact,
@@ -33,6 +40,13 @@ MODELS: dict[str, type[nn.Module]] = {
     "urban_fusion": UrbanFusion,
     "single_attention": SingleAttention,
     "multi_attention": MultiAttention,
+    "cnn14": Cnn14,
+    "cnn14_decision": Cnn14Decision,
+    "cnn10": Cnn10,
+    "cnn6": Cnn6,
+    "resnet38": ResNet38,
+    "mobilenet_v1": MobileNetV1,
+    "wavegram_logmel_cnn14": WavegramLogmelCnn14,
 }
 VARIANTS: list[tuple[str, dict[str, Any]]] = [  # that the papers tried beside their main systems
     ("fully_connected", {"input_shape": (1, 20, 64)}),
