@@ -12,9 +12,11 @@ from auricle.models.cnn10 import Cnn10
 from auricle.models.cnn14 import Cnn14
 from auricle.models.cnn14_decision import Cnn14Decision
 from auricle.models.compact import Compact
+from auricle.models.dymn import DyMN
 from auricle.models.fully_connected import FullyConnected
 from auricle.models.inception_v3 import InceptionV3
 from auricle.models.mobilenet_v1 import MobileNetV1
+from auricle.models.mn import MN
 from auricle.models.multi_attention import MultiAttention
 from auricle.models.raw_waveform import RawWaveform
 from auricle.models.resnet38 import ResNet38
@@ -25,6 +27,7 @@ from auricle.models.urban_cnn import UrbanCNN
 from auricle.models.urban_fusion import UrbanFusion
 from auricle.models.vgg import VGG
 from auricle.models.vggish import VGGish
+from auricle.models.yamnet import YAMNet
 from auricle.models.wavegram_logmel_cnn14 import WavegramLogmelCnn14
 
 MODELS: dict[str, type[nn.Module]] = {
@@ -40,6 +43,9 @@ MODELS: dict[str, type[nn.Module]] = {
     "urban_fusion": UrbanFusion,
     "single_attention": SingleAttention,
     "multi_attention": MultiAttention,
+    "mn": MN,
+    "dymn": DyMN,
+    "yamnet": YAMNet,
     "cnn14": Cnn14,
     "cnn14_decision": Cnn14Decision,
     "cnn10": Cnn10,
@@ -58,6 +64,13 @@ VARIANTS: list[tuple[str, dict[str, Any]]] = [  # that the papers tried beside t
     ("urban_fusion", {"fusion": "bilinear"}),
     ("urban_fusion", {"input_shape": ((1, 862, 128), (10, 1024))}),
     ("vggish", {"input_shape": (1, 862, 128)}),
+    ("mn", {"width": 0.4}),
+    ("mn", {"width": 0.5}),
+    ("mn", {"width": 2.0}),
+    ("mn", {"width": 3.0}),
+    ("mn", {"width": 4.0}),
+    ("dymn", {"width": 0.4}),
+    ("dymn", {"width": 2.0}),
 ]
 
 
