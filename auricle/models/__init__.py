@@ -15,8 +15,8 @@ from auricle.models.compact import Compact
 from auricle.models.dymn import DyMN
 from auricle.models.fully_connected import FullyConnected
 from auricle.models.inception_v3 import InceptionV3
-from auricle.models.mobilenet_v1 import MobileNetV1
 from auricle.models.mn import MN
+from auricle.models.mobilenet_v1 import MobileNetV1
 from auricle.models.multi_attention import MultiAttention
 from auricle.models.raw_waveform import RawWaveform
 from auricle.models.resnet38 import ResNet38
@@ -27,8 +27,8 @@ from auricle.models.urban_cnn import UrbanCNN
 from auricle.models.urban_fusion import UrbanFusion
 from auricle.models.vgg import VGG
 from auricle.models.vggish import VGGish
-from auricle.models.yamnet import YAMNet
 from auricle.models.wavegram_logmel_cnn14 import WavegramLogmelCnn14
+from auricle.models.yamnet import YAMNet
 
 MODELS: dict[str, type[nn.Module]] = {
     "compact": Compact,

@@ -37,7 +37,7 @@ from auricle.models.mobile import (
     shapes,
     swish,
 )
-from auricle.models.parts import initialise
+from auricle.models.parts import initialise, patch_shape
 
 KERNELS = 4  # M, that a convolution mixes
 SMALLEST, LARGEST, SHARE = 32, 128, 4  # context of a block: at least, at most, and its channels over this
@@ -51,6 +51,7 @@ class DyMN(nn.Module):
 
     Args:
         num_classes: K, the width of the logits.
+        input_shape: (1, T, F) of an example, for counting: any numbers of frames and bands will do.
         width: multiplies all channels, contexts and the head's units; 0.4, 1 and 2 are released.
         strides: of the four blocks that halve the map, 1 or 2 each.
         dynamic: "all" blocks, or "replace_se", those alone that have squeeze-and-excitation in `mn`.
@@ -70,12 +71,13 @@ class DyMN(nn.Module):
     """
 
     input_kind = "logmel"
-    input_shape = TEN_SECONDS
+    input_shape: tuple[int, ...] = TEN_SECONDS
 
     def __init__(
         self,
         *,
         num_classes: int,
+        input_shape: Sequence[int] = TEN_SECONDS,
         width: float = 1.0,
         strides: Sequence[int] = STRIDES,
         dynamic: str = "all",
@@ -89,7 +91,8 @@ class DyMN(nn.Module):
             raise ValueError(f"dynamic is {dynamic!r}; known: {', '.join(DYNAMIC)}")
         if not temperature > 0:
             raise ValueError(f"temperature is {temperature}; expected a number above 0")
-        self.num_classes, self.embedding_size = num_classes, EXPANDED_LAST * rows[-1].size_out
+        self.num_classes, self.input_shape = num_classes, patch_shape(input_shape, least=(1, 1))
+        self.embedding_size = EXPANDED_LAST * rows[-1].size_out
         self.least = 2 * prod(strides)
         self.stem = nn.Sequential(*conv_norm(1, rows[0].size_in, 3, stride=2), nn.Hardswish())
         self.blocks = nn.Sequential(
@@ -159,7 +162,7 @@ class Dynamic(nn.Module):
 
 
 class Context(nn.Module):
-    """What a block's parts follow: a vector of the whole map, and a sequence over bands and one over frames."""
+    """What a block's parts follow: a vector of the whole map, a sequence over bands, one over frames."""
 
     def __init__(self, size_in: int, expanded: int, size: int, *, stride: int):
         super().__init__()
@@ -223,7 +226,7 @@ class DynamicConv(nn.Conv2d):
         return out.view(len(shares_BM), self.groups, *out.shape[2:])
 
     def _by_sums(self, map_BCFT: Tensor, shares_BM: Tensor) -> Tensor:
-        """The same numbers with a graph's fixed kernels: all M convolutions, and the mixture of their maps."""
+        """The same numbers with a graph's fixed kernels: all M convolutions, their maps mixed."""
         kernels = self.weight.view(KERNELS, self.groups, -1).transpose(0, 1)
         kernels = kernels.reshape(KERNELS * self.groups, 1, *self.kernel_size)
         maps = functional.conv2d(

@@ -28,7 +28,7 @@ from auricle.models.mobile import (
     make_head,
     shapes,
 )
-from auricle.models.parts import initialise
+from auricle.models.parts import initialise, patch_shape
 
 
 class MN(nn.Module):
@@ -36,6 +36,7 @@ class MN(nn.Module):
 
     Args:
         num_classes: K, the width of the logits.
+        input_shape: (1, T, F) of an example, for counting: any numbers of frames and bands will do.
         width: multiplies all channels and the head's units; 0.4 to 4 are released.
         strides: of the four blocks that halve the map, 1 or 2 each.
         head: "mlp", or "linear" for one linear layer on the embedding.
@@ -54,12 +55,13 @@ class MN(nn.Module):
     """
 
     input_kind = "logmel"
-    input_shape = TEN_SECONDS
+    input_shape: tuple[int, ...] = TEN_SECONDS
 
     def __init__(
         self,
         *,
         num_classes: int,
+        input_shape: Sequence[int] = TEN_SECONDS,
         width: float = 1.0,
         strides: Sequence[int] = STRIDES,
         head: str = "mlp",
@@ -67,7 +69,8 @@ class MN(nn.Module):
     ):
         super().__init__()
         rows = shapes(width, strides)
-        self.num_classes, self.embedding_size = num_classes, EXPANDED_LAST * rows[-1].size_out
+        self.num_classes, self.input_shape = num_classes, patch_shape(input_shape, least=(1, 1))
+        self.embedding_size = EXPANDED_LAST * rows[-1].size_out
         self.least = 2 * prod(strides)
         self.stem = nn.Sequential(*conv_norm(1, rows[0].size_in, 3, stride=2), nn.Hardswish())
         self.blocks = nn.Sequential(*[Inverted(row, squeeze=row.squeeze) for row in rows])
