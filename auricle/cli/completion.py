@@ -17,7 +17,7 @@ from typer.models import ParameterInfo
 RECIPES = ("chen", "compact-esc50", "compact-esc50-free", "hershey", "tompkins")
 NETWORKS = (
     "compact", "fully_connected", "alexnet", "vgg", "inception_v3", "resnet50", "vggish", "raw_waveform",
-    "urban_cnn", "urban_fusion", "single_attention", "multi_attention",
+    "urban_cnn", "urban_fusion", "single_attention", "multi_attention", "mn", "dymn", "yamnet",
     "cnn14", "cnn14_decision", "cnn10", "cnn6", "resnet38", "mobilenet_v1", "wavegram_logmel_cnn14",
 )  # fmt: skip
 EXPERIMENTS = (
@@ -26,6 +26,7 @@ EXPERIMENTS = (
 METHODS = ("affine", "temperature", "isotonic", "keep")
 PRESETS = ("hershey-fully-connected",)
 COSTS = ("two-cores", "hershey-2017")
+LABEL_MAPS = ("audioset-esc50",)
 NOISES = ("white", "pink", "brown")
 PACKS, MODELS = ("pack", "data"), ("model", "init_from")  # parameters that name one
 BUNDLED = Path(__file__).parents[1] / "bundled"
@@ -122,6 +123,7 @@ COMPLETE: dict[str, Complete] = {
     "init_from": models,
     "device": devices,
     "label_set": label_sets,
+    "label_map": _one_of(LABEL_MAPS),
     "subset": subsets,
     "within": subsets,
     "label": labels,
