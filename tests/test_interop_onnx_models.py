@@ -62,7 +62,7 @@ SMALL: dict[str, dict[str, Any]] = {
 # test_waveform_models.py, a fusion in test_fusion.py, and the other kinds of inputs here.
 SLOW = {"compact", "alexnet", "vgg", "inception_v3", "resnet50", "raw_waveform", "urban_cnn", "urban_fusion"}
 SLOW |= {"mn", "dymn", "yamnet"}
-SLOW |= set(PANNS_ORACLES) - {"cnn6"}
+SLOW |= set(PANNS_ORACLES)
 NAMES = [pytest.param(name, marks=pytest.mark.slow if name in SLOW else ()) for name in MODELS]
 FREE = {"compact", "raw_waveform", "single_attention", "multi_attention", "mn", "dymn"}  # of any length
 FREE |= set(PANNS_ORACLES)

@@ -7,6 +7,17 @@ from typing import Annotated
 import typer
 
 Out = Annotated[Path, typer.Option(metavar="DIR", help="The model's new folder.")]
+Labels = Annotated[
+    Path, typer.Option(metavar="FILE", help="Its labels in the order of the outputs, CSV or lines.")
+]
+Seconds = Annotated[
+    float,
+    typer.Option("--window", min=0.1, metavar="SECONDS", help="Scored at once; trained on 10, any will do."),
+]
+HopSeconds = Annotated[
+    float | None,
+    typer.Option("--hop", min=0.01, metavar="SECONDS", help="From window to window; at first a window."),
+]
 Replace = Annotated[bool, typer.Option("--replace", help="Overwrite the model that DIR holds.")]
 
 
@@ -82,6 +93,30 @@ def vggish(
     from auricle.interop.vggish import import_vggish
 
     print(import_vggish(weights, out, pca=pca, sha256=sha256, pca_sha256=pca_sha256).path)
+
+
+def panns(
+    file: Annotated[Path, typer.Argument(help="The released checkpoint.")],
+    out: Out,
+    labels: Labels,
+    architecture: Annotated[
+        str, typer.Option(metavar="NAME", help="Of the network; at first found out from the file.")
+    ] = "",
+    window: Seconds = 10.0,
+    hop: HopSeconds = None,
+    replace: Replace = False,
+) -> None:
+    """Make a model of released PANNs weights.
+
+    CNN14 at 32, 16 and 8 kHz, its decisions a third of a second, CNN10, CNN6, ResNet38, MobileNetV1,
+    Wavegram-Logmel-CNN. Prints its folder. Code in the file is never run, and a file whose front end is
+    another one is refused.
+    """
+    _keep_model(out, replace)
+    from auricle.interop.panns import import_panns
+
+    artifact = import_panns(file, out, labels=labels, architecture=architecture, window=window, hop=hop)
+    print(artifact.path)
 
 
 def _keep_model(out: Path, replace: bool) -> None:

@@ -27,7 +27,7 @@ from auricle.models.urban_cnn import UrbanCNN
 from auricle.models.urban_fusion import UrbanFusion
 from auricle.models.vgg import VGG
 from auricle.models.vggish import VGGish
-from auricle.models.wavegram_logmel_cnn14 import WavegramLogmelCnn14
+from auricle.models.wavegram import WavegramLogmelCnn14
 from auricle.models.yamnet import YAMNet
 
 MODELS: dict[str, type[nn.Module]] = {

@@ -46,7 +46,7 @@ class Cnn14Decision(nn.Module):
 
     input_kind = "logmel"
     input_shape: tuple[int, ...] = CLIP
-    step_frames = LEAST
+    least_frames = step_frames = LEAST
 
     def __init__(self, *, num_classes: int, input_shape: Sequence[int] = CLIP, width: float = 1.0):
         super().__init__()

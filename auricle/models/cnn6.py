@@ -42,6 +42,7 @@ class Cnn6(nn.Module):
 
     input_kind = "logmel"
     input_shape: tuple[int, ...] = CLIP
+    least_frames = LEAST
 
     def __init__(self, *, num_classes: int, input_shape: Sequence[int] = CLIP, width: float = 1.0):
         super().__init__()
