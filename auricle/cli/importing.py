@@ -1,4 +1,4 @@
-"""Verbs that make models of published weights: import tflite, import vggish."""
+"""Verbs that make models of published weights: import tflite, panns, efficientat, yamnet, vggish."""
 
 from enum import StrEnum
 from pathlib import Path
@@ -117,6 +117,69 @@ def panns(
 
     artifact = import_panns(file, out, labels=labels, architecture=architecture, window=window, hop=hop)
     print(artifact.path)
+
+
+def efficientat(
+    file: Annotated[Path, typer.Argument(help="The released weights, mn or dymn.")],
+    out: Out,
+    labels: Labels,
+    frame_hop: Annotated[
+        float | None,
+        typer.Option(min=1, max=25, metavar="MS", help="Of the log-mel; at first the name's, else 10."),
+    ] = None,
+    bands: Annotated[
+        int | None, typer.Option(min=8, metavar="N", help="Of the log-mel; at first the name's, else 128.")
+    ] = None,
+    strides: Annotated[
+        str, typer.Option(metavar="DIGITS", help="Of four blocks, as 2221; at first the name's, else 2222.")
+    ] = "",
+    window: Seconds = 10.0,
+    hop: HopSeconds = None,
+    replace: Replace = False,
+) -> None:
+    """Make a model of released EfficientAT weights.
+
+    Networks mn04 to mn40 and dymn04 to dymn20; which one is found out from the file. Three settings of the
+    variants are not in it: they are taken from its name, as released, or from the options. Prints its folder.
+    """
+    if not all(digit in "12" for digit in strides) or len(strides) not in (0, 4):
+        raise typer.BadParameter(
+            f"{strides!r}: expected four digits, each 1 or 2, as 2221", param_hint="--strides"
+        )
+    _keep_model(out, replace)
+    from auricle.interop.efficientat import import_efficientat
+
+    artifact = import_efficientat(
+        file,
+        out,
+        labels=labels,
+        frame_hop=frame_hop,
+        bands=bands,
+        strides=[int(digit) for digit in strides] or None,
+        window=window,
+        hop=hop,
+    )
+    print(artifact.path)
+
+
+def yamnet(
+    file: Annotated[Path, typer.Argument(help="yamnet.h5, or its arrays as .npz or .safetensors.")],
+    out: Out,
+    labels: Labels,
+    hop: Annotated[
+        float, typer.Option(min=0.01, metavar="SECONDS", help="From window to window of 0.975 s.")
+    ] = 0.48,
+    replace: Replace = False,
+) -> None:
+    """Make a model of YAMNet's released float weights.
+
+    It gives 521 scores and 1,024 values each 0.48 s. Prints its folder. Needs the extra hdf5 for a file of
+    Keras.
+    """
+    _keep_model(out, replace)
+    from auricle.interop.yamnet import import_yamnet
+
+    print(import_yamnet(file, out, labels=labels, hop=hop).path)
 
 
 def _keep_model(out: Path, replace: bool) -> None:

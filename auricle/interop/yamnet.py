@@ -38,7 +38,7 @@ def import_yamnet(
     out: str | Path,
     *,
     labels: str | Path | Sequence[str],
-    hop: int = HOP,
+    hop: float = HOP / FEATURES.rate,
     **fields: Any,
 ) -> Artifact:
     """Make a model of YAMNet's float weights: scores and 1,024 values each 0.48 s.
@@ -47,7 +47,7 @@ def import_yamnet(
         file: `yamnet.h5`, or its arrays by the same names as .npz or .safetensors.
         out: the new folder.
         labels: the 521 names in order, or a file of them, see `read_labels`: the release's class map will do.
-        hop: samples from window to window.
+        hop: seconds from window to window.
         **fields: further fields of `Artifact` (name, licence, notes).
 
     Raises:
@@ -78,7 +78,7 @@ def import_yamnet(
         inputs=[{"kind": "logmel", "rate": FEATURES.rate, "features": FEATURES.as_dict()}],
         labels=names,
         window=WINDOW,
-        hop=hop,
+        hop=round(hop * FEATURES.rate),
         tail="align",
         embedding_size=net.embedding_size,
         training={"file": path.name, "sha256": hashlib.sha256(path.read_bytes()).hexdigest()},
