@@ -141,7 +141,7 @@ def test_the_command_makes_the_model_of_the_file_and_the_class_map(
     assert run(capsys, *command) == (0, f"{out}\n", "")
     assert load_artifact(out).labels[520] == "sound 520"
     status, _, told = run(capsys, *command)
-    assert status == 2 and "holds a model; --replace overwrites it" in told
+    assert status == 1 and "holds a model; --replace overwrites it" in told
 
 
 @pytest.mark.parametrize(
