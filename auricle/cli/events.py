@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from auricle.events import EventConfig
     from auricle.formats.reading import Annotated as Events
 
-NEVER = ("pooling", "class_share", "half", "protocol")
+NEVER = ("pooling", "class_share", "half", "protocol", "label_map")
 OF_A_MODEL = ("model", "pack", "split", "where", "subset", "set", "label_set", "threads")
 
 
