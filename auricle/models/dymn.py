@@ -213,9 +213,9 @@ class DynamicConv(nn.Conv2d):
             return self._by_sums(map_BCFT, shares_BM)
         mixed = (shares_BM @ self.weight.view(KERNELS, -1)).to(map_BCFT.dtype)
         if self.groups == 1:
-            mixed_BOI = mixed.view(len(shares_BM), -1, self.in_channels)
+            mixed_BOI = mixed.unflatten(1, (-1, self.in_channels))
             return (mixed_BOI @ map_BCFT.flatten(2)).unflatten(2, map_BCFT.shape[2:])
-        channels = len(shares_BM) * self.groups  # clips beside each other: one convolution for all
+        channels = shares_BM.shape[0] * self.groups  # clips beside each other: one convolution for all
         out = functional.conv2d(
             map_BCFT.reshape(1, channels, *map_BCFT.shape[2:]),
             mixed.view(channels, 1, *self.kernel_size),
@@ -223,7 +223,7 @@ class DynamicConv(nn.Conv2d):
             padding=self.padding,
             groups=channels,
         )
-        return out.view(len(shares_BM), self.groups, *out.shape[2:])
+        return out.view(-1, self.groups, *out.shape[2:])
 
     def _by_sums(self, map_BCFT: Tensor, shares_BM: Tensor) -> Tensor:
         """The same numbers with a graph's fixed kernels: all M convolutions, their maps mixed."""
