@@ -289,6 +289,21 @@ def test_arguments_that_cannot_be_are_refused(name: str, arguments: dict[str, An
         build(name, num_classes=3, **arguments)
 
 
+@pytest.mark.slow
+def test_an_imported_model_becomes_one_graph_with_its_front_end(tmp_path: Path) -> None:
+    pytest.importorskip("onnxscript", reason="onnxscript is not installed")
+    from auricle.interop.onnx import export_onnx
+
+    write(tmp_path / "net.pt")
+    model = import_efficientat(tmp_path / "net.pt", tmp_path / "model", labels=LABELS, window=1.0)
+    graph = load_artifact(export_onnx(model.path, tmp_path / "net.onnx"))
+    assert check(load_runner(graph))["ok"]
+    for ours, theirs in zip(
+        load_runner(model, threads=1).run(sounds()), load_runner(graph, threads=1).run(sounds()), strict=True
+    ):
+        np.testing.assert_allclose(ours, theirs, atol=1e-4)
+
+
 @pytest.mark.parametrize("name", ["mn", "dymn"])
 def test_one_clip_of_one_place_cannot_be_trained_on(name: str) -> None:
     net = build(name, num_classes=3, width=NARROW)
