@@ -37,7 +37,7 @@ from auricle.runners.cores import usable_cores
 YAMNET = Path(__file__).parents[2] / "shared" / "data" / "yamnet" / "yamnet-int8.tflite"
 EMBEDDING, RATE, MAP = "layer28/reduce_mean", 16000, "audioset-esc50"
 METRICS = ("accuracy", "map", "auc", "d_prime")
-DRAWS = 2000
+DRAWS, RECIPE = 2000, "compact-esc50"
 
 
 class Scored(NamedTuple):
@@ -77,7 +77,7 @@ def main() -> None:
 
 def judge(model: Artifact, data: Path, folds: Path | None, out: Path, results: Path | None) -> None:
     """Print accuracies by class, and what the recipe's fold models have beside them."""
-    figures = evaluate(model, data, label_map=MAP, out=out)
+    sources = evaluate(model, data, label_map=MAP, out=out)["label_map"]["sources"]
     yamnet = read(out / "scores.parquet")
     columns, all_right = {"YAMNet": yamnet}, {}
     if folds is not None:
@@ -88,9 +88,8 @@ def judge(model: Artifact, data: Path, folds: Path | None, out: Path, results: P
         all_right[name] = right(scored)
     truth, groups = np.array(yamnet.truth), np.array(yamnet.groups)
     for label in sorted(yamnet.labels):
-        sources = len(figures["label_map"]["sources"][label])
         shares = [f"{hits[truth == label].mean():.3f}" for hits in all_right.values()]
-        print(f"| {label} | {sources} | {' | '.join(shares)} |")
+        print(f"| {label} | {len(sources[label])} | {' | '.join(shares)} |")
     heard = np.isin(truth, yamnet.labels)
     for name, hits in all_right.items():
         low, high = interval(hits[heard], groups[heard])
@@ -99,21 +98,21 @@ def judge(model: Artifact, data: Path, folds: Path | None, out: Path, results: P
         first, second = (hits[heard] for hits in all_right.values())
         low, high = interval(second - first, groups[heard])
         print(f"out of fold less YAMNet: {(second - first).mean():+.4f} ({low:+.4f} to {high:+.4f})")
+    rows, where = [], f"ESC-50, {len(yamnet.labels)} of 50 classes by the map {MAP}"
     for name, scored in columns.items():
-        targets = truth[:, None] == np.array(scored.labels)
-        whole = summarise(targets, scored.scores)
+        whole = summarise(truth[:, None] == np.array(scored.labels), scored.scores)
         print(f"{name}: { ({key: round(whole[key], 4) for key in METRICS}) }")
+        recipe, fold = ("YAMNet int8", "all") if scored is yamnet else (RECIPE, "all, out of fold")
+        rows += [[recipe, where, fold, key, f"{whole[key]:.4f}", "", commit(), "", ""] for key in METRICS]
     if results is not None:
-        commit = subprocess.run(
-            ["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True
-        ).stdout.strip()
         with results.open("a", newline="") as stream:
-            writer = csv.writer(stream, lineterminator="\n")
-            for name in METRICS:
-                where = f"ESC-50, {len(yamnet.labels)} of 50 classes by the map {MAP}"
-                writer.writerow(
-                    ["YAMNet int8", where, "all", name, f"{figures[name]:.4f}", "", commit, "", ""]
-                )
+            csv.writer(stream, lineterminator="\n").writerows(rows)
+
+
+def commit() -> str:
+    """Of this code; "" where git is not there to ask."""
+    asked = ["git", "rev-parse", "--short", "HEAD"]
+    return subprocess.run(asked, capture_output=True, text=True).stdout.strip()
 
 
 def read(path: Path) -> Scored:
