@@ -159,6 +159,16 @@ def test_the_bundled_map_gives_no_label_to_two_classes_and_a_reason_for_each_row
         if row["why"].startswith("above"):
             below = {of[source] for source in sources if row["from"] in above[source]}
             assert below == {row["to"]}, row
+    # Of the others, these are above a label of another class, which is thought about.
+    wide = {
+        (row["from"], of[source])
+        for row in rows
+        for source in sources
+        if row["from"] in above[source] and of[source] != row["to"]
+    }
+    assert wide == {
+        ("Breathing", "snoring"), ("Engine", "chainsaw"), ("Engine", "airplane"), ("Clicking", "clock_tick"),
+    }  # fmt: skip
 
 
 def test_a_mapped_label_scores_what_its_greatest_source_does() -> None:

@@ -97,8 +97,8 @@ def audioset_parents(names: Sequence[str] | None = None) -> dict[str, list[str]]
         names: of the sounds that are left; one that AudioSet does not have stands alone. None takes all 632.
 
     Returns:
-        As an artifact's `parents` and `auricle labels --parents` have them. Of several ways up, one that only
-        repeats a longer one is left out.
+        As an artifact's `parents` and `auricle labels --parents` have them. What stands above
+        another that is named is left out: it is reached through that.
 
     >>> audioset_parents()["Bark"], audioset_parents(["Bark", "Animal", "Jingle"])
     (['Dog'], {'Bark': ['Animal'], 'Animal': [], 'Jingle': []})
@@ -110,11 +110,6 @@ def audioset_parents(names: Sequence[str] | None = None) -> dict[str, list[str]]
     kept, above = set(names), ancestors(direct)
     found = {}
     for name in names:
-        # Nearest first: through a kept one, those above it are reached anyway.
-        nearest: dict[str, None] = {}
-        layer = direct.get(name, [])
-        while layer:
-            nearest |= dict.fromkeys(parent for parent in layer if parent in kept)
-            layer = [up for parent in layer if parent not in kept for up in direct[parent]]
-        found[name] = [one for one in nearest if not any(one in above[other] for other in nearest)]
+        higher = [one for one in above.get(name, ()) if one in kept]
+        found[name] = [one for one in higher if not any(one in above[other] for other in higher)]
     return found
