@@ -254,6 +254,15 @@ def test_other_weights_are_refused_by_name(change: Any, message: str, tmp_path: 
     assert "\n" not in str(caught.value) and not (tmp_path / "model").exists()
 
 
+def test_without_a_list_the_sounds_are_the_527_of_audioset(tmp_path: Path) -> None:
+    write(tmp_path / "net.pt", classes=527)
+    model = import_efficientat(tmp_path / "net.pt", tmp_path / "model", window=0.5)
+    assert len(model.labels) == 527 and model.labels[0] == "Speech" and model.labels[74] == "Dog"
+    write(tmp_path / "net.pt", classes=1000)
+    with pytest.raises(ValueError, match="1000 outputs, but 527 labels"):
+        import_efficientat(tmp_path / "net.pt", tmp_path / "other", window=0.5)
+
+
 def test_constants_that_are_not_the_published_ones_are_refused(tmp_path: Path) -> None:
     arrays = release.arrays_of(NARROW, dynamic="all", classes=CLASSES)
     arrays["layers.7.depth_act.lambdas"] = torch.ones(4)

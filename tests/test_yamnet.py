@@ -20,6 +20,7 @@ import torch
 from auricle.artifact import load_artifact
 from auricle.features import FeatureConfig, hann_window, log_mel, mel_matrix
 from auricle.frontend import LogMel
+from auricle.interop.tflite import read_labels
 from auricle.interop.yamnet import FEATURES, HOP, WINDOW, import_yamnet, read_released, released_names
 from auricle.models.yamnet import EPSILON, YAMNet, same_edges
 from auricle.runners import check, load_runner
@@ -191,6 +192,14 @@ def test_a_file_that_is_no_hdf5_is_one_line(tmp_path: Path) -> None:
     (tmp_path / "yamnet.h5").write_text("<html>not found</html>")
     with pytest.raises(ValueError, match="not a file of weights that can be read"):
         read_released(tmp_path / "yamnet.h5")
+
+
+def test_without_a_list_the_sounds_are_those_of_the_published_class_map(
+    released: dict[str, np.ndarray], tmp_path: Path, shared_data: Path
+) -> None:
+    np.savez(tmp_path / "yamnet.npz", **released)
+    model = import_yamnet(tmp_path / "yamnet.npz", tmp_path / "model")
+    assert list(model.labels) == read_labels(shared_data / "yamnet" / "class_map.csv")
 
 
 def test_names_stand_for_all_arrays_but_the_factors_that_the_release_has_not(

@@ -175,8 +175,8 @@ app.add_typer(_imports, name="import", help="Make a model of published weights."
 for _import, _example in (
     (tflite, "auricle import tflite yamnet.tflite --rate 16000 --out yamnet"),
     (panns, "auricle import panns Cnn14_mAP=0.431.pth --labels labels.csv --out cnn14"),
-    (efficientat, "auricle import efficientat mn10_as_mAP_471.pt --labels labels.csv --out mn10"),
-    (yamnet, "auricle import yamnet yamnet.h5 --labels yamnet_class_map.csv --out yamnet-float"),
+    (efficientat, "auricle import efficientat mn10_as_mAP_471.pt --out mn10"),
+    (yamnet, "auricle import yamnet yamnet.h5 --out yamnet-float"),
     (vggish, "auricle import vggish --weights vggish-10086976.pth --pca vggish_pca_params.npz --out vggish"),
 ):
     _imports.command(cls=Verb, epilog=f"Example: {_example}")(quieted(completed(_import)))

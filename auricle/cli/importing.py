@@ -10,6 +10,10 @@ Out = Annotated[Path, typer.Option(metavar="DIR", help="The model's new folder."
 Labels = Annotated[
     Path, typer.Option(metavar="FILE", help="Its labels in the order of the outputs, CSV or lines.")
 ]
+AudiosetLabels = Annotated[
+    Path | None,
+    typer.Option("--labels", metavar="FILE", help="Its labels in order, CSV or lines; at first AudioSet's."),
+]
 Seconds = Annotated[
     float,
     typer.Option("--window", min=0.1, metavar="SECONDS", help="Scored at once; trained on 10, any will do."),
@@ -122,7 +126,7 @@ def panns(
 def efficientat(
     file: Annotated[Path, typer.Argument(help="The released weights, mn or dymn.")],
     out: Out,
-    labels: Labels,
+    labels: AudiosetLabels = None,
     frame_hop: Annotated[
         float | None,
         typer.Option(min=1, max=25, metavar="MS", help="Of the log-mel; at first the name's, else 10."),
@@ -165,7 +169,7 @@ def efficientat(
 def yamnet(
     file: Annotated[Path, typer.Argument(help="yamnet.h5, or its arrays as .npz or .safetensors.")],
     out: Out,
-    labels: Labels,
+    labels: AudiosetLabels = None,
     hop: Annotated[
         float, typer.Option(min=0.01, metavar="SECONDS", help="From window to window of 0.975 s.")
     ] = 0.48,

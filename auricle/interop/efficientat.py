@@ -18,8 +18,8 @@ from torch import nn
 from auricle.artifact import Artifact, save_artifact
 from auricle.features import efficientat
 from auricle.frontend import LogMel
-from auricle.interop.state import check_arrays
-from auricle.interop.tflite import check_waveforms, read_labels
+from auricle.interop.state import check_arrays, label_names
+from auricle.interop.tflite import check_waveforms
 from auricle.interop.vggish import read_arrays
 from auricle.models import build
 from auricle.models.dymn import KERNELS, SLOPE_SCALE, SLOPE_START, DynamicConv
@@ -61,7 +61,7 @@ def import_efficientat(
     file: str | Path,
     out: str | Path,
     *,
-    labels: str | Path | Sequence[str],
+    labels: str | Path | Sequence[str] | None = None,
     frame_hop: float | None = None,
     bands: int | None = None,
     strides: Sequence[int] | None = None,
@@ -78,7 +78,8 @@ def import_efficientat(
     Args:
         file: a state dict, as a PyTorch file or as .safetensors.
         out: the new folder.
-        labels: the names in the order of the outputs, or a file of them, see `read_labels`.
+        labels: the names in the order of the outputs, or a file of them, see
+            `auricle.interop.tflite.read_labels`; None takes AudioSet's 527.
         frame_hop: milliseconds from frame to frame of the log-mel.
         bands: its mel bands.
         strides: of the four blocks that halve the map.
@@ -90,7 +91,7 @@ def import_efficientat(
         ValueError: the file is not what was released: unreadable, an array or a shape too many or too few;
             or the labels are not as many as its outputs. The message names the file.
 
-    >>> import_efficientat("mn10_as_mAP_471.pt", "mn10", labels="labels.csv").embedding_size  # doctest: +SKIP
+    >>> import_efficientat("mn10_as_mAP_471.pt", "mn10").embedding_size  # doctest: +SKIP
     960
     """
     path = Path(file)
@@ -101,7 +102,7 @@ def import_efficientat(
         hop=round(milliseconds * RATE / 1000), bands=int(said.get("bands", BANDS)) if bands is None else bands
     )
     architecture = _architecture(arrays, path, said.get("strides", STRIDES) if strides is None else strides)
-    names = read_labels(labels) if isinstance(labels, str | Path) else list(labels)
+    names = label_names(labels, "efficientat")
     classes = architecture["arguments"]["num_classes"]
     if len(names) != classes:
         raise ValueError(f"{path}: {classes} outputs, but {len(names)} labels; give the list made for it")

@@ -1,9 +1,12 @@
 """Arrays of a published file against those that a network takes: none missing, none over, of their shapes."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
+
+from auricle.datasets.audioset_labels import labels as audioset_labels
+from auricle.interop.tflite import read_labels
 
 NAMED = 3  # keys that a refusal names
 
@@ -37,6 +40,22 @@ def check_arrays(
             )
         if not np.isfinite(arrays[name]).all():
             raise ValueError(f"{path}: {name} holds values that are not finite")
+
+
+def label_names(labels: str | Path | Sequence[str] | None, vocabulary: str) -> list[str]:
+    """Names of a network's outputs.
+
+    Args:
+        labels: the names in order, or a file of them, see `auricle.interop.tflite.read_labels`; None takes
+            AudioSet's, which come with the package.
+        vocabulary: whose, see `auricle.datasets.audioset_labels.labels`.
+
+    >>> label_names(None, "yamnet")[:2], label_names(["hum"], "yamnet")
+    (['Speech', 'Child speech, kid speaking'], ['hum'])
+    """
+    if labels is None:
+        return audioset_labels(vocabulary)
+    return read_labels(labels) if isinstance(labels, str | Path) else list(labels)
 
 
 def _some(names: list[str]) -> str:

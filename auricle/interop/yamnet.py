@@ -16,8 +16,8 @@ import torch
 from auricle.artifact import Artifact, save_artifact
 from auricle.features import FeatureConfig
 from auricle.frontend import LogMel
-from auricle.interop.state import check_arrays
-from auricle.interop.tflite import check_waveforms, read_labels
+from auricle.interop.state import check_arrays, label_names
+from auricle.interop.tflite import check_waveforms
 from auricle.interop.vggish import read_arrays
 from auricle.models.yamnet import BLOCKS, YAMNet
 
@@ -37,7 +37,7 @@ def import_yamnet(
     file: str | Path,
     out: str | Path,
     *,
-    labels: str | Path | Sequence[str],
+    labels: str | Path | Sequence[str] | None = None,
     hop: float = HOP / FEATURES.rate,
     **fields: Any,
 ) -> Artifact:
@@ -46,7 +46,8 @@ def import_yamnet(
     Args:
         file: `yamnet.h5`, or its arrays by the same names as .npz or .safetensors.
         out: the new folder.
-        labels: the 521 names in order, or a file of them, see `read_labels`: the release's class map will do.
+        labels: the 521 names in order, or a file of them, see `auricle.interop.tflite.read_labels`; None
+            takes those of the release's class map.
         hop: seconds from window to window.
         **fields: further fields of `Artifact` (name, licence, notes).
 
@@ -55,12 +56,12 @@ def import_yamnet(
             or the labels are not as many as its outputs. The message names the file.
         ModuleNotFoundError: the file is HDF5, and h5py is not installed.
 
-    >>> import_yamnet("yamnet.h5", "yamnet", labels="yamnet_class_map.csv").embedding_size  # doctest: +SKIP
+    >>> import_yamnet("yamnet.h5", "yamnet").embedding_size  # doctest: +SKIP
     1024
     """
     path = Path(file)
     arrays = read_released(path)
-    names = read_labels(labels) if isinstance(labels, str | Path) else list(labels)
+    names = label_names(labels, "yamnet")
     bias = arrays.get(f"{HEAD}/bias")
     if bias is not None and len(names) != bias.size:
         raise ValueError(f"{path}: {bias.size} outputs, but {len(names)} labels; give the list made for it")
