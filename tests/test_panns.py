@@ -82,7 +82,7 @@ def test_weights_are_as_many_as_published_and_outputs_of_the_published_shapes(na
     with torch.inference_mode():
         assert net(clip).shape == (2, 527) and net.embed(clip).shape == (2, size)
         if name == "cnn14_decision":
-            assert net.forward_steps(clip).shape == (2, 31, 527)  # of 32 frames each, of 1001
+            assert net.forward_steps(clip)[0].shape == (2, 31, 527)  # of 32 frames each, of 1001
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -174,7 +174,7 @@ _imports = typer.Typer(cls=Verbs, rich_markup_mode=None, no_args_is_help=True, a
 app.add_typer(_imports, name="import", help="Make a model of published weights.")
 for _import, _example in (
     (tflite, "auricle import tflite yamnet.tflite --rate 16000 --out yamnet"),
-    (panns, "auricle import panns Cnn14_mAP=0.431.pth --labels labels.csv --out cnn14"),
+    (panns, "auricle import panns Cnn14_mAP=0.431.pth --out cnn14"),
     (efficientat, "auricle import efficientat mn10_as_mAP_471.pt --out mn10"),
     (yamnet, "auricle import yamnet yamnet.h5 --out yamnet-float"),
     (vggish, "auricle import vggish --weights vggish-10086976.pth --pca vggish_pca_params.npz --out vggish"),

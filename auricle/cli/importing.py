@@ -7,9 +7,6 @@ from typing import Annotated
 import typer
 
 Out = Annotated[Path, typer.Option(metavar="DIR", help="The model's new folder.")]
-Labels = Annotated[
-    Path, typer.Option(metavar="FILE", help="Its labels in the order of the outputs, CSV or lines.")
-]
 AudiosetLabels = Annotated[
     Path | None,
     typer.Option("--labels", metavar="FILE", help="Its labels in order, CSV or lines; at first AudioSet's."),
@@ -102,7 +99,7 @@ def vggish(
 def panns(
     file: Annotated[Path, typer.Argument(help="The released checkpoint.")],
     out: Out,
-    labels: Labels,
+    labels: AudiosetLabels = None,
     architecture: Annotated[
         str, typer.Option(metavar="NAME", help="Of the network; at first found out from the file.")
     ] = "",

@@ -17,10 +17,10 @@ from torch import nn
 from auricle.artifact import Artifact, save_artifact
 from auricle.features import FeatureConfig, hann_window, mel_matrix, panns
 from auricle.frontend import LogMel
-from auricle.interop.state import check_arrays
-from auricle.interop.tflite import check_waveforms, read_labels
+from auricle.interop.state import check_arrays, label_names
+from auricle.interop.tflite import check_waveforms
 from auricle.interop.vggish import read_arrays
-from auricle.models import build
+from auricle.models import build, step_of
 
 SECONDS = 10.0  # of the clips that they were trained on
 LICENCE = "CC-BY-4.0"  # of the released files
@@ -44,7 +44,7 @@ def import_panns(
     file: str | Path,
     out: str | Path,
     *,
-    labels: str | Path | Sequence[str],
+    labels: str | Path | Sequence[str] | None = None,
     architecture: str = "",
     window: float = SECONDS,
     hop: float | None = None,
@@ -58,7 +58,8 @@ def import_panns(
     Args:
         file: the release's checkpoint, or a state dict, as a PyTorch file or as .safetensors.
         out: the new folder.
-        labels: the names in the order of the outputs, or a file of them, see `read_labels`.
+        labels: the names in the order of the outputs, or a file of them, see `label_names`; None takes
+            AudioSet's 527.
         architecture: one of `ARCHITECTURES`; empty: found out.
         window: seconds scored at once; the networks were trained on ten and take any number.
         hop: seconds from window to window; None is the window.
@@ -69,7 +70,7 @@ def import_panns(
             or too few, another front end; the labels are not as many as its outputs; or the window is too
             short for the network. The message names the file.
 
-    >>> import_panns("Cnn14_mAP=0.431.pth", "cnn14", labels="labels.csv").embedding_size  # doctest: +SKIP
+    >>> import_panns("Cnn14_mAP=0.431.pth", "cnn14").embedding_size  # doctest: +SKIP
     2048
     """
     path = Path(file)
@@ -81,7 +82,7 @@ def import_panns(
     if name == WAVEGRAM and config.rate != 32000:
         raise ValueError(f"{path}: kernels for {config.rate} Hz, but {name} hears 32000 Hz only")
     arguments = _arguments(name, arrays, path)
-    names = read_labels(labels) if isinstance(labels, str | Path) else list(labels)
+    names = label_names(labels, "panns")
     if len(names) != arguments["num_classes"]:
         classes = arguments["num_classes"]
         raise ValueError(f"{path}: {classes} outputs, but {len(names)} labels; give the list made for it")
@@ -103,7 +104,7 @@ def import_panns(
         out,
         weights=state,
         check=(waveforms, logits),
-        architecture={"name": name, "arguments": arguments},
+        architecture={"name": name, "arguments": arguments} | step_of(net, config.hop),
         inputs=[entry],
         labels=names,
         window=samples,

@@ -115,6 +115,22 @@ def logits_and_embedding(net: nn.Module, x: Tensor | tuple[Tensor, ...]) -> tupl
     return (net(x) if head is None else head(embedding)), embedding
 
 
+def step_of(net: nn.Module, hop: int) -> dict[str, int]:
+    """Of a net that decides for steps within what it hears, how many samples each has, for its description.
+
+    Args:
+        net: any model of MODELS.
+        hop: samples from frame to frame of its log-mel.
+
+    >>> step_of(build("cnn14_decision", num_classes=3, width=0.125), 320)
+    {'step': 10240}
+    >>> step_of(build("compact", num_classes=3), 160)
+    {}
+    """
+    frames = getattr(net, "step_frames", 0)
+    return {"step": frames * hop} if frames else {}
+
+
 def describe_models(*, num_classes: int, variants: bool = False) -> list[dict[str, Any]]:
     """A row for each model: name, arguments, weights, kernel weights, multiplies of one input, input, source.
 

@@ -30,7 +30,7 @@ class Cnn14Decision(nn.Module):
 
     Shapes:
         forward:       (B, 1, T, F) log-mel -> (B, K) logits, no sigmoid.
-        forward_steps: (B, 1, T, F) log-mel -> (B, S, K) logits, S = T // 32.
+        forward_steps: (B, 1, T, F) log-mel -> (B, S, K) logits and (B, S, E) embeddings, S = T // 32.
         embed:         (B, 1, T, F) log-mel -> (B, E).
 
     `step_frames` is how many frames a step stands for.
@@ -40,7 +40,7 @@ class Cnn14Decision(nn.Module):
 
     >>> import torch
     >>> net = Cnn14Decision(num_classes=5, width=0.125)
-    >>> net(torch.zeros(2, 1, 101, 64)).shape, net.forward_steps(torch.zeros(2, 1, 101, 64)).shape
+    >>> net(torch.zeros(2, 1, 101, 64)).shape, net.forward_steps(torch.zeros(2, 1, 101, 64))[0].shape
     (torch.Size([2, 5]), torch.Size([2, 3, 5]))
     """
 
@@ -69,14 +69,15 @@ class Cnn14Decision(nn.Module):
         around_BSC = (peak_BCS1 + mean_BCS1).squeeze(3).transpose(1, 2)
         return self.linear(self.dropout(around_BSC)).relu()
 
-    def forward_steps(self, logmel_B1TF: Tensor) -> Tensor:
-        """(B, 1, T, F) log-mel -> (B, S, K) logits of each step."""
-        return self.classify(self.dropout(self._steps(logmel_B1TF)))
+    def forward_steps(self, logmel_B1TF: Tensor) -> tuple[Tensor, Tensor]:
+        """(B, 1, T, F) log-mel -> (B, S, K) logits of each step, and (B, S, E) what they are taken of."""
+        steps_BSE = self._steps(logmel_B1TF)
+        return self.classify(self.dropout(steps_BSE)), steps_BSE
 
     def forward_both(self, logmel_B1TF: Tensor) -> tuple[Tensor, Tensor]:
         """(B, 1, T, F) log-mel -> (B, K) logits and (B, E) embeddings, in one pass."""
-        steps_BSE = self._steps(logmel_B1TF)
-        return self.classify(self.dropout(steps_BSE)).amax(1), steps_BSE.mean(1)
+        logits_BSK, steps_BSE = self.forward_steps(logmel_B1TF)
+        return logits_BSK.amax(1), steps_BSE.mean(1)
 
     def embed(self, logmel_B1TF: Tensor) -> Tensor:
         """(B, 1, T, F) log-mel -> (B, E)."""
