@@ -27,6 +27,10 @@ from auricle.datasets.label_maps import (
 from auricle.datasets.ontology import read_classes, read_ontology
 from auricle.engine import pack as pack_corpus
 from auricle.evaluation import evaluate
+from auricle.evaluation.events import evaluate_events
+from auricle.evaluation.mapped import MappedRunner
+from auricle.events import EventConfig
+from auricle.formats.reading import read_events
 from auricle.hierarchy import ancestors, in_order, parents_of
 from auricle.metrics.ranking import summarise
 from auricle.report.confusion import read_confusion
@@ -353,13 +357,68 @@ def test_the_verb_maps_labels_and_says_by_which_map(
     status, out, err = run(capsys, "report", tmp_path / "eval", "--out", tmp_path / "figures")
     assert status == 0 and "labels by the map mine.csv" in out
     assert "labels by the map mine.csv" in (tmp_path / "figures" / "classes.html").read_text()
+    (tmp_path / "truth.csv").write_text("path,start,end,label\n0.wav,0,0.1,dog\n3.wav,0,0.2,dog\n")
+    events = ("--events", "--annotations", tmp_path / "truth.csv", "--set", "dog.onset=0.2")
+    status, out, err = run(capsys, *arguments, tmp_path / "mine.csv", *events)
+    assert status == 0 and "labels by the map mine.csv" in out, err
+    status, out, err = run(capsys, *arguments, tmp_path / "mine.csv", *events[:-1], "rain.onset=0.2")
+    assert status == 2 and "rain" in err, "settings are of the mapped labels"
     status, out, err = run(capsys, *arguments, "audioset-esc50")
     assert status == 1 and "maps from labels that the model lacks: 'Dog' (dog?)" in err
 
 
-@pytest.mark.parametrize("other", [("--events",), ("--protocol", "urban")])
+class Relabelled(Loudness):
+    """What `Loudness` is by the map, done by hand."""
+
+    def __init__(self) -> None:
+        super().__init__(("dog", "rain"))
+
+    def run(self, waveforms: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        (bark, howl, rain), embeddings = super().run(waveforms)[0].T, np.zeros((len(waveforms), 2))
+        return np.stack([np.where(bark > howl, bark, howl), rain], axis=1), embeddings
+
+
+def listener(runner: Loudness) -> Loudness:
+    """A runner whose artifact says all that finding events asks for."""
+    runner.artifact.events = runner.artifact.thresholds = runner.artifact.calibration = None
+    runner.artifact.metrics, runner.artifact.step = {}, 0
+    return runner
+
+
+def test_events_by_a_map_are_those_of_a_model_that_has_the_mapped_labels(
+    corpus: Path, tmp_path: Path
+) -> None:
+    rows = [f"{index}.wav,0.0,{0.1 + index / 100:.2f},{('dog', 'rain')[index % 2]}" for index in range(6)]
+    (tmp_path / "truth.csv").write_text("\n".join(["path,start,end,label", *rows]))
+    truth, pack = read_events([tmp_path / "truth.csv"]), Pack(corpus / "pack")
+    chosen = {"annotations": truth, "draws": 0, "quiet": True, "config": EventConfig(onset=0.6, hop=0.05)}
+    by_hand = evaluate_events(listener(Relabelled()), pack, **chosen)
+    mapped = evaluate_events(listener(Loudness()), pack, label_map=corpus / "map.csv", **chosen)
+    assert mapped["label_map"]["name"] == "map.csv" and by_hand["label_map"] is None
+    assert mapped["found_events"] > 3
+    for name in ("segments", "events", "psds1", "found_events", "classes", "labels_not_in_model"):
+        assert mapped[name] == by_hand[name]
+
+
+def test_a_mapped_runner_calibrates_before_it_maps() -> None:
+    model = listener(Loudness())
+    model.artifact.calibration = {"kind": "affine", "scale": [0.0, 0.0, 1.0], "offset": [2.0, 3.0, 0.5]}
+    runner = MappedRunner(model, LabelMap(name="m", sources={"dog": ("Bark", "Howl")}, sha256=""))
+    waveforms = np.random.default_rng(0).uniform(-1, 1, (4, 100)).astype(np.float32)
+    assert runner.run(waveforms)[0].tolist() == [[3.0]] * 4
+    assert runner.artifact.calibration is None, "or it would be calibrated twice"
+    assert not hasattr(runner, "run_steps")
+    model.run_steps = lambda rows: (np.zeros((len(rows), 7, 3)),)  # type: ignore[attr-defined]
+    stepwise = MappedRunner(model, LabelMap(name="m", sources={"dog": ("Bark",)}, sha256=""))
+    assert stepwise.run_steps(waveforms)[0].tolist() == [[[2.0]] * 7] * 4
+
+
+@pytest.mark.parametrize(
+    "other", [("--protocol", "urban"), ("--events", "--predictions", "found.csv", "--annotations", "x.csv")]
+)
 def test_where_a_map_has_no_effect_it_is_refused(
     other: tuple[str, ...], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    status, _, err = run(capsys, "evaluate", "default", "pack", *other, "--label-map", "audioset-esc50")
+    models = ("default", "pack") if "--protocol" in other else ()
+    status, _, err = run(capsys, "evaluate", *models, *other, "--label-map", "audioset-esc50")
     assert status == 2 and "--label-map" in err and "no effect" in err

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from auricle.datasets.label_maps import FittedMap, LabelMap, check_targets, fit_map, read_label_map
+from auricle.probabilities import calibrated
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,7 +64,7 @@ def judged_as(
     >>> judged.labels, judged.scores(np.array([0.25, 0.75]))
     (('dog',), array([0.75]))
     """
-    path = getattr(artifact, "path", artifact.name)  # of a net in training there is none
+    path = getattr(artifact, "path", "")  # a net in training has none
     if label_map is None or not artifact.labels:  # a model that embeds only is refused further on
         return Judged(
             path=path,
@@ -87,3 +88,66 @@ def judged_as(
         "sources_not_in_model": list(fitted.unknown),
     }
     return Judged(path=path, labels=fitted.labels, about=about, fitted=fitted)
+
+
+class MappedArtifact:
+    """A model that says the labels that a map makes of its own; all else is the model's.
+
+    Calibration, thresholds and event settings are of the model's own labels: it has none.
+
+    >>> from types import SimpleNamespace
+    >>> model = SimpleNamespace(path="m", labels=("Dog", "Bark"), rate=16000, events={"onset": 0.4})
+    >>> mapped = MappedArtifact(model, "audioset-esc50")
+    >>> mapped.labels, mapped.rate, mapped.events
+    (('dog',), 16000, None)
+    """
+
+    calibration = thresholds = parents = events = None
+
+    def __init__(
+        self, artifact: Any, label_map: str | Path | LabelMap, there: Sequence[str] | None = None
+    ) -> None:
+        self.own, self.judged = artifact, judged_as(artifact, label_map, there)
+        self.labels = self.judged.labels
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.own, name)
+
+
+class MappedRunner:
+    """A model's runner whose logits are those of the labels that a map makes of the model's.
+
+    They are calibrated as the model says, then the greatest of each label's sources: window by window, so
+    that a label goes on where one source ends and another begins.
+
+    Args:
+        runner: as `auricle.runners.load_runner` gives it.
+        label_map: a bundled map's name, a file, or a map.
+        there: the labels of the corpus, see `judged_as`.
+
+    Raises:
+        ValueError: as `judged_as`; the model embeds only.
+
+    >>> from types import SimpleNamespace
+    >>> own = SimpleNamespace(path="m", labels=("Dog", "Bark"), calibration=None)
+    >>> runner = SimpleNamespace(artifact=own, run=lambda waveforms: (np.array([[1.0, 2.0]]), None))
+    >>> MappedRunner(runner, "audioset-esc50").run(np.zeros((1, 16000), np.float32))[0]
+    array([[2.]])
+    """
+
+    def __init__(
+        self, runner: Any, label_map: str | Path | LabelMap, there: Sequence[str] | None = None
+    ) -> None:
+        self._runner, self._calibrated = runner, calibrated(runner.artifact)
+        self.artifact = MappedArtifact(runner.artifact, label_map, there)
+        if hasattr(runner, "run_steps"):  # of a net that decides for steps within a window
+            self.run_steps = self._run_steps
+
+    def run(self, waveforms_BN: np.ndarray) -> tuple[np.ndarray, Any]:
+        """(B, window) float32 -> logits (B, S) float64, and the embeddings as they are."""
+        logits_BK, embeddings = self._runner.run(waveforms_BN)
+        return self.artifact.judged.scores(self._calibrated(logits_BK)), embeddings
+
+    def _run_steps(self, waveforms_BN: np.ndarray) -> tuple[np.ndarray, Any]:
+        logits, *rest = self._runner.run_steps(waveforms_BN)
+        return self.artifact.judged.scores(self._calibrated(logits)), *rest
