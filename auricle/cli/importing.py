@@ -29,25 +29,53 @@ class Outputs(StrEnum):
     logits = "logits"
 
 
+GraphRate = Annotated[
+    int | None,
+    typer.Option("--rate", min=1, metavar="HZ", help="Samples a second it takes; at first as its file says."),
+]
+GraphLabels = Annotated[
+    Path | None,
+    typer.Option("--labels", metavar="FILE", help="In order, CSV or lines; at first those in the file."),
+]
+GraphWindow = Annotated[
+    int | None,
+    typer.Option("--window", min=1, metavar="N", help="Samples a window, where the file does not say."),
+]
+GraphHop = Annotated[
+    int | None,
+    typer.Option("--hop", min=1, metavar="N", help="Samples from window to window; at first a window."),
+]
+GraphEmbedding = Annotated[
+    str, typer.Option("--embedding", metavar="TENSOR", help="The tensor in the graph that is the embedding.")
+]
+GraphOutputs = Annotated[Outputs, typer.Option("--outputs", help="What the graph gives.")]
+GraphOutput = Annotated[
+    str,
+    typer.Option(
+        "--output",
+        metavar="NAME",
+        help="Of several the one that counts; at first the one of the labels' size.",
+    ),
+]
+Peak = Annotated[
+    float,
+    typer.Option("--peak", min=0.0, metavar="LEVEL", help="Bring each window, centred, to this peak first."),
+]
+Licence = Annotated[str, typer.Option("--licence", help="Of the weights, for the model card.")]
+
+
 def tflite(
     file: Annotated[Path, typer.Argument(help="The published file.")],
     out: Out,
-    rate: Annotated[int, typer.Option(min=1, metavar="HZ", help="Samples a second that it takes.")],
-    labels: Annotated[
-        Path | None,
-        typer.Option(metavar="FILE", help="Its labels in order, CSV or lines; at first those it carries."),
-    ] = None,
-    window: Annotated[
-        int | None, typer.Option(min=1, metavar="N", help="Samples a window, where the file does not say.")
-    ] = None,
-    hop: Annotated[
-        int | None, typer.Option(min=1, metavar="N", help="Samples from window to window; at first a window.")
-    ] = None,
-    embedding: Annotated[
-        str, typer.Option(metavar="TENSOR", help="The tensor in the graph that is the embedding.")
-    ] = "",
-    outputs: Annotated[Outputs, typer.Option(help="What the graph gives.")] = Outputs.scores,
-    licence: Annotated[str, typer.Option(help="Of the weights, for the model card.")] = "",
+    rate: GraphRate = None,
+    labels: GraphLabels = None,
+    window: GraphWindow = None,
+    hop: GraphHop = None,
+    embedding: GraphEmbedding = "",
+    outputs: GraphOutputs = Outputs.scores,
+    output: GraphOutput = "",
+    peak: Peak = 0.0,
+    licence: Licence = "",
     replace: Replace = False,
 ) -> None:
     """Make a model of a TFLite graph; prints its folder.
@@ -66,6 +94,46 @@ def tflite(
         hop=hop,
         embedding=embedding,
         scores=outputs is Outputs.scores,
+        output=output,
+        peak=peak,
+        licence=licence,
+    )
+    print(artifact.path)
+
+
+def onnx(
+    file: Annotated[Path, typer.Argument(help="The published file.")],
+    out: Out,
+    rate: GraphRate = None,
+    labels: GraphLabels = None,
+    window: GraphWindow = None,
+    hop: GraphHop = None,
+    embedding: GraphEmbedding = "",
+    outputs: GraphOutputs = Outputs.scores,
+    output: GraphOutput = "",
+    peak: Peak = 0.0,
+    licence: Licence = "",
+    replace: Replace = False,
+) -> None:
+    """Make a model of an ONNX graph; prints its folder.
+
+    Of one that takes waveforms, (batch, samples), (samples) or (batch, 1, samples), to a score a label. What
+    is not given is taken from the file, and asked for in one line where that does not say it.
+    """
+    _keep_model(out, replace)
+    from auricle.interop.onnx_import import import_onnx
+
+    artifact = import_onnx(
+        file,
+        out,
+        rate=rate,
+        labels=labels,
+        window=window,
+        hop=hop,
+        embedding=embedding,
+        scores=outputs is Outputs.scores,
+        output=output,
+        peak=peak,
         licence=licence,
     )
     print(artifact.path)
