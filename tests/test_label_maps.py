@@ -24,7 +24,7 @@ from auricle.datasets.label_maps import (
     near_names,
     read_label_map,
 )
-from auricle.datasets.ontology import read_classes, read_ontology
+from auricle.datasets.ontology import read_classes, read_ontology, read_parents
 from auricle.engine import pack as pack_corpus
 from auricle.evaluation import evaluate
 from auricle.evaluation.events import evaluate_events
@@ -32,6 +32,7 @@ from auricle.evaluation.mapped import MappedRunner
 from auricle.events import EventConfig
 from auricle.formats.reading import read_events
 from auricle.hierarchy import ancestors, in_order, parents_of
+from auricle.interop.given import labels_for, read_labels
 from auricle.metrics.ranking import summarise
 from auricle.report.confusion import read_confusion
 from auricle.report.folders import heading_of_folder
@@ -129,6 +130,12 @@ def test_the_table_says_what_the_published_files_say() -> None:
 def test_an_unknown_vocabulary_is_told_with_those_there_are() -> None:
     with pytest.raises(ValueError, match=r"no vocabulary '528'; there are: audioset-527, audioset-521"):
         labels("528")
+
+
+def test_importers_and_packs_take_the_lists_by_name() -> None:
+    assert read_labels("audioset-527") == labels("527") and read_labels(Path("audioset-521")) == labels("521")
+    assert labels_for("audioset-521", [521]) == labels("yamnet")
+    assert read_parents("audioset") == audioset_parents()
 
 
 def test_whose_the_vocabulary_is_stands_beside_it() -> None:

@@ -5,8 +5,10 @@ from pathlib import Path
 
 import numpy as np
 
+from auricle.datasets.audioset_labels import labels as audioset_labels
 from auricle.tables import header_of, read_text, read_text_table
 
+CARRIED = ("audioset-527", "audioset-521")
 LABEL_COLUMNS = ("display_name", "label", "name", "category")
 
 
@@ -14,14 +16,17 @@ def read_labels(file: str | Path) -> list[str]:
     """Labels from a text file, one a line, or from a CSV table with a row for each output, in their order.
 
     In a table they are the column display_name, label, name or category, the first of these that is there;
-    a column "index", if there is one, must count from 0.
+    a column "index", if there is one, must count from 0. In place of a file, audioset-527 and audioset-521
+    name the lists that come with the package.
 
     Raises:
         ValueError: no such column, or rows out of order.
 
-    >>> read_labels("yamnet_class_map.csv")[:2]  # doctest: +SKIP
+    >>> read_labels("audioset-521")[:2]
     ['Speech', 'Child speech, kid speaking']
     """
+    if str(file) in CARRIED:
+        return audioset_labels(str(file))
     head = header_of(Path(file))
     column = next((name for name in LABEL_COLUMNS if name in head), None)
     if column is None:
