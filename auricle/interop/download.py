@@ -272,7 +272,8 @@ def _continue(url: str, partial: Path, name: str, *, checked: bool, quiet: bool)
         headers |= {"Range": f"bytes={there}-"} | ({"If-Range": known} if known else {})
     request = urllib.request.Request(url, headers=headers)  # noqa: S310 - http(s), see above
     try:
-        answer = urllib.request.urlopen(request, timeout=TIMEOUT_SECONDS)  # noqa: S310
+        opener = urllib.request.build_opener()  # urlopen keeps the proxies of its first call
+        answer = opener.open(request, timeout=TIMEOUT_SECONDS)
     except urllib.error.HTTPError as error:
         if error.code != 416:
             raise
