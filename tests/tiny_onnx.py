@@ -87,12 +87,44 @@ def content(
 
 def by_hand(waveforms: np.ndarray, size: int = SIZE, classes: int = CLASSES) -> tuple[np.ndarray, np.ndarray]:
     """Logits and embeddings, in float64."""
-    first, second = (
-        array.astype(np.float64) for array in weights(waveforms.shape[1], size, classes)
-    )
+    first, second = (array.astype(np.float64) for array in weights(waveforms.shape[1], size, classes))
     hidden = np.maximum(waveforms.astype(np.float64) @ first, 0)
     return hidden @ second, hidden
 
 
 def _info(name: str, shape: tuple[Any, ...], kind: int = TensorProto.FLOAT) -> Any:
     return helper.make_tensor_value_info(name, kind, list(shape))
+
+
+def perch(labels: int = 14795) -> bytes:
+    """Perch 2's layout: "inputs" (batch, 160000) -> embedding, spatial_embedding, spectrogram, label.
+
+    Each is 8 values of the window by a matrix. Source: the model's page (justinchuby/Perch-onnx, README).
+    """
+    rng = np.random.default_rng(1)
+    shapes = {"embedding": (1536,), "spatial_embedding": (16, 4, 1536), "spectrogram": (500, 128)}
+    shapes["label"] = (labels,)
+    first = (rng.standard_normal((160000, 8)) * 0.01).astype(np.float32)
+    constants = [numpy_helper.from_array(first, "first")]
+    nodes = [helper.make_node("MatMul", ["inputs", "first"], ["eight"])]
+    for name, shape in shapes.items():
+        matrix = rng.standard_normal((8, shape[-1])).astype(np.float32)
+        constants.append(numpy_helper.from_array(matrix, f"{name}.matrix"))
+        flat = name if len(shape) == 1 else f"{name}.flat"
+        nodes.append(helper.make_node("MatMul", ["eight", f"{name}.matrix"], [flat]))
+        if len(shape) > 1:
+            ones = np.ones((1, *shape[:-1], 1), np.float32)
+            wide = np.array([-1, *([1] * (len(shape) - 1)), shape[-1]], np.int64)
+            constants.append(numpy_helper.from_array(ones, f"{name}.ones"))
+            constants.append(numpy_helper.from_array(wide, f"{name}.wide"))
+            nodes.append(helper.make_node("Reshape", [flat, f"{name}.wide"], [f"{name}.axes"]))
+            nodes.append(helper.make_node("Mul", [f"{name}.axes", f"{name}.ones"], [name]))
+    graph = helper.make_graph(
+        nodes,
+        "perch",
+        [_info("inputs", ("batch", 160000))],
+        [_info(name, ("batch", *shape)) for name, shape in shapes.items()],
+        constants,
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=8)
+    return bytes(model.SerializeToString())
