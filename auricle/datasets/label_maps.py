@@ -9,6 +9,7 @@ import difflib
 import hashlib
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -59,7 +60,14 @@ class FittedMap:
         array([[0.5 ],
                [0.75]])
         """
-        return np.stack([scores[..., columns].max(axis=-1) for columns in self.columns], axis=-1)
+        flat, starts = self._flat
+        return np.maximum.reduceat(scores[..., flat], starts, axis=-1)
+
+    @cached_property
+    def _flat(self) -> tuple[np.ndarray, np.ndarray]:
+        """All columns after one another, and where each label's begin: none is without one."""
+        counts = [len(columns) for columns in self.columns]
+        return np.concatenate(self.columns), np.cumsum([0, *counts[:-1]])
 
 
 def read_label_map(source: str | Path) -> LabelMap:
