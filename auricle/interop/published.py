@@ -246,28 +246,22 @@ def _refuse_missing(entry: Published) -> None:
         )
 
 
-def _labels(vocabulary: str) -> list[str]:
-    from auricle.datasets.audioset_labels import labels
-
-    return labels(vocabulary)
-
-
 def _from_panns(entry: Published, file: Path, out: Path) -> None:
     from auricle.interop.panns import import_panns
 
-    import_panns(file, out, labels=_labels("panns"), name=entry.name, licence=entry.licence)
+    import_panns(file, out, name=entry.name, licence=entry.licence)
 
 
 def _from_efficientat(entry: Published, file: Path, out: Path) -> None:
     from auricle.interop.efficientat import import_efficientat
 
-    import_efficientat(file, out, labels=_labels("efficientat"), name=entry.name, licence=entry.licence)
+    import_efficientat(file, out, name=entry.name, licence=entry.licence)
 
 
 def _from_yamnet(entry: Published, file: Path, out: Path) -> None:
     from auricle.interop.yamnet import import_yamnet
 
-    import_yamnet(file, out, labels=_labels("yamnet"), name=entry.name, licence=entry.licence)
+    import_yamnet(file, out, name=entry.name, licence=entry.licence)
 
 
 def _from_tflite(entry: Published, file: Path, out: Path) -> None:

@@ -271,8 +271,6 @@ def _check_scale(detail: dict[str, Any], scale: float) -> None:
 def with_output(content: bytes, name: str) -> tuple[bytes, int]:
     """A TFLite file with one of its tensors as a further, last output; and that tensor's number.
 
-    Where the tensor is an output already, the file comes back as it is.
-
     Raises:
         ValueError: it is no TFLite file, or has no such tensor, or several.
         ModuleNotFoundError: the format's description or flatbuffers is not there.
@@ -289,8 +287,6 @@ def with_output(content: bytes, name: str) -> tuple[bytes, int]:
     except Exception as error:  # a damaged file leads its reader anywhere
         raise ValueError(f"damaged: its tensors cannot be read ({type(error).__name__}: {error})") from error
     tensor = find_tensor(names, name)
-    if tensor in graph.outputs:
-        return content, tensor
     graph.outputs = np.array([*graph.outputs, tensor], np.int32)
     builder = flatbuffers.Builder(len(content) + 4096)
     builder.Finish(model.Pack(builder), file_identifier=b"TFL3")
