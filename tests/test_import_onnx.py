@@ -214,6 +214,19 @@ def test_the_verb_imports_and_the_model_tags_and_is_exported(
     )
 
 
+def test_an_imported_graph_is_exported_again_unless_its_batch_is_fixed(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    saved = imported(tmp_path, graph={"opset": 13}, embedding="hidden")
+    assert run(capsys, "export", saved.path, tmp_path / "out.onnx")[0] == 0
+    found = load_runner(load_artifact(tmp_path / "out.onnx"), threads=1).run(waves(3))
+    for ours, expected in zip(found, tiny_onnx.by_hand(waves(3)), strict=True):
+        np.testing.assert_allclose(ours, expected, atol=1e-4)
+    fixed = imported(tmp_path, name="n", graph={"shape": (1, WINDOW)})
+    status, _, said = run(capsys, "export", fixed.path, tmp_path / "n.onnx")
+    assert status == 1 and "its published graph takes one window at once" in said
+
+
 # The layouts of published taggers.
 
 

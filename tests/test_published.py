@@ -147,9 +147,12 @@ def test_the_proxy_of_the_environment_is_asked(
     monkeypatch.setenv("http_proxy", server.url(""))
     keep("http://weights.invalid/a.pth", tmp_path / "a.pth", quiet=True)
     assert server.asked == [("http://weights.invalid/a.pth", "")]
-    monkeypatch.setenv("no_proxy", "weights.invalid")
+    with serving(b"") as gone:
+        address = gone.url("b.pth")
+    monkeypatch.setenv("no_proxy", "127.0.0.1")
     with pytest.raises(Unreachable, match="cannot be reached"):
-        keep("http://weights.invalid/b.pth", tmp_path / "b.pth", quiet=True)
+        keep(address, tmp_path / "b.pth", quiet=True)
+    assert len(server.asked) == 1
 
 
 def test_offline_no_server_is_asked(server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -326,6 +329,25 @@ def test_yamnet_by_name_is_the_import_of_its_file(shared_data: Path) -> None:
     path.symlink_to(shared_data.resolve() / "yamnet" / "yamnet-int8.tflite")
     saved = load_artifact("yamnet-int8")
     assert (saved.rate, saved.window, saved.num_classes, saved.embedding_size) == (16000, 15600, 521, 1024)
+
+
+def test_real_importers_are_given_what_they_take(own_cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Checkpoints of the released nesting and names, narrow ones, lie where the files are put by hand."""
+    torch = pytest.importorskip("torch")
+    from efficientat_release import arrays_of
+    from panns_release import front_end, frozen_arrays, released_shapes, write_checkpoint
+
+    monkeypatch.setenv("AURICLE_OFFLINE", "1")
+    for name in ("panns-cnn6", "efficientat-mn04"):
+        monkeypatch.setitem(PUBLISHED, name, dataclasses.replace(PUBLISHED[name], md5=""))
+    file_path(PUBLISHED["panns-cnn6"]).parent.mkdir(parents=True)
+    arrays = frozen_arrays(released_shapes("cnn6", width=0.0625, classes=527)) | front_end(32000)
+    write_checkpoint(file_path(PUBLISHED["panns-cnn6"]), arrays)
+    torch.save(arrays_of(0.1), file_path(PUBLISHED["efficientat-mn04"]))
+    for name, licence in (("panns-cnn6", "CC-BY-4.0"), ("efficientat-mn04", "MIT")):
+        saved = load_artifact(name)
+        assert (saved.name, saved.licence, saved.rate) == (name, licence, 32000)
+        assert saved.num_classes == 527 and saved.labels[0] == "Speech"
 
 
 def test_the_list_says_what_others_published(capsys: pytest.CaptureFixture[str]) -> None:

@@ -6,6 +6,7 @@ ONNX model: waveform (batch, samples) in, logits and embedding out.
 
 import ast
 import hashlib
+import itertools
 import json
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,6 +14,7 @@ from typing import Any
 
 import numpy as np
 import onnx
+from onnx import version_converter
 
 from auricle.artifact import METADATA_KEY, Artifact, save_artifact
 from auricle.interop.given import (
@@ -24,7 +26,7 @@ from auricle.interop.given import (
 )
 from auricle.interop.onnx_around import TYPES, Around, Layout, put_around, value_names
 from auricle.interop.onnx_compare import open_session
-from auricle.interop.onnx_graph import refuse_large
+from auricle.interop.onnx_graph import OPSET, refuse_large
 from auricle.runners.tflite import find_tensor, logit, peaked
 from auricle.runners.windows import sigmoid
 
@@ -285,9 +287,10 @@ def _put_around(
     """
     batch = around.layout.batch
     reason = ""
-    for size in [batch] if batch else [0, 1]:
+    sources = [source for source in (_translated(model), model) if source is not None]
+    for size, source in itertools.product([batch] if batch else [0, 1], sources):
         try:
-            content = put_around(model, around, size).SerializeToString()
+            content = put_around(source, around, size).SerializeToString()
             session = open_session(content)
             count = size or len(waveforms)
             found: list[list[np.ndarray]] = []
@@ -305,6 +308,17 @@ def _put_around(
             return content, size, logits
         reason = "it answers differently within ours"
     raise ValueError(f"{path}: cannot be used: {reason}")
+
+
+def _translated(model: Any) -> Any | None:
+    """The graph in the operators that auricle exports, so that it can be part of a larger one; else None."""
+    opsets = {entry.domain: entry.version for entry in model.opset_import}
+    if set(opsets) - {"", "ai.onnx"} or opsets.get("", OPSET) == OPSET or len(model.functions):
+        return None
+    try:
+        return version_converter.convert_version(model, OPSET)
+    except Exception:  # of a translator that does not know every operator; the graph is then used as it is
+        return None
 
 
 def _same(found: np.ndarray, expected: np.ndarray, scores: bool) -> bool:
