@@ -35,7 +35,7 @@ SMALL["mn"]["input_shape"] = SMALL["dymn"]["input_shape"] = (1, 205, 128)
 # Without it 24 blocks of shortcuts would grow signals until every attention and probability is 0 or 1.
 VARIANCE = {"raw_waveform": 1.5, "mn": 1.3, "dymn": 1.1}
 # Batch norms add about that: 15 blocks would else make all clips alike, or grow what is left of them.
-SHIFT = {"mn": 1.0, "dymn": 1.0}
+SHIFT = {"mn": 1.0, "dymn": 1.0, "wavegram_logmel_cnn14": 1.0}
 CLASSES = 5
 Weights = Iterator[Tensor]
 

@@ -120,7 +120,7 @@ def released_names(name: str, net: nn.Module) -> dict[str, str]:
     """Names of the release by those of a net of ours.
 
     >>> names = released_names("cnn14", build("cnn14", num_classes=5, width=0.125))
-    >>> names["blocks.5.0.3.weight"], names["head.bias"]
+    >>> names["blocks.5.3.weight"], names["head.bias"]
     ('conv_block6.conv2.weight', 'fc_audioset.bias')
     """
     layers = _layers(name)
@@ -175,11 +175,11 @@ def _layers(name: str) -> dict[str, str]:
             layers |= _block(f"wave.{3 + block}.layers", f"pre_block{1 + block}")
         layers |= _block("wave_block.0", "pre_block4") | _block("mel_block.0", "conv_block1")
         for block in range(5):
-            layers |= _block(f"blocks.{block}.0", f"conv_block{2 + block}")
+            layers |= _block(f"blocks.{block}", f"conv_block{2 + block}")
         return layers
     layers = dict(DECISION_ENDS if name == "cnn14_decision" else ENDS)
     for block in range(6):
-        layers |= _block(f"blocks.{block}.0", f"conv_block{1 + block}")
+        layers |= _block(f"blocks.{block}", f"conv_block{1 + block}")
     return layers
 
 

@@ -81,8 +81,9 @@ def trunk(
         size = scaled(count, width)
         pooled = last_pool or number < len(channels)
         stages.append(
+            # Flat, so that training with less memory computes all of it twice, up to the average.
             nn.Sequential(
-                conv_block(size_in, size, kernel=kernel, convolutions=convolutions),
+                *conv_block(size_in, size, kernel=kernel, convolutions=convolutions),
                 nn.AvgPool2d(2) if pooled else nn.Identity(),
                 MapDropout(BLOCK_DROPOUT),
             )
