@@ -16,6 +16,7 @@ from loopback import Server, serving
 from running import run
 
 from auricle.artifact import is_published, load_artifact
+from auricle.cli import completion
 from auricle.interop import download, published
 from auricle.interop.download import Unreachable, keep
 from auricle.interop.published import LISTED, PUBLISHED, describe_published, file_path, obtain
@@ -357,6 +358,7 @@ def test_the_list_says_what_others_published(capsys: pytest.CaptureFixture[str])
         assert entry.megabytes > entry.weights * (1 if entry.system == "YAMNet int8" else 4) / 1e6 * 0.999
         if "mAP" in entry.file:  # the released names have it
             assert f"{entry.mean_ap:.3f}"[2:] in entry.file
+    assert tuple(PUBLISHED) == completion.PUBLISHED
     status, printed, _ = run(capsys, "models", "--published")
     assert status == 0
     (row,) = [line for line in printed.splitlines() if line.startswith("panns-cnn14 ")]
