@@ -62,8 +62,16 @@ def draw_inputs(
         above, below = figure.subplots(2, 1, sharex=True, height_ratios=(1, 1))
         if config.decibels:
             low, high, unit = -config.decibels, 0.0, "dB below the loudest"
+        elif config.absolute:
+            low, high, unit = -100.0, float(logmel_TF.max()), "dB"
         else:
-            low, high, unit = float(np.log(config.log_offset)), float(logmel_TF.max()), "natural logarithm"
+            least = float(np.log(config.log_offset))
+            low, high, unit = (
+                (least + config.shift) * config.scale,
+                float(logmel_TF.max()),
+                "natural logarithm",
+            )
+            unit += ", shifted and scaled" if config.scale != 1 else ""
         picture = above.imshow(
             logmel_TF.T,
             origin="lower",
