@@ -5,8 +5,8 @@ https://arxiv.org/abs/1609.09430, section 3; what the paper leaves open is as in
 (tensorflow/models, research/audioset/vggish, mel_features): periodic Hann window, magnitude and not power,
 triangles that are straight in mel, no weight on bin 0, log(x + 0.01), frames only where a whole window fits.
 The other settings are those of librosa (McFee et al., "librosa: Audio and Music Signal Analysis in Python",
-SciPy 2015; version 0.11), whose defaults the urban systems use: `librosa_defaults`; `panns` are those of Kong
-et al. (2020).
+SciPy 2015; version 0.11), whose defaults the urban systems use: `librosa_defaults`; of PANNs and EfficientAT
+as `auricle.presets` cites them.
 
 Shape letters: N samples, T frames, F mel bands.
 """
@@ -192,108 +192,11 @@ class FeatureConfig:
         return values
 
 
-def librosa_defaults(rate: int = 44100) -> FeatureConfig:
-    """What librosa makes of a signal where nothing is set, in dB relative to its loudest value.
-
-    The same numbers as `power_to_db(feature.melspectrogram(y=y, sr=rate), ref=np.max)` of librosa 0.10 and
-    later, which pad with zeros (before, the signal was mirrored at its ends).
-
-    >>> num_frames(441_000, librosa_defaults())  # 10 s
-    862
-    """
-    return FeatureConfig(
-        rate=rate,
-        window=2048,
-        hop=512,
-        fft=2048,
-        bands=128,
-        low=0.0,
-        high=rate / 2,
-        centred=True,
-        mel="slaney",
-        power=2,
-        decibels=80.0,
-    )
-
-
-def panns(rate: int = 32000) -> FeatureConfig:
-    """The front end of the PANNs: absolute dB of 64 Slaney bands above 50 Hz, a hundred frames a second.
-
-    At 32 kHz bands reach to 14 kHz, at 16 and 8 kHz to half the rate.
-
-    Args:
-        rate: 32000, 16000 or 8000 Hz, the rates of the released networks.
-
-    Raises:
-        ValueError: another rate.
-
-    >>> panns().window, panns().hop, panns().high, num_frames(320_000, panns())
-    (1024, 320, 14000.0, 1001)
-
-    Source: Kong et al., "PANNs: Large-Scale Pretrained Audio Neural Networks for Audio Pattern Recognition",
-    2020, https://arxiv.org/abs/1912.10211, section VI; padding by reflection and the floor of 1e-10 as in the
-    authors' release (audioset_tagging_cnn, pytorch/models.py).
-    """
-    if rate not in (32000, 16000, 8000):
-        raise ValueError(f"rate is {rate}: expected 32000, 16000 or 8000, those of the released networks")
-    return FeatureConfig(
-        rate=rate,
-        window=rate * 4 // 125,
-        hop=rate // 100,
-        fft=rate * 4 // 125,
-        bands=64,
-        low=50.0,
-        high=min(14000.0, rate / 2),
-        centred=True,
-        mel="slaney",
-        power=2,
-        pad="reflect",
-        absolute=True,
-    )
-
-
-def efficientat(*, hop: int = 320, bands: int = 128) -> FeatureConfig:
-    """The front end of EfficientAT: 32 kHz, pre-emphasis, 128 bands up to 15 kHz, values from about -1.4 on.
-
-    Its bands are Kaldi's: of the "htk" formula, straight in mel, from 0 Hz on.
-
-    Args:
-        hop: samples from one frame to the next; released networks take 160 to 800.
-        bands: F; of the 256 that a released network takes, the lowest hold no bin and never change.
-
-    >>> num_frames(320_000, efficientat()), efficientat().shift
-    (1000, 4.5)
-
-    Source: Schmid et al., "Efficient Large-Scale Audio Tagging via Transformer-to-CNN Knowledge
-    Distillation", ICASSP 2023, https://arxiv.org/abs/2211.04772; pre-emphasis, reflection, the symmetric
-    window, the upper edge and the numbers at the end as in the authors' release (fschmid56/EfficientAT,
-    models/preprocess.py), its bands as torchaudio's `compliance.kaldi.get_mel_banks` makes them.
-    """
-    return FeatureConfig(
-        rate=32000,
-        window=800,
-        hop=hop,
-        fft=1024,
-        bands=bands,
-        low=0.0,
-        high=15000.0,
-        log_offset=1e-5,
-        centred=True,
-        power=2,
-        pad="reflect",
-        hann="symmetric",
-        preemphasis=0.97,
-        constant_bands=bands > 128,
-        shift=4.5,
-        scale=0.2,
-    )
-
-
 def in_decibels(config: FeatureConfig) -> bool:
     """Whether levels are decibels, and no natural logarithms.
 
-    >>> in_decibels(FeatureConfig()), in_decibels(librosa_defaults()), in_decibels(panns())
-    (False, True, True)
+    >>> in_decibels(FeatureConfig()), in_decibels(FeatureConfig(decibels=80.0))
+    (False, True)
     """
     return config.absolute or config.decibels > 0
 
@@ -303,8 +206,8 @@ def num_frames(num_samples: int, config: FeatureConfig) -> int:
 
     >>> [num_frames(n, FeatureConfig()) for n in (16000, 15600, 400, 399)]
     [98, 96, 1, 0]
-    >>> [num_frames(n, librosa_defaults()) for n in (441_000, 512, 511, 1, 0)]
-    [862, 2, 1, 1, 0]
+    >>> [num_frames(n, FeatureConfig(centred=True)) for n in (16000, 160, 159, 1, 0)]
+    [101, 2, 1, 1, 0]
     """
     if num_samples < shortest(config):
         return 0
@@ -315,8 +218,10 @@ def num_frames(num_samples: int, config: FeatureConfig) -> int:
 def shortest(config: FeatureConfig) -> int:
     """Samples that give a frame; a reflection takes one more than it adds, and so does pre-emphasis.
 
-    >>> shortest(FeatureConfig()), shortest(librosa_defaults()), shortest(panns()), shortest(efficientat())
-    (400, 1, 513, 402)
+    >>> shortest(FeatureConfig()), shortest(FeatureConfig(centred=True))
+    (400, 1)
+    >>> shortest(FeatureConfig(centred=True, pad="reflect"))
+    201
     """
     lost = int(config.preemphasis > 0)
     if not config.centred:
@@ -327,8 +232,8 @@ def shortest(config: FeatureConfig) -> int:
 def padding(config: FeatureConfig) -> tuple[int, int]:
     """Samples to add before and after a signal, so that its whole windows are its frames.
 
-    >>> padding(FeatureConfig()), padding(librosa_defaults())
-    ((0, 0), (1024, 1024))
+    >>> padding(FeatureConfig()), padding(FeatureConfig(centred=True))
+    ((0, 0), (200, 200))
     """
     if not config.centred:
         return 0, 0
@@ -487,7 +392,7 @@ def log_mel(
 def decibel_scale(config: FeatureConfig) -> tuple[float, float]:
     """What multiplies the decimal logarithm of a band to give dB, and the value below which a band is silent.
 
-    >>> decibel_scale(librosa_defaults())
+    >>> decibel_scale(FeatureConfig(power=2, decibels=80.0))
     (10.0, 1e-10)
     """
     return 20 / config.power, QUIETEST ** (config.power / 2)

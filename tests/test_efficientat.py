@@ -19,10 +19,11 @@ import model_oracles
 import torch
 
 from auricle.artifact import load_artifact
-from auricle.features import efficientat, log_mel
+from auricle.features import log_mel
 from auricle.interop.efficientat import import_efficientat, released_names, state_of
 from auricle.models import build
 from auricle.models.size import count_multiplies, count_weights
+from auricle.presets import efficientat
 from auricle.runners import check, load_runner
 from auricle.tagging import Tagger
 

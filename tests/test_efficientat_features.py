@@ -8,15 +8,8 @@ import numpy as np
 import pytest
 import scipy.signal
 
-from auricle.features import (
-    FeatureConfig,
-    efficientat,
-    hann_window,
-    log_mel,
-    mel_matrix,
-    num_frames,
-    shortest,
-)
+from auricle.features import FeatureConfig, hann_window, log_mel, mel_matrix, num_frames, shortest
+from auricle.presets import efficientat
 
 RATE, WINDOW, FFT, HIGH = 32000, 800, 1024, 15000.0  # fschmid56/EfficientAT, models/preprocess.py
 

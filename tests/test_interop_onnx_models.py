@@ -25,7 +25,7 @@ from auricle.artifact import Artifact, embedding_input, load_artifact, save_arti
 from auricle.artifact.linear_graph import linear_graph
 from auricle.evaluation.choice import clips_heard
 from auricle.family import save_family
-from auricle.features import FeatureConfig, librosa_defaults, num_frames, panns
+from auricle.features import FeatureConfig, num_frames
 from auricle.gating import follow_gates, plan_gates
 from auricle.interop.hushed import hushed
 from auricle.interop.onnx import export_onnx
@@ -33,6 +33,7 @@ from auricle.interop.onnx_graph import Assembly
 from auricle.interop.onnx_joins import gates, resample, resampling_kernel, scores
 from auricle.models import MODELS
 from auricle.models.attention import logit_of_mean
+from auricle.presets import librosa_defaults, panns
 from auricle.probabilities import as_function
 from auricle.runners import check, load_runner
 from auricle.tagging import Tagger

@@ -21,7 +21,7 @@ LAYERS = [  # lowest first; modules of one layer do not import each other
         "gating",
         "linear",
     },
-    {"media_files", "frontend"},
+    {"media_files", "frontend", "presets"},
     {"datasets", "models", "augment", "noise", "pitch", "distributed", "events", "listening"},
     {"shards", "sampling", "artifact", "runners"},
     {"probabilities"},

@@ -19,11 +19,12 @@ from panns_release import CLASSES, front_end, frozen_arrays, released_shapes, wr
 from running import run
 
 from auricle.artifact import load_artifact
-from auricle.features import log_mel, panns
+from auricle.features import log_mel
 from auricle.interop import panns as importer
 from auricle.interop.panns import ARCHITECTURES, import_panns, released_names
 from auricle.models import build
 from auricle.models.size import count_weights
+from auricle.presets import panns
 from auricle.runners import check, load_runner
 
 NAMES = list(PANNS_ORACLES)

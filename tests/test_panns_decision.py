@@ -18,9 +18,9 @@ from auricle.artifact import Artifact, load_artifact, save_artifact
 from auricle.embedding import embed_recording
 from auricle.evaluation.lines import score_lines
 from auricle.events import EventConfig
-from auricle.features import panns
 from auricle.frontend import LogMel
 from auricle.interop.panns import import_panns
+from auricle.presets import panns
 from auricle.report.timeline import gather
 from auricle.runners import load_runner
 from auricle.runners.torch import build_net

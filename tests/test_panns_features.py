@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 import scipy.signal
 
-from auricle.features import FeatureConfig, log_mel, mel_matrix, num_frames, panns, shortest
+from auricle.features import FeatureConfig, log_mel, mel_matrix, num_frames, shortest
+from auricle.presets import panns
 
 RATES = (32000, 16000, 8000)
 # Kong et al. 2020, section VI: window, hop, upper edge; the release's model names say those of other rates.

@@ -2,7 +2,7 @@
 
 Source: Schmid et al. (2022), https://arxiv.org/abs/2211.04772, and (2023), https://arxiv.org/abs/2310.15648.
 Names of arrays as in the authors' release (fschmid56/EfficientAT, v0.0.1; models/mn/model.py,
-models/dymn/model.py); the front end is `auricle.features.efficientat`.
+models/dymn/model.py); the front end is `auricle.presets.efficientat`.
 """
 
 import hashlib
@@ -16,7 +16,6 @@ import torch
 from torch import nn
 
 from auricle.artifact import Artifact, save_artifact
-from auricle.features import efficientat
 from auricle.frontend import LogMel
 from auricle.interop.state import check_arrays, label_names
 from auricle.interop.tflite import check_waveforms
@@ -24,6 +23,7 @@ from auricle.interop.vggish import read_arrays
 from auricle.models import build
 from auricle.models.dymn import KERNELS, SLOPE_SCALE, SLOPE_START, DynamicConv
 from auricle.models.mobile import EXPANDED_LAST, LAST, STRIDES, UNITS
+from auricle.presets import efficientat
 
 RATE, SECONDS = 32000, 10
 LICENCE = "MIT"  # of the release

@@ -15,12 +15,13 @@ import torch
 from torch import nn
 
 from auricle.artifact import Artifact, save_artifact
-from auricle.features import FeatureConfig, hann_window, mel_matrix, panns
+from auricle.features import FeatureConfig, hann_window, mel_matrix
 from auricle.frontend import LogMel
 from auricle.interop.state import check_arrays, label_names
 from auricle.interop.tflite import check_waveforms
 from auricle.interop.vggish import read_arrays
 from auricle.models import build, step_of
+from auricle.presets import panns
 
 SECONDS = 10.0  # of the clips that they were trained on
 LICENCE = "CC-BY-4.0"  # of the released files

@@ -4,7 +4,7 @@ Source: Kong et al., "PANNs: Large-Scale Pretrained Audio Neural Networks for Au
 2020, https://arxiv.org/abs/1912.10211, section II and tables I to III; what the paper leaves open as in the
 authors' release (audioset_tagging_cnn, pytorch/models.py). The networks stand in files of their own.
 
-What all of them share, as published: absolute decibels of 64 bands (`auricle.features.panns`), a batch norm
+What all of them share, as published: absolute decibels of 64 bands (`auricle.presets.panns`), a batch norm
 of each band, no biases before batch norms, averages in place of strides, the mean over frequency, then the
 peak plus the mean over time, and a linear layer with ReLU whose output is the embedding.
 

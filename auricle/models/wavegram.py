@@ -19,12 +19,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from auricle.features import panns
 from auricle.frontend import LogMel
 from auricle.models.cnn14 import CHANNELS
 from auricle.models.panns import BLOCK_DROPOUT, BandNorm, Summary, conv_block, trunk
 from auricle.models.parts import MapDropout, initialise, output_layers, scaled
 from auricle.models.residual import signal_conv_norm
+from auricle.presets import panns
 
 CLIP = (320_000,)  # 10 s at 32 kHz
 STEM, STEM_KERNEL, STEM_STRIDE = 64, 11, 5

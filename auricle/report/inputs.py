@@ -11,7 +11,8 @@ from collections.abc import Sequence
 import numpy as np
 from matplotlib.figure import Figure
 
-from auricle.features import FeatureConfig, band_edges, librosa_defaults
+from auricle.features import FeatureConfig, band_edges
+from auricle.presets import librosa_defaults
 from auricle.report.style import drawing
 
 TICKS = (250, 1000, 2000, 4000, 8000, 16_000)  # Hz
