@@ -74,7 +74,7 @@ def embed_recording(
     artifact = tagger.artifact
     samples = hop_samples(hop, artifact)
     total_E, count, span = np.zeros(artifact.embedding_size), 0, [0.0, 0.0]
-    for part in tagger.windows(source, start=start, end=end, raw=raw, hop=samples, warn=warn):
+    for part in tagger.windows(source, start=start, end=end, raw=raw, hop=samples, warn=warn, whole=True):
         if heard is not None:
             heard(float(part.stops[-1]) / artifact.rate - start)
         kept = part.on_grid if artifact.tail == "drop" else np.ones_like(part.on_grid)

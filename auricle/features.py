@@ -5,7 +5,8 @@ https://arxiv.org/abs/1609.09430, section 3; what the paper leaves open is as in
 (tensorflow/models, research/audioset/vggish, mel_features): periodic Hann window, magnitude and not power,
 triangles that are straight in mel, no weight on bin 0, log(x + 0.01), frames only where a whole window fits.
 The other settings are those of librosa (McFee et al., "librosa: Audio and Music Signal Analysis in Python",
-SciPy 2015; version 0.11), whose defaults the urban systems use: `librosa_defaults`.
+SciPy 2015; version 0.11), whose defaults the urban systems use: `librosa_defaults`; of PANNs and EfficientAT
+as `auricle.presets` cites them.
 
 Shape letters: N samples, T frames, F mel bands.
 """
@@ -25,7 +26,20 @@ QUIETEST = 1e-10  # power that counts as silence where levels are decibels, as i
 KNEE = 1000.0  # Hz: Slaney's scale is linear up to here, logarithmic from here on
 MELS_AT_KNEE = 15.0
 LOG_STEP = np.log(6.4) / 27  # by which the logarithm of Hz rises with each mel above it
-LATER = ("centred", "mel", "power", "decibels")  # settings that a description may leave out
+# Settings that a description may leave out.
+LATER = (
+    "centred",
+    "mel",
+    "power",
+    "decibels",
+    "pad",
+    "absolute",
+    "hann",
+    "preemphasis",
+    "constant_bands",
+    "shift",
+    "scale",
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,6 +62,16 @@ class FeatureConfig:
         power: 1 sums magnitudes in each band, 2 their squares.
         decibels: 0 for the natural logarithm. Above 0: levels in dB relative to the loudest value of the
             signal that is given, none further below it than this; `log_offset` then has no part.
+        pad: what lies beyond the ends of a signal whose frames are centred: "zeros", or "reflect", the signal
+            turned round, without its first or last sample once more.
+        absolute: levels in dB of themselves, whatever else is in the signal: 10 log10 of each band's power,
+            none below -100. `decibels` is then 0, and `log_offset` has no part.
+        hann: "periodic", or "symmetric", whose last value is as small as its first.
+        preemphasis: above 0, each sample's share that is taken off the next one, which begins the signal:
+            y[t] = x[t + 1] - preemphasis * x[t], one sample fewer.
+        constant_bands: let bands be so narrow that no FFT bin falls into them, so that they never change.
+        shift: added to each value at the very end.
+        scale: multiplies what comes of that.
 
     Raises:
         ValueError: a setting is out of its range, or a band is so narrow that no FFT bin falls into it.
@@ -68,6 +92,13 @@ class FeatureConfig:
     mel: str = "htk"
     power: int = 1
     decibels: float = 0.0
+    pad: str = "zeros"
+    absolute: bool = False
+    hann: str = "periodic"
+    preemphasis: float = 0.0
+    constant_bands: bool = False
+    shift: float = 0.0
+    scale: float = 1.0
 
     def __post_init__(self) -> None:
         for name in ("rate", "window", "hop", "fft", "bands", "power"):
@@ -79,7 +110,7 @@ class FeatureConfig:
             if isinstance(value, bool) or whole < 1:
                 raise ValueError(f"{name} is {value!r}: expected a whole number of at least 1")
             object.__setattr__(self, name, whole)  # a NumPy integer would not go into JSON
-        for name in ("low", "high", "log_offset", "decibels"):
+        for name in ("low", "high", "log_offset", "decibels", "preemphasis", "shift", "scale"):
             value = getattr(self, name)
             try:
                 object.__setattr__(self, name, float(value))
@@ -101,16 +132,18 @@ class FeatureConfig:
             raise ValueError(f"log_offset is {self.log_offset:g}: expected a finite number above 0")
         self._check_later_settings()
         empty = np.flatnonzero(~mel_matrix(self).any(axis=0))
-        if len(empty):
+        if len(empty) and not self.constant_bands:
             raise ValueError(
                 f"{len(empty)} of {self.bands} mel bands hold no FFT bin (the first is band {empty[0]}), so "
                 f"they would never change: raise fft (now {self.fft}), use fewer bands or a wider range"
             )
 
     def _check_later_settings(self) -> None:
-        if not isinstance(self.centred, (bool, np.bool_)):
-            raise ValueError(f"centred is {self.centred!r}: expected true or false")
-        object.__setattr__(self, "centred", bool(self.centred))
+        for name in ("centred", "absolute", "constant_bands"):
+            value = getattr(self, name)
+            if not isinstance(value, (bool, np.bool_)):
+                raise ValueError(f"{name} is {value!r}: expected true or false")
+            object.__setattr__(self, name, bool(value))
         if self.mel not in ("htk", "slaney"):
             raise ValueError(f"mel is {self.mel!r}: expected 'htk' or 'slaney'")
         if self.power not in (1, 2):
@@ -120,11 +153,29 @@ class FeatureConfig:
                 f"decibels is {self.decibels:g}: expected 0 (a natural logarithm) or how far below the "
                 "loudest value levels may lie, say 80"
             )
-        if self.decibels and self.log_offset != FeatureConfig.log_offset:
+        if self.decibels and self.absolute:
             raise ValueError(
-                f"log_offset is {self.log_offset:g}, but decibels is {self.decibels:g} and decibels have no "
-                "offset; leave log_offset out"
+                f"decibels is {self.decibels:g}, levels relative to the loudest value, but absolute asks for "
+                "levels of themselves; leave one of them out"
             )
+        if in_decibels(self) and self.log_offset != FeatureConfig.log_offset:
+            why = "absolute is true" if self.absolute else f"decibels is {self.decibels:g}"
+            raise ValueError(
+                f"log_offset is {self.log_offset:g}, but {why} and decibels have no offset; leave log_offset "
+                "out"
+            )
+        if self.pad not in ("zeros", "reflect"):
+            raise ValueError(f"pad is {self.pad!r}: expected 'zeros' or 'reflect'")
+        if self.pad == "reflect" and not self.centred:
+            raise ValueError("pad is 'reflect', but frames are not centred, so nothing is padded")
+        if self.hann not in ("periodic", "symmetric"):
+            raise ValueError(f"hann is {self.hann!r}: expected 'periodic' or 'symmetric'")
+        if not 0 <= self.preemphasis <= 1:
+            raise ValueError(f"preemphasis is {self.preemphasis:g}: expected a share from 0, for none, to 1")
+        if not np.isfinite(self.shift):
+            raise ValueError(f"shift is {self.shift:g}: expected a finite number")
+        if not 0 < self.scale < float("inf"):
+            raise ValueError(f"scale is {self.scale:g}: expected a finite number above 0")
 
     def as_dict(self) -> dict[str, Any]:
         """As JSON can hold it, for what is kept: settings that came later are left out at their defaults.
@@ -141,28 +192,13 @@ class FeatureConfig:
         return values
 
 
-def librosa_defaults(rate: int = 44100) -> FeatureConfig:
-    """What librosa makes of a signal where nothing is set, in dB relative to its loudest value.
+def in_decibels(config: FeatureConfig) -> bool:
+    """Whether levels are decibels, and no natural logarithms.
 
-    The same numbers as `power_to_db(feature.melspectrogram(y=y, sr=rate), ref=np.max)` of librosa 0.10 and
-    later, which pad with zeros (before, the signal was mirrored at its ends).
-
-    >>> num_frames(441_000, librosa_defaults())  # 10 s
-    862
+    >>> in_decibels(FeatureConfig()), in_decibels(FeatureConfig(decibels=80.0))
+    (False, True)
     """
-    return FeatureConfig(
-        rate=rate,
-        window=2048,
-        hop=512,
-        fft=2048,
-        bands=128,
-        low=0.0,
-        high=rate / 2,
-        centred=True,
-        mel="slaney",
-        power=2,
-        decibels=80.0,
-    )
+    return config.absolute or config.decibels > 0
 
 
 def num_frames(num_samples: int, config: FeatureConfig) -> int:
@@ -170,30 +206,34 @@ def num_frames(num_samples: int, config: FeatureConfig) -> int:
 
     >>> [num_frames(n, FeatureConfig()) for n in (16000, 15600, 400, 399)]
     [98, 96, 1, 0]
-    >>> [num_frames(n, librosa_defaults()) for n in (441_000, 512, 511, 1, 0)]
-    [862, 2, 1, 1, 0]
+    >>> [num_frames(n, FeatureConfig(centred=True)) for n in (16000, 160, 159, 1, 0)]
+    [101, 2, 1, 1, 0]
     """
-    if config.centred:
-        return 1 + num_samples // config.hop if num_samples else 0
-    if num_samples < config.window:
+    if num_samples < shortest(config):
         return 0
-    return 1 + (num_samples - config.window) // config.hop
+    num_samples -= config.preemphasis > 0
+    return 1 + (num_samples if config.centred else num_samples - config.window) // config.hop
 
 
 def shortest(config: FeatureConfig) -> int:
-    """Samples that give a frame.
+    """Samples that give a frame; a reflection takes one more than it adds, and so does pre-emphasis.
 
-    >>> shortest(FeatureConfig()), shortest(librosa_defaults())
+    >>> shortest(FeatureConfig()), shortest(FeatureConfig(centred=True))
     (400, 1)
+    >>> shortest(FeatureConfig(centred=True, pad="reflect"))
+    201
     """
-    return 1 if config.centred else config.window
+    lost = int(config.preemphasis > 0)
+    if not config.centred:
+        return config.window + lost
+    return 1 + lost + (max(padding(config)) if config.pad == "reflect" else 0)
 
 
 def padding(config: FeatureConfig) -> tuple[int, int]:
-    """Zeros before and after a signal, so that its whole windows are its frames.
+    """Samples to add before and after a signal, so that its whole windows are its frames.
 
-    >>> padding(FeatureConfig()), padding(librosa_defaults())
-    ((0, 0), (1024, 1024))
+    >>> padding(FeatureConfig()), padding(FeatureConfig(centred=True))
+    ((0, 0), (200, 200))
     """
     if not config.centred:
         return 0, 0
@@ -268,15 +308,18 @@ def mel_matrix(config: FeatureConfig) -> np.ndarray:
 
 
 def hann_window(config: FeatureConfig) -> np.ndarray:
-    """Periodic Hann window, whose period is the window's length.
+    """Hann window, whose period is the window's length, or one sample less where it is symmetric.
 
     Returns:
-        (window,) float64; the first value is 0, the last is not.
+        (window,) float64; the first value is 0, and of a symmetric one also the last.
 
     >>> hann_window(FeatureConfig(window=4, fft=512))
     array([0. , 0.5, 1. , 0.5])
+    >>> hann_window(FeatureConfig(window=5, fft=512, hann="symmetric"))
+    array([0. , 0.5, 1. , 0.5, 0. ])
     """
-    return 0.5 - 0.5 * np.cos(2 * np.pi / config.window * np.arange(config.window))
+    period = config.window - (config.hann == "symmetric")
+    return 0.5 - 0.5 * np.cos(2 * np.pi / period * np.arange(config.window))
 
 
 def used_bins(config: FeatureConfig) -> slice:
@@ -301,8 +344,9 @@ def log_mel(
         threads: how many threads share the work.
 
     Returns:
-        (T, F) of `dtype`, natural logarithms, or dB at most 0 where the settings say so (all 0 of a silent
-        signal, whose loudest value is any); (0, F) if the signal is shorter than a window.
+        (T, F) of `dtype`, natural logarithms, or dB where the settings say so: absolute ones, or at most 0
+        (all 0 of a silent signal, whose loudest value is any); then shifted and scaled; (0, F) if the signal
+        is too short for a frame, see `shortest`.
 
     Raises:
         ValueError: the samples are not a vector of floating-point numbers, or `dtype` is neither.
@@ -327,37 +371,52 @@ def log_mel(
     out = np.empty((count, config.bands), kind)
     if not count:
         return out
+    if config.preemphasis:
+        samples = samples[1:] - kind.type(config.preemphasis) * samples[:-1]
     if config.centred:
-        samples = np.pad(samples, padding(config))
+        samples = np.pad(samples, padding(config), mode="reflect" if config.pad == "reflect" else "constant")
     step = samples.strides[0]
     windows_TN = np.lib.stride_tricks.as_strided(
         samples, (count, config.window), (step * config.hop, step), writeable=False
     )
     if threads <= 1:
         _fill(out, windows_TN, config)
-        return _decibels(out, config) if config.decibels else out
+        return _finished(out, config)
     bounds = np.linspace(0, count, threads + 1).astype(int)
     with ThreadPoolExecutor(threads) as pool:
         parts = [slice(a, b) for a, b in zip(bounds, bounds[1:], strict=False)]
         list(pool.map(lambda part: _fill(out[part], windows_TN[part], config), parts))
-    return _decibels(out, config) if config.decibels else out
+    return _finished(out, config)
 
 
 def decibel_scale(config: FeatureConfig) -> tuple[float, float]:
     """What multiplies the decimal logarithm of a band to give dB, and the value below which a band is silent.
 
-    >>> decibel_scale(librosa_defaults())
+    >>> decibel_scale(FeatureConfig(power=2, decibels=80.0))
     (10.0, 1e-10)
     """
     return 20 / config.power, QUIETEST ** (config.power / 2)
 
 
+def _finished(bands_TF: np.ndarray, config: FeatureConfig) -> np.ndarray:
+    """What stands at the end, in place: decibels, a shift, a scale."""
+    if in_decibels(config):
+        bands_TF = _decibels(bands_TF, config)
+    if config.shift:
+        bands_TF += bands_TF.dtype.type(config.shift)
+    if config.scale != 1:
+        bands_TF *= bands_TF.dtype.type(config.scale)
+    return bands_TF
+
+
 def _decibels(bands_TF: np.ndarray, config: FeatureConfig) -> np.ndarray:
-    """Sums of bands -> dB relative to the largest, in place."""
+    """Sums of bands -> dB, in place, relative to the largest where they are not absolute."""
     factor, quietest = decibel_scale(config)
     np.maximum(bands_TF, quietest, out=bands_TF)
     np.log10(bands_TF, out=bands_TF)
     bands_TF *= factor
+    if config.absolute:
+        return bands_TF
     bands_TF -= bands_TF.max()
     return np.maximum(bands_TF, -config.decibels, out=bands_TF)
 
@@ -374,7 +433,7 @@ def _fill(out_TF: np.ndarray, windows_TN: np.ndarray, config: FeatureConfig) -> 
         magnitude = np.abs(spectrum) if config.power == 1 else spectrum.real**2 + spectrum.imag**2
         bands = out_TF[start : start + CHUNK_FRAMES]
         _small_products(magnitude, mel, bands)
-        if not config.decibels:
+        if not in_decibels(config):
             bands += out_TF.dtype.type(config.log_offset)
             np.log(bands, out=bands)
 

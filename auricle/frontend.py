@@ -7,6 +7,8 @@ which ONNX runtimes compute much faster than their Fourier operators.
 Shape letters: B clips, N samples, T frames, W window, H half a window, K FFT bins with weight, F mel bands.
 """
 
+from contextlib import nullcontext
+
 import numpy as np
 import torch
 from torch import Tensor, nn
@@ -15,6 +17,7 @@ from auricle.features import (
     FeatureConfig,
     decibel_scale,
     hann_window,
+    in_decibels,
     mel_matrix,
     padding,
     shortest,
@@ -36,7 +39,8 @@ class LogMel(nn.Module):
 
     Shapes:
         forward: (B, N) waveform at `config.rate` -> (B, 1, T, F) log-mel float32; T is `num_frames` of N.
-            Decibels are relative to the loudest value of each waveform, whatever else is in the batch.
+            Decibels that are relative are so to the loudest value of each waveform, whatever else is in the
+            batch.
 
     Raises:
         ValueError: unknown method, a waveform that is not (B, N), or one shorter than a window.
@@ -61,18 +65,20 @@ class LogMel(nn.Module):
         if method == "fft":
             self._constant("hann", np.pad(hann_window(config), (0, config.fft - config.window)))
             return
-        # The window is symmetric about its middle, sample W / 2. With phases counted from there, cosines see
-        # only the sum of the two halves and sines only the difference: half the multiplies of a plain
-        # convolution. The middle itself, if there is one, is in both halves: it gets half its weight.
-        self.middle = (config.window + 1) // 2
-        position = np.arange(self.middle, config.window) - config.window / 2
+        # The window is symmetric about its middle, sample W / 2, or (W - 1) / 2 where it ends as it begins.
+        # With phases counted from there, cosines see only the sum of the two halves and sines only the
+        # difference: half the multiplies of a plain convolution. The middle itself, if there is one, is in
+        # both halves: it gets half its weight.
+        self.first = 1 if config.hann == "periodic" else 0  # the periodic window begins with a 0
+        self.middle = (config.window + self.first) // 2
+        position = np.arange(self.middle, config.window) - (config.window - 1 + self.first) / 2
         weight = hann_window(config)[self.middle :] * np.where(position == 0, 0.5, 1.0)
         angle = 2 * np.pi / config.fft * np.outer(position, np.arange(self.bins.start, self.bins.stop))
         self._constant("cosines", weight[:, None] * np.cos(angle))  # (H, K)
         self._constant("sines", weight[:, None] * np.sin(angle))
 
     def _constant(self, name: str, values: np.ndarray) -> None:
-        self.register_buffer(name, torch.from_numpy(values).float(), persistent=False)
+        self.register_buffer(name, torch.tensor(values, dtype=torch.float32), persistent=False)
 
     def forward(self, waveform_BN: Tensor) -> Tensor:
         """Compute the log-mel of each waveform; the shapes stand at the class."""
@@ -83,13 +89,20 @@ class LogMel(nn.Module):
                 f"waveform has {waveform_BN.shape[1]} samples, fewer than a window of "
                 f"{shortest(self.config)}: pad it"
             )
-        with torch.autocast(waveform_BN.device.type, enabled=False):
+        kind = waveform_BN.device.type
+        # On "meta", where nothing is computed, there is no autocast to switch off.
+        with nullcontext() if kind == "meta" else torch.autocast(kind, enabled=False):
             waveform_BN = waveform_BN.float()
+            if self.config.preemphasis:
+                waveform_BN = waveform_BN[:, 1:] - self.config.preemphasis * waveform_BN[:, :-1]
             if self.config.centred:
-                waveform_BN = nn.functional.pad(waveform_BN, padding(self.config))
+                how = "reflect" if self.config.pad == "reflect" else "constant"
+                waveform_BN = nn.functional.pad(waveform_BN, padding(self.config), mode=how)
             logmel_BTF = self._fft(waveform_BN) if self.method == "fft" else self._convolution(waveform_BN)
-            if self.config.decibels:
+            if in_decibels(self.config):
                 logmel_BTF = self._decibels(logmel_BTF)
+            if self.config.shift or self.config.scale != 1:
+                logmel_BTF = (logmel_BTF + self.config.shift) * self.config.scale
             return logmel_BTF.unsqueeze(1)
 
     def _fft(self, waveform_BN: Tensor) -> Tensor:
@@ -126,12 +139,14 @@ class LogMel(nn.Module):
     def _bands(self, magnitude_BTK: Tensor) -> Tensor:
         """(B, T, K) -> (B, T, F), sums where levels are decibels, else their logarithms."""
         sums_BTF = magnitude_BTK @ self.mel
-        return sums_BTF if self.config.decibels else (sums_BTF + self.config.log_offset).log()
+        return sums_BTF if in_decibels(self.config) else (sums_BTF + self.config.log_offset).log()
 
     def _decibels(self, sums_BTF: Tensor) -> Tensor:
-        """(B, T, F) -> (B, T, F), relative to the largest of each clip."""
+        """(B, T, F) -> (B, T, F), relative to the largest of each clip where they are not absolute."""
         factor, quietest = decibel_scale(self.config)
         level_BTF = factor * sums_BTF.clamp(min=quietest).log10()
+        if self.config.absolute:
+            return level_BTF
         return (level_BTF - level_BTF.amax((1, 2), keepdim=True)).clamp(min=-self.config.decibels)
 
     def _convolution(self, waveform_BN: Tensor) -> Tensor:
@@ -142,7 +157,7 @@ class LogMel(nn.Module):
         """
         windows_BTW = self._windows(waveform_BN)
         right_BTH = windows_BTW[..., self.middle :]
-        left_BTH = windows_BTW[..., 1 : self.config.window - self.middle + 1].flip(-1)
+        left_BTH = windows_BTW[..., self.first : self.config.window - self.middle + self.first].flip(-1)
         real_BTK = (right_BTH + left_BTH) @ self.cosines
         imaginary_BTK = (right_BTH - left_BTH) @ self.sines
         power_BTK = real_BTK * real_BTK + imaginary_BTK * imaginary_BTK

@@ -35,7 +35,7 @@ from auricle.listening import (
 )
 from auricle.probabilities import calibrated, chosen_thresholds, clip_scores
 from auricle.runners import load_runner
-from auricle.runners.windows import MeanScores, sigmoid
+from auricle.runners.windows import PooledScores, sigmoid, step_spans
 
 # Windows scored at once: as fast as 16 on long recordings, and three times as fast on clips of 5 seconds.
 BATCH = 4
@@ -95,8 +95,9 @@ class Tagger:
         live: bool = False,
         stop: threading.Event | None = None,
         decoded: Iterator[Block] | None = None,
+        whole: bool = False,
     ) -> Iterator[Windows]:
-        """Score a recording window by window, as it is read.
+        """Score a recording window by window, as it is read; of a net that decides for steps, step by step.
 
         Beside the windows on the grid, one more is aligned to the end where the grid leaves a rest, so that
         nothing goes unheard; a recording shorter than a window is padded with zeros. Streaming in blocks of
@@ -114,9 +115,11 @@ class Tagger:
             stop: once it is set, the recording ends: what was heard until then is still scored.
             decoded: the recording, where something else reads it: its blocks at the model's rate. `source` is
                 then its name, and start, end, raw, warn and stop are for what reads it.
+            whole: windows as they are also of a net that decides for steps within them (`Artifact.step`).
+                Of these each moment is told once, as the first window has it.
 
         Yields:
-            Windows, at most `batch` at a time, in order.
+            Windows, at most `batch` at a time, in order; or all steps of as many windows.
 
         Raises:
             AudioError: the recording cannot be read, or holds no sample in the range.
@@ -130,6 +133,8 @@ class Tagger:
             raise ValueError(f"hop is {hop}; expected at least 1 sample")
         gathered = np.empty((self.batch, window), np.float32)
         spans: list[tuple[int, int, bool]] = []  # (start, stop, on grid) of the windows gathered so far
+        in_steps = self.artifact.step and not whole and hasattr(self.runner, "run_steps")
+        covered = 0 if in_steps else None  # the end of what steps were told of
         depth = round(LIVE_AHEAD_SECONDS / LIVE_BLOCK_SECONDS) if live else BLOCKS_AHEAD
         ready: queue.Queue[Block | BaseException | None] = queue.Queue(depth)
         place: dict[str, Any] = {"start": start, "end": end, "raw": raw}
@@ -146,10 +151,10 @@ class Tagger:
                     gathered[len(spans), len(samples) :] = 0
                     spans.append((begin, upto, on_grid))
                 if len(spans) == self.batch or (live and spans and piece is None and ready.empty()):
-                    yield self._score(source, gathered[: len(spans)], spans)
-                    spans = []
+                    yield self._score(source, gathered[: len(spans)], spans, covered)
+                    covered, spans = None if covered is None else spans[-1][1], []
             if spans:
-                yield self._score(source, gathered[: len(spans)], spans)
+                yield self._score(source, gathered[: len(spans)], spans, covered)
 
     def follow(
         self,
@@ -210,11 +215,12 @@ class Tagger:
             "raw": raw,
             "hop": hop_samples(hop, self.artifact),
         }
-        mean = MeanScores(self.artifact.num_classes)
+        # A net that decides for steps says of a clip what it says of the loudest of them.
+        pooled = PooledScores(self.artifact.num_classes, "max" if self.artifact.step else "mean")
         first = last = None
         for part in self.windows(source, **place, warn=warn, live=live, stop=stop, decoded=decoded):
             logits = mapped(part.logits)
-            mean.add(logits[part.on_grid if drops else slice(None)])
+            pooled.add(logits[part.on_grid if drops else slice(None)])
             first, last = (part.starts[0] if first is None else first), part.stops[-1]
             if heard is not None:
                 heard(float((last - first) / rate))
@@ -234,7 +240,7 @@ class Tagger:
                         yield span | {"tags": self._tags(scored[row], top, thresholds_K)}
         assert first is not None and last is not None  # `windows` raises where there is no sample
         duration = seconds_of((last - first) / rate)
-        tags = self._tags(fitted(clip_scores(self.artifact)(mean.mean())[None])[0], top, thresholds_K)
+        tags = self._tags(fitted(clip_scores(self.artifact)(pooled.score())[None])[0], top, thresholds_K)
         result = {"path": source_name(source), "duration": duration, "tags": tags}
         if finder is not None:
             found += finder.finish()
@@ -264,7 +270,8 @@ class Tagger:
         """The tags of a recording, as one object that JSON can hold.
 
         A score is the mean over the windows of theirs, over the windows that the model's `tail` names: the
-        sigmoid of their logits, calibrated where the model has a calibration. Scores are rounded to six
+        sigmoid of their logits, calibrated where the model has a calibration; of a net that decides for steps
+        within a window the greatest. Scores are rounded to six
         significant digits, times to the microsecond.
 
         Args:
@@ -307,9 +314,37 @@ class Tagger:
             result["warnings"] = warned
         return result
 
-    def _score(self, source: Any, waveforms: np.ndarray, spans: list[tuple[int, int, bool]]) -> Windows:
+    def _score(
+        self,
+        source: Any,
+        waveforms: np.ndarray,
+        spans: list[tuple[int, int, bool]],
+        covered: int | None,
+    ) -> Windows:
+        if covered is not None:
+            return self._score_steps(source, waveforms, spans, covered)
         starts, stops, on_grid = zip(*spans, strict=True)
         logits, embeddings = self.runner.run(waveforms)
+        self._check_finite(source, logits, starts)
+        return Windows(
+            np.array(starts, np.int64), np.array(stops, np.int64), np.array(on_grid), logits, embeddings
+        )
+
+    def _score_steps(
+        self, source: Any, waveforms: np.ndarray, spans: list[tuple[int, int, bool]], covered: int
+    ) -> Windows:
+        logits_BSK, embeddings_BSE = self.runner.run_steps(waveforms)
+        rows: list[tuple[np.ndarray, ...]] = []
+        for (start, stop, on_grid), logits, embeddings in zip(spans, logits_BSK, embeddings_BSE, strict=True):
+            which, starts, stops = step_spans(
+                start, stop, step=self.artifact.step, count=len(logits), covered=covered
+            )
+            self._check_finite(source, logits[which], starts)
+            rows.append((starts, stops, np.full(len(starts), on_grid), logits[which], embeddings[which]))
+            covered = stop
+        return Windows(*(np.concatenate(column) for column in zip(*rows, strict=True)))
+
+    def _check_finite(self, source: Any, logits: np.ndarray, starts: Any) -> None:
         finite = np.isfinite(logits).all(axis=1)
         if not finite.all():
             seconds = starts[int(np.argmin(finite))] / self.artifact.rate
@@ -317,9 +352,6 @@ class Tagger:
                 f"{source_name(source)}: the model {self.artifact.name} gives a score that is no number at "
                 f"{seconds:.2f} s; auricle check tells whether the model is damaged"
             )
-        return Windows(
-            np.array(starts, np.int64), np.array(stops, np.int64), np.array(on_grid), logits, embeddings
-        )
 
     def _consistent(self, scores_WK: np.ndarray) -> np.ndarray:
         labels = self.artifact.labels

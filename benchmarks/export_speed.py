@@ -27,10 +27,11 @@ import onnxruntime
 import torch
 
 from auricle.artifact import load_artifact, save_artifact
-from auricle.features import FeatureConfig, librosa_defaults
+from auricle.features import FeatureConfig
 from auricle.frontend import LogMel
 from auricle.interop.onnx import export_onnx
 from auricle.models import build
+from auricle.presets import librosa_defaults
 from auricle.probabilities import to_scores
 from auricle.runners import load_runner
 from auricle.runners.torch import TorchRunner

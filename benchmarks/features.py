@@ -140,8 +140,9 @@ def librosa_clips(signal_BN, threads: int) -> dict[str, Callable]:
     import numpy as np
     import torch
 
-    from auricle.features import librosa_defaults, log_mel
+    from auricle.features import log_mel
     from auricle.frontend import LogMel
+    from auricle.presets import librosa_defaults
 
     config = librosa_defaults()
     batches = torch.from_numpy(signal_BN).split(4)

@@ -19,6 +19,8 @@ from typing import Any
 import numpy as np
 import torch
 import torch.nn.functional as F
+from mobile_oracles import MOBILE_ORACLES
+from panns_oracles import PANNS_ORACLES
 from torch import Tensor, nn
 
 from auricle.models import MODELS, build
@@ -26,8 +28,14 @@ from auricle.models import MODELS, build
 GOLDEN = Path(__file__).parent / "golden" / "models.json"
 SMALL: dict[str, dict[str, object]] = {name: {} if name == "compact" else {"width": 0.25} for name in MODELS}
 SMALL["raw_waveform"] |= {"bands": 16, "input_shape": (8000,)}
+for panns in PANNS_ORACLES:  # an odd number of frames, so that every average leaves some out
+    SMALL[panns] = {"width": 0.125, "input_shape": (1, 133, 64)}
+SMALL["wavegram_logmel_cnn14"]["input_shape"] = (21_000,)
+SMALL["mn"]["input_shape"] = SMALL["dymn"]["input_shape"] = (1, 205, 128)
 # Without it 24 blocks of shortcuts would grow signals until every attention and probability is 0 or 1.
-VARIANCE = {"raw_waveform": 1.5}
+VARIANCE = {"raw_waveform": 1.5, "mn": 1.3, "dymn": 1.1}
+# Batch norms add about that: 15 blocks would else make all clips alike, or grow what is left of them.
+SHIFT = {"mn": 1.0, "dymn": 1.0, "wavegram_logmel_cnn14": 1.0}
 CLASSES = 5
 Weights = Iterator[Tensor]
 
@@ -47,6 +55,8 @@ def frozen(name: str, **arguments: object) -> nn.Module:
         else:  # biases and means about 0, factors of batch norm about 1
             is_factor = f"{key.removesuffix('.weight')}.running_var" in net.state_dict()
             values = 0.1 * stream.standard_normal(tensor.shape) + (key.endswith(".weight") and is_factor)
+            if f"{key.removesuffix('.bias')}.running_var" in net.state_dict():
+                values *= SHIFT.get(name, 0.1) / 0.1
         filled[key] = torch.from_numpy(np.asarray(values)).to(tensor.dtype)
     net.load_state_dict(filled)
     return net
@@ -62,6 +72,10 @@ def frozen_input(net: nn.Module, batch: int = 2) -> Any:
         ]
         return tuple(torch.from_numpy(one.astype(np.float32)) for one in values)
     values = np.random.RandomState(7).standard_normal((batch, *net.input_shape))
+    if net.input_shape == (1, 205, 128):  # clips, bands and frames that differ, for means over many of them
+        clips = np.linspace(0, 2, batch).reshape(-1, 1, 1, 1)
+        bands, frames = np.linspace(0, 1, 128) * clips, np.linspace(0, 1, 205)[:, None]
+        values = values * (0.5 + bands) + 1.5 * np.sin(3 * frames + 4 * bands + clips)
     if net.input_kind == "waveform":  # one that changes, so that attention has something to choose
         values *= np.linspace(0, 2, net.input_shape[0])
     return torch.from_numpy(values.astype(np.float32))
@@ -424,6 +438,8 @@ ORACLES = {
     "urban_fusion": (urban_fusion, ["flatten order", "swapped parts", "missing ReLU"]),
     "single_attention": (single_attention, ["plain mean"]),
     "multi_attention": (multi_attention, ["swapped levels"]),
+    **PANNS_ORACLES,
+    **MOBILE_ORACLES,
 }
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from auricle.interop import download
 from auricle.interop.download import cache_folder, fetch
 
 CONTENT = bytes(range(256)) * 9000  # more than one piece
@@ -35,6 +36,11 @@ class Handler(BaseHTTPRequestHandler):
 
     def log_message(self, *arguments: object) -> None:
         pass
+
+
+@pytest.fixture(autouse=True)
+def no_pause(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(download, "PAUSE_SECONDS", 0.0)
 
 
 @pytest.fixture
@@ -91,7 +97,9 @@ def test_what_the_server_does_not_give_is_one_clear_line(
     with pytest.raises(ValueError, match=message) as caught:
         fetch(server.url(name), sha256=DIGEST, cache=tmp_path, quiet=True)
     assert "\n" not in str(caught.value)
-    assert not list(tmp_path.iterdir())
+    assert [path.suffix for path in tmp_path.iterdir() if path.suffix != ".mark"] == (
+        [".partial"] if "short" in name else []
+    ), "what came stays, so that a later try goes on from there"
 
 
 def test_no_server_is_one_clear_line(tmp_path: Path) -> None:
@@ -117,5 +125,6 @@ def test_a_path_is_checked_where_a_checksum_is_given(tmp_path: Path) -> None:
 
 
 def test_the_cache_follows_the_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.delenv("AURICLE_CACHE", raising=False)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     assert cache_folder() == tmp_path / "auricle"

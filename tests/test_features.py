@@ -14,7 +14,6 @@ from auricle.features import (
     band_edges,
     hann_window,
     hertz_to_mel,
-    librosa_defaults,
     log_mel,
     mel_matrix,
     mel_to_hertz,
@@ -23,6 +22,7 @@ from auricle.features import (
     shortest,
     used_bins,
 )
+from auricle.presets import librosa_defaults
 
 HERSHEY = FeatureConfig()
 URBAN = librosa_defaults()

@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 import torch
 
-from auricle.features import FeatureConfig, librosa_defaults, log_mel, num_frames
+from auricle.features import FeatureConfig, log_mel, num_frames
 from auricle.frontend import LogMel
+from auricle.presets import librosa_defaults
 
 METHODS = ("fft", "convolution")
 CONFIGS = {

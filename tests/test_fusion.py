@@ -288,7 +288,7 @@ def test_a_fusion_becomes_one_graph_with_its_resampler_and_embedder_inside(
 
 def test_the_published_fusion_runs_at_its_own_size(tmp_path: Path) -> None:
     """44.1 kHz and 10 s, narrow: all shapes as in the paper, but for the embedding's size."""
-    from auricle import features
+    from auricle import presets
     from auricle.artifact import save_artifact
     from auricle.models import MODELS, build
 
@@ -299,7 +299,7 @@ def test_the_published_fusion_runs_at_its_own_size(tmp_path: Path) -> None:
     ], check=tiny_check(15600))  # fmt: skip
     arguments = {"num_classes": 37, "width": 0.05, "input_shape": ((1, 862, 128), (10, 4))}
     net = build("urban_fusion", **arguments).eval()
-    config = features.librosa_defaults()
+    config = presets.librosa_defaults()
     entry = {"kind": "logmel", "rate": 44100, "features": config.as_dict()}
     waveforms = noise(1, 441000)
     path = tmp_path / "m"

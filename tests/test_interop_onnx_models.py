@@ -18,13 +18,14 @@ import onnx
 import onnxruntime
 import soxr
 import torch
+from panns_oracles import PANNS_ORACLES
 from scipy.special import expit
 
 from auricle.artifact import Artifact, embedding_input, load_artifact, save_artifact
 from auricle.artifact.linear_graph import linear_graph
 from auricle.evaluation.choice import clips_heard
 from auricle.family import save_family
-from auricle.features import FeatureConfig, librosa_defaults, num_frames
+from auricle.features import FeatureConfig, num_frames
 from auricle.gating import follow_gates, plan_gates
 from auricle.interop.hushed import hushed
 from auricle.interop.onnx import export_onnx
@@ -32,6 +33,7 @@ from auricle.interop.onnx_graph import Assembly
 from auricle.interop.onnx_joins import gates, resample, resampling_kernel, scores
 from auricle.models import MODELS
 from auricle.models.attention import logit_of_mean
+from auricle.presets import librosa_defaults, panns
 from auricle.probabilities import as_function
 from auricle.runners import check, load_runner
 from auricle.tagging import Tagger
@@ -53,14 +55,21 @@ SMALL: dict[str, dict[str, Any]] = {
     "raw_waveform": {"depth_2d": 18, "bands": 16, "width": 0.1, "input_shape": [8000]},
     "urban_cnn": {"width": 0.1, "input_shape": [1, 785, 128]},
     "urban_fusion": {"width": 0.1, "input_shape": [[1, 785, 128], [T, D]]},
+    "mn": {"width": 0.1},
+    "dymn": {"width": 0.1},
+    "yamnet": {"width": 0.1},
     "single_attention": {"width": 0.05, "input_shape": [T, D]},
     "multi_attention": {"width": 0.05, "input_shape": [T, D]},
+    **{name: {"width": 0.125} for name in PANNS_ORACLES},
 }
 # Torch's exporter takes seconds for each. Quick tests have compact in test_interop_onnx.py, raw_waveform in
 # test_waveform_models.py, a fusion in test_fusion.py, and the other kinds of inputs here.
 SLOW = {"compact", "alexnet", "vgg", "inception_v3", "resnet50", "raw_waveform", "urban_cnn", "urban_fusion"}
+SLOW |= {"mn", "dymn", "yamnet"}
+SLOW |= set(PANNS_ORACLES)
 NAMES = [pytest.param(name, marks=pytest.mark.slow if name in SLOW else ()) for name in MODELS]
-FREE = {"compact", "raw_waveform", "single_attention", "multi_attention"}  # that take any length
+FREE = {"compact", "raw_waveform", "single_attention", "multi_attention", "mn", "dymn"}  # of any length
+FREE |= set(PANNS_ORACLES)
 
 
 @pytest.fixture(autouse=True)
@@ -93,7 +102,10 @@ def save(folder: Path, name: str, *, to: str = "", **fields: Any) -> Artifact:
     logmel = {"kind": "logmel", "rate": 16000, "features": dataclasses.asdict(FeatureConfig())}
     urban = {"kind": "logmel", "rate": 22050, "features": dataclasses.asdict(URBAN)}
     below = embedding_input(embedder, T)
+    heard = {"kind": "logmel", "rate": 32000, "features": panns().as_dict()}
     inputs, window = {
+        **{name: ([heard], 32000) for name in PANNS_ORACLES},
+        "wavegram_logmel_cnn14": ([{"kind": "waveform", "rate": 32000}], 32000),
         "raw_waveform": ([{"kind": "waveform", "rate": 16000}], 8000),
         "urban_cnn": ([urban], URBAN_WINDOW),
         "urban_fusion": ([urban, below], URBAN_WINDOW),
@@ -122,7 +134,8 @@ def save(folder: Path, name: str, *, to: str = "", **fields: Any) -> Artifact:
 
     logits = torchs(write(np.zeros((2, len(LABELS)), np.float32)))
     if (largest := np.abs(logits).max()) > 4:  # as a trained net's: frozen weights let some grow to thousands
-        last = net.head[-1] if isinstance(net.head, torch.nn.Sequential) else net.head
+        head = net.classify if name == "cnn14_decision" else net.head
+        last = head[-1] if isinstance(head, torch.nn.Sequential) else head
         with torch.no_grad():
             last.weight.mul_(3 / largest)
         logits = torchs(write(logits))

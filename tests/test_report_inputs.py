@@ -8,7 +8,8 @@ import soundfile
 from tiny_model import save_file
 
 from auricle.cli import main
-from auricle.features import FeatureConfig, librosa_defaults, log_mel
+from auricle.features import FeatureConfig, log_mel
+from auricle.presets import librosa_defaults
 from auricle.report.inputs import draw_inputs
 
 SPANS = [(0.96 * window, 0.96 * window + 0.975) for window in range(10)]

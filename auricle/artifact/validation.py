@@ -39,6 +39,9 @@ def validate(artifact: Any) -> None:
         expect(isinstance(getattr(artifact, name), str), name, "text")
     for name in ("architecture", "training", "metrics"):
         expect(isinstance(getattr(artifact, name), dict), name, "an object")
+    step = artifact.architecture.get("step", 0)
+    if step and not (_is_count(step) and step <= artifact.window):
+        raise ValueError(f"field 'architecture.step': expected samples, at most a window, got {step!r}")
     for name in ("calibration", "events"):
         expect(isinstance(getattr(artifact, name), dict | None), name, "an object or null")
     expect(artifact.backend in BACKENDS, "backend", f"one of {', '.join(BACKENDS)}")

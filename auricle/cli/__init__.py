@@ -34,7 +34,7 @@ from auricle.cli.doctor import doctor
 from auricle.cli.embedding import embed
 from auricle.cli.events import events
 from auricle.cli.experiments import compare, sweep
-from auricle.cli.importing import tflite, vggish
+from auricle.cli.importing import efficientat, onnx, panns, tflite, vggish, yamnet
 from auricle.cli.inputs import inputs
 from auricle.cli.labels import labels, subset
 from auricle.cli.networks import check, export, filters, models, train
@@ -173,7 +173,11 @@ for _verb, _example in (
 _imports = typer.Typer(cls=Verbs, rich_markup_mode=None, no_args_is_help=True, add_completion=False)
 app.add_typer(_imports, name="import", help="Make a model of published weights.")
 for _import, _example in (
-    (tflite, "auricle import tflite yamnet.tflite --rate 16000 --out yamnet"),
+    (tflite, "auricle import tflite yamnet.tflite --embedding layer28/reduce_mean --out yamnet"),
+    (onnx, "auricle import onnx perch_v2.onnx --rate 32000 --labels labels.csv --outputs logits --out perch"),
+    (panns, "auricle import panns Cnn14_mAP=0.431.pth --out cnn14"),
+    (efficientat, "auricle import efficientat mn10_as_mAP_471.pt --out mn10"),
+    (yamnet, "auricle import yamnet yamnet.h5 --out yamnet-float"),
     (vggish, "auricle import vggish --weights vggish-10086976.pth --pca vggish_pca_params.npz --out vggish"),
 ):
     _imports.command(cls=Verb, epilog=f"Example: {_example}")(quieted(completed(_import)))

@@ -17,7 +17,8 @@ from typer.models import ParameterInfo
 RECIPES = ("chen", "compact-esc50", "compact-esc50-free", "hershey", "tompkins")
 NETWORKS = (
     "compact", "fully_connected", "alexnet", "vgg", "inception_v3", "resnet50", "vggish", "raw_waveform",
-    "urban_cnn", "urban_fusion", "single_attention", "multi_attention",
+    "urban_cnn", "urban_fusion", "single_attention", "multi_attention", "mn", "dymn", "yamnet",
+    "cnn14", "cnn14_decision", "cnn10", "cnn6", "resnet38", "mobilenet_v1", "wavegram_logmel_cnn14",
 )  # fmt: skip
 EXPERIMENTS = (
     "architectures", "label-set", "training-size", "embeddings", "mix-training", "raw-waveform", "urban",
@@ -25,6 +26,16 @@ EXPERIMENTS = (
 METHODS = ("affine", "temperature", "isotonic", "keep")
 PRESETS = ("hershey-fully-connected",)
 COSTS = ("two-cores", "hershey-2017")
+LABEL_MAPS = ("audioset-esc50",)
+PUBLISHED = (
+    "panns-cnn14", "panns-cnn14-16k", "panns-cnn14-8k", "panns-cnn14-decision", "panns-cnn10", "panns-cnn6",
+    "panns-resnet38", "panns-mobilenetv1", "panns-wavegram-logmel-cnn14", "efficientat-mn04",
+    "efficientat-mn05", "efficientat-mn10", "efficientat-mn20", "efficientat-mn30", "efficientat-mn40",
+    "efficientat-mn40-ext", "efficientat-mn10-hop-5", "efficientat-mn10-hop-15", "efficientat-mn10-hop-20",
+    "efficientat-mn10-hop-25", "efficientat-mn10-mels-40", "efficientat-mn10-mels-64",
+    "efficientat-mn10-mels-256", "efficientat-dymn04", "efficientat-dymn10", "efficientat-dymn20", "yamnet",
+    "yamnet-int8", "vggish",
+)  # fmt: skip
 NOISES = ("white", "pink", "brown")
 PACKS, MODELS = ("pack", "data"), ("model", "init_from")  # parameters that name one
 BUNDLED = Path(__file__).parents[1] / "bundled"
@@ -49,8 +60,12 @@ def completed(verb: Callable[..., Any]) -> Callable[..., Any]:
 def models(context: typer.Context, incomplete: str) -> list[str]:
     """Names of bundled models, and the models in this folder; a path is the shell's to complete.
 
+    Published models are offered once a name is begun: they are many.
+
     >>> "auricle-esc50" in models(None, "aur") and "default" in models(None, "def")
     True
+    >>> models(None, "panns-cnn1"), "yamnet" in models(None, "")
+    (['panns-cnn10', 'panns-cnn14', 'panns-cnn14-16k', 'panns-cnn14-8k', 'panns-cnn14-decision'], False)
     >>> models(None, "out/ru")
     []
     """
@@ -58,7 +73,8 @@ def models(context: typer.Context, incomplete: str) -> list[str]:
         return []
     bundled = (path.name for path in _entries(BUNDLED) if _is_model(path))
     here = (path.name for path in _entries(Path()) if not path.name.startswith(".") and _is_model(path))
-    return _beginning(incomplete, ("default", *sorted(bundled), *sorted(here)))
+    others = sorted(PUBLISHED) if incomplete else []
+    return _beginning(incomplete, ("default", *sorted(bundled), *sorted(here), *others))
 
 
 def devices(context: typer.Context, incomplete: str) -> list[str]:
@@ -121,6 +137,7 @@ COMPLETE: dict[str, Complete] = {
     "init_from": models,
     "device": devices,
     "label_set": label_sets,
+    "label_map": _one_of(LABEL_MAPS),
     "subset": subsets,
     "within": subsets,
     "label": labels,

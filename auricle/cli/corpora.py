@@ -151,6 +151,14 @@ def evaluate(
             show_default="labels; verified with --protocol urban",
         ),
     ] = None,
+    label_map: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME|FILE",
+            help="Which labels of the model stand for which of the pack: audioset-esc50, or a CSV file.",
+            show_default="equal names",
+        ),
+    ] = None,
     subset: Subset = None,
     pooling: Annotated[
         Pooling, typer.Option(help="How the scores of a clip's windows become the clip's.")
@@ -260,6 +268,7 @@ def evaluate(
         subset=subset,
         out=out,
         label_set=label_set or "labels",
+        label_map=label_map,
         pooling=pooling.value,
         class_share=class_share,
         half=half,
@@ -269,10 +278,11 @@ def evaluate(
     )
     warn_of_training(model, figures)
     if out is not None and address_of(out) is None:
+        from auricle.report.folders import heading_of
         from auricle.report.reliability import draw_reliability
         from auricle.report.style import save
 
-        save(draw_reliability(figures, title=figures["mixed_from"] or ""), out / "reliability.png")
+        save(draw_reliability(figures, title=heading_of(figures)), out / "reliability.png")
     if format is ReportFormat.json:
         print(json.dumps(figures, indent=2, default=float))
     else:
@@ -336,6 +346,12 @@ def _print_figures(figures: dict[str, Any]) -> None:
     groups = counted(figures["groups"], "group" if figures["mixed_from"] else "recording")
     classes = counted(figures["classes"], "class")
     print(f"{counted(figures['clips'], 'clip')} of {groups}, {classes}")
+    if mapped := figures["label_map"]:
+        used = len({source for sources in mapped["sources"].values() for source in sources})
+        made = counted(len(mapped["sources"]), "label")
+        print(f"{made} made of {used} of the model's by the map {mapped['name']}")
+        if lacking := mapped["sources_not_in_model"]:
+            print(f"sources of the map that the model lacks: {len(lacking)}: {_few(lacking)}")
     if figures["class_share"] < 1:
         share = f"a random {100 * figures['class_share']:g}% of the classes"
         print(f"the figures are over {share}, by seed {figures['seed']}")

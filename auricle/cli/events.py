@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from auricle.formats.reading import Annotated as Events
 
 NEVER = ("pooling", "class_share", "half", "protocol")
-OF_A_MODEL = ("model", "pack", "split", "where", "subset", "set", "label_set", "threads")
+OF_A_MODEL = ("model", "pack", "split", "where", "subset", "set", "label_set", "label_map", "threads")
 
 
 class Kind(StrEnum):
@@ -58,6 +58,7 @@ def evaluate_events(context: typer.Context) -> None:
     from auricle.cli.corpora import require_model, warn_of_training
     from auricle.evaluation.events import DRAWS, Tolerances
     from auricle.evaluation.events import evaluate_events as evaluate_model
+    from auricle.evaluation.mapped import MappedArtifact
 
     asked = context.params
     refuse_options(options_given(context), (*NEVER, "taxonomy", "level"), "has no effect with --events")
@@ -74,6 +75,7 @@ def evaluate_events(context: typer.Context) -> None:
     model, pack = require_model(asked["model"], asked["pack"], "MODEL and PACK")
     chosen = assignments(asked["where"] or [], "--where")
     artifact = load_artifact(model)
+    mapped = artifact if asked["label_map"] is None else MappedArtifact(artifact, asked["label_map"])
     source, annotations = _source(pack, asked["annotations"], artifact)
     if annotations is not None:
         refuse_options(options_given(context), ("label_set",), "has no effect with --annotations")
@@ -83,10 +85,11 @@ def evaluate_events(context: typer.Context) -> None:
         splits=tuple(asked["split"]) if asked["split"] else None,
         where={key: tuple(value.split(",")) for key, value in chosen.items()} or None,
         subset=asked["subset"],
-        config=chosen_config(artifact, asked["set"]),
+        config=chosen_config(mapped, asked["set"]),
         tolerances=tolerances,
         out=asked["out"],
         label_set=asked["label_set"] or "labels",
+        label_map=asked["label_map"],
         threads=asked["threads"],
         annotations=annotations,
         **drawn,
@@ -333,6 +336,8 @@ def _print(figures: dict[str, Any]) -> None:
     print_table(sys.stdout, heads, rows, title=figures["mixed_from"] or "")
     about = [figures[name] for name in ("true_events", "found_events", "clips", "groups", "classes")]
     print("{} true and {} found events, {} clips of {} groups, {} classes".format(*about))
+    if mapped := figures.get("label_map"):
+        print(f"labels by the map {mapped['name']}")
     if any(None in ends for ends in intervals.values()):
         print("no interval where draws of the groups all give the same figure")
     tolerances = figures["tolerances"]

@@ -1,4 +1,4 @@
-"""Verbs that make models of published weights: import tflite, import vggish."""
+"""Verbs that make models of published weights: import tflite, panns, efficientat, yamnet, vggish."""
 
 from enum import StrEnum
 from pathlib import Path
@@ -7,6 +7,18 @@ from typing import Annotated
 import typer
 
 Out = Annotated[Path, typer.Option(metavar="DIR", help="The model's new folder.")]
+AudiosetLabels = Annotated[
+    Path | None,
+    typer.Option("--labels", metavar="FILE", help="Its labels in order, CSV or lines; at first AudioSet's."),
+]
+Seconds = Annotated[
+    float,
+    typer.Option("--window", min=0.1, metavar="SECONDS", help="Scored at once; trained on 10, any will do."),
+]
+HopSeconds = Annotated[
+    float | None,
+    typer.Option("--hop", min=0.01, metavar="SECONDS", help="From window to window; at first a window."),
+]
 Replace = Annotated[bool, typer.Option("--replace", help="Overwrite the model that DIR holds.")]
 
 
@@ -17,25 +29,53 @@ class Outputs(StrEnum):
     logits = "logits"
 
 
+GraphRate = Annotated[
+    int | None,
+    typer.Option("--rate", min=1, metavar="HZ", help="Samples a second it takes; at first as its file says."),
+]
+GraphLabels = Annotated[
+    Path | None,
+    typer.Option("--labels", metavar="FILE", help="In order, CSV or lines; at first those in the file."),
+]
+GraphWindow = Annotated[
+    int | None,
+    typer.Option("--window", min=1, metavar="N", help="Samples a window, where the file does not say."),
+]
+GraphHop = Annotated[
+    int | None,
+    typer.Option("--hop", min=1, metavar="N", help="Samples from window to window; at first a window."),
+]
+GraphEmbedding = Annotated[
+    str, typer.Option("--embedding", metavar="TENSOR", help="The tensor in the graph that is the embedding.")
+]
+GraphOutputs = Annotated[Outputs, typer.Option("--outputs", help="What the graph gives.")]
+GraphOutput = Annotated[
+    str,
+    typer.Option(
+        "--output",
+        metavar="NAME",
+        help="Of several the one that counts; at first the one of the labels' size.",
+    ),
+]
+Peak = Annotated[
+    float,
+    typer.Option("--peak", min=0.0, metavar="LEVEL", help="Bring each window, centred, to this peak first."),
+]
+Licence = Annotated[str, typer.Option("--licence", help="Of the weights, for the model card.")]
+
+
 def tflite(
     file: Annotated[Path, typer.Argument(help="The published file.")],
     out: Out,
-    rate: Annotated[int, typer.Option(min=1, metavar="HZ", help="Samples a second that it takes.")],
-    labels: Annotated[
-        Path | None,
-        typer.Option(metavar="FILE", help="Its labels in order, CSV or lines; at first those it carries."),
-    ] = None,
-    window: Annotated[
-        int | None, typer.Option(min=1, metavar="N", help="Samples a window, where the file does not say.")
-    ] = None,
-    hop: Annotated[
-        int | None, typer.Option(min=1, metavar="N", help="Samples from window to window; at first a window.")
-    ] = None,
-    embedding: Annotated[
-        str, typer.Option(metavar="TENSOR", help="The tensor in the graph that is the embedding.")
-    ] = "",
-    outputs: Annotated[Outputs, typer.Option(help="What the graph gives.")] = Outputs.scores,
-    licence: Annotated[str, typer.Option(help="Of the weights, for the model card.")] = "",
+    rate: GraphRate = None,
+    labels: GraphLabels = None,
+    window: GraphWindow = None,
+    hop: GraphHop = None,
+    embedding: GraphEmbedding = "",
+    outputs: GraphOutputs = Outputs.scores,
+    output: GraphOutput = "",
+    peak: Peak = 0.0,
+    licence: Licence = "",
     replace: Replace = False,
 ) -> None:
     """Make a model of a TFLite graph; prints its folder.
@@ -54,6 +94,46 @@ def tflite(
         hop=hop,
         embedding=embedding,
         scores=outputs is Outputs.scores,
+        output=output,
+        peak=peak,
+        licence=licence,
+    )
+    print(artifact.path)
+
+
+def onnx(
+    file: Annotated[Path, typer.Argument(help="The published file.")],
+    out: Out,
+    rate: GraphRate = None,
+    labels: GraphLabels = None,
+    window: GraphWindow = None,
+    hop: GraphHop = None,
+    embedding: GraphEmbedding = "",
+    outputs: GraphOutputs = Outputs.scores,
+    output: GraphOutput = "",
+    peak: Peak = 0.0,
+    licence: Licence = "",
+    replace: Replace = False,
+) -> None:
+    """Make a model of an ONNX graph; prints its folder.
+
+    Of one that takes waveforms, (batch, samples), (samples) or (batch, 1, samples), to a score a label. What
+    is not given is taken from the file, and asked for in one line where that does not say it.
+    """
+    _keep_model(out, replace)
+    from auricle.interop.onnx_import import import_onnx
+
+    artifact = import_onnx(
+        file,
+        out,
+        rate=rate,
+        labels=labels,
+        window=window,
+        hop=hop,
+        embedding=embedding,
+        scores=outputs is Outputs.scores,
+        output=output,
+        peak=peak,
         licence=licence,
     )
     print(artifact.path)
@@ -82,6 +162,93 @@ def vggish(
     from auricle.interop.vggish import import_vggish
 
     print(import_vggish(weights, out, pca=pca, sha256=sha256, pca_sha256=pca_sha256).path)
+
+
+def panns(
+    file: Annotated[Path, typer.Argument(help="The released checkpoint.")],
+    out: Out,
+    labels: AudiosetLabels = None,
+    architecture: Annotated[
+        str, typer.Option(metavar="NAME", help="Of the network; at first found out from the file.")
+    ] = "",
+    window: Seconds = 10.0,
+    hop: HopSeconds = None,
+    replace: Replace = False,
+) -> None:
+    """Make a model of released PANNs weights.
+
+    CNN14 at 32, 16 and 8 kHz, its decisions a third of a second, CNN10, CNN6, ResNet38, MobileNetV1,
+    Wavegram-Logmel-CNN. Prints its folder. Code in the file is never run, and a file whose front end is
+    another one is refused.
+    """
+    _keep_model(out, replace)
+    from auricle.interop.panns import import_panns
+
+    artifact = import_panns(file, out, labels=labels, architecture=architecture, window=window, hop=hop)
+    print(artifact.path)
+
+
+def efficientat(
+    file: Annotated[Path, typer.Argument(help="The released weights, mn or dymn.")],
+    out: Out,
+    labels: AudiosetLabels = None,
+    frame_hop: Annotated[
+        float | None,
+        typer.Option(min=1, max=25, metavar="MS", help="Of the log-mel; at first the name's, else 10."),
+    ] = None,
+    bands: Annotated[
+        int | None, typer.Option(min=8, metavar="N", help="Of the log-mel; at first the name's, else 128.")
+    ] = None,
+    strides: Annotated[
+        str, typer.Option(metavar="DIGITS", help="Of four blocks, as 2221; at first the name's, else 2222.")
+    ] = "",
+    window: Seconds = 10.0,
+    hop: HopSeconds = None,
+    replace: Replace = False,
+) -> None:
+    """Make a model of released EfficientAT weights.
+
+    Networks mn04 to mn40 and dymn04 to dymn20; which one is found out from the file. Three settings of the
+    variants are not in it: they are taken from its name, as released, or from the options. Prints its folder.
+    """
+    if not all(digit in "12" for digit in strides) or len(strides) not in (0, 4):
+        raise typer.BadParameter(
+            f"{strides!r}: expected four digits, each 1 or 2, as 2221", param_hint="--strides"
+        )
+    _keep_model(out, replace)
+    from auricle.interop.efficientat import import_efficientat
+
+    artifact = import_efficientat(
+        file,
+        out,
+        labels=labels,
+        frame_hop=frame_hop,
+        bands=bands,
+        strides=[int(digit) for digit in strides] or None,
+        window=window,
+        hop=hop,
+    )
+    print(artifact.path)
+
+
+def yamnet(
+    file: Annotated[Path, typer.Argument(help="yamnet.h5, or its arrays as .npz or .safetensors.")],
+    out: Out,
+    labels: AudiosetLabels = None,
+    hop: Annotated[
+        float, typer.Option(min=0.01, metavar="SECONDS", help="From window to window of 0.975 s.")
+    ] = 0.48,
+    replace: Replace = False,
+) -> None:
+    """Make a model of YAMNet's released float weights.
+
+    It gives 521 scores and 1,024 values each 0.48 s. Prints its folder. Needs the extra hdf5 for a file of
+    Keras.
+    """
+    _keep_model(out, replace)
+    from auricle.interop.yamnet import import_yamnet
+
+    print(import_yamnet(file, out, labels=labels, hop=hop).path)
 
 
 def _keep_model(out: Path, replace: bool) -> None:

@@ -38,7 +38,8 @@ def inputs(
 
     from auricle.audio import read
     from auricle.embedding import embed_recording
-    from auricle.features import librosa_defaults, log_mel
+    from auricle.features import log_mel
+    from auricle.presets import librosa_defaults
     from auricle.report.inputs import draw_inputs
     from auricle.report.style import save
     from auricle.tagging import Tagger

@@ -28,7 +28,7 @@ def labels(
         Path | None,
         typer.Option(
             metavar="FILE",
-            help="Keep which labels stand above which: AudioSet's ontology.json, JSON or YAML.",
+            help="Keep which labels stand above which: audioset, for its ontology, or JSON or YAML.",
         ),
     ] = None,
     label_set: Annotated[str, typer.Option(metavar="NAME", help="The label set to start from.")] = "labels",

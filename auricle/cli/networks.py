@@ -15,7 +15,7 @@ from auricle.cli.options import Quiet, Threads
 from auricle.cli.output import assignments, print_error, print_table
 from auricle.remote import address_of
 
-MODEL_HELP = "A bundled model's name, an artifact's folder, an .onnx file."
+MODEL_HELP = "A bundled or published model's name, an artifact's folder, an .onnx file."
 
 
 def train(
@@ -205,13 +205,22 @@ def models(
     variants: Annotated[
         bool, typer.Option("--variants", help="Also what the papers tried beside: other strides, stems.")
     ] = False,
+    published: Annotated[
+        bool,
+        typer.Option(
+            "--published", help="Instead, what others trained and published: --model takes its name."
+        ),
+    ] = False,
 ) -> None:
     """List the models that can be trained, with their sizes.
 
     They come with weights, multiplies, input and source.
     Counted on the nets themselves, with a last layer as wide as --classes. Multiplies are those
-    of convolutions and linear layers, for one input.
+    of convolutions and linear layers, for one input. With --published, taggers that others trained: their
+    licence, address, size, and mean average precision on AudioSet; docs/published.md has more.
     """
+    if published:
+        return _print_published(format)
     from auricle.models import describe_models
 
     rows = describe_models(num_classes=classes, variants=variants)
@@ -227,6 +236,31 @@ def models(
             f"{row['multiplies']:,}",
             row["input"],
             _citation(row["source"]),
+        ]
+        for row in rows
+    ]
+    print_table(sys.stdout, heads, cells)
+
+
+def _print_published(format: ReportFormat) -> None:
+    from auricle.interop.published import describe_published
+
+    rows = describe_published()
+    if format is ReportFormat.json:
+        return print(json.dumps(rows, indent=2))
+    heads = ["name", "system", "weights>", "Hz>", "window>", "mAP>", "MB>", "licence", "here", "address"]
+    cells = [
+        [
+            row["name"],
+            row["system"],
+            f"{row['weights']:,}",
+            str(row["rate"]),
+            f"{row['window']:g} s",
+            "-" if row["mean_ap"] is None else f"{row['mean_ap']:.3f}",
+            f"{row['megabytes']:.0f}",
+            row["licence"],
+            row["here"] or "-",
+            row["address"].partition("?")[0],
         ]
         for row in rows
     ]

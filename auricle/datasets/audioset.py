@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
+from auricle.datasets.audioset_labels import audioset_parents, audioset_sounds, ids, labels
 from auricle.datasets.clips import Clip, check_ids
 from auricle.datasets.ontology import (
     CLASSES,
@@ -29,9 +30,13 @@ from auricle.datasets.ontology import (
 __all__ = [
     "Found",
     "audioset",
+    "audioset_parents",
+    "audioset_sounds",
     "find_lists",
     "find_segments",
+    "ids",
     "is_audioset",
+    "labels",
     "parents",
     "parse_name",
     "read_classes",

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from auricle.datasets.audioset_labels import audioset_parents
 from auricle.tables import read_text_table
 
 CLASSES = "class_labels_indices.csv"
@@ -113,6 +114,8 @@ def read_parents(path: str | Path) -> dict[str, list[str]]:
     ...     read_parents(file)
     {'puppy': ['dog'], 'dog': ['animal', 'pet']}
     """
+    if str(path) == "audioset":
+        return audioset_parents()
     path = Path(path)
     if not path.is_file():
         raise ValueError(f"{path}: no such file; expected which labels stand above which, in JSON or YAML")

@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from auricle import remote
-from auricle.artifact import Artifact, bundled_models, load_artifact
+from auricle.artifact import Artifact, bundled_models, is_published, load_artifact
 from auricle.disk import full_disk_told
 from auricle.embedding import describe_model, gives
 from auricle.engine.done import Seen, look_at
@@ -225,7 +225,8 @@ def _take_back(path: Path) -> None:
 
 def _lasting(model: str) -> str:
     """How a model is named so that it is found from any folder."""
-    if model in ("default", *bundled_models()) or remote.address_of(model) is not None:
+    named = model in ("default", *bundled_models()) or (not Path(model).exists() and is_published(model))
+    if named or remote.address_of(model) is not None:
         return model
     return os.path.abspath(model)  # noqa: PTH100  links stay
 

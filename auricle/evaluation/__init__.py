@@ -18,6 +18,7 @@ import pyarrow as pa
 import soxr
 
 import auricle
+from auricle.datasets.label_maps import LabelMap
 from auricle.disk import full_disk_told
 from auricle.evaluation.choice import (
     left_out,
@@ -31,6 +32,7 @@ from auricle.evaluation.choice import (
 from auricle.evaluation.files import ScoreFile, jsonable, score_batches, write
 from auricle.evaluation.heard import in_training
 from auricle.evaluation.levels import hierarchy_of, level_figures
+from auricle.evaluation.mapped import judged_as
 from auricle.evaluation.reliability import reliability_figures
 from auricle.evaluation.scoring import open_model, score_clips, stream_scores
 from auricle.metrics.blocks import MEMORY, Ranking, rank_blocks
@@ -59,6 +61,7 @@ def evaluate(
     clips: np.ndarray | None = None,
     out: str | Path | None = None,
     label_set: str = "labels",
+    label_map: str | Path | LabelMap | None = None,
     pooling: str = "mean",
     class_share: float = 1.0,
     half: bool = False,
@@ -85,6 +88,9 @@ def evaluate(
         out: folder, or its address, for `scores.parquet`, `metrics.json` and `per_class.csv`; None writes
             nothing.
         label_set: the labels to compare with.
+        label_map: a bundled map's name, or a file, that says which labels of the model stand for which of the
+            pack: see `auricle.datasets.label_maps`. A clip's score for a label is then the greatest of its
+            scores for those that stand for it. None takes equal names.
         pooling: "mean", or what else `auricle.runners.windows.PooledScores` has.
         class_share: of the shared classes, chosen at random, that the figures are over.
         half: keep clip scores as float16 logits, and rank those: half the room, 11 bits of a logit.
@@ -99,13 +105,13 @@ def evaluate(
     Returns:
         What `metrics.json` holds: the figures of `auricle.metrics.ranking.summarise` (None where not defined
         or infinite), `levels` where labels stand above each other, `intervals`, what was left out,
-        `clips_in_training`, why it cannot be told of the others (`training_not_told`), and where all of it
-        comes from.
+        `clips_in_training`, why it cannot be told of the others (`training_not_told`), the map of labels, and
+        where all of it comes from.
 
     Raises:
-        ValueError: no such model, pack, label set, split, subset, attribute value or pooling (the message
-            lists what there is), no clip is left, no label is shared, the share is not in (0, 1], or the
-            pack's rate is below the model's.
+        ValueError: no such model, pack, label set, split, subset, attribute value, map or pooling (the
+            message lists what there is), no clip is left, no label is shared, the map names labels that are
+            not there, the share is not in (0, 1], or the pack's rate is below the model's.
 
     >>> figures = evaluate("default", "out/pack", splits=["fold5"], out="out/fold5")  # doctest: +SKIP
 
@@ -115,18 +121,19 @@ def evaluate(
     runner, artifact = open_model(model, pack, batch=batch, threads=threads, device=device)
     clips = select_clips(pack, splits, where, subset, clips)
     labels = pack.label_names(label_set)
-    columns = match_labels(artifact, pack, labels, label_set)
+    judged = judged_as(artifact, label_map, labels)
+    columns = match_labels(judged, pack, labels, label_set)
     columns = [columns[k] for k in share_of_classes(len(columns), class_share, seed)]
     in_model, in_pack = (list(side) for side in zip(*columns, strict=True))
     with (
         results_folder(out, ("metrics.json",)) as folder,  # made before the work, which may take hours
         full_disk_told(folder or tempfile.gettempdir(), "make room, or name another folder for the scores"),
-        ScoreFile(folder, (len(clips), len(artifact.labels)), half=half) as kept,
+        ScoreFile(folder, (len(clips), len(judged.labels)), half=half) as kept,
     ):
         started = time.perf_counter()
         with Progress(len(clips), "scoring", unit="clips", quiet=quiet) as progress:
             for scores_K in stream_scores(runner, pack, clips, batch=batch, pooling=pooling):
-                kept.append(scores_K)
+                kept.append(judged.scores(scores_K))
                 progress.advance()
         seconds = time.perf_counter() - started
         positives = positives_of(pack, clips, label_set, in_pack)
@@ -142,8 +149,8 @@ def evaluate(
             seed=seed,
             quiet=quiet,
         )
-        names = [artifact.labels[k] for k in in_model]
-        thresholds = own_thresholds(artifact)
+        names = [judged.labels[k] for k in in_model]
+        thresholds = own_thresholds(judged)
         reliable, sure, errors = reliability_figures(
             kept.array(),
             positives,
@@ -160,15 +167,19 @@ def evaluate(
             figures["intervals"] |= {name: list(interval) for name, interval in sure.items()}
         classes, priors_of = _with_priors(ranking.classes, artifact, pack, label_set, in_pack, len(clips))
         classes["ece"] = errors
-        figures |= level_figures(names, classes, hierarchy_of(artifact, pack, label_set))
-        figures |= left_out(artifact.labels, labels, names, classes)
+        figures |= level_figures(names, classes, hierarchy_of(judged, pack, label_set))
+        figures |= left_out(judged.labels, labels, names, classes)
         figures |= in_training(artifact, pack, clips)
         figures |= {"pooling": pooling, "class_share": class_share, "seed": seed, "subset": subset}
         figures |= {"training_prior_of": priors_of, "stored_as": "logits" if half else "scores"}
+        figures |= {"label_map": judged.about}
         figures |= provenance(artifact, pack, clips, splits, where, label_set, seconds)
         figures = jsonable(figures)
         if folder is not None:
-            batches = score_batches(pack, clips, kept.array(), list(artifact.labels), label_set)
+            mapped_by = "" if judged.about is None else judged.about["name"]
+            batches = score_batches(
+                pack, clips, kept.array(), list(judged.labels), label_set, label_map=mapped_by
+            )
             write(folder, figures, names, classes, batches)
     return figures
 

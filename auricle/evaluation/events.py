@@ -15,12 +15,14 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from auricle.datasets.label_maps import LabelMap
 from auricle.evaluation import provenance
 from auricle.evaluation.choice import match_labels, select_clips
 from auricle.evaluation.files import Replacing, jsonable, write_figures
 from auricle.evaluation.fitted import clips_of_settings
 from auricle.evaluation.heard import in_training
 from auricle.evaluation.lines import hop_samples, score_lines, smoothed_line
+from auricle.evaluation.mapped import MappedRunner
 from auricle.evaluation.recordings import Recordings, annotated_clips, annotated_truth
 from auricle.evaluation.scoring import open_model
 from auricle.events import EventConfig, events_of, find_events, stretches
@@ -73,6 +75,7 @@ def evaluate_events(
     tolerances: Tolerances | None = None,
     out: str | Path | None = None,
     label_set: str = "labels",
+    label_map: str | Path | LabelMap | None = None,
     batch: int = 16,
     threads: int | None = None,
     device: str = "cpu",
@@ -94,6 +97,8 @@ def evaluate_events(
         tolerances: None is `Tolerances()`.
         out: folder, or its address, for `metrics.json`, `per_class.csv` and `events.csv`, if any.
         label_set: the labels of the pack that the model's are matched with, by name.
+        label_map: or by this map, see `auricle.evaluation.evaluate`; of each window then the greatest score
+            counts, and settings are of the mapped labels.
         batch: windows scored at once.
         threads: of the runner; None takes every core.
         device: of the runner.
@@ -117,6 +122,10 @@ def evaluate_events(
     pack = opened(pack)
     tolerances = tolerances or Tolerances()
     runner, artifact = open_model(model, pack, batch=batch, threads=threads, device=device)
+    if label_map is not None:
+        there = pack.label_names(label_set) if annotations is None else annotations.labels
+        runner = MappedRunner(runner, label_map, there)
+        artifact = runner.artifact
     config = config or events_of(artifact)
     clips = select_clips(pack, splits, where, subset)
     clips, names, columns, truth, left_out = judged_truth(pack, clips, artifact, label_set, annotations)
@@ -149,6 +158,7 @@ def evaluate_events(
         figures |= _about(artifact, pack, clips, names, truth, found) | left_out
         figures |= {"settings": config.as_dict(), "tolerances": dataclasses.asdict(tolerances)}
         figures |= {"hop_seconds": hop_samples(artifact, config) / artifact.rate, "subset": subset}
+        figures |= {"label_map": artifact.judged.about if label_map is not None else None}
         figures |= provenance(artifact, pack, clips, splits, where, label_set, seconds)
         figures = jsonable(figures)
         if folder is not None:
@@ -302,7 +312,7 @@ def _about(
         "classes_without_events": [name for name, is_there in zip(names, there, strict=True) if not is_there],
         "labels_not_in_pack": [label for label in artifact.labels if label not in mine],
         "clips_in_settings": len(clips_of_settings(artifact, pack, clips)),
-    } | of_training(artifact, pack, clips)
+    } | of_training(getattr(artifact, "own", artifact), pack, clips)  # calibration is of its own labels
 
 
 def of_training(artifact: Any, pack: Any, clips: np.ndarray) -> dict[str, Any]:

@@ -108,11 +108,18 @@ def write_figures(
 
 
 def score_batches(
-    pack: Any, clips: np.ndarray, scores_MK: np.ndarray, names: list[str], label_set: str
+    pack: Any,
+    clips: np.ndarray,
+    scores_MK: np.ndarray,
+    names: list[str],
+    label_set: str,
+    *,
+    label_map: str = "",
 ) -> Iterator[pa.RecordBatch]:
     """Rows of `scores.parquet`, some clips at a time; the order of the scores stands in the schema.
 
-    The column is `scores`, or `logits` where they are float16.
+    The column is `scores`, or `logits` where they are float16. The map of labels that the names came by, if
+    there is one, stands in the schema too.
 
     >>> next(score_batches(pack, clips, scores_MK, names, "labels")).num_rows  # doctest: +SKIP
     400
@@ -122,6 +129,7 @@ def score_batches(
     paths = pq.read_table(Path(pack.path) / "clips.parquet", columns=["path"])["path"]
     kind, column = (pa.float16(), "logits") if scores_MK.dtype == np.float16 else (pa.float32(), "scores")
     metadata = {"labels": json.dumps(names, ensure_ascii=False)}
+    metadata |= {"label_map": label_map} if label_map else {}
     rows = max(1, BUFFER // (scores_MK.dtype.itemsize * len(names)))
     for start in range(0, len(clips), rows):
         part = clips[start : start + rows]

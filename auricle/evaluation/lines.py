@@ -14,7 +14,7 @@ import soxr
 from auricle.evaluation.recordings import Recordings
 from auricle.events import EventConfig, smoothed
 from auricle.probabilities import calibrated
-from auricle.runners.windows import sigmoid, window_starts
+from auricle.runners.windows import sigmoid, step_spans, window_starts
 
 
 class Line(NamedTuple):
@@ -50,7 +50,8 @@ def score_lines(
     """The scores over time of each clip in turn, of some of the model's classes.
 
     Windows stand as in `auricle tag`: the last is aligned to the end, and a clip shorter than a window is
-    padded, but its one window ends where the clip does. A clip without samples is silence for a window.
+    padded, but its one window ends where the clip does. A clip without samples is silence for a window. A net
+    that decides for steps within a window has a row for each.
 
     >>> lines = score_lines(runner, Pack("out/scenes"), clips, [0, 3], hop=8000)  # doctest: +SKIP
     >>> for line in lines:  # doctest: +SKIP
@@ -58,24 +59,36 @@ def score_lines(
     """
     artifact, mapped = runner.artifact, calibrated(runner.artifact)
     buffer = np.zeros((batch, artifact.window), np.float32)
-    # Times and scores so far; the first is the next one, the last may not have all its times yet.
-    lines: list[tuple[list[tuple[int, int]], list[np.ndarray]]] = []
+    in_steps = artifact.step and hasattr(runner, "run_steps")
+    # Spans of windows, and times and scores so far; the first is the next one, the last may not have all its
+    # windows yet.
+    lines: list[tuple[list[tuple[int, int]], list[np.ndarray], list[np.ndarray]]] = []
     owners: list[int] = []  # of the buffer's rows: places in `lines`
 
     def run() -> None:
-        logits = mapped(runner.run(buffer[: len(owners)])[0])
-        for owner, scores_K in zip(owners, sigmoid(logits)[:, columns], strict=True):
-            lines[owner][1].append(scores_K)
+        rows = buffer[: len(owners)]
+        logits_BSK = runner.run_steps(rows)[0] if in_steps else runner.run(rows)[0][:, None]
+        for owner, logits_SK in zip(owners, logits_BSK, strict=True):
+            spans, times, scores = lines[owner]
+            start, stop = spans[len(times)]
+            told, starts, stops = np.ones(1, bool), np.array([start]), np.array([stop])
+            if in_steps:
+                covered = spans[len(times) - 1][1] if times else 0
+                told, starts, stops = step_spans(
+                    start, stop, step=artifact.step, count=len(logits_SK), covered=covered
+                )
+            times.append(np.stack([starts, stops], 1))
+            scores.append(sigmoid(mapped(logits_SK[told]))[:, columns])
         owners.clear()
 
     def ready(open_lines: int) -> Iterator[Line]:
         while len(lines) > open_lines and len(lines[0][1]) == len(lines[0][0]):
-            times, scores = lines.pop(0)
+            _, times, scores = lines.pop(0)
             owners[:] = [owner - 1 for owner in owners]
-            yield Line(np.array(times, np.int64) / artifact.rate, np.stack(scores))
+            yield Line(np.concatenate(times) / artifact.rate, np.concatenate(scores))
 
     for clip in clips:
-        lines.append(([], []))
+        lines.append(([], [], []))
         for window, start, stop in _windows(pack, int(clip), artifact, hop):
             lines[-1][0].append((start, stop))
             buffer[len(owners), : len(window)] = window

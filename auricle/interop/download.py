@@ -1,19 +1,36 @@
-"""A released file, on disk or by URL, never used before its SHA-256 is the one that was asked for."""
+"""A released file, on disk or by URL, never used before its checksum is the one that was asked for or kept.
 
+A download that was interrupted goes on where it stopped, in this process or a later one. Proxies are those of
+the environment (`https_proxy`, `no_proxy`, ...), `AURICLE_OFFLINE=1` asks no server for anything, and copies
+are kept in `AURICLE_CACHE` or the user's cache folder.
+"""
+
+import contextlib
 import hashlib
+import http.client
 import os
 import re
+import time
 import urllib.error
 import urllib.parse
 import urllib.request
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
-from auricle.progress import Progress
+from auricle.progress import Progress, say
+from auricle.remote.cache import cache_folder
+
+__all__ = ["cache_folder", "fetch", "held", "is_offline", "keep"]
 
 PIECE = 1 << 20  # bytes read at a time
 TIMEOUT_SECONDS = 30.0  # without a byte
+TRIALS = 5  # in a row that bring nothing new
+PAUSE_SECONDS = 1.0  # before the next trial
 IN_NAME = re.compile(r"-([0-9a-f]{8,64})\.[a-z]+$")  # as PyTorch's hub names files: NAME-FIRSTDIGITS.pth
 DIGITS = re.compile(r"[0-9a-f]{8,64}")
+RANGE = re.compile(r"bytes (\d+)-\d+/(\d+|\*)")
+LOST = (http.client.HTTPException, TimeoutError, ConnectionError)  # of a connection that was there
 
 
 def fetch(source: str, *, sha256: str = "", cache: Path | None = None, quiet: bool = False) -> Path:
@@ -46,25 +63,117 @@ def fetch(source: str, *, sha256: str = "", cache: Path | None = None, quiet: bo
         if not path.is_file():
             raise ValueError(f"{source}: no such file")
         if expected := expected or _in_name(path.name):
-            _check(path, expected, source)
+            _check(path, {"sha256": expected}, source)
         return path
     name = Path(urllib.parse.urlsplit(source).path).name
     expected = expected or _in_name(name)
     if not expected or not name:
         raise ValueError(f"{source}: nothing says which file is expected; give its SHA-256")
     path = (cache or cache_folder()) / f"{expected}-{name}"
-    if path.is_file():
-        _check(path, expected, str(path))
-        return path
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
     try:
-        _download(source, partial, name, quiet=quiet)
-        _check(partial, expected, source)
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
+        return keep(source, path, sha256=expected, quiet=quiet)
+    except Unreachable as error:
+        raise ValueError(f"{error}; download it elsewhere and give its path") from error
+
+
+class Unreachable(ValueError):
+    """The file cannot be had now: no server is to be asked, or none answers."""
+
+
+def keep(url: str, path: Path, *, sha256: str = "", md5: str = "", quiet: bool = False) -> Path:
+    """A URL's file at a path: downloaded where it is not there yet, checked each time.
+
+    Without a checksum the first download, or a file that somebody put there, counts as the right one: its
+    SHA-256 is kept beside it, in PATH.sha256, and every later one has to have it.
+
+    Args:
+        url: http:// or https://.
+        path: where it is kept; folders are made.
+        sha256: the first digits of its SHA-256, where they are known.
+        md5: its MD5, where that is what was published.
+        quiet: show no progress.
+
+    Raises:
+        Unreachable: the file is not there, and cannot be had now.
+        ValueError: its checksum is not the one that was published or kept, or the server refuses.
+
+    >>> import tempfile
+    >>> path = Path(tempfile.mkdtemp()) / "a.pth"
+    >>> _ = path.write_bytes(b"weights")
+    >>> keep("https://example.org/a.pth", path).name, path.with_name("a.pth.sha256").read_text()[:8]
+    ('a.pth', '9a129038')
+    """
+    expected = {"sha256": sha256.lower()} if sha256 else {"md5": md5.lower()} if md5 else {}
+    record = path.with_name(f"{path.name}.sha256")
+    kept = record.read_text(encoding="utf-8").split()[:1] if record.is_file() else []
+    if not path.is_file():
+        if is_offline():
+            raise Unreachable(f"{url}: not downloaded yet, and AURICLE_OFFLINE is set")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with held(path.with_name(f"{path.name}.lock"), f"the download of {path.name}"):
+            if not path.is_file():
+                partial = path.with_name(f"{path.name}.partial")
+                _download(url, partial, path.name, checked=bool(expected or kept), quiet=quiet)
+                try:
+                    found = _check(partial, expected, url)
+                    _compare(found, kept, url, record)
+                except ValueError:
+                    _forget(partial)
+                    raise
+                partial.replace(path)
+                _forget(partial)
+                if not sha256 and not kept:
+                    _write_record(record, found, path.name)
+                return path
+    found = _check(path, expected, str(path))
+    kept = record.read_text(encoding="utf-8").split()[:1] if record.is_file() else []
+    _compare(found, kept, str(path), record)
+    if not sha256 and not kept:
+        _write_record(record, found, path.name)
     return path
+
+
+def is_offline() -> bool:
+    """Whether `AURICLE_OFFLINE` says that no server is to be asked.
+
+    >>> is_offline()
+    False
+    """
+    return os.environ.get("AURICLE_OFFLINE", "").lower() not in ("", "0", "no", "false")
+
+
+@contextlib.contextmanager
+def held(path: Path, what: str) -> Iterator[None]:
+    """Hold a file against other processes, after those that hold it; a lock goes with its process.
+
+    Args:
+        path: of the lock, a file that goes when nobody holds it any more.
+        what: what is waited for, for a line where that takes time.
+
+    >>> import tempfile
+    >>> with held(Path(tempfile.mkdtemp()) / "a.lock", "nothing"):
+    ...     pass
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        import fcntl
+    except ImportError:  # no such locks on Windows: one process at a time there
+        yield
+        return
+    while True:
+        with path.open("a") as stream:
+            try:
+                fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                say(f"waiting for {what} by another process")
+                fcntl.flock(stream, fcntl.LOCK_EX)
+            if not path.exists() or path.stat().st_ino != os.fstat(stream.fileno()).st_ino:
+                continue  # who held it before removed it
+            try:
+                yield
+            finally:
+                path.unlink(missing_ok=True)
+            return
 
 
 def _in_name(name: str) -> str:
@@ -72,44 +181,136 @@ def _in_name(name: str) -> str:
     return found[1] if found else ""
 
 
-def cache_folder() -> Path:
-    """Where downloads are kept: `$XDG_CACHE_HOME/auricle`, by default in `~/.cache`.
-
-    >>> cache_folder().name
-    'auricle'
-    """
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "auricle"
-
-
-def _check(path: Path, expected: str, source: str) -> None:
-    digest = hashlib.sha256()
+def _check(path: Path, expected: dict[str, str], source: str) -> str:
+    """The file's SHA-256; ValueError where a digest does not begin as expected."""
+    digests = {name: hashlib.new(name, usedforsecurity=False) for name in ("sha256", *expected)}
     with path.open("rb") as stream:
         while piece := stream.read(PIECE):
-            digest.update(piece)
-    if not digest.hexdigest().startswith(expected):
+            for digest in digests.values():
+                digest.update(piece)
+    for name, digits in expected.items():
+        found = digests[name].hexdigest()[: len(digits)]
+        if found != digits:
+            called = {"sha256": "SHA-256", "md5": "MD5"}[name]
+            raise ValueError(
+                f"{source}: its {called} begins with {found[:64]}, expected {digits}: "
+                "another or a damaged file, which was not used"
+            )
+    return digests["sha256"].hexdigest()
+
+
+def _compare(found: str, kept: list[str], source: str, record: Path) -> None:
+    if kept and kept[0] != found:
         raise ValueError(
-            f"{source}: its SHA-256 begins with {digest.hexdigest()[: len(expected)]}, expected {expected}: "
-            "another or a damaged file, which was not used"
+            f"{source}: its SHA-256 is {found[:16]}..., but it was {kept[0][:16]}... when it was first used: "
+            f"another or a damaged file, which was not used; if it may have changed, remove {record}"
         )
 
 
-def _download(url: str, path: Path, name: str, *, quiet: bool) -> None:
-    request = urllib.request.Request(url, headers={"User-Agent": "auricle"})  # noqa: S310 - http(s), see above
+def _write_record(record: Path, digest: str, name: str) -> None:
+    fresh = record.with_name(f"{record.name}.{os.getpid()}.tmp")
+    fresh.write_text(f"{digest}  {name}\n", encoding="utf-8")  # as sha256sum -c takes it
+    fresh.replace(record)
+
+
+def _forget(partial: Path) -> None:
+    partial.unlink(missing_ok=True)
+    _mark_of(partial).unlink(missing_ok=True)
+
+
+def _mark_of(partial: Path) -> Path:
+    """Where the mark is kept by which the server tells one state of the file from another."""
+    return partial.with_name(f"{partial.name}.mark")
+
+
+def _download(url: str, partial: Path, name: str, *, checked: bool, quiet: bool) -> None:
+    """All of a URL's file in `partial`, from where a download before it stopped.
+
+    Args:
+        url: of the file.
+        partial: what is there of it, or nothing.
+        name: of the file, for progress.
+        checked: there is a checksum by which a file of two states would be found out.
+        quiet: show no progress.
+    """
+    fruitless, reason = 0, ""
+    while fruitless < TRIALS:
+        before = partial.stat().st_size if partial.is_file() else 0
+        if fruitless:
+            time.sleep(PAUSE_SECONDS)
+        try:
+            total = _continue(url, partial, name, checked=checked, quiet=quiet)
+            there = partial.stat().st_size if partial.is_file() else 0
+            if total is None or there == total:
+                return
+            reason = f"ended after {there} of {total} bytes"
+            if there > total:
+                _forget(partial)
+        except urllib.error.HTTPError as error:
+            error.close()  # it holds the connection
+            if error.code < 500 and error.code not in (408, 429):
+                raise ValueError(f"{url}: the server answers {error.code} {error.reason}") from error
+            reason = f"the server answers {error.code} {error.reason}"
+        except urllib.error.URLError as error:
+            if not before:
+                raise Unreachable(f"{url}: cannot be reached ({error.reason})") from error
+            reason = f"cannot be reached ({error.reason})"
+        except LOST as error:
+            reason = f"the connection was lost ({error or type(error).__name__})"
+        after = partial.stat().st_size if partial.is_file() else 0
+        fruitless = 0 if after > before else fruitless + 1
+    raise Unreachable(f"{url}: {reason}; the next try goes on from there")
+
+
+def _continue(url: str, partial: Path, name: str, *, checked: bool, quiet: bool) -> int | None:
+    """Fetch what is missing in one request; returns the size of the whole file, None where it is not told."""
+    mark = _mark_of(partial)
+    there = partial.stat().st_size if partial.is_file() else 0
+    known = mark.read_text(encoding="utf-8").strip() if mark.is_file() else ""
+    headers = {"User-Agent": "auricle", "Accept-Encoding": "identity"}
+    if there and (known or checked):  # else two states of the file could be mixed, and nobody would know
+        headers |= {"Range": f"bytes={there}-"} | ({"If-Range": known} if known else {})
+    request = urllib.request.Request(url, headers=headers)  # noqa: S310 - http(s), see above
     try:
-        with urllib.request.urlopen(request, timeout=TIMEOUT_SECONDS) as answer, path.open("wb") as stream:  # noqa: S310
-            length = answer.headers.get("Content-Length")
-            total = -(-int(length) // PIECE) if length else None
-            with Progress(total, f"downloading {name}", "MiB", quiet=quiet) as progress:
-                while piece := answer.read(PIECE):
-                    stream.write(piece)
-                    progress.advance()
-        if length and path.stat().st_size != int(length):
-            raise ValueError(f"{url}: ended after {path.stat().st_size} of {length} bytes; try again")
+        opener = urllib.request.build_opener()  # urlopen keeps the proxies of its first call
+        answer = opener.open(request, timeout=TIMEOUT_SECONDS)
     except urllib.error.HTTPError as error:
-        error.close()  # it holds the connection
-        raise ValueError(f"{url}: the server answers {error.code} {error.reason}") from error
-    except (urllib.error.URLError, TimeoutError, ConnectionError) as error:
-        cause = getattr(error, "reason", error) or error
-        raise ValueError(
-            f"{url}: cannot be reached ({cause}); download it elsewhere and give its path"
-        ) from error
+        if error.code != 416:
+            raise
+        whole = re.fullmatch(r"bytes \*/(\d+)", error.headers.get("Content-Range", ""))
+        error.close()
+        if whole is not None and int(whole[1]) == there:  # killed before it got its name
+            return there
+        _forget(partial)
+        raise http.client.HTTPException("it has another file than the one begun") from error
+    with answer:
+        start, total = _place(answer)
+        if start not in (0, there):
+            _forget(partial)
+            raise http.client.HTTPException("it gives another part than the one asked for")
+        tag = answer.headers.get("ETag", "")
+        fresh = tag if tag and not tag.startswith("W/") else answer.headers.get("Last-Modified", "")
+        if not start:
+            mark.write_text(fresh, encoding="utf-8")
+        pieces = -(-(total - start) // PIECE) if total is not None else None
+        with (
+            partial.open("ab" if start else "wb") as stream,
+            Progress(pieces, f"downloading {name}", "MiB", quiet=quiet) as progress,
+        ):
+            while piece := answer.read(PIECE):
+                stream.write(piece)
+                progress.advance()
+    return total
+
+
+def _place(answer: Any) -> tuple[int, int | None]:
+    """Where in the file an answer begins, and how long the file is."""
+    length = answer.headers.get("Content-Length")
+    size = int(length) if length and length.isdigit() else None
+    if answer.status != 206:
+        return 0, size
+    found = RANGE.fullmatch(answer.headers.get("Content-Range", ""))
+    if found is None:
+        return -1, None
+    start = int(found[1])
+    return start, int(found[2]) if found[2] != "*" else None if size is None else start + size

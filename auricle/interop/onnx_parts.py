@@ -114,9 +114,11 @@ def _exported(
     batch = torch.export.Dim("batch")
     axes: dict[str, dict[int, Any]] = {name: {0: batch} for name in lengths[0]}
     if free and "waveform" in axes:
-        # The exporter wants to know that there is at least one frame.
-        logmel = artifact.input_kinds[0] == "logmel"
-        shortest = artifact.features.window if logmel else artifact.window
+        # The exporter wants to know that there is at least one frame, or as many as the net asks for.
+        shortest = artifact.window
+        if artifact.input_kinds[0] == "logmel":
+            more = getattr(part.net, "least_frames", 1) - 1
+            shortest = artifact.features.window + more * artifact.features.hop
         axes["waveform"][1] = torch.export.Dim("samples", min=shortest)
     if free and "embeddings" in axes:
         axes["embeddings"][1] = torch.export.Dim("windows")

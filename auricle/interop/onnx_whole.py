@@ -11,6 +11,7 @@ from auricle.interop.onnx_graph import Assembly, input_shape, refuse_large
 from auricle.interop.onnx_joins import cut_windows, gates, resample, stack_windows
 from auricle.runners.composed import embed_windows
 from auricle.runners.fusion import embed_resampled
+from auricle.runners.onnx import fixed_batch
 
 FOREIGN = {
     "tflite": "is a TFLite graph, which auricle does not translate: tag with it as it is, or make an ONNX "
@@ -59,6 +60,12 @@ def _make(artifact: Any, made: dict[str, Any]) -> Any:
 
         part = net_graph(artifact)
     elif artifact.backend == "onnx":
+        if fixed := fixed_batch(artifact):
+            many = "one window" if fixed == 1 else f"{fixed} windows"
+            raise ValueError(
+                f"{artifact.path}: cannot be exported: its published graph takes {many} at once, and an "
+                f"exported one any number; {artifact.state_path} is ONNX as it is"
+            )
         part = onnx.load(str(artifact.state_path))
     else:
         why = FOREIGN[artifact.backend].format(path=artifact.state_path)

@@ -29,6 +29,7 @@ LICENCE = "Apache-2.0"  # of Google's release
 QUANTISED_TOLERANCE = 1.0  # one step of 255: rounding elsewhere may move a value over an edge
 FLOAT_TOLERANCE = 1e-3
 KEY = re.compile(r"(features|embeddings)\.(\d+)\.(weight|bias)")
+CALLED = re.compile(r"[Uu]nsupported (?:\w+: )?(?:GLOBAL )?(\w+\.[\w.]+)")  # in what torch says of a pickle
 PCA_MEANS, PCA_VECTORS = "pca_means", "pca_eigen_vectors"
 
 
@@ -106,6 +107,9 @@ def import_vggish(
 def read_arrays(path: Path) -> dict[str, np.ndarray]:
     """Arrays by name from a PyTorch file, an .npz or a .safetensors; code in a file is never run.
 
+    In a checkpoint of a training loop they stand under "state_dict" or "model". Beside them NumPy's arrays
+    and numbers may stand, as PANNs' checkpoints have them, and nothing else that would have to be called.
+
     Raises:
         ValueError: it is none of these, or holds something else than arrays.
 
@@ -120,7 +124,8 @@ def read_arrays(path: Path) -> dict[str, np.ndarray]:
             with np.load(path, allow_pickle=False) as stored:
                 content = dict(stored)
         else:
-            content = torch.load(path, map_location="cpu", weights_only=True)
+            with torch.serialization.safe_globals(_numpys_own()):
+                content = torch.load(path, map_location="cpu", weights_only=True)
     except (
         OSError,
         RuntimeError,
@@ -131,10 +136,15 @@ def read_arrays(path: Path) -> dict[str, np.ndarray]:
         zipfile.BadZipFile,
         safetensors.SafetensorError,
     ) as error:
+        if called := CALLED.search(str(error)):
+            raise ValueError(
+                f"{path}: not a file of weights: it would call {called[1]}; nothing of it was run"
+            ) from error
         cause = str(error).strip().split("\n")[0]
         raise ValueError(f"{path}: not a file of weights that can be read ({cause})") from error
-    if isinstance(content, Mapping) and isinstance(content.get("state_dict"), Mapping):
-        content = content["state_dict"]  # as checkpoints of training loops have it
+    for name in ("state_dict", "model"):  # as checkpoints of training loops have it
+        if isinstance(content, Mapping) and isinstance(content.get(name), Mapping):
+            content = content[name]
     if not isinstance(content, Mapping) or not all(
         isinstance(value, torch.Tensor | np.ndarray) for value in content.values()
     ):
@@ -152,6 +162,16 @@ def check_waveforms() -> np.ndarray:
     noise = 0.1 * np.random.default_rng(0).standard_normal(WINDOW) * np.linspace(0, 1, WINDOW)
     tone = 0.5 * np.sin(2 * np.pi * (200 + 1000 * time) * time)
     return np.stack([noise, tone]).astype(np.float32)
+
+
+def _numpys_own() -> list[Any]:
+    """What a pickle of NumPy's arrays and numbers calls, by the names of NumPy 1 and 2."""
+    rebuild, scalar = (value.__reduce__()[0] for value in (np.zeros(1), np.float64(0)))
+    kinds = [np.dtype(kind) for kind in ("bool", "uint8", "int32", "int64", "float32", "float64")]
+    allowed: list[Any] = [np.ndarray, np.dtype, *(type(kind) for kind in kinds)]
+    for module in ("numpy.core.multiarray", "numpy._core.multiarray"):
+        allowed += [(rebuild, f"{module}._reconstruct"), (scalar, f"{module}.scalar")]
+    return allowed
 
 
 def _renamed(arrays: Mapping[str, np.ndarray], path: Path) -> dict[str, np.ndarray]:

@@ -7,11 +7,19 @@ from torch import Tensor, nn
 
 from auricle.models.alexnet import AlexNet
 from auricle.models.arguments import check_kinds
+from auricle.models.cnn6 import Cnn6
+from auricle.models.cnn10 import Cnn10
+from auricle.models.cnn14 import Cnn14
+from auricle.models.cnn14_decision import Cnn14Decision
 from auricle.models.compact import Compact
+from auricle.models.dymn import DyMN
 from auricle.models.fully_connected import FullyConnected
 from auricle.models.inception_v3 import InceptionV3
+from auricle.models.mn import MN
+from auricle.models.mobilenet_v1 import MobileNetV1
 from auricle.models.multi_attention import MultiAttention
 from auricle.models.raw_waveform import RawWaveform
+from auricle.models.resnet38 import ResNet38
 from auricle.models.resnet50 import ResNet50
 from auricle.models.single_attention import SingleAttention
 from auricle.models.size import count_multiplies, count_weights, shape_in_words, source_of
@@ -19,6 +27,8 @@ from auricle.models.urban_cnn import UrbanCNN
 from auricle.models.urban_fusion import UrbanFusion
 from auricle.models.vgg import VGG
 from auricle.models.vggish import VGGish
+from auricle.models.wavegram import WavegramLogmelCnn14
+from auricle.models.yamnet import YAMNet
 
 MODELS: dict[str, type[nn.Module]] = {
     "compact": Compact,
@@ -33,6 +43,16 @@ MODELS: dict[str, type[nn.Module]] = {
     "urban_fusion": UrbanFusion,
     "single_attention": SingleAttention,
     "multi_attention": MultiAttention,
+    "mn": MN,
+    "dymn": DyMN,
+    "yamnet": YAMNet,
+    "cnn14": Cnn14,
+    "cnn14_decision": Cnn14Decision,
+    "cnn10": Cnn10,
+    "cnn6": Cnn6,
+    "resnet38": ResNet38,
+    "mobilenet_v1": MobileNetV1,
+    "wavegram_logmel_cnn14": WavegramLogmelCnn14,
 }
 VARIANTS: list[tuple[str, dict[str, Any]]] = [  # that the papers tried beside their main systems
     ("fully_connected", {"input_shape": (1, 20, 64)}),
@@ -44,6 +64,13 @@ VARIANTS: list[tuple[str, dict[str, Any]]] = [  # that the papers tried beside t
     ("urban_fusion", {"fusion": "bilinear"}),
     ("urban_fusion", {"input_shape": ((1, 862, 128), (10, 1024))}),
     ("vggish", {"input_shape": (1, 862, 128)}),
+    ("mn", {"width": 0.4}),
+    ("mn", {"width": 0.5}),
+    ("mn", {"width": 2.0}),
+    ("mn", {"width": 3.0}),
+    ("mn", {"width": 4.0}),
+    ("dymn", {"width": 0.4}),
+    ("dymn", {"width": 2.0}),
 ]
 
 
@@ -86,6 +113,22 @@ def logits_and_embedding(net: nn.Module, x: Tensor | tuple[Tensor, ...]) -> tupl
     embedding = net.embed(x)  # type: ignore[operator]
     head = getattr(net, "head", None)
     return (net(x) if head is None else head(embedding)), embedding
+
+
+def step_of(net: nn.Module, hop: int) -> dict[str, int]:
+    """Of a net that decides for steps within what it hears, how many samples each has, for its description.
+
+    Args:
+        net: any model of MODELS.
+        hop: samples from frame to frame of its log-mel.
+
+    >>> step_of(build("cnn14_decision", num_classes=3, width=0.125), 320)
+    {'step': 10240}
+    >>> step_of(build("compact", num_classes=3), 160)
+    {}
+    """
+    frames = getattr(net, "step_frames", 0)
+    return {"step": frames * hop} if frames else {}
 
 
 def describe_models(*, num_classes: int, variants: bool = False) -> list[dict[str, Any]]:

@@ -30,7 +30,7 @@ the pack, `--set pitch_semitones=0 --set gain_decibels=0 --set noise=[] --set em
 
 from pathlib import Path
 
-from auricle.features import librosa_defaults
+from auricle.presets import librosa_defaults
 from auricle.training import TrainConfig
 
 RATE = 44_100

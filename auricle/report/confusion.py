@@ -35,8 +35,8 @@ def confusion(truth: Sequence[str], best: Sequence[str], labels: Sequence[str]) 
 def read_confusion(folder: str | Path) -> tuple[np.ndarray, list[str]] | None:
     """The counts of an evaluation's `scores.parquet`, and the labels; None where it is not single-label.
 
-    Only labels that both model and clips have are looked at; None also where there is no table, or there are
-    more than 100 labels.
+    None also where there is no table, clips have a label that the model lacks, or there are more than 100
+    labels. Where labels came by a map, clips of a label that nothing is mapped to are left out.
 
     >>> read_confusion("no-such-folder")
     """
@@ -51,14 +51,15 @@ def read_confusion(folder: str | Path) -> tuple[np.ndarray, list[str]] | None:
     truths = pq.read_table(path, columns=["labels"])["labels"].to_pylist()
     if not truths or any(len(labels) != 1 for labels in truths):
         return None
-    occurring = {labels[0] for labels in truths}
-    if not occurring <= set(names):
+    lacking = np.array([labels[0] not in names for labels in truths])
+    if lacking.all() or (lacking.any() and b"label_map" not in (schema.metadata or {})):
         return None
     column = "scores" if "scores" in schema.names else "logits"  # of `evaluate --half`; the order is the same
     stored = pq.read_table(path, columns=[column])[column].combine_chunks()
     flat = stored.flatten().to_numpy(zero_copy_only=False)
     best = flat.reshape(len(truths), len(names)).argmax(axis=1)
-    return confusion([labels[0] for labels in truths], [names[k] for k in best], names), names
+    left = np.flatnonzero(~lacking)
+    return confusion([truths[row][0] for row in left], [names[best[row]] for row in left], names), names
 
 
 def draw_confusion(counts: np.ndarray, labels: Sequence[str], *, heading: str = "") -> Figure:

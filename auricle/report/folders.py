@@ -1,7 +1,7 @@
 """Folders that other verbs wrote -> a folder of figures."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,7 +22,7 @@ class Report:
 
     paths: tuple[Path, ...]
     priors: dict[str, Any] | None
-    heading: str = ""  # that figures on mixed scenes carry
+    heading: str = ""  # of figures on mixed scenes, or of mapped labels
     warnings: tuple[str, ...] = ()
 
 
@@ -63,7 +63,7 @@ def write_report(
         classes = read_per_class(evaluation)
         numbers = prior_summary(classes)
         drawn = classes.take(random_share(len(classes.labels), share, seed)) if share < 1 else classes
-        heading = mixed_from(evaluation)
+        heading = heading_of_folder(evaluation)
         paths += write_priors(drawn, out, title=heading)
         for name, content in (
             ("classes.html", classes_html(classes, title=heading or "Class by class")),
@@ -86,13 +86,24 @@ def write_report(
     return Report(paths=tuple(paths), priors=numbers, heading=heading, warnings=tuple(warnings))
 
 
-def mixed_from(evaluation: Path) -> str:
-    """The heading that figures on mixed scenes carry; "" where recordings are as they were.
+def heading_of(figures: Mapping[str, Any]) -> str:
+    """What figures must not be read without: that sounds are mixed, and by which map labels came.
 
-    >>> mixed_from(Path("no-such-evaluation"))
+    >>> heading_of({"mixed_from": None, "label_map": {"name": "audioset-esc50"}})
+    'labels by the map audioset-esc50'
+    """
+    mapped = figures.get("label_map")
+    parts = [figures.get("mixed_from") or "", f"labels by the map {mapped['name']}" if mapped else ""]
+    return "; ".join(filter(None, parts))
+
+
+def heading_of_folder(evaluation: Path) -> str:
+    """What an evaluation's figures must not be read without; "" where there is nothing.
+
+    >>> heading_of_folder(Path("no-such-evaluation"))
     ''
     """
     metrics = evaluation / "metrics.json"
     if not metrics.is_file():
         return ""
-    return json.loads(metrics.read_text(encoding="utf-8")).get("mixed_from") or ""
+    return heading_of(json.loads(metrics.read_text(encoding="utf-8")))

@@ -11,7 +11,8 @@ from collections.abc import Sequence
 import numpy as np
 from matplotlib.figure import Figure
 
-from auricle.features import FeatureConfig, band_edges, librosa_defaults
+from auricle.features import FeatureConfig, band_edges
+from auricle.presets import librosa_defaults
 from auricle.report.style import drawing
 
 TICKS = (250, 1000, 2000, 4000, 8000, 16_000)  # Hz
@@ -62,8 +63,16 @@ def draw_inputs(
         above, below = figure.subplots(2, 1, sharex=True, height_ratios=(1, 1))
         if config.decibels:
             low, high, unit = -config.decibels, 0.0, "dB below the loudest"
+        elif config.absolute:
+            low, high, unit = -100.0, float(logmel_TF.max()), "dB"
         else:
-            low, high, unit = float(np.log(config.log_offset)), float(logmel_TF.max()), "natural logarithm"
+            least = float(np.log(config.log_offset))
+            low, high, unit = (
+                (least + config.shift) * config.scale,
+                float(logmel_TF.max()),
+                "natural logarithm",
+            )
+            unit += ", shifted and scaled" if config.scale != 1 else ""
         picture = above.imshow(
             logmel_TF.T,
             origin="lower",

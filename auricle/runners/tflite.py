@@ -9,17 +9,19 @@ import contextlib
 import os
 import sys
 import tempfile
-import threading
 import warnings
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor, wait
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import Any
 
 import numpy as np
 
 from auricle.runners.cores import usable_cores
+from auricle.runners.side_by_side import share_out
 from auricle.runners.windows import check_windows
 
+SILENT = 1e-30  # no peak is smaller
 SMALLEST = 1e-6  # scores are kept this far from 0 and 1 before their logit is taken
 
 
@@ -28,7 +30,8 @@ class TfliteRunner:
 
     The artifact's `architecture` says what the graph gives: {"name": "tflite", "scores": whether its output
     is scores in [0, 1] or logits, "output": its number among the outputs, "embedding": name of the tensor
-    that is the embedding, or "" (then the logits are)}. Integer inputs and outputs are scaled as the file
+    that is the embedding, or "" (then the logits are), "peak": what each window's peak is made, its mean
+    taken off, or 0.0: windows are left as they are}. Integer inputs and outputs are scaled as the file
     says. A window's answer depends on nothing but the window.
     """
 
@@ -48,6 +51,7 @@ class TfliteRunner:
                     window=artifact.window,
                     embedding=self._said["embedding"],
                     output=self._said["output"],
+                    peak=self._said["peak"],
                 )
                 for _ in range(threads or usable_cores())
             ]
@@ -62,27 +66,13 @@ class TfliteRunner:
         count = len(waveforms_BN)
         outputs_BK = np.empty((count, self.artifact.num_classes), np.float32)
         embeddings_BE = np.empty((count, self.artifact.embedding_size), np.float32)
-        taken, lock = iter(range(count)), threading.Lock()
 
-        def work(graph: Graph) -> None:
-            while True:
-                with lock:  # whoever is free takes the next window
-                    index = next(taken, None)
-                if index is None:
-                    return
-                outputs_BK[index], embedding = graph.run(waveforms_BN[index])
-                if embedding is not None:
-                    embeddings_BE[index] = embedding
+        def work(graph: Graph, index: int) -> None:
+            outputs_BK[index], embedding = graph.run(waveforms_BN[index])
+            if embedding is not None:
+                embeddings_BE[index] = embedding
 
-        graphs = self._graphs[:count]
-        others = [self._pool.submit(work, graph) for graph in graphs[1:]]
-        try:
-            for graph in graphs[:1]:  # the caller's thread would only wait: it works too
-                work(graph)
-        finally:
-            wait(others)  # none may still write to what the caller has, or hold an interpreter
-        for other in others:
-            other.result()
+        share_out(count, [partial(work, graph) for graph in self._graphs], self._pool)
         logits_BK = logit(outputs_BK) if self._said["scores"] else outputs_BK
         return logits_BK, embeddings_BE if self._said["embedding"] else logits_BK.copy()
 
@@ -112,15 +102,27 @@ class Graph:
         window: samples, for a graph that takes any number; None takes what the graph says.
         embedding: name of the tensor that is the embedding, or the end of it after a "/"; "" for none.
         output: number of the output among the graph's.
+        peak: as of `peaked`.
+
+    Attributes:
+        outputs: name and number of values of each of its outputs.
 
     Raises:
         ValueError: it is no TFLite file, does not take one window, or has no such output or tensor.
         ModuleNotFoundError: ai-edge-litert is not installed; the message says what to install.
     """
 
-    def __init__(self, content: bytes, *, window: int | None = None, embedding: str = "", output: int = 0):
+    def __init__(
+        self,
+        content: bytes,
+        *,
+        window: int | None = None,
+        embedding: str = "",
+        output: int = 0,
+        peak: float = 0.0,
+    ):
         interpreter_class = _interpreter_class()
-        tensor = -1
+        tensor, as_given = -1, content
         options: dict[str, Any] = {"num_threads": 1}
         if embedding:
             try:
@@ -143,10 +145,11 @@ class Graph:
         shapes = [tuple(int(n) for n in detail["shape"]) for detail in inputs]
         if len(inputs) != 1 or sum(n > 1 for n in shapes[0]) != 1:
             raise ValueError(f"expected one input, one window of samples; the graph takes {shapes}")
-        declared = len(outputs) - (tensor >= 0)
-        if not 0 <= output < declared:
-            raise ValueError(f"output {output}: the graph has outputs 0 to {declared - 1}")
-        self._shape = shapes[0]
+        declared = outputs[: len(outputs) - (content is not as_given)]
+        self.outputs = [(str(detail["name"]), int(np.prod(detail["shape"]))) for detail in declared]
+        if not 0 <= output < len(declared):
+            raise ValueError(f"output {output}: the graph has outputs 0 to {len(declared) - 1}")
+        self._shape, self._peak = shapes[0], peak
         self.window = max(self._shape)
         self._input, self._output = inputs[0]["index"], outputs[output]["index"]
         self._write = quantiser(inputs[0])
@@ -162,7 +165,8 @@ class Graph:
 
     def run(self, window_N: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
         """(N,) float32 -> output (K,) and embedding (E,), float32; None where no embedding was named."""
-        self._interpreter.set_tensor(self._input, self._write(window_N.reshape(self._shape)))
+        window = peaked(window_N, self._peak).reshape(self._shape)
+        self._interpreter.set_tensor(self._input, self._write(window))
         self._interpreter.invoke()
         output = self._read(self._interpreter.get_tensor(self._output)).reshape(-1)
         if self._embedding is None:
@@ -186,8 +190,8 @@ def _resize(interpreter: Any, axis: int, window: int) -> None:
 
 def architecture(artifact: Any) -> dict[str, Any]:
     """What an artifact says its graph gives, looked at; see `TfliteRunner`."""
-    said = {"scores": True, "output": 0, "embedding": ""} | artifact.architecture
-    kinds: dict[str, type] = {"scores": bool, "output": int, "embedding": str}
+    said = {"scores": True, "output": 0, "embedding": "", "peak": 0.0} | artifact.architecture
+    kinds: dict[str, type] = {"scores": bool, "output": int, "embedding": str, "peak": float}
     for name, kind in kinds.items():
         if type(said[name]) is not kind:
             raise ValueError(
@@ -205,6 +209,21 @@ def logit(scores: np.ndarray) -> np.ndarray:
     """
     clamped = np.clip(scores.astype(np.float64), SMALLEST, 1 - SMALLEST)
     return np.log(clamped / (1 - clamped)).astype(np.float32)
+
+
+def peaked(waveforms: np.ndarray, peak: float) -> np.ndarray:
+    """Waveforms (..., N) whose mean is taken off and whose peak is made `peak`; 0.0 leaves them as they are.
+
+    Silence stays silent.
+
+    >>> peaked(np.array([1.0, 2.0, 3.0], np.float32), 0.25)
+    array([-0.25,  0.  ,  0.25], dtype=float32)
+    """
+    if not peak:
+        return waveforms
+    centred = waveforms - waveforms.mean(axis=-1, keepdims=True)
+    largest = np.abs(centred).max(axis=-1, keepdims=True)
+    return centred * (np.float32(peak) / np.maximum(largest, np.float32(SILENT)))
 
 
 def quantiser(detail: dict[str, Any]) -> Callable[[np.ndarray], np.ndarray]:

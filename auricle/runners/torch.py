@@ -51,18 +51,35 @@ class TorchRunner:
         logits_BK = np.empty((count, self.artifact.num_classes), np.float32)
         embeddings_BE = np.empty((count, self.artifact.embedding_size), np.float32)
         for start in range(0, count, self.batch):
-            stop = min(start + self.batch, count)
-            padded = [np.zeros((self.batch, *part.shape[1:]), np.float32) for part in inputs]
-            for filled, part in zip(padded, inputs, strict=True):
-                filled[: stop - start] = part[start:stop]
-            tensors = tuple(torch.from_numpy(part).to(self._device) for part in padded)
-            lower = self._precision
-            autocast = torch.autocast(self._device.type, dtype=lower) if lower else nullcontext()
-            with autocast:
-                logits, embeddings = self._model(tensors if len(tensors) > 1 else tensors[0])
-            logits_BK[start:stop] = logits[: stop - start].float().cpu().numpy()
-            embeddings_BE[start:stop] = embeddings[: stop - start].float().cpu().numpy()
+            rows = slice(start, min(start + self.batch, count))
+            logits_BK[rows], embeddings_BE[rows] = self._batch(self._model, [part[rows] for part in inputs])
         return logits_BK, embeddings_BE
+
+    @torch.inference_mode()
+    def run_steps(self, waveforms_BN: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """As `run`, of each of the S steps within a window: logits (B, S, K) and embeddings (B, S, E).
+
+        Of a model whose artifact has a `step`.
+        """
+        check_windows(waveforms_BN, self.artifact.window)
+        frontend, net = self._model.frontend, self._model.net
+        parts = [
+            self._batch(lambda x: net.forward_steps(frontend(x)), [waveforms_BN[start : start + self.batch]])  # type: ignore[operator]
+            for start in range(0, len(waveforms_BN), self.batch)
+        ]
+        return np.concatenate([part[0] for part in parts]), np.concatenate([part[1] for part in parts])
+
+    def _batch(self, model: Any, inputs: list[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+        """Both outputs for a batch that need not be full."""
+        count = len(inputs[0])
+        padded = [np.zeros((self.batch, *part.shape[1:]), np.float32) for part in inputs]
+        for filled, part in zip(padded, inputs, strict=True):
+            filled[:count] = part
+        tensors = tuple(torch.from_numpy(part).to(self._device) for part in padded)
+        lower = self._precision
+        with torch.autocast(self._device.type, dtype=lower) if lower else nullcontext():
+            logits, embeddings = model(tensors if len(tensors) > 1 else tensors[0])
+        return logits[:count].float().cpu().numpy(), embeddings[:count].float().cpu().numpy()
 
 
 def torch_device(name: str) -> torch.device:

@@ -57,6 +57,33 @@ def window_starts(num_samples: int, window: int, hop: int, tail: str = "drop") -
     return starts
 
 
+def step_spans(
+    start: int, stop: int, *, step: int, count: int, covered: int
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Which steps of a window are told, and from when to when: each moment once, as the first window says.
+
+    Args:
+        start: first sample of the window.
+        stop: the end of what was heard of it; steps beyond are of padding, and left out.
+        step: samples of a step. The last one stands for the rest of its window, too.
+        count: S, steps in a window.
+        covered: end of the windows before; steps up to there are left out, and one that began before it
+            begins there.
+
+    Returns:
+        (S,) bool, which; and of these first samples and ends, int64, rising.
+
+    >>> step_spans(0, 10, step=3, count=3, covered=0)[1:]
+    (array([0, 3, 6]), array([ 3,  6, 10]))
+    >>> step_spans(5, 15, step=3, count=3, covered=10)
+    (array([False,  True,  True]), array([10, 11]), array([11, 15]))
+    """
+    starts = start + step * np.arange(count, dtype=np.int64)
+    stops = np.minimum(np.append(starts[1:], stop), stop)
+    told = (starts < stop) & (stops > covered)
+    return told, np.maximum(starts[told], covered), stops[told]
+
+
 def sigmoid(logits: np.ndarray) -> np.ndarray:
     """Logistic function in float64, without overflow.
 

@@ -16,7 +16,7 @@ from auricle.evaluation.heard import KEYS, training_keys
 from auricle.fingerprint import chosen, fingerprint
 from auricle.frontend import LogMel
 from auricle.hierarchy import among
-from auricle.models import logits_and_embedding
+from auricle.models import logits_and_embedding, step_of
 from auricle.runners import load_runner
 from auricle.runners.composed import embed_windows
 from auricle.runners.fusion import embed_resampled
@@ -242,6 +242,7 @@ def save_model(
         architecture={
             "name": config.model,
             "arguments": {"num_classes": net.num_classes, **state.arguments},
+            **step_of(net, config.features.hop),
         },
         inputs=entries,
         labels=live.artifact.labels,

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from auricle import distributed
 from auricle.augment import mix, random_masks, random_speed
 from auricle.changes import apply_changes, draw_changes, generator_of_step
-from auricle.features import FeatureConfig
+from auricle.features import FeatureConfig, in_decibels
 from auricle.sampling import hash_uint64, share
 from auricle.training.batches import Batch
 from auricle.training.config import TrainConfig
@@ -181,12 +181,16 @@ def prepare(
 def middle_level(features: FeatureConfig) -> float:
     """What masks cover a log-mel with: about the middle of what it holds.
 
-    Levels in dB lie from -`decibels` to 0. Natural logarithms begin at that of the offset, -4.6.
+    Levels in dB lie from -`decibels` to 0, absolute ones from -100 to about 30. Natural logarithms begin at
+    that of the offset, -4.6.
 
     >>> middle_level(FeatureConfig()), middle_level(FeatureConfig(decibels=80.0))
     (-2.5, -40.0)
     """
-    return -features.decibels / 2 if features.decibels else -2.5
+    plain = -2.5
+    if in_decibels(features):
+        plain = -35.0 if features.absolute else -features.decibels / 2
+    return (plain + features.shift) * features.scale
 
 
 def augment(

@@ -1,0 +1,145 @@
+"""What has to be known of a published graph beside the graph: labels, rate, its output and what that is."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from auricle.datasets.audioset_labels import labels as audioset_labels
+from auricle.tables import header_of, read_text, read_text_table
+
+CARRIED = ("audioset-527", "audioset-521")
+LABEL_COLUMNS = ("display_name", "label", "name", "category")
+
+
+def read_labels(file: str | Path) -> list[str]:
+    """Labels from a text file, one a line, or from a CSV table with a row for each output, in their order.
+
+    In a table they are the column display_name, label, name or category, the first of these that is there;
+    a column "index", if there is one, must count from 0. In place of a file, audioset-527 and audioset-521
+    name the lists that come with the package.
+
+    Raises:
+        ValueError: no such column, or rows out of order.
+
+    >>> read_labels("audioset-521")[:2]
+    ['Speech', 'Child speech, kid speaking']
+    """
+    if str(file) in CARRIED:
+        return audioset_labels(str(file))
+    head = header_of(Path(file))
+    column = next((name for name in LABEL_COLUMNS if name in head), None)
+    if column is None:
+        if len(head) > 1 and Path(file).suffix.lower() == ".csv":
+            raise ValueError(f"{file}: expected a column {', '.join(LABEL_COLUMNS)}; got {', '.join(head)}")
+        return [line.strip() for line in read_text(Path(file)).splitlines() if line.strip()]
+    labels = []
+    for number, (line, row) in enumerate(read_text_table(Path(file))[1]):
+        if row.get("index", str(number)) != str(number):
+            raise ValueError(
+                f"{file}: row {line} has index {row['index']!r}; expected {number}: rows in the order of the "
+                "outputs"
+            )
+        labels.append(row[column])
+    return labels
+
+
+def labels_for(labels: str | Path | Sequence[str], sizes: Sequence[int]) -> list[str]:
+    """Labels as they were given, a list or a file of them, of a graph with outputs of these sizes.
+
+    A CSV file of one column may have a head of any name, as Perch's does: its first line is taken for one
+    where only that makes the labels as many as an output has values.
+
+    >>> labels_for(["dog", "rain"], [2])
+    ['dog', 'rain']
+    """
+    if not isinstance(labels, str | Path):
+        return list(labels)
+    names = read_labels(labels)
+    headed = Path(labels).suffix.lower() == ".csv" and not set(header_of(Path(labels))) & set(LABEL_COLUMNS)
+    return names[1:] if headed and len(names) not in sizes and len(names) - 1 in sizes else names
+
+
+def refuse_missing(path: Path, given: dict[str, tuple[bool, str]]) -> None:
+    """Refuse a file that does not say what was not given either, in one line with the options that do.
+
+    Args:
+        path: of the file.
+        given: what it is -> whether it is there, and the option that gives it.
+
+    >>> refuse_missing(Path("x.onnx"), {"rate": (False, "--rate HZ"), "window": (True, "--window SAMPLES")})
+    Traceback (most recent call last):
+    ValueError: x.onnx: carries no rate; give one with --rate HZ
+    """
+    missing = {what: option for what, (there, option) in given.items() if not there}
+    if missing:
+        what, options = (" and ".join(parts) for parts in (missing, missing.values()))
+        them = "one" if len(missing) == 1 else "them"
+        raise ValueError(
+            f"{path}: carries no {what.replace(' and ', ' and no ')}; give {them} with {options}"
+        )
+
+
+def choose_output(outputs: Sequence[tuple[str, int]], wanted: int | str, count: int) -> int:
+    """Which of a graph's outputs the labels are of.
+
+    Args:
+        outputs: name and number of values of each.
+        wanted: its name or its number; empty: the only one, or the only one with as many values as labels.
+        count: how many labels there are.
+
+    Raises:
+        ValueError: there is no such output, or several could be meant; the message lists them.
+
+    >>> choose_output([("embedding", 1536), ("label", 14795)], "", 14795)
+    1
+    """
+    if isinstance(wanted, int) or wanted.isdigit():
+        number = int(wanted)
+        if not 0 <= number < len(outputs):
+            raise ValueError(f"output {wanted}: the graph has outputs 0 to {len(outputs) - 1}")
+        return number
+    listed = ", ".join(f"{name} ({size} values)" for name, size in outputs)
+    if wanted:
+        named = [number for number, (name, _) in enumerate(outputs) if name == wanted]
+        if not named:
+            raise ValueError(f"has no output {wanted!r}; there are {listed}")
+        return named[0]
+    fitting = [number for number, (_, size) in enumerate(outputs) if size == count]
+    if len(outputs) == 1:
+        return 0
+    if len(fitting) != 1:
+        raise ValueError(f"which output is for the {count} labels? say it with --output: {listed}")
+    return fitting[0]
+
+
+def refuse_other_outputs(path: Path, outputs: np.ndarray, scores: bool) -> None:
+    """Refuse what a graph gives where it is not what was declared.
+
+    >>> refuse_other_outputs(Path("x.onnx"), np.array([-3.0, 2.0]), scores=True)
+    Traceback (most recent call last):
+    ValueError: x.onnx: gives -3 to 2, which are no scores: declare them logits (--outputs logits)
+    """
+    if not np.isfinite(outputs).all():
+        raise ValueError(
+            f"{path}: gives values that are not finite; the graph is broken, or takes another input"
+        )
+    within = bool(outputs.min() >= 0 and outputs.max() <= 1)
+    found = f"{path}: gives {outputs.min():.3g} to {outputs.max():.3g}"
+    if scores and not within:
+        raise ValueError(f"{found}, which are no scores: declare them logits (--outputs logits)")
+    if not scores and within:
+        raise ValueError(f"{found}, which are scores: leave --outputs logits out")
+
+
+def check_waveforms(window: int, rate: int) -> np.ndarray:
+    """(2, window) float32 for an artifact's check: noise that swells, and a tone over faint noise.
+
+    >>> check_waveforms(8000, 16000).shape
+    (2, 8000)
+    """
+    noise = np.random.default_rng(0).standard_normal((2, window))
+    time = np.arange(window) / rate
+    swelling = 0.2 * noise[0] * np.linspace(0, 1, window)
+    tone = 0.5 * np.sin(2 * np.pi * 440 * time) + 0.003 * noise[1]
+    return np.stack([swelling, tone]).clip(-1, 1).astype(np.float32)

@@ -1,0 +1,382 @@
+"""Published models by name: fetched once, whatever happens on the way, and then a model like any other."""
+
+import dataclasses
+import hashlib
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+from loopback import Server, serving
+from running import run
+
+from auricle.artifact import is_published, load_artifact
+from auricle.cli import completion
+from auricle.interop import download, published
+from auricle.interop.download import Unreachable, keep
+from auricle.interop.published import LISTED, PUBLISHED, describe_published, file_path, obtain
+
+CONTENT = np.random.default_rng(3).bytes(3 << 20)
+SHA256 = hashlib.sha256(CONTENT).hexdigest()
+MD5 = hashlib.md5(CONTENT, usedforsecurity=False).hexdigest()
+
+
+@pytest.fixture(autouse=True)
+def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    for name in ("AURICLE_OFFLINE", "http_proxy", "HTTP_PROXY", "no_proxy", "NO_PROXY", "all_proxy"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("AURICLE_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(download, "PAUSE_SECONDS", 0.0)
+    return tmp_path / "cache"
+
+
+@pytest.fixture
+def server() -> Iterator[Server]:
+    with serving(CONTENT) as server:
+        yield server
+
+
+def names(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
+def test_what_was_cut_off_goes_on_from_there(server: Server, tmp_path: Path) -> None:
+    server.cut = [1000, 500_000]
+    assert keep(server.url("a.pth"), tmp_path / "a.pth", quiet=True).read_bytes() == CONTENT
+    assert [asked for _, asked in server.asked] == ["", "bytes=1000-", "bytes=501000-"]
+    assert names(tmp_path) == ["a.pth", "a.pth.sha256"]
+    assert (tmp_path / "a.pth.sha256").read_text() == f"{SHA256}  a.pth\n"
+
+
+def test_a_download_that_ended_with_its_process_goes_on_in_the_next(server: Server, tmp_path: Path) -> None:
+    server.cut = [2000] + [0] * download.TRIALS
+    with pytest.raises(
+        Unreachable, match="ended after 2000 of 3145728 bytes; the next try goes on from there"
+    ):
+        keep(server.url("a.pth"), tmp_path / "a.pth", quiet=True)
+    assert (tmp_path / "a.pth.partial").stat().st_size == 2000
+    server.cut, before = [], len(server.asked)
+    assert keep(server.url("a.pth"), tmp_path / "a.pth", quiet=True).read_bytes() == CONTENT
+    assert [asked for _, asked in server.asked[before:]] == ["bytes=2000-"]
+
+
+def test_a_file_that_changed_meanwhile_is_begun_again_and_never_mixed(server: Server, tmp_path: Path) -> None:
+    server.cut = [2000] + [0] * download.TRIALS
+    with pytest.raises(Unreachable):
+        keep(server.url("a.pth"), tmp_path / "a.pth", quiet=True)
+    server.cut, server.tag, server.content = [], '"second"', CONTENT[::-1]
+    assert keep(server.url("a.pth"), tmp_path / "a.pth", quiet=True).read_bytes() == CONTENT[::-1]
+
+
+def test_without_a_mark_or_a_checksum_nothing_is_continued(server: Server, tmp_path: Path) -> None:
+    server.tag, server.cut = "", [2000]
+    assert keep(server.url("a.pth"), tmp_path / "a.pth", quiet=True).read_bytes() == CONTENT
+    assert [asked for _, asked in server.asked] == ["", ""]
+    server.cut = [2000]
+    assert keep(server.url("b.pth"), tmp_path / "b.pth", md5=MD5, quiet=True).read_bytes() == CONTENT
+    assert [asked for _, asked in server.asked[2:]] == ["", "bytes=2000-"], "a checksum would find it out"
+
+
+def test_a_server_without_ranges_gives_all_of_it_again(server: Server, tmp_path: Path) -> None:
+    server.ranges, server.cut = False, [2000]
+    assert keep(server.url("a.pth"), tmp_path / "a.pth", quiet=True).read_bytes() == CONTENT
+
+
+@pytest.mark.parametrize("there", [len(CONTENT), len(CONTENT) + 7])
+def test_what_is_whole_or_too_long_already_ends_well(server: Server, tmp_path: Path, there: int) -> None:
+    (tmp_path / "a.pth.partial").write_bytes((CONTENT + b"further")[:there])
+    (tmp_path / "a.pth.partial.mark").write_text(server.tag)
+    assert keep(server.url("a.pth"), tmp_path / "a.pth", quiet=True).read_bytes() == CONTENT
+
+
+def test_a_server_that_is_busy_is_asked_again(server: Server, tmp_path: Path) -> None:
+    server.statuses = [503, 429]
+    assert keep(server.url("a.pth"), tmp_path / "a.pth", quiet=True).read_bytes() == CONTENT
+    server.statuses = [404]
+    with pytest.raises(ValueError, match="the server answers 404 Not Found"):
+        keep(server.url("b.pth"), tmp_path / "b.pth", quiet=True)
+
+
+def test_a_server_that_falls_silent_is_not_waited_for(
+    server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(download, "TIMEOUT_SECONDS", 0.1)
+    monkeypatch.setattr(download, "TRIALS", 1)
+    server.stalls = 0.5
+    with pytest.raises(Unreachable, match=r"the connection was lost \(timed out\)"):
+        keep(server.url("a.pth"), tmp_path / "a.pth", quiet=True)
+    server.stalls = 0.01
+    assert keep(server.url("a.pth"), tmp_path / "a.pth", quiet=True).read_bytes() == CONTENT
+
+
+@pytest.mark.parametrize("digest", [{"sha256": "0" * 64}, {"md5": "0" * 32}])
+def test_a_published_checksum_counts_from_the_first(
+    server: Server, tmp_path: Path, digest: dict[str, str]
+) -> None:
+    with pytest.raises(ValueError, match="another or a damaged file, which was not used"):
+        keep(server.url("a.pth"), tmp_path / "a.pth", quiet=True, **digest)
+    assert names(tmp_path) == []
+    right = {"sha256": SHA256} if "sha256" in digest else {"md5": MD5}
+    assert keep(server.url("a.pth"), tmp_path / "a.pth", quiet=True, **right).is_file()
+    (tmp_path / "a.pth").write_bytes(CONTENT + b"x")
+    with pytest.raises(ValueError, match="another or a damaged file"):
+        keep(server.url("a.pth"), tmp_path / "a.pth", quiet=True, **right)
+
+
+def test_the_first_file_is_the_one_that_counts_later(server: Server, tmp_path: Path) -> None:
+    path = keep(server.url("a.pth"), tmp_path / "a.pth", quiet=True)
+    path.unlink()
+    server.content = CONTENT[::-1]
+    with pytest.raises(ValueError, match=r"when it was first used: .* remove .*a\.pth\.sha256") as caught:
+        keep(server.url("a.pth"), path, quiet=True)
+    assert "\n" not in str(caught.value) and names(tmp_path) == ["a.pth.sha256"]
+    path.write_bytes(CONTENT[::-1])
+    with pytest.raises(ValueError, match="when it was first used"):
+        keep(server.url("a.pth"), path, quiet=True)
+    (tmp_path / "a.pth.sha256").unlink()
+    assert keep(server.url("a.pth"), path, quiet=True) == path, "it was said to be the right one"
+
+
+def test_the_proxy_of_the_environment_is_asked(
+    server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("http_proxy", server.url(""))
+    keep("http://weights.invalid/a.pth", tmp_path / "a.pth", quiet=True)
+    assert server.asked == [("http://weights.invalid/a.pth", "")]
+    with serving(b"") as gone:
+        address = gone.url("b.pth")
+    monkeypatch.setenv("no_proxy", "127.0.0.1")
+    with pytest.raises(Unreachable, match="cannot be reached"):
+        keep(address, tmp_path / "b.pth", quiet=True)
+    assert len(server.asked) == 1
+
+
+def test_offline_no_server_is_asked(server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AURICLE_OFFLINE", "1")
+    with pytest.raises(Unreachable, match="not downloaded yet, and AURICLE_OFFLINE is set"):
+        keep(server.url("a.pth"), tmp_path / "a.pth", quiet=True)
+    assert server.asked == []
+    (tmp_path / "a.pth").write_bytes(CONTENT)
+    assert keep(server.url("a.pth"), tmp_path / "a.pth", quiet=True).is_file(), "by hand is well, too"
+    monkeypatch.setenv("AURICLE_OFFLINE", "0")
+    assert not download.is_offline()
+
+
+def test_processes_that_want_the_same_file_fetch_it_once(server: Server, own_cache: Path) -> None:
+    server.stalls = 0.3
+    script = (
+        "import sys; from pathlib import Path; from auricle.interop.download import keep;"
+        "print(len(keep(sys.argv[1], Path(sys.argv[2]), quiet=True).read_bytes()))"
+    )
+    command = [sys.executable, "-c", script, server.url("a.pth"), str(own_cache / "a.pth")]
+    running = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(3)]
+    assert [process.communicate(timeout=60)[0] for process in running] == [f"{len(CONTENT)}\n"] * 3
+    assert len(server.asked) == 1
+    assert names(own_cache) == ["a.pth", "a.pth.sha256"]
+
+
+# By name.
+
+
+@pytest.fixture
+def tiny(server: Server, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Name of a published model whose file the server has: a TFLite graph."""
+    pytest.importorskip("ai_edge_litert")
+    import tiny_tflite
+
+    from auricle.interop.tflite import import_tflite
+
+    server.content = tiny_tflite.content()
+    entry = dataclasses.replace(
+        PUBLISHED["yamnet-int8"],
+        name="tiny",
+        address=server.url("tiny.tflite"),
+        file="tiny.tflite",
+        sha256="",
+    )
+
+    def importer(entry: published.Published, file: Path, out: Path) -> None:
+        import_tflite(file, out, rate=tiny_tflite.RATE, labels=tiny_tflite.LABELS, name=entry.name)
+
+    monkeypatch.setitem(PUBLISHED, "tiny", entry)
+    monkeypatch.setitem(published.IMPORTERS, entry.system, importer)
+    return entry.name
+
+
+def test_a_name_is_fetched_and_made_once(server: Server, own_cache: Path, tiny: str) -> None:
+    first = load_artifact(tiny)
+    assert first.path == own_cache / "published" / "models" / "tiny" == obtain(tiny)
+    assert (first.name, first.labels) == ("tiny", ("dog", "rain", "clock"))
+    assert load_artifact(tiny) == first and len(server.asked) == 1
+    assert names(own_cache / "published") == ["models", "tiny.tflite", "tiny.tflite.sha256"]
+    assert names(own_cache / "published" / "models") == ["tiny"]
+
+
+def test_verbs_take_the_name(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, tiny: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sound = np.random.default_rng(0).uniform(-0.3, 0.3, 8000).astype(np.float32)
+    soundfile.write(tmp_path / "a.wav", sound, 8000)
+    status, printed, said = run(capsys, "tag", tmp_path / "a.wav", "--model", tiny, "--format", "jsonl")
+    assert status == 0 and {tag["label"] for tag in json.loads(printed)["tags"]} <= {"dog", "rain", "clock"}
+    assert "making the model tiny of tiny.tflite, once" in said
+    monkeypatch.setenv("AURICLE_OFFLINE", "1")
+    assert run(capsys, "embed", tmp_path / "a.wav", "--model", tiny, "--out", tmp_path / "x.parquet")[0] == 0
+    assert run(capsys, "check", tiny)[0] == 0
+    assert run(capsys, "index", tmp_path / "a.wav", "--model", tiny, "--out", tmp_path / "index")[0] == 0
+    monkeypatch.chdir(tmp_path)
+    assert run(capsys, "find", tmp_path / "a.wav", "--index", tmp_path / "index")[0] == 0, (
+        "found from anywhere"
+    )
+
+
+def test_offline_one_line_says_what_to_fetch_and_where_to_put_it(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AURICLE_OFFLINE", "1")
+    monkeypatch.setattr(published, "find_spec", lambda name: True)
+    soundfile.write(tmp_path / "a.wav", np.zeros(100), 8000)
+    status, _, said = run(capsys, "tag", tmp_path / "a.wav", "--model", "panns-cnn14")
+    assert status == 1 and said.count("\n") == 1
+    entry = PUBLISHED["panns-cnn14"]
+    assert entry.address in said and str(file_path(entry)) in said and "327 MB" in said
+    assert "not downloaded yet, and AURICLE_OFFLINE is set" in said
+
+
+def test_a_server_that_is_not_there_is_one_line_too(tiny: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    with serving(b"") as gone:
+        address = gone.url("tiny.tflite")
+    monkeypatch.setitem(PUBLISHED, tiny, dataclasses.replace(PUBLISHED[tiny], address=address))
+    with pytest.raises(
+        ValueError, match=r"cannot be reached .*; fetch that file .* put it at .*tiny\.tflite$"
+    ):
+        load_artifact(tiny)
+
+
+def test_a_file_that_was_put_there_by_hand_is_taken(server: Server, tiny: str) -> None:
+    path = file_path(PUBLISHED[tiny])
+    path.parent.mkdir(parents=True)
+    path.write_bytes(server.content)
+    assert load_artifact(tiny).name == "tiny" and server.asked == []
+
+
+def test_what_its_network_needs_is_said_before_anything_is_fetched(
+    server: Server, tiny: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(published, "find_spec", lambda name: None)
+    with pytest.raises(
+        ModuleNotFoundError, match=r"tiny needs ai_edge_litert.*pip install 'auricle\[tflite\]'"
+    ):
+        load_artifact(tiny)
+    monkeypatch.setitem(PUBLISHED, tiny, dataclasses.replace(PUBLISHED[tiny], system="YAMNet"))
+    with pytest.raises(ModuleNotFoundError, match=r"needs torch,h5py.*'auricle\[train,hdf5\]'"):
+        load_artifact(tiny)
+    assert server.asked == []
+
+
+def test_processes_that_want_the_same_model_make_it_once(server: Server, own_cache: Path) -> None:
+    pytest.importorskip("ai_edge_litert")
+    import tiny_tflite
+
+    server.content, server.stalls = tiny_tflite.content(), 0.2
+    script = f"""
+import dataclasses, sys
+sys.path.insert(0, {str(Path(__file__).parent)!r})
+import tiny_tflite
+from auricle.artifact import load_artifact
+from auricle.interop import published
+from auricle.interop.tflite import import_tflite
+entry = dataclasses.replace(published.PUBLISHED["yamnet-int8"], name="tiny", address=sys.argv[1], sha256="")
+published.PUBLISHED["tiny"] = entry
+def importer(entry, file, out):
+    print("made", flush=True)
+    import_tflite(file, out, rate=tiny_tflite.RATE, labels=tiny_tflite.LABELS)
+published.IMPORTERS[entry.system] = importer
+print(load_artifact("tiny").fingerprint)
+"""
+    command = [sys.executable, "-c", script, server.url("tiny.tflite")]
+    running = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=os.environ) for _ in range(2)]
+    printed = "".join(process.communicate(timeout=60)[0] for process in running).split()
+    assert printed.count("made") == 1 and len(set(printed) - {"made"}) == 1
+    assert len(server.asked) == 1
+
+
+def test_a_folder_of_that_name_wins(tmp_path: Path, tiny: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    made = load_artifact(tiny)
+    made.path.rename(tmp_path / "panns-cnn14")
+    monkeypatch.chdir(tmp_path)
+    assert load_artifact("panns-cnn14").name == "tiny"
+    assert is_published("panns-cnn10") and not is_published("default")
+    with pytest.raises(ValueError, match="nor one that auricle models --published lists"):
+        load_artifact("panns-cnn15")
+
+
+def test_the_file_that_is_here_is_the_one_that_was_published(shared_data: Path) -> None:
+    """YAMNet's int8 file of the shared data has the checksum that stands in the list."""
+    content = (shared_data / "yamnet" / "yamnet-int8.tflite").read_bytes()
+    assert hashlib.sha256(content).hexdigest() == PUBLISHED["yamnet-int8"].sha256
+    assert round(len(content) / 1e6, 1) == PUBLISHED["yamnet-int8"].megabytes
+
+
+def test_yamnet_by_name_is_the_import_of_its_file(shared_data: Path) -> None:
+    pytest.importorskip("ai_edge_litert")
+    path = file_path(PUBLISHED["yamnet-int8"])
+    path.parent.mkdir(parents=True)
+    path.symlink_to(shared_data.resolve() / "yamnet" / "yamnet-int8.tflite")
+    saved = load_artifact("yamnet-int8")
+    assert (saved.rate, saved.window, saved.num_classes, saved.embedding_size) == (16000, 15600, 521, 1024)
+
+
+def test_real_importers_are_given_what_they_take(own_cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Checkpoints of the released nesting and names, narrow ones, lie where the files are put by hand."""
+    torch = pytest.importorskip("torch")
+    from efficientat_release import arrays_of
+    from panns_release import front_end, frozen_arrays, released_shapes, write_checkpoint
+
+    monkeypatch.setenv("AURICLE_OFFLINE", "1")
+    for name in ("panns-cnn6", "efficientat-mn04"):
+        monkeypatch.setitem(PUBLISHED, name, dataclasses.replace(PUBLISHED[name], md5=""))
+    file_path(PUBLISHED["panns-cnn6"]).parent.mkdir(parents=True)
+    arrays = frozen_arrays(released_shapes("cnn6", width=0.0625, classes=527)) | front_end(32000)
+    write_checkpoint(file_path(PUBLISHED["panns-cnn6"]), arrays)
+    torch.save(arrays_of(0.1), file_path(PUBLISHED["efficientat-mn04"]))
+    for name, licence in (("panns-cnn6", "CC-BY-4.0"), ("efficientat-mn04", "MIT")):
+        saved = load_artifact(name)
+        assert (saved.name, saved.licence, saved.rate) == (name, licence, 32000)
+        assert saved.num_classes == 527 and saved.labels[0] == "Speech"
+
+
+def test_the_list_says_what_others_published(capsys: pytest.CaptureFixture[str]) -> None:
+    assert len({entry.name for entry in LISTED}) == len({entry.file for entry in LISTED}) == len(LISTED)
+    for entry in LISTED:
+        assert entry.address.startswith("https://") and entry.system in published.IMPORTERS
+        assert entry.megabytes > entry.weights * (1 if entry.system == "YAMNet int8" else 4) / 1e6 * 0.999
+        if "mAP" in entry.file:  # the released names have it
+            assert f"{entry.mean_ap:.3f}"[2:] in entry.file
+    assert tuple(PUBLISHED) == completion.PUBLISHED
+    status, printed, _ = run(capsys, "models", "--published")
+    assert status == 0
+    (row,) = [line for line in printed.splitlines() if line.startswith("panns-cnn14 ")]
+    assert row.split()[1:7] == ["PANNs", "80,753,615", "32000", "10", "s", "0.431"] and "zenodo.org" in row
+    found = json.loads(run(capsys, "models", "--published", "--format", "json")[1])
+    assert found == describe_published() and found[-1]["mean_ap"] is None
+
+
+@pytest.mark.slow
+def test_the_list_counts_the_weights_of_our_networks() -> None:
+    torch = pytest.importorskip("torch")
+    from auricle.models import build
+
+    networks = {
+        "panns-cnn14": "cnn14", "panns-cnn10": "cnn10", "panns-mobilenetv1": "mobilenet_v1",
+        "efficientat-mn10": "mn", "yamnet": "yamnet",
+    }  # fmt: skip
+    for name, network in networks.items():
+        with torch.device("meta"):
+            net = build(network, num_classes=PUBLISHED[name].classes)
+        assert sum(one.numel() for one in net.parameters()) == PUBLISHED[name].weights, name
