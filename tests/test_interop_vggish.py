@@ -202,7 +202,7 @@ def test_a_pca_inside_the_state_dict_is_used(
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda state: state.pop("embeddings.4.bias"), "no embeddings.4.bias; not VGGish's weights"),
+        (lambda state: state.pop("embeddings.4.bias"), "no embeddings.4.bias; not weights of VGGish"),
         (lambda state: state.update(head=torch.zeros(2)), "holds 'head', which VGGish has not"),
         (
             lambda state: state.update({"features.0.bias": torch.zeros(9)}),

@@ -5,21 +5,16 @@ Names of arrays as in the authors' release (fschmid56/EfficientAT, v0.0.1; model
 models/dymn/model.py); the front end is `auricle.presets.efficientat`.
 """
 
-import hashlib
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from torch import nn
 
-from auricle.artifact import Artifact, save_artifact
-from auricle.frontend import LogMel
-from auricle.interop.state import check_arrays, label_names
-from auricle.interop.tflite import check_waveforms
-from auricle.interop.vggish import read_arrays
+from auricle.artifact import Artifact
+from auricle.interop.state import check_arrays, label_names, read_arrays, save_network
 from auricle.models import build
 from auricle.models.dymn import KERNELS, SLOPE_SCALE, SLOPE_START, DynamicConv
 from auricle.models.mobile import EXPANDED_LAST, LAST, STRIDES, UNITS
@@ -79,7 +74,7 @@ def import_efficientat(
         file: a state dict, as a PyTorch file or as .safetensors.
         out: the new folder.
         labels: the names in the order of the outputs, or a file of them, see
-            `auricle.interop.tflite.read_labels`; None takes AudioSet's 527.
+            `auricle.interop.given.read_labels`; None takes AudioSet's 527.
         frame_hop: milliseconds from frame to frame of the log-mel.
         bands: its mel bands.
         strides: of the four blocks that halve the map.
@@ -102,29 +97,19 @@ def import_efficientat(
         hop=round(milliseconds * RATE / 1000), bands=int(said.get("bands", BANDS)) if bands is None else bands
     )
     architecture = _architecture(arrays, path, said.get("strides", STRIDES) if strides is None else strides)
-    names = label_names(labels, "efficientat")
-    classes = architecture["arguments"]["num_classes"]
-    if len(names) != classes:
-        raise ValueError(f"{path}: {classes} outputs, but {len(names)} labels; give the list made for it")
-    net = build(architecture["name"], **architecture["arguments"]).eval()
-    state = state_of(arrays, net, path)
-    net.load_state_dict({name: torch.from_numpy(array) for name, array in state.items()})
+    names = label_names(labels, "efficientat", architecture["arguments"]["num_classes"], path)
+    net = build(architecture["name"], **architecture["arguments"])
     samples = round(window * RATE)
-    waveforms = check_waveforms(samples, RATE)
-    with torch.inference_mode():
-        logits = net(LogMel(config)(torch.from_numpy(waveforms))).numpy()
-    return save_artifact(
+    return save_network(
         out,
-        weights=state,
-        check=(waveforms, logits),
-        architecture=architecture,
-        inputs=[{"kind": "logmel", "rate": RATE, "features": config.as_dict()}],
-        labels=names,
+        path=path,
+        net=net,
+        state=state_of(arrays, net, path),
+        config=config,
         window=samples,
         hop=samples if hop is None else round(hop * RATE),
-        tail="align",
-        embedding_size=net.embedding_size,
-        training={"file": path.name, "sha256": hashlib.sha256(path.read_bytes()).hexdigest()},
+        architecture=architecture,
+        labels=names,
         **{"licence": LICENCE, **fields},
     )
 

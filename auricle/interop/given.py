@@ -1,5 +1,6 @@
 """What has to be known of a published graph beside the graph: labels, rate, its output and what that is."""
 
+import codecs
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -10,6 +11,46 @@ from auricle.tables import header_of, read_text, read_text_table
 
 CARRIED = ("audioset-527", "audioset-521")
 LABEL_COLUMNS = ("display_name", "label", "name", "category")
+PAGE = ("<!doctype html", "<html", "<head", "<body", "<script")
+LOOKED_AT, QUOTED = 512, 40  # bytes of a file's beginning, characters of it that are quoted
+BINARY = {*range(32), 127} - {*b"\t\n\f\r\x1b"}  # bytes that no text has
+
+
+def refuse_text(path: Path) -> None:
+    """Refuse a file of weights that is a web page, a text or nothing at all, before any reader is asked.
+
+    Such files come of sites that ask for a login first, and of clones without Git LFS. None of the forms of
+    weights begins like a text: ZIP files and pickles of PyTorch, HDF5, safetensors, ONNX, TFLite.
+
+    >>> refuse_text(Path(__file__))
+    Traceback (most recent call last):
+    ValueError: ...given.py: a text, not weights; it begins with '...'
+    """
+    with path.open("rb") as stream:
+        if what := text_in(stream.read(LOOKED_AT)):
+            raise ValueError(f"{path}: {what}")
+
+
+def text_in(beginning: bytes) -> str:
+    """What is wrong with a file that begins like this: that it is text. Empty where it may be weights.
+
+    >>> text_in(b"<html><body>Welcome to our network"), text_in(b"PK\x03\x04")
+    ("a web page, not weights; it begins with '<html><body>Welcome to our network'", '')
+    >>> text_in(b"")
+    'an empty file, not weights'
+    """
+    if not beginning:
+        return "an empty file, not weights"
+    try:
+        text = codecs.getincrementaldecoder("utf-8-sig")().decode(beginning)  # the last letter may be cut
+    except UnicodeDecodeError:
+        text = ""
+    page = text.lstrip().lower().startswith(PAGE)
+    if not page and (not text or BINARY & set(beginning)):
+        return ""
+    first = " ".join(text.split())
+    shown = first if len(first) <= QUOTED else f"{first[:QUOTED]}..."
+    return f"{'a web page' if page else 'a text'}, not weights; it begins with {shown!r}"
 
 
 def read_labels(file: str | Path) -> list[str]:

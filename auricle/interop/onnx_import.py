@@ -23,6 +23,7 @@ from auricle.interop.given import (
     labels_for,
     refuse_missing,
     refuse_other_outputs,
+    refuse_text,
 )
 from auricle.interop.onnx_around import TYPES, Around, Layout, put_around, value_names
 from auricle.interop.onnx_compare import open_session
@@ -148,6 +149,7 @@ def import_onnx(
 def _load(path: Path) -> Any:
     if not path.is_file():
         raise ValueError(f"{path}: no such file")
+    refuse_text(path)
     try:
         model = onnx.load(str(path))
     except Exception as error:  # of protobuf, of files beside it that are not there, of the reader

@@ -5,21 +5,16 @@ Source: Kong et al., "PANNs: Large-Scale Pretrained Audio Neural Networks for Au
 (audioset_tagging_cnn, pytorch/models.py) under "model", beside "iteration" and the state of a sampler.
 """
 
-import hashlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from torch import nn
 
-from auricle.artifact import Artifact, save_artifact
+from auricle.artifact import Artifact
 from auricle.features import FeatureConfig, hann_window, mel_matrix
-from auricle.frontend import LogMel
-from auricle.interop.state import check_arrays, label_names
-from auricle.interop.tflite import check_waveforms
-from auricle.interop.vggish import read_arrays
+from auricle.interop.state import check_arrays, label_names, read_arrays, save_network
 from auricle.models import build, step_of
 from auricle.presets import panns
 
@@ -83,36 +78,19 @@ def import_panns(
     if name == WAVEGRAM and config.rate != 32000:
         raise ValueError(f"{path}: kernels for {config.rate} Hz, but {name} hears 32000 Hz only")
     arguments = _arguments(name, arrays, path)
-    names = label_names(labels, "panns")
-    if len(names) != arguments["num_classes"]:
-        classes = arguments["num_classes"]
-        raise ValueError(f"{path}: {classes} outputs, but {len(names)} labels; give the list made for it")
-    net = build(name, **arguments).eval()
-    state = state_of(arrays, net, name, path)
-    net.load_state_dict({key: torch.from_numpy(array) for key, array in state.items()})
+    names = label_names(labels, "panns", arguments["num_classes"], path)
+    net = build(name, **arguments)
     samples = round(window * config.rate)
-    waveforms = check_waveforms(samples, config.rate)
-    front = nn.Identity() if net.input_kind == "waveform" else LogMel(config)
-    entry: dict[str, Any] = {"kind": net.input_kind, "rate": config.rate}
-    if net.input_kind == "logmel":
-        entry["features"] = config.as_dict()
-    try:
-        with torch.inference_mode():
-            logits = net(front(torch.from_numpy(waveforms))).numpy()
-    except ValueError as error:
-        raise ValueError(f"{path}: a window of {window:g} s is too short: {error}") from error
-    return save_artifact(
+    return save_network(
         out,
-        weights=state,
-        check=(waveforms, logits),
-        architecture={"name": name, "arguments": arguments} | step_of(net, config.hop),
-        inputs=[entry],
-        labels=names,
+        path=path,
+        net=net,
+        state=state_of(arrays, net, name, path),
+        config=config,
         window=samples,
         hop=samples if hop is None else round(hop * config.rate),
-        tail="align",
-        embedding_size=net.embedding_size,
-        training={"file": path.name, "sha256": _digest(path)},
+        architecture={"name": name, "arguments": arguments} | step_of(net, config.hop),
+        labels=names,
         **{"licence": LICENCE, **fields},
     )
 
@@ -239,8 +217,3 @@ def _front_end(arrays: Mapping[str, np.ndarray], path: Path) -> FeatureConfig:
                 f"value, expected at most {TOLERANCE:g}: these weights were made for other features"
             )
     return config
-
-
-def _digest(path: Path) -> str:
-    with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()

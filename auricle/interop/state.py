@@ -1,14 +1,75 @@
-"""Arrays of a published file against those that a network takes: none missing, none over, of their shapes."""
+"""Files of published weights: their arrays, read and held against those a network takes; models of them."""
 
+import hashlib
+import pickle
+import re
+import zipfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import safetensors
+import safetensors.numpy
+import torch
+from torch import nn
 
+from auricle.artifact import Artifact, save_artifact
 from auricle.datasets.audioset_labels import labels as audioset_labels
-from auricle.interop.tflite import read_labels
+from auricle.features import FeatureConfig
+from auricle.frontend import LogMel
+from auricle.interop.given import check_waveforms, read_labels
 
 NAMED = 3  # keys that a refusal names
+CALLED = re.compile(r"[Uu]nsupported (?:\w+: )?(?:GLOBAL )?(\w+\.[\w.]+)")  # in what torch says of a pickle
+
+
+def read_arrays(path: Path) -> dict[str, np.ndarray]:
+    """Arrays by name from a PyTorch file, an .npz or a .safetensors; code in a file is never run.
+
+    In a checkpoint of a training loop they stand under "state_dict" or "model". Beside them NumPy's arrays
+    and numbers may stand, as PANNs' checkpoints have them, and nothing else that would have to be called.
+
+    Raises:
+        ValueError: it is none of these, or holds something else than arrays.
+
+    >>> read_arrays(Path("vggish_pca_params.npz"))["pca_means"].shape  # doctest: +SKIP
+    (128,)
+    """
+    content: Any
+    try:
+        if path.suffix == ".safetensors":
+            content = safetensors.numpy.load_file(path)
+        elif path.suffix == ".npz":
+            with np.load(path, allow_pickle=False) as stored:
+                content = dict(stored)
+        else:
+            with torch.serialization.safe_globals(_numpys_own()):
+                content = torch.load(path, map_location="cpu", weights_only=True)
+    except (
+        OSError,
+        RuntimeError,
+        ValueError,
+        EOFError,
+        LookupError,  # of text that is taken for a pickle
+        pickle.UnpicklingError,
+        zipfile.BadZipFile,
+        safetensors.SafetensorError,
+    ) as error:
+        if called := CALLED.search(str(error)):
+            raise ValueError(
+                f"{path}: not a file of weights: it would call {called[1]}; nothing of it was run"
+            ) from error
+        cause = str(error).strip().split("\n")[0]
+        raise ValueError(f"{path}: not a file of weights that can be read ({cause})") from error
+    for name in ("state_dict", "model"):  # as checkpoints of training loops have it
+        if isinstance(content, Mapping) and isinstance(content.get(name), Mapping):
+            content = content[name]
+    if not isinstance(content, Mapping) or not all(
+        isinstance(value, torch.Tensor | np.ndarray) for value in content.values()
+    ):
+        raise ValueError(f"{path}: expected arrays by name (a state dict), got {type(content).__name__}")
+    return {str(name): np.asarray(value) for name, value in content.items()}
 
 
 def check_arrays(
@@ -42,20 +103,102 @@ def check_arrays(
             raise ValueError(f"{path}: {name} holds values that are not finite")
 
 
-def label_names(labels: str | Path | Sequence[str] | None, vocabulary: str) -> list[str]:
+def label_names(
+    labels: str | Path | Sequence[str] | None, vocabulary: str, classes: int | None, path: Path
+) -> list[str]:
     """Names of a network's outputs.
 
     Args:
-        labels: the names in order, or a file of them, see `auricle.interop.tflite.read_labels`; None takes
+        labels: the names in order, or a file of them, see `auricle.interop.given.read_labels`; None takes
             AudioSet's, which come with the package.
         vocabulary: whose, see `auricle.datasets.audioset_labels.labels`.
+        classes: how many outputs there are; None where the file has no array that says it.
+        path: of the file, for the message.
 
-    >>> label_names(None, "yamnet")[:2], label_names(["hum"], "yamnet")
-    (['Speech', 'Child speech, kid speaking'], ['hum'])
+    Raises:
+        ValueError: the names are not as many as the outputs.
+
+    >>> label_names(None, "yamnet", 521, Path("yamnet.h5"))[:2]
+    ['Speech', 'Child speech, kid speaking']
     """
     if labels is None:
-        return audioset_labels(vocabulary)
-    return read_labels(labels) if isinstance(labels, str | Path) else list(labels)
+        names = audioset_labels(vocabulary)
+    else:
+        names = read_labels(labels) if isinstance(labels, str | Path) else list(labels)
+    if classes is not None and len(names) != classes:
+        raise ValueError(f"{path}: {classes} outputs, but {len(names)} labels; give the list made for it")
+    return names
+
+
+def save_network(
+    out: str | Path,
+    *,
+    path: Path,
+    net: nn.Module,
+    state: Mapping[str, np.ndarray],
+    config: FeatureConfig,
+    window: int,
+    **fields: Any,
+) -> Artifact:
+    """Fill a net with its published weights, hear what it says of two sounds, and save both.
+
+    Args:
+        out: the new folder.
+        path: of the published file.
+        net: takes log-mel or a waveform, and gives logits.
+        state: its state dict.
+        config: its front end; of one that takes a waveform only the rate counts.
+        window: samples scored at once.
+        **fields: further fields of `Artifact`: architecture, labels, hop, licence and others.
+
+    Raises:
+        ValueError: the window is too short for the net. The message names the file.
+
+    >>> save_network("out", path=path, net=net, state=state, config=panns(), window=320000)  # doctest: +SKIP
+    """
+    net.load_state_dict({name: torch.from_numpy(array) for name, array in state.items()})
+    waveforms = check_waveforms(window, config.rate)
+    entry: dict[str, Any] = {"kind": net.input_kind, "rate": config.rate}
+    front: nn.Module = nn.Identity()
+    if net.input_kind == "logmel":
+        entry["features"] = config.as_dict()
+        front = LogMel(config)
+    try:
+        with torch.inference_mode():
+            logits = net.eval()(front(torch.from_numpy(waveforms))).numpy()
+    except ValueError as error:
+        raise ValueError(f"{path}: a window of {window / config.rate:g} s is too short: {error}") from error
+    return save_artifact(
+        out,
+        weights=dict(state),
+        check=(waveforms, logits),
+        inputs=[entry],
+        window=window,
+        tail="align",
+        embedding_size=net.embedding_size,
+        training=origin(path),
+        **fields,
+    )
+
+
+def origin(path: Path) -> dict[str, str]:
+    """Name and SHA-256 of a file, as a model of it keeps them.
+
+    >>> origin(Path("yamnet.h5"))["file"]  # doctest: +SKIP
+    'yamnet.h5'
+    """
+    with path.open("rb") as stream:
+        return {"file": path.name, "sha256": hashlib.file_digest(stream, "sha256").hexdigest()}
+
+
+def _numpys_own() -> list[Any]:
+    """What a pickle of NumPy's arrays and numbers calls, by the names of NumPy 1 and 2."""
+    rebuild, scalar = (value.__reduce__()[0] for value in (np.zeros(1), np.float64(0)))
+    kinds = [np.dtype(kind) for kind in ("bool", "uint8", "int32", "int64", "float32", "float64")]
+    allowed: list[Any] = [np.ndarray, np.dtype, *(type(kind) for kind in kinds)]
+    for module in ("numpy.core.multiarray", "numpy._core.multiarray"):
+        allowed += [(rebuild, f"{module}._reconstruct"), (scalar, f"{module}.scalar")]
+    return allowed
 
 
 def _some(names: list[str]) -> str:

@@ -15,6 +15,7 @@ from auricle.interop.given import (
     read_labels,
     refuse_missing,
     refuse_other_outputs,
+    refuse_text,
 )
 from auricle.interop.tflite_metadata import Said, carried_files, read_metadata
 from auricle.runners.tflite import Graph, logit
@@ -67,6 +68,7 @@ def import_tflite(
     Source: Gemmeke et al. (2017) and Plakal and Ellis (2020) for YAMNet, whose int8 file it was tried with.
     """
     path = Path(file)
+    refuse_text(path)
     content = path.read_bytes()
     said = read_metadata(content)
     try:

@@ -5,20 +5,15 @@ Keras wrote them (yamnet.py), the front end of params.py and features.py: 16 kHz
 log(x + 0.001), patches of 96 frames each 48.
 """
 
-import hashlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
-from auricle.artifact import Artifact, save_artifact
+from auricle.artifact import Artifact
 from auricle.features import FeatureConfig
-from auricle.frontend import LogMel
-from auricle.interop.state import check_arrays, label_names
-from auricle.interop.tflite import check_waveforms
-from auricle.interop.vggish import read_arrays
+from auricle.interop.state import check_arrays, label_names, read_arrays, save_network
 from auricle.models.yamnet import BLOCKS, YAMNet
 
 FEATURES = FeatureConfig(log_offset=0.001)
@@ -46,7 +41,7 @@ def import_yamnet(
     Args:
         file: `yamnet.h5`, or its arrays by the same names as .npz or .safetensors.
         out: the new folder.
-        labels: the 521 names in order, or a file of them, see `auricle.interop.tflite.read_labels`; None
+        labels: the 521 names in order, or a file of them, see `auricle.interop.given.read_labels`; None
             takes those of the release's class map.
         hop: seconds from window to window.
         **fields: further fields of `Artifact` (name, licence, notes).
@@ -61,28 +56,19 @@ def import_yamnet(
     """
     path = Path(file)
     arrays = read_released(path)
-    names = label_names(labels, "yamnet")
     bias = arrays.get(f"{HEAD}/bias")
-    if bias is not None and len(names) != bias.size:
-        raise ValueError(f"{path}: {bias.size} outputs, but {len(names)} labels; give the list made for it")
-    net = YAMNet(num_classes=len(names)).eval()
-    state = state_of(arrays, net, path)
-    net.load_state_dict({name: torch.from_numpy(array) for name, array in state.items()})
-    waveforms = check_waveforms(WINDOW, FEATURES.rate)
-    with torch.inference_mode():
-        logits = net(LogMel(FEATURES)(torch.from_numpy(waveforms))).numpy()
-    return save_artifact(
+    names = label_names(labels, "yamnet", None if bias is None else bias.size, path)
+    net = YAMNet(num_classes=len(names))
+    return save_network(
         out,
-        weights=state,
-        check=(waveforms, logits),
-        architecture={"name": "yamnet", "arguments": {"num_classes": len(names)}},
-        inputs=[{"kind": "logmel", "rate": FEATURES.rate, "features": FEATURES.as_dict()}],
-        labels=names,
+        path=path,
+        net=net,
+        state=state_of(arrays, net, path),
+        config=FEATURES,
         window=WINDOW,
         hop=round(hop * FEATURES.rate),
-        tail="align",
-        embedding_size=net.embedding_size,
-        training={"file": path.name, "sha256": hashlib.sha256(path.read_bytes()).hexdigest()},
+        architecture={"name": "yamnet", "arguments": {"num_classes": len(names)}},
+        labels=names,
         **{"licence": LICENCE, **fields},
     )
 
