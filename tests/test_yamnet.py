@@ -20,8 +20,10 @@ import torch
 from auricle.artifact import load_artifact
 from auricle.features import FeatureConfig, hann_window, log_mel, mel_matrix
 from auricle.frontend import LogMel
+from auricle.interop.published import PUBLISHED
 from auricle.interop.tflite import read_labels
 from auricle.interop.yamnet import FEATURES, HOP, WINDOW, import_yamnet, read_released, released_names
+from auricle.models.size import count_weights
 from auricle.models.yamnet import EPSILON, YAMNet, same_edges
 from auricle.runners import check, load_runner
 
@@ -29,6 +31,7 @@ from auricle.runners import check, load_runner
 FILTERS = (64, 128, 128, 256, 256, 512, 512, 512, 512, 512, 512, 1024, 1024)
 STRIDES = (1, 2, 1, 2, 1, 2, 1, 1, 1, 1, 1, 2, 1)
 CLASSES = 521
+RELEASED = 3_751_369  # values in yamnet.h5: what Keras' summary of the released network counts
 
 
 @pytest.fixture(autouse=True)
@@ -73,11 +76,9 @@ def write_hdf5(path: Path, arrays: dict[str, np.ndarray]) -> Path:
 
 
 def in_order(arrays: dict[str, np.ndarray]) -> list[torch.Tensor]:
-    """For the second implementation: kernels turned, a factor of 1 before each beta."""
+    """For the second implementation: kernels turned."""
     found = []
     for name, array in arrays.items():
-        if name.endswith("/beta"):
-            found.append(np.ones_like(array))
         if name == "logits/kernel":
             array = array.T
         elif name.endswith("depthwise_kernel"):
@@ -202,7 +203,7 @@ def test_without_a_list_the_sounds_are_those_of_the_published_class_map(
     assert list(model.labels) == read_labels(shared_data / "yamnet" / "class_map.csv")
 
 
-def test_names_stand_for_all_arrays_but_the_factors_that_the_release_has_not(
+def test_names_stand_for_all_arrays_and_these_are_as_many_values_as_the_released_file_has(
     released: dict[str, np.ndarray],
 ) -> None:
     names = released_names()
@@ -210,7 +211,13 @@ def test_names_stand_for_all_arrays_but_the_factors_that_the_release_has_not(
     with torch.device("meta"):
         ours = YAMNet(num_classes=CLASSES).state_dict()
     rest = {name for name in ours if name not in names}
-    assert all(name.endswith(("norm.weight", "num_batches_tracked")) for name in rest) and len(rest) == 2 * 27
+    assert all(name.endswith("num_batches_tracked") for name in rest) and len(rest) == 27
+    values = {name: array.size for name, array in released.items()}
+    assert sum(values.values()) == RELEASED == PUBLISHED["yamnet"].weights
+    trained = sum(count for name, count in values.items() if "/moving_" not in name)
+    with torch.device("meta"):
+        assert trained == count_weights(YAMNet(num_classes=CLASSES)) == 3_729_481
+    assert trained == PUBLISHED["yamnet-int8"].weights, "batch norms are in its kernels and biases"
 
 
 def test_edges_are_tensorflows() -> None:

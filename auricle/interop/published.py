@@ -42,7 +42,8 @@ class Published:
     Args:
         name: what `--model` calls it.
         system: whose it is, see `IMPORTERS`.
-        weights: how many.
+        weights: how many; of YAMNet as its file and summary count them, with the running means and variances,
+            which the int8 graph has in its biases and kernels.
         rate: samples a second that it takes.
         window: seconds scored at once here.
         classes: how many sounds it knows; 0 where it only embeds.
@@ -141,12 +142,12 @@ LISTED = (
     _efficientat("dymn10", "dymn10_as.pt", 10_548_479, 0.477, 42.4),
     _efficientat("dymn20", "dymn20_as_mAP_493.pt", 39_966_143, 0.493, 160.1),
     Published(
-        name="yamnet", system="YAMNet", weights=3_740_425, rate=16000, window=0.975, classes=521,
+        name="yamnet", system="YAMNet", weights=3_751_369, rate=16000, window=0.975, classes=521,
         mean_ap=0.306, licence="Apache-2.0", address=YAMNET, file="yamnet.h5", megabytes=15.3,
         sha256="13c3308955bbfaef262f175ac9c40e47b134573a93984f009220dd7cc12a1744",
     ),
     Published(
-        name="yamnet-int8", system="YAMNet int8", weights=3_740_425, rate=16000, window=0.975, classes=521,
+        name="yamnet-int8", system="YAMNet int8", weights=3_729_481, rate=16000, window=0.975, classes=521,
         mean_ap=None, licence="Apache-2.0", address=YAMNET_INT8,
         file="lite-model_yamnet_classification_tflite_1.tflite", megabytes=4.1,
         sha256="10c95ea3eb9a7bb4cb8bddf6feb023250381008177ac162ce169694d05c317de",

@@ -91,7 +91,7 @@ def state_of(arrays: dict[str, np.ndarray], net: YAMNet, path: Path) -> dict[str
     """The release's arrays as a state dict of our net.
 
     Keras has kernels as (height, width, in, out), those of each channel by itself as (height, width,
-    channels, 1), matrices as (in, out). Its batch norms have no factor: ours is 1.
+    channels, 1), matrices as (in, out).
 
     Raises:
         ValueError: an array is missing, too many, misshapen or not finite.
@@ -107,7 +107,6 @@ def state_of(arrays: dict[str, np.ndarray], net: YAMNet, path: Path) -> dict[str
     }
     check_arrays(arrays, expected, path, "YAMNet")
     state = {name: np.zeros_like(value) for name, value in ours.items() if name.endswith("tracked")}
-    state |= {name: np.ones_like(value) for name, value in ours.items() if name.endswith("norm.weight")}
     for name, (theirs, axes) in turned.items():
         array = np.asarray(arrays[theirs], np.float32)
         state[name] = np.ascontiguousarray(array.transpose(axes) if axes else array)
@@ -163,6 +162,8 @@ def _read_hdf5(path: Path) -> dict[str, np.ndarray]:
             f"{path}: files of Keras need h5py, which is not installed: pip install 'auricle[hdf5]'",
             name="h5py",
         ) from None
+    if path.is_file():
+        refuse_text(path)
     arrays: dict[str, np.ndarray] = {}
 
     def keep(name: str, there: Any) -> None:

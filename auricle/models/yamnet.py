@@ -5,13 +5,14 @@ of Howard et al., "MobileNets", 2017, https://arxiv.org/abs/1704.04861, table 1.
 without a factor, epsilon 0.0001; plain ReLUs; zeros beyond the edges as TensorFlow's "same" has them, which
 for stride 2 on an even map is none before it and one after it; log-mel with log(x + 0.001).
 
-Ours: `width`, other patches, a batch norm with a factor of 1 that training may move, first weights.
+Ours: `width`, other patches, first weights.
 
 Shape letters: B clips, C channels, T frames (96), F mel bands (64), E embedding (1024), K classes.
 """
 
 from collections.abc import Sequence
 
+import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -94,7 +95,7 @@ class ConvNorm(nn.Module):
     def __init__(self, size_in: int, size_out: int, kernel: int, *, stride: int = 1, groups: int = 1):
         super().__init__()
         self.conv = nn.Conv2d(size_in, size_out, kernel, stride, groups=groups, bias=False)
-        self.norm = nn.BatchNorm2d(size_out, eps=EPSILON)
+        self.norm = ShiftNorm(size_out, eps=EPSILON)
 
     def forward(self, map_BCTF: Tensor) -> Tensor:
         """(B, C, T, F) -> (B, C', T / stride, F / stride), rounded up."""
@@ -104,6 +105,20 @@ class ConvNorm(nn.Module):
             edges += same_edges(map_BCTF.shape[2], kernel, stride)
             map_BCTF = functional.pad(map_BCTF, edges)
         return self.norm(self.conv(map_BCTF)).relu()
+
+
+class ShiftNorm(nn.BatchNorm2d):
+    """Batch norm without a factor: its ones are no weight, and are in no state dict.
+
+    >>> norm = ShiftNorm(2)
+    >>> [name for name, _ in norm.named_parameters()], sorted(norm.state_dict())[:3], norm.weight.tolist()
+    (['bias'], ['bias', 'num_batches_tracked', 'running_mean'], [1.0, 1.0])
+    """
+
+    def __init__(self, channels: int, eps: float = EPSILON):
+        super().__init__(channels, eps=eps)
+        del self.weight
+        self.register_buffer("weight", torch.ones(channels), persistent=False)
 
 
 def same_edges(size: int, kernel: int, stride: int) -> tuple[int, int]:
