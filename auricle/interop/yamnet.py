@@ -13,6 +13,7 @@ import numpy as np
 
 from auricle.artifact import Artifact
 from auricle.features import FeatureConfig
+from auricle.interop.given import refuse_text
 from auricle.interop.state import check_arrays, label_names, read_arrays, save_network
 from auricle.models.yamnet import BLOCKS, YAMNet
 
