@@ -1,6 +1,7 @@
 """A model's folder: written whole, read with every field looked at, and never a pickle."""
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -50,6 +51,19 @@ def test_what_was_saved_is_what_is_loaded(tmp_path: Path) -> None:
     files = {path.name for path in (tmp_path / "m").iterdir()}
     assert files == {"model.json", "weights.safetensors", "check.safetensors", "README.md"}
     assert [path.name for path in tmp_path.iterdir()] == ["m"], "nothing is left beside the folder"
+
+
+@pytest.mark.skipif(os.name == "nt", reason="no such modes")
+def test_who_may_read_a_folder_may_read_all_that_is_in_it(tmp_path: Path) -> None:
+    for mask, mode in ((0o022, 0o644), (0o077, 0o600)):
+        before = os.umask(mask)
+        try:
+            saved = save_torch(tmp_path / f"{mode:o}")
+        finally:
+            os.umask(before)
+        assert {path.name: path.stat().st_mode & 0o777 for path in saved.path.iterdir()} == dict.fromkeys(
+            ("model.json", "weights.safetensors", "check.safetensors", "README.md"), mode
+        )
 
 
 def test_equal_models_are_equal_bytes(tmp_path: Path) -> None:

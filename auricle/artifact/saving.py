@@ -200,6 +200,7 @@ def _write_state(file: Path, state: Any) -> None:
     if isinstance(state, Mapping):
         arrays = {name: np.ascontiguousarray(array) for name, array in sorted(state.items())}
         safetensors.numpy.save_file(arrays, file)
+        file.chmod(file.parent.stat().st_mode & 0o666)  # as the umask has it: safetensors lets only us read
     elif isinstance(state, Path):
         shutil.copyfile(state, file)
     else:
