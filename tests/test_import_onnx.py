@@ -141,8 +141,11 @@ def test_what_the_file_says_need_not_be_given(tmp_path: Path, labels: str) -> No
         tmp_path, graph={"metadata": said, "shape": ("b", "t")}, rate=None, labels=None, window=None
     )
     assert (saved.rate, saved.labels, saved.window) == (8000, tuple(LABELS), 400)
-    other = imported(tmp_path, name="n", graph={"metadata": said}, rate=16000, window=800 // 2)
-    assert other.rate == 16000, "what is given counts more"
+    assert imported(tmp_path, name="same", graph={"metadata": said}, rate=8000).rate == 8000
+    loose = {"rate": "50"} | {"labels": labels}
+    assert imported(tmp_path, name="loose", graph={"metadata": loose}, rate=16000).rate == 16000, (
+        "another rate may be meant, of frames or of learning"
+    )
 
 
 def test_what_it_does_not_say_is_asked_for_in_one_line(tmp_path: Path) -> None:
@@ -163,11 +166,19 @@ def test_what_it_does_not_say_is_asked_for_in_one_line(tmp_path: Path) -> None:
         ({"graph": {"shape": ("b", "c", 400, 1)}}, r"shape \(\?, \?, 400, 1\); expected a waveform"),
         ({"graph": {"kind": TensorProto.INT16}}, "is of INT16; expected floats"),
         ({"graph": {"metadata": {"auricle": "{}"}}}, "auricle exported it, so it is a model as it is"),
+        (
+            {"graph": {"metadata": {"sample_rate": "16000"}}, "rate": 44100},
+            "its metadata say 16000 samples a second, not 44100; leave --rate out",
+        ),
+        (
+            {"graph": {"metadata": {"labels": '["a", "b", "a"]'}}, "labels": None},
+            "'a' is there for output 0 and for output 2; every output needs a name of its own",
+        ),
     ):
         with pytest.raises(ValueError, match=message) as caught:
             imported(tmp_path, **given)
         assert "\n" not in str(caught.value) and str(tmp_path / "tiny.onnx") in str(caught.value)
-    for content in (b"", b"no graph", tiny_onnx.content()[:300]):
+    for content in (b"\0", tiny_onnx.content()[:300]):
         (tmp_path / "x.onnx").write_bytes(content)
         with pytest.raises(ValueError, match=r"x\.onnx: not an ONNX model"):
             import_onnx(tmp_path / "x.onnx", tmp_path / "n", rate=RATE, labels=LABELS)
@@ -319,8 +330,11 @@ def test_a_tflite_file_says_its_rate_its_outputs_and_its_labels(tmp_path: Path) 
     for number, wanted in enumerate(("", "b", "said 1", 1)):
         saved = import_tflite(tmp_path / "a.tflite", tmp_path / str(number), scores=False, output=wanted)
         assert (saved.rate, saved.labels, saved.architecture["output"]) == (22050, tuple(LABELS), 1)
-    other = import_tflite(tmp_path / "a.tflite", tmp_path / "o", scores=False, rate=16000)
-    assert other.rate == 16000, "what is given counts more"
+    with pytest.raises(
+        ValueError, match=r"a\.tflite: its metadata say 22050 samples a second, not 16000; leave"
+    ):
+        import_tflite(tmp_path / "a.tflite", tmp_path / "o", scores=False, rate=16000)
+    assert import_tflite(tmp_path / "a.tflite", tmp_path / "o", scores=False, rate=22050).rate == 22050
     for end in range(0, len(content), 977):
         assert read_metadata(content[:end]).rate in (0, 22050), "damaged, it says nothing"
     with pytest.raises(

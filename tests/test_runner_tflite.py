@@ -160,7 +160,7 @@ def test_what_is_no_such_graph_is_refused_in_words(tmp_path: Path) -> None:
     ):
         with pytest.raises(ValueError, match=message):
             imported(tmp_path, **fields)
-    for content in (b"", b"RIFF\0\0\0\0WAVE", tiny_tflite.content()[:700]):
+    for content in (b"\0", b"RIFF\0\0\0\0WAVE", tiny_tflite.content()[:700]):
         (tmp_path / "x.tflite").write_bytes(content)
         for embedding in ("", EMBEDDING):
             with pytest.raises(ValueError, match=r"x\.tflite: (no TFLite|damaged)"):
@@ -215,6 +215,11 @@ def test_labels_are_read_from_lists_and_tables(tmp_path: Path) -> None:
     (tmp_path / "b.csv").write_text("index,display_name\n1,dog\n0,rain\n")
     with pytest.raises(ValueError, match="row 2 has index '1'; expected 0"):
         read_labels(tmp_path / "b.csv")
+    (tmp_path / "a.txt").write_text("dog\nrain\n\ndog\n")
+    with pytest.raises(
+        ValueError, match=r"a\.txt: 'dog' is there for output 0 and for output 2; every output"
+    ):
+        read_labels(tmp_path / "a.txt")
     (tmp_path / "d.csv").write_text("code,word\nx,dog\n")
     with pytest.raises(
         ValueError, match="expected a column display_name, label, name, category; got code, word"

@@ -24,23 +24,23 @@ def refuse_text(path: Path) -> None:
 
     >>> refuse_text(Path(__file__))
     Traceback (most recent call last):
-    ValueError: ...given.py: a text, not weights; it begins with '...'
+    ValueError: ...given.py: not a file of weights that can be read, but a text; it begins with '...'
     """
     with path.open("rb") as stream:
         if what := text_in(stream.read(LOOKED_AT)):
-            raise ValueError(f"{path}: {what}")
+            raise ValueError(f"{path}: not a file of weights that can be read, but {what}")
 
 
 def text_in(beginning: bytes) -> str:
-    """What is wrong with a file that begins like this: that it is text. Empty where it may be weights.
+    r"""What a file is that begins like this, where it is a text or nothing; empty where it may be weights.
 
     >>> text_in(b"<html><body>Welcome to our network"), text_in(b"PK\x03\x04")
-    ("a web page, not weights; it begins with '<html><body>Welcome to our network'", '')
+    ("a web page; it begins with '<html><body>Welcome to our network'", '')
     >>> text_in(b"")
-    'an empty file, not weights'
+    'an empty one'
     """
     if not beginning:
-        return "an empty file, not weights"
+        return "an empty one"
     try:
         text = codecs.getincrementaldecoder("utf-8-sig")().decode(beginning)  # the last letter may be cut
     except UnicodeDecodeError:
@@ -50,7 +50,7 @@ def text_in(beginning: bytes) -> str:
         return ""
     first = " ".join(text.split())
     shown = first if len(first) <= QUOTED else f"{first[:QUOTED]}..."
-    return f"{'a web page' if page else 'a text'}, not weights; it begins with {shown!r}"
+    return f"{'a web page' if page else 'a text'}; it begins with {shown!r}"
 
 
 def read_labels(file: str | Path) -> list[str]:
@@ -61,11 +61,35 @@ def read_labels(file: str | Path) -> list[str]:
     name the lists that come with the package.
 
     Raises:
-        ValueError: no such column, or rows out of order.
+        ValueError: no such column, rows out of order, or a label twice.
 
     >>> read_labels("audioset-521")[:2]
     ['Speech', 'Child speech, kid speaking']
     """
+    labels = _read_labels(file)
+    refuse_twice(labels, file)
+    return labels
+
+
+def refuse_twice(labels: Sequence[str], source: str | Path) -> None:
+    """Refuse labels of which two are the same, by the name of where they stand.
+
+    >>> refuse_twice(["dog", "rain", "dog"], "labels.txt")
+    Traceback (most recent call last):
+    ValueError: labels.txt: 'dog' is there for output 0 and for output 2; every output needs a name of its own
+    """
+    if len(set(labels)) == len(labels):
+        return
+    first: dict[str, int] = {}
+    for number, label in enumerate(labels):
+        if first.setdefault(label, number) != number:
+            raise ValueError(
+                f"{source}: {label!r} is there for output {first[label]} and for output {number}; every "
+                "output needs a name of its own"
+            )
+
+
+def _read_labels(file: str | Path) -> list[str]:
     if str(file) in CARRIED:
         return audioset_labels(str(file))
     head = header_of(Path(file))
@@ -96,9 +120,12 @@ def labels_for(labels: str | Path | Sequence[str], sizes: Sequence[int]) -> list
     """
     if not isinstance(labels, str | Path):
         return list(labels)
-    names = read_labels(labels)
+    names = _read_labels(labels)
     headed = Path(labels).suffix.lower() == ".csv" and not set(header_of(Path(labels))) & set(LABEL_COLUMNS)
-    return names[1:] if headed and len(names) not in sizes and len(names) - 1 in sizes else names
+    if headed and len(names) not in sizes and len(names) - 1 in sizes:
+        names = names[1:]
+    refuse_twice(names, labels)
+    return names
 
 
 def refuse_missing(path: Path, given: dict[str, tuple[bool, str]]) -> None:
@@ -119,6 +146,17 @@ def refuse_missing(path: Path, given: dict[str, tuple[bool, str]]) -> None:
         raise ValueError(
             f"{path}: carries no {what.replace(' and ', ' and no ')}; give {them} with {options}"
         )
+
+
+def refuse_other_rate(said: int, given: int | None) -> None:
+    """Refuse a rate that contradicts what a file says of its sound: scores would be wrong, and nobody told.
+
+    >>> refuse_other_rate(16000, 44100)
+    Traceback (most recent call last):
+    ValueError: its metadata say 16000 samples a second, not 44100; leave --rate out
+    """
+    if said and given not in (None, said):
+        raise ValueError(f"its metadata say {said} samples a second, not {given}; leave --rate out")
 
 
 def choose_output(outputs: Sequence[tuple[str, int]], wanted: int | str, count: int) -> int:

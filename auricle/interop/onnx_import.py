@@ -23,7 +23,9 @@ from auricle.interop.given import (
     labels_for,
     refuse_missing,
     refuse_other_outputs,
+    refuse_other_rate,
     refuse_text,
+    refuse_twice,
 )
 from auricle.interop.onnx_around import TYPES, Around, Layout, put_around, value_names
 from auricle.interop.onnx_compare import open_session
@@ -32,7 +34,8 @@ from auricle.runners.tflite import find_tensor, logit, peaked
 from auricle.runners.windows import sigmoid
 
 # Where files keep these things in their metadata; there is no standard.
-RATE_KEYS = ("sample_rate", "sampling_rate", "samplerate", "rate")
+RATE_KEYS = ("sample_rate", "sampling_rate", "samplerate")
+LOOSE_RATE_KEYS = (*RATE_KEYS, "rate")  # the last may mean another rate, so what is given goes before it
 WINDOW_KEYS = ("window", "window_samples", "input_samples", "num_samples")
 LABEL_KEYS = ("labels", "class_names", "classes", "names")
 LOGIT_TOLERANCE, SCORE_TOLERANCE = 1e-3, 1e-2  # of the check; logits of scores near 0 and 1 move most
@@ -61,7 +64,7 @@ def import_onnx(
     Args:
         file: the .onnx file; weights that lie beside it are taken in.
         out: the new folder.
-        rate: samples a second of the waveforms it takes.
+        rate: samples a second of the waveforms it takes; where the file says it no other is taken.
         labels: the names in the order of the outputs, or a file of them, see `read_labels`.
         window: samples scored at once, where the graph takes any number.
         hop: samples from window to window; None is the window.
@@ -88,7 +91,11 @@ def import_onnx(
     said = _metadata(path, model)
     layout = _layout(path, model)
     labels = labels if labels is not None else _labels(said)
-    rate = rate or _number(said, RATE_KEYS)
+    try:
+        refuse_other_rate(_number(said, RATE_KEYS), rate)
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from error
+    rate = rate or _number(said, LOOSE_RATE_KEYS)
     if layout.window and window not in (None, layout.window):
         raise ValueError(
             f"{path}: takes windows of {layout.window} samples, not {window}; leave --window out"
@@ -108,6 +115,7 @@ def import_onnx(
     found = given.run(peaked(waveforms, peak))
     sizes = [found[name].shape[1] for name in given.outputs]
     names = labels_for(labels, sizes)
+    refuse_twice(names, path)
     try:
         number = choose_output(list(zip(given.outputs, sizes, strict=True)), output, len(names))
     except ValueError as error:

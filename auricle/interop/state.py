@@ -3,6 +3,8 @@
 import hashlib
 import pickle
 import re
+import struct
+import warnings
 import zipfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -18,7 +20,7 @@ from auricle.artifact import Artifact, save_artifact
 from auricle.datasets.audioset_labels import labels as audioset_labels
 from auricle.features import FeatureConfig
 from auricle.frontend import LogMel
-from auricle.interop.given import check_waveforms, read_labels
+from auricle.interop.given import check_waveforms, read_labels, refuse_text
 
 NAMED = 3  # keys that a refusal names
 CALLED = re.compile(r"[Uu]nsupported (?:\w+: )?(?:GLOBAL )?(\w+\.[\w.]+)")  # in what torch says of a pickle
@@ -37,6 +39,8 @@ def read_arrays(path: Path) -> dict[str, np.ndarray]:
     (128,)
     """
     content: Any
+    if path.is_file():
+        refuse_text(path)
     try:
         if path.suffix == ".safetensors":
             content = safetensors.numpy.load_file(path)
@@ -44,14 +48,18 @@ def read_arrays(path: Path) -> dict[str, np.ndarray]:
             with np.load(path, allow_pickle=False) as stored:
                 content = dict(stored)
         else:
-            with torch.serialization.safe_globals(_numpys_own()):
+            with torch.serialization.safe_globals(_numpys_own()), warnings.catch_warnings():
+                warnings.simplefilter("ignore", UserWarning)  # of pickles that torch did not write
                 content = torch.load(path, map_location="cpu", weights_only=True)
     except (
         OSError,
         RuntimeError,
         ValueError,
         EOFError,
-        LookupError,  # of text that is taken for a pickle
+        LookupError,  # this and the next three of bytes that are taken for a pickle
+        TypeError,
+        AttributeError,
+        struct.error,
         pickle.UnpicklingError,
         zipfile.BadZipFile,
         safetensors.SafetensorError,
@@ -61,6 +69,8 @@ def read_arrays(path: Path) -> dict[str, np.ndarray]:
                 f"{path}: not a file of weights: it would call {called[1]}; nothing of it was run"
             ) from error
         cause = str(error).strip().split("\n")[0]
+        if "weights_only" in cause:  # torch's advice is to run what is in the file
+            cause = "neither a ZIP file nor a pickle as PyTorch writes them"
         raise ValueError(f"{path}: not a file of weights that can be read ({cause})") from error
     for name in ("state_dict", "model"):  # as checkpoints of training loops have it
         if isinstance(content, Mapping) and isinstance(content.get(name), Mapping):

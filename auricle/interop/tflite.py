@@ -15,7 +15,9 @@ from auricle.interop.given import (
     read_labels,
     refuse_missing,
     refuse_other_outputs,
+    refuse_other_rate,
     refuse_text,
+    refuse_twice,
 )
 from auricle.interop.tflite_metadata import Said, carried_files, read_metadata
 from auricle.runners.tflite import Graph, logit
@@ -42,7 +44,8 @@ def import_tflite(
     Args:
         file: the .tflite file; it is copied as it is.
         out: the new folder.
-        rate: samples a second of the waveforms it takes; None takes what the file's metadata say.
+        rate: samples a second of the waveforms it takes; None takes what the file's metadata say, and where
+            they say it no other is taken.
         labels: the names in the order of the outputs, or a file of them, see `read_labels`; None takes the
             list that the file itself carries.
         window: samples it takes; None takes what the file says. To be given where the file takes any number.
@@ -72,6 +75,7 @@ def import_tflite(
     content = path.read_bytes()
     said = read_metadata(content)
     try:
+        refuse_other_rate(said.rate, rate)
         whole = Graph(content, window=window)
         if window not in (None, whole.window):
             raise ValueError(f"takes windows of {whole.window} samples, not {window}; leave --window out")
@@ -123,4 +127,5 @@ def _labels_and_output(
     told = len(carried) == 1 or labels is not None
     refuse_missing(path, {"rate": (bool(rate or said.rate), "--rate"), "list of labels": (told, "--labels")})
     names = carried[0] if labels is None else labels_for(labels, sizes)
+    refuse_twice(names, path)
     return names, choose_output(graph.outputs, output, len(names))
