@@ -126,6 +126,12 @@ def test_every_released_name_and_shape_has_its_place(width: float, dynamic: str)
         assert value.numel() == int(np.prod(released[names[ours]])), ours
 
 
+def test_more_bands_than_the_transform_can_fill_are_refused(tmp_path: Path) -> None:
+    write(tmp_path / "net.pt")
+    with pytest.raises(ValueError, match="bands is 4000; expected 8 to 512, the released ones have 40"):
+        import_efficientat(tmp_path / "net.pt", tmp_path / "model", labels=LABELS, bands=4000)
+
+
 @pytest.mark.parametrize("dynamic", ["", "all"])
 def test_an_imported_model_gives_what_the_second_implementation_gives(dynamic: str, tmp_path: Path) -> None:
     arrays = write(tmp_path / "net.pt", dynamic=dynamic)

@@ -12,6 +12,7 @@ import pytest
 
 pytest.importorskip("torch", reason="torch is not installed")
 import safetensors.numpy
+import safetensors.torch
 import soundfile
 import torch
 from panns_oracles import PANNS_ORACLES
@@ -153,6 +154,41 @@ def test_other_kinds_of_files_do_as_well_and_a_name_tells_what_keys_do_not(tmp_p
         assert (artifact.window, artifact.hop) == (32000, 16000)
         made[file, architecture] = artifact.architecture["name"]
     assert list(made.values()) == ["cnn14_decision", "cnn14_decision", "cnn14"]
+
+
+@pytest.mark.parametrize("kind", [torch.float16, torch.bfloat16])
+@pytest.mark.parametrize("suffix", [".pth", ".safetensors"])
+def test_weights_kept_in_fewer_bits_or_within_another_net_are_read(
+    kind: torch.dtype, suffix: str, tmp_path: Path
+) -> None:
+    """The front end's arrays are rounded too, and still another front end's are seen."""
+    state = {}
+    for key, array in arrays_of("cnn6").items():
+        value = torch.from_numpy(array)
+        state[f"module.{key}"] = value.to(kind) if value.is_floating_point() else value
+    path = tmp_path / f"weights{suffix}"
+    write = safetensors.torch.save_file if suffix == ".safetensors" else torch.save
+    write(state, path)
+    saved = import_panns(path, tmp_path / "model", labels=LABELS, window=1)
+    weights = saved.read_weights()
+    np.testing.assert_array_equal(weights["head.bias"], state["module.fc_audioset.bias"].float().numpy())
+    assert weights["head.bias"].dtype == np.float32
+    state[f"module.{MEL}"] = state[f"module.{MEL}"] * 1.01
+    write(state, path)
+    with pytest.raises(ValueError, match="melW differs from the front end at 32000 Hz"):
+        import_panns(path, tmp_path / "other", labels=LABELS, window=1)
+
+
+def test_numbers_of_another_kind_are_one_line(tmp_path: Path) -> None:
+    state = {key: torch.from_numpy(array) for key, array in arrays_of("cnn6").items()}
+    state["fc1.weight"] = state["fc1.weight"].to_sparse()
+    torch.save(state, tmp_path / "sparse.pth")
+    with pytest.raises(ValueError, match=r"fc1.weight is an array of float32, sparse_coo; expected plain"):
+        import_panns(tmp_path / "sparse.pth", tmp_path / "model", labels=LABELS)
+    state["fc1.weight"] = torch.zeros(64, 64, dtype=torch.complex64)
+    torch.save(state, tmp_path / "complex.pth")
+    with pytest.raises(ValueError, match=r"fc1.weight is an array of complex64; expected plain"):
+        import_panns(tmp_path / "complex.pth", tmp_path / "model", labels=LABELS)
 
 
 MEL, COSINES, SINES = importer.MEL, importer.COSINES, importer.SINES

@@ -374,7 +374,7 @@ def test_the_list_counts_the_weights_of_our_networks() -> None:
 
     networks = {
         "panns-cnn14": "cnn14", "panns-cnn10": "cnn10", "panns-mobilenetv1": "mobilenet_v1",
-        "efficientat-mn10": "mn", "yamnet": "yamnet",
+        "efficientat-mn10": "mn", "yamnet-int8": "yamnet",
     }  # fmt: skip
     for name, network in networks.items():
         with torch.device("meta"):

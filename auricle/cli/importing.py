@@ -197,7 +197,8 @@ def efficientat(
         typer.Option(min=1, max=25, metavar="MS", help="Of the log-mel; at first the name's, else 10."),
     ] = None,
     bands: Annotated[
-        int | None, typer.Option(min=8, metavar="N", help="Of the log-mel; at first the name's, else 128.")
+        int | None,
+        typer.Option(min=8, max=512, metavar="N", help="Of the log-mel; at first the name's, else 128."),
     ] = None,
     strides: Annotated[
         str, typer.Option(metavar="DIGITS", help="Of four blocks, as 2221; at first the name's, else 2222.")

@@ -23,6 +23,7 @@ from auricle.presets import efficientat
 RATE, SECONDS = 32000, 10
 LICENCE = "MIT"  # of the release
 FRAME_HOP, BANDS = 10.0, 128  # milliseconds, mel bands
+MOST_BANDS = 512  # the transform of 1024 samples has no more bins with sound in them
 VARIANT = re.compile(
     r"(?:_hop_(?P<hop>\d+))?(?:_mels_(?P<bands>\d+))?(?:_fc_s(?P<strides>[12]{4}))?(?:_|\.|$)"
 )
@@ -91,6 +92,8 @@ def import_efficientat(
     """
     path = Path(file)
     arrays = read_arrays(path)
+    if bands is not None and not 8 <= bands <= MOST_BANDS:
+        raise ValueError(f"bands is {bands}; expected 8 to {MOST_BANDS}, the released ones have 40 to 256")
     said = _said_by(path.name)
     milliseconds = said.get("hop", FRAME_HOP) if frame_hop is None else frame_hop
     config = efficientat(

@@ -14,7 +14,7 @@ from torch import nn
 
 from auricle.artifact import Artifact
 from auricle.features import FeatureConfig, hann_window, mel_matrix
-from auricle.interop.state import check_arrays, label_names, read_arrays, save_network
+from auricle.interop.state import check_arrays, label_names, read_arrays, rounding, save_network
 from auricle.models import build, step_of
 from auricle.presets import panns
 
@@ -211,9 +211,9 @@ def _front_end(arrays: Mapping[str, np.ndarray], path: Path) -> FeatureConfig:
         if arrays[key].shape != expected.shape:
             raise ValueError(f"{path}: {key} is {arrays[key].shape}, expected {expected.shape}")
         off = float(np.abs(arrays[key] - expected).max() / np.abs(expected).max())
-        if not off <= TOLERANCE:
+        if not off <= (tolerance := TOLERANCE + rounding(arrays[key])):
             raise ValueError(
                 f"{path}: {key} differs from the front end at {config.rate} Hz by {off:.2g} of its largest "
-                f"value, expected at most {TOLERANCE:g}: these weights were made for other features"
+                f"value, expected at most {tolerance:.2g}: these weights were made for other features"
             )
     return config

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 import safetensors
-import safetensors.numpy
+import safetensors.torch
 import torch
 from torch import nn
 
@@ -23,6 +23,7 @@ from auricle.frontend import LogMel
 from auricle.interop.given import check_waveforms, read_labels, refuse_text
 
 NAMED = 3  # keys that a refusal names
+WRAPPERS = ("module.", "_orig_mod.")  # before the names of a net that ran within another
 CALLED = re.compile(r"[Uu]nsupported (?:\w+: )?(?:GLOBAL )?(\w+\.[\w.]+)")  # in what torch says of a pickle
 
 
@@ -31,6 +32,7 @@ def read_arrays(path: Path) -> dict[str, np.ndarray]:
 
     In a checkpoint of a training loop they stand under "state_dict" or "model". Beside them NumPy's arrays
     and numbers may stand, as PANNs' checkpoints have them, and nothing else that would have to be called.
+    Half precision and bfloat16 become float32. Names lose what DataParallel and torch.compile put before all.
 
     Raises:
         ValueError: it is none of these, or holds something else than arrays.
@@ -43,7 +45,7 @@ def read_arrays(path: Path) -> dict[str, np.ndarray]:
         refuse_text(path)
     try:
         if path.suffix == ".safetensors":
-            content = safetensors.numpy.load_file(path)
+            content = safetensors.torch.load_file(path)
         elif path.suffix == ".npz":
             with np.load(path, allow_pickle=False) as stored:
                 content = dict(stored)
@@ -79,7 +81,10 @@ def read_arrays(path: Path) -> dict[str, np.ndarray]:
         isinstance(value, torch.Tensor | np.ndarray) for value in content.values()
     ):
         raise ValueError(f"{path}: expected arrays by name (a state dict), got {type(content).__name__}")
-    return {str(name): np.asarray(value) for name, value in content.items()}
+    arrays = {str(name): _as_array(value, str(name), path) for name, value in content.items()}
+    while wrapper := next((one for one in WRAPPERS if arrays and all(n.startswith(one) for n in arrays)), ""):
+        arrays = {name.removeprefix(wrapper): array for name, array in arrays.items()}
+    return arrays
 
 
 def check_arrays(
@@ -199,6 +204,33 @@ def origin(path: Path) -> dict[str, str]:
     """
     with path.open("rb") as stream:
         return {"file": path.name, "sha256": hashlib.file_digest(stream, "sha256").hexdigest()}
+
+
+def rounding(array: np.ndarray) -> float:
+    """How far, of the largest of float32 values, what they were kept in before may have moved one of them.
+
+    >>> rounding(np.float32([0.1])), rounding(np.float32(np.float16([0.1]))) == 2**-11
+    (0.0, True)
+    """
+    single = np.ascontiguousarray(array, np.float32)
+    with np.errstate(over="ignore"):
+        half = single.astype(np.float16)
+    if np.array_equal(half, single):
+        return 2.0**-11
+    return 0.0 if (single.view(np.uint32) & 0xFFFF).any() else 2.0**-8  # the latter of bfloat16
+
+
+def _as_array(value: torch.Tensor | np.ndarray, name: str, path: Path) -> np.ndarray:
+    if isinstance(value, torch.Tensor):
+        kind = f"{value.dtype}, {value.layout}".replace("torch.", "")
+        try:
+            value = value.detach()
+            value = (value.float() if value.is_floating_point() and value.itemsize < 4 else value).numpy()
+        except (TypeError, RuntimeError) as error:  # quantised and sparse ones
+            raise ValueError(f"{path}: {name} is an array of {kind}; expected plain numbers") from error
+    if value.dtype.kind not in "biuf":
+        raise ValueError(f"{path}: {name} is an array of {value.dtype}; expected plain numbers")
+    return value.astype(np.float32) if value.dtype == np.float16 else value
 
 
 def _numpys_own() -> list[Any]:
