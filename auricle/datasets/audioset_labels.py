@@ -10,8 +10,6 @@ from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
-from auricle.hierarchy import ancestors
-
 FOLDER = Path(__file__).with_name("vocabularies")
 VOCABULARIES = {  # whose list of outputs -> the column with its order
     "audioset-527": "index_527",
@@ -103,6 +101,8 @@ def audioset_parents(names: Sequence[str] | None = None) -> dict[str, list[str]]
     >>> audioset_parents()["Bark"], audioset_parents(["Bark", "Animal", "Jingle"])
     (['Dog'], {'Bark': ['Animal'], 'Animal': [], 'Jingle': []})
     """
+    from auricle.hierarchy import ancestors  # brings NumPy
+
     sounds = audioset_sounds()
     direct = {sound.name: [sounds[id].name for id in sound.parents] for sound in sounds.values()}
     if names is None:
