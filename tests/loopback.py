@@ -19,6 +19,7 @@ class Server(ThreadingHTTPServer):
     ranges = True
     tag = '"first"'
     length_told = True
+    kind = ""  # of the content, as the header says it
     stalls = 0.0  # seconds, in the middle of an answer
 
     def __init__(self) -> None:
@@ -55,6 +56,8 @@ class Handler(BaseHTTPRequestHandler):
             self.send_header("Content-Range", f"bytes {start}-{total - 1}/{total}")
         if server.tag:
             self.send_header("ETag", server.tag)
+        if server.kind:
+            self.send_header("Content-Type", server.kind)
         if server.length_told:
             self.send_header("Content-Length", str(total - start))
         self.end_headers()

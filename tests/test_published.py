@@ -180,6 +180,36 @@ def test_processes_that_want_the_same_file_fetch_it_once(server: Server, own_cac
     assert names(own_cache) == ["a.pth", "a.pth.sha256"]
 
 
+@pytest.mark.parametrize("kind", ["text/html; charset=utf-8", ""])
+def test_a_page_in_place_of_the_file_is_not_kept(server: Server, tmp_path: Path, kind: str) -> None:
+    """What a network answers that asks for a login first, also where a part of the file was here before."""
+    server.cut = [2000] + [0] * download.TRIALS
+    with pytest.raises(Unreachable):
+        keep(server.url("a.pth"), tmp_path / "a.pth", quiet=True)
+    right, server.cut, server.kind, server.ranges = server.content, [], kind, False
+    server.content = b"<html>log in, please</html>" if not kind else bytes(100)
+    message = "does not give the file, but a web page.*a network that asks for a login"
+    with pytest.raises(Unreachable, match=message) as caught:
+        keep(server.url("a.pth"), tmp_path / "a.pth", quiet=True)
+    assert "\n" not in str(caught.value)
+    assert names(tmp_path) == ["a.pth.partial", "a.pth.partial.mark"]
+    server.content, server.kind, server.ranges = right, "", True
+    assert keep(server.url("a.pth"), tmp_path / "a.pth", quiet=True).read_bytes() == CONTENT
+    assert server.asked[-1][1] == "bytes=2000-"
+
+
+@pytest.mark.parametrize("told", [True, False])
+@pytest.mark.parametrize("expected", [len(CONTENT) // 3, len(CONTENT) * 3])
+def test_a_file_of_another_size_is_not_kept(
+    server: Server, tmp_path: Path, told: bool, expected: int
+) -> None:
+    server.length_told = told
+    with pytest.raises(Unreachable, match=rf"gives {len(CONTENT)} bytes, expected about {expected}"):
+        keep(server.url("a.pth"), tmp_path / "a.pth", size=expected, quiet=True)
+    assert names(tmp_path) == []
+    assert keep(server.url("a.pth"), tmp_path / "a.pth", size=len(CONTENT) - 99, quiet=True).is_file()
+
+
 # By name.
 
 
@@ -197,6 +227,7 @@ def tiny(server: Server, monkeypatch: pytest.MonkeyPatch) -> str:
         name="tiny",
         address=server.url("tiny.tflite"),
         file="tiny.tflite",
+        megabytes=len(server.content) / 1e6,
         sha256="",
     )
 
@@ -265,6 +296,38 @@ def test_a_file_that_was_put_there_by_hand_is_taken(server: Server, tiny: str) -
     assert load_artifact(tiny).name == "tiny" and server.asked == []
 
 
+@pytest.mark.parametrize("content", [b"\0" * 500, b"cut"])
+def test_a_file_without_a_model_in_it_does_not_become_the_one_that_counts(
+    capsys: pytest.CaptureFixture[str], server: Server, own_cache: Path, tiny: str, content: bytes
+) -> None:
+    """Also where a server that tells no length ends too early; the next try begins anew, and is well."""
+    right, server.length_told = server.content, False
+    server.content = right[: len(right) * 2 // 3] if content == b"cut" else content.ljust(len(right), b"\0")
+    soundfile.write(own_cache.parent / "a.wav", np.zeros(100), 8000)
+    status, _, said = run(capsys, "tag", own_cache.parent / "a.wav", "--model", tiny, "--quiet")
+    assert status == 1 and said.count("\n") == 1, said
+    assert "tiny.tflite gave was removed" in said and "try again, or fetch that file" in said
+    assert names(own_cache / "published") == ["models"]
+    server.content = right
+    assert load_artifact(tiny).name == "tiny"
+    assert names(own_cache / "published") == ["models", "tiny.tflite", "tiny.tflite.sha256"]
+
+
+def test_a_file_that_somebody_put_there_stays_though_there_is_no_model_in_it(
+    server: Server, own_cache: Path, tiny: str
+) -> None:
+    path = file_path(PUBLISHED[tiny])
+    path.parent.mkdir(parents=True)
+    path.write_bytes(b"<html>")
+    with pytest.raises(
+        ValueError, match=r"but a web page.*if that is not the file of http.*, remove .*tflite$"
+    ):
+        load_artifact(tiny)
+    assert path.read_bytes() == b"<html>" and names(path.parent) == ["models", "tiny.tflite"]
+    path.write_bytes(server.content)
+    assert load_artifact(tiny).name == "tiny" and server.asked == []
+
+
 def test_what_its_network_needs_is_said_before_anything_is_fetched(
     server: Server, tiny: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -291,7 +354,8 @@ import tiny_tflite
 from auricle.artifact import load_artifact
 from auricle.interop import published
 from auricle.interop.tflite import import_tflite
-entry = dataclasses.replace(published.PUBLISHED["yamnet-int8"], name="tiny", address=sys.argv[1], sha256="")
+fields = {{"name": "tiny", "address": sys.argv[1], "sha256": "", "megabytes": 0.0138}}
+entry = dataclasses.replace(published.PUBLISHED["yamnet-int8"], **fields)
 published.PUBLISHED["tiny"] = entry
 def importer(entry, file, out):
     print("made", flush=True)
@@ -340,7 +404,7 @@ def test_real_importers_are_given_what_they_take(own_cache: Path, monkeypatch: p
 
     monkeypatch.setenv("AURICLE_OFFLINE", "1")
     for name in ("panns-cnn6", "efficientat-mn04"):
-        monkeypatch.setitem(PUBLISHED, name, dataclasses.replace(PUBLISHED[name], md5=""))
+        monkeypatch.setitem(PUBLISHED, name, dataclasses.replace(PUBLISHED[name], md5="", sha256=""))
     file_path(PUBLISHED["panns-cnn6"]).parent.mkdir(parents=True)
     arrays = frozen_arrays(released_shapes("cnn6", width=0.0625, classes=527)) | front_end(32000)
     write_checkpoint(file_path(PUBLISHED["panns-cnn6"]), arrays)

@@ -18,15 +18,17 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from auricle.interop.given import LOOKED_AT, text_in
 from auricle.progress import Progress, say
 from auricle.remote.cache import cache_folder
 
-__all__ = ["cache_folder", "fetch", "held", "is_offline", "keep"]
+__all__ = ["cache_folder", "fetch", "held", "is_offline", "keep", "pin", "record_of"]
 
 PIECE = 1 << 20  # bytes read at a time
 TIMEOUT_SECONDS = 30.0  # without a byte
 TRIALS = 5  # in a row that bring nothing new
 PAUSE_SECONDS = 1.0  # before the next trial
+FAR = 2.0  # times larger or smaller than expected is another file
 IN_NAME = re.compile(r"-([0-9a-f]{8,64})\.[a-z]+$")  # as PyTorch's hub names files: NAME-FIRSTDIGITS.pth
 DIGITS = re.compile(r"[0-9a-f]{8,64}")
 RANGE = re.compile(r"bytes (\d+)-\d+/(\d+|\*)")
@@ -80,7 +82,16 @@ class Unreachable(ValueError):
     """The file cannot be had now: no server is to be asked, or none answers."""
 
 
-def keep(url: str, path: Path, *, sha256: str = "", md5: str = "", quiet: bool = False) -> Path:
+def keep(
+    url: str,
+    path: Path,
+    *,
+    sha256: str = "",
+    md5: str = "",
+    size: int = 0,
+    pinned: bool = True,
+    quiet: bool = False,
+) -> Path:
     """A URL's file at a path: downloaded where it is not there yet, checked each time.
 
     Without a checksum the first download, or a file that somebody put there, counts as the right one: its
@@ -91,10 +102,13 @@ def keep(url: str, path: Path, *, sha256: str = "", md5: str = "", quiet: bool =
         path: where it is kept; folders are made.
         sha256: the first digits of its SHA-256, where they are known.
         md5: its MD5, where that is what was published.
+        size: about how many bytes it has, where that is known: another file is not downloaded.
+        pinned: its SHA-256 is kept now; else `pin` does that, when it is known to be good.
         quiet: show no progress.
 
     Raises:
-        Unreachable: the file is not there, and cannot be had now.
+        Unreachable: the file is not there, and cannot be had now: no server answers, or it gives a web page
+            or a file of another size.
         ValueError: its checksum is not the one that was published or kept, or the server refuses.
 
     >>> import tempfile
@@ -104,7 +118,7 @@ def keep(url: str, path: Path, *, sha256: str = "", md5: str = "", quiet: bool =
     ('a.pth', '9a129038')
     """
     expected = {"sha256": sha256.lower()} if sha256 else {"md5": md5.lower()} if md5 else {}
-    record = path.with_name(f"{path.name}.sha256")
+    record = record_of(path)
     kept = record.read_text(encoding="utf-8").split()[:1] if record.is_file() else []
     if not path.is_file():
         if is_offline():
@@ -113,8 +127,10 @@ def keep(url: str, path: Path, *, sha256: str = "", md5: str = "", quiet: bool =
         with held(path.with_name(f"{path.name}.lock"), f"the download of {path.name}"):
             if not path.is_file():
                 partial = path.with_name(f"{path.name}.partial")
-                _download(url, partial, path.name, checked=bool(expected or kept), quiet=quiet)
+                checked = bool(expected or kept)
+                _download(url, partial, path.name, checked=checked, size=size, quiet=quiet)
                 try:
+                    _refuse_far(url, partial.stat().st_size, size)
                     found = _check(partial, expected, url)
                     _compare(found, kept, url, record)
                 except ValueError:
@@ -122,15 +138,39 @@ def keep(url: str, path: Path, *, sha256: str = "", md5: str = "", quiet: bool =
                     raise
                 partial.replace(path)
                 _forget(partial)
-                if not sha256 and not kept:
+                if pinned and not sha256 and not kept:
                     _write_record(record, found, path.name)
                 return path
     found = _check(path, expected, str(path))
     kept = record.read_text(encoding="utf-8").split()[:1] if record.is_file() else []
     _compare(found, kept, str(path), record)
-    if not sha256 and not kept:
+    if pinned and not sha256 and not kept:
         _write_record(record, found, path.name)
     return path
+
+
+def pin(path: Path) -> None:
+    """From now on a file has to be the one that is there, see `keep`; one that is pinned stays so.
+
+    >>> import tempfile
+    >>> path = Path(tempfile.mkdtemp()) / "a.pth"
+    >>> _ = path.write_bytes(b"weights")
+    >>> pin(path)
+    >>> record_of(path).read_text()[:8]
+    '9a129038'
+    """
+    record = record_of(path)
+    if not record.is_file():
+        _write_record(record, _check(path, {}, str(path)), path.name)
+
+
+def record_of(path: Path) -> Path:
+    """Where a file's SHA-256 is kept.
+
+    >>> record_of(Path("a.pth")).name
+    'a.pth.sha256'
+    """
+    return path.with_name(f"{path.name}.sha256")
 
 
 def is_offline() -> bool:
@@ -223,7 +263,12 @@ def _mark_of(partial: Path) -> Path:
     return partial.with_name(f"{partial.name}.mark")
 
 
-def _download(url: str, partial: Path, name: str, *, checked: bool, quiet: bool) -> None:
+def _refuse_far(url: str, found: int, expected: int) -> None:
+    if expected and not expected / FAR <= found <= expected * FAR:
+        raise Unreachable(f"{url}: the server gives {found} bytes, expected about {expected}: not that file")
+
+
+def _download(url: str, partial: Path, name: str, *, checked: bool, size: int, quiet: bool) -> None:
     """All of a URL's file in `partial`, from where a download before it stopped.
 
     Args:
@@ -231,6 +276,7 @@ def _download(url: str, partial: Path, name: str, *, checked: bool, quiet: bool)
         partial: what is there of it, or nothing.
         name: of the file, for progress.
         checked: there is a checksum by which a file of two states would be found out.
+        size: about how many bytes it has; 0: not known.
         quiet: show no progress.
     """
     fruitless, reason = 0, ""
@@ -239,7 +285,7 @@ def _download(url: str, partial: Path, name: str, *, checked: bool, quiet: bool)
         if fruitless:
             time.sleep(PAUSE_SECONDS)
         try:
-            total = _continue(url, partial, name, checked=checked, quiet=quiet)
+            total = _continue(url, partial, name, checked=checked, size=size, quiet=quiet)
             there = partial.stat().st_size if partial.is_file() else 0
             if total is None or there == total:
                 return
@@ -262,7 +308,7 @@ def _download(url: str, partial: Path, name: str, *, checked: bool, quiet: bool)
     raise Unreachable(f"{url}: {reason}; the next try goes on from there")
 
 
-def _continue(url: str, partial: Path, name: str, *, checked: bool, quiet: bool) -> int | None:
+def _continue(url: str, partial: Path, name: str, *, checked: bool, size: int, quiet: bool) -> int | None:
     """Fetch what is missing in one request; returns the size of the whole file, None where it is not told."""
     mark = _mark_of(partial)
     there = partial.stat().st_size if partial.is_file() else 0
@@ -288,6 +334,10 @@ def _continue(url: str, partial: Path, name: str, *, checked: bool, quiet: bool)
         if start not in (0, there):
             _forget(partial)
             raise http.client.HTTPException("it gives another part than the one asked for")
+        _refuse_far(url, size if total is None else total, size)
+        piece = answer.read(PIECE)
+        if not start:
+            _refuse_page(url, piece, answer.headers.get_content_type())
         tag = answer.headers.get("ETag", "")
         fresh = tag if tag and not tag.startswith("W/") else answer.headers.get("Last-Modified", "")
         if not start:
@@ -297,10 +347,21 @@ def _continue(url: str, partial: Path, name: str, *, checked: bool, quiet: bool)
             partial.open("ab" if start else "wb") as stream,
             Progress(pieces, f"downloading {name}", "MiB", quiet=quiet) as progress,
         ):
-            while piece := answer.read(PIECE):
+            while piece:
                 stream.write(piece)
                 progress.advance()
+                piece = answer.read(PIECE)
     return total
+
+
+def _refuse_page(url: str, piece: bytes, kind: str) -> None:
+    """Refuse what begins like this, or calls itself a web page, before it takes the place of anything."""
+    what = text_in(piece[:LOOKED_AT]) if piece else ""
+    if what or kind == "text/html":
+        raise Unreachable(
+            f"{url}: the server does not give the file, but {what or 'a web page'} (a network that asks "
+            "for a login first does so)"
+        )
 
 
 def _place(answer: Any) -> tuple[int, int | None]:

@@ -4,9 +4,10 @@ A name that `--model` is given is looked up here where it is neither a bundled m
 fetched once, imported once, and the model kept in the cache folder.
 
 Sources, looked up in November 2026: PANNs, Zenodo record 3987831, with the MD5 that it publishes, and Kong et
-al. (2020); EfficientAT, its README and models/*/model.py (release v0.0.1); YAMNet, tensorflow/models,
-research/audioset/yamnet/README.md; VGGish, torchvggish's release v0.1. Sizes of PANNs and EfficientAT beside
-those of Cnn14, Cnn10 and mn10 are reckoned from the arrays in the files.
+al. (2020); EfficientAT, its README and models/*/model.py (release v0.0.1), and for mn04 and mn10 the SHA-256
+that projects independent of each other have of them; YAMNet, tensorflow/models, research/audioset/yamnet/
+README.md; VGGish, torchvggish's release v0.1. Sizes of PANNs and EfficientAT beside those of Cnn14, Cnn10 and
+mn10 are reckoned from the arrays in the files.
 """
 
 from collections.abc import Callable
@@ -15,7 +16,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from auricle.interop.download import Unreachable, cache_folder, held, keep
+from auricle.interop.download import Unreachable, cache_folder, held, keep, pin, record_of
 from auricle.progress import say
 
 ZENODO = "https://zenodo.org/records/3987831/files/{}?download=1"
@@ -90,7 +91,9 @@ def _panns(
     )
 
 
-def _efficientat(name: str, file: str, weights: int, mean_ap: float, megabytes: float) -> Published:
+def _efficientat(
+    name: str, file: str, weights: int, mean_ap: float, megabytes: float, sha256: str = ""
+) -> Published:
     return Published(
         name=f"efficientat-{name}",
         system="EfficientAT",
@@ -103,6 +106,7 @@ def _efficientat(name: str, file: str, weights: int, mean_ap: float, megabytes: 
         address=EFFICIENTAT.format(file),
         file=file,
         megabytes=megabytes,
+        sha256=sha256,
     )
 
 
@@ -124,9 +128,11 @@ LISTED = (
            "a419303e1c88aa1b9d2ac3811563d371"),
     _panns("wavegram-logmel-cnn14", "Wavegram_Logmel_Cnn14_mAP=0.439.pth", 81_065_487, 32000, 0.439, 328.7,
            "17fa9ab65af3c0eb5ffbc5f65552c4e1"),
-    _efficientat("mn04", "mn04_as_mAP_432.pt", 983_599, 0.432, 4.0),
+    _efficientat("mn04", "mn04_as_mAP_432.pt", 983_599, 0.432, 4.0,
+                 "899a8c6217063f6941793102a2780b3dd788ab11fce468d9cf5f0577c453321c"),
     _efficientat("mn05", "mn05_as_mAP_443.pt", 1_431_239, 0.443, 5.8),
-    _efficientat("mn10", "mn10_as_mAP_471.pt", MN10, 0.471, 19.7),
+    _efficientat("mn10", "mn10_as_mAP_471.pt", MN10, 0.471, 19.7,
+                 "0bd7dc2443af498c289a2e739f02ebb515d6aa3fd3ab9db539c86123ae368a4e"),
     _efficientat("mn20", "mn20_as_mAP_478.pt", 17_909_287, 0.478, 72.0),
     _efficientat("mn30", "mn30_as_mAP_482.pt", 39_086_367, 0.482, 156.9),
     _efficientat("mn40", "mn40_as_mAP_484.pt", 68_427_303, 0.484, 274.4),
@@ -185,17 +191,36 @@ def obtain(name: str, *, quiet: bool = False) -> Path:
     _refuse_missing(entry)
     with held(folder.with_name(f".{name}.lock"), f"the making of {name}"):
         if not _is_made(folder):
-            path = file_path(entry)
-            try:
-                keep(entry.address, path, sha256=entry.sha256, md5=entry.md5, quiet=quiet)
-            except Unreachable as error:
-                raise ValueError(
-                    f"{name}: {error}; fetch that file ({entry.megabytes:.0f} MB) where there is a network, "
-                    f"and put it at {path}"
-                ) from error
-            say(f"making the model {name} of {path.name}, once")
-            IMPORTERS[entry.system](entry, path, folder)
+            _make(entry, folder, quiet=quiet)
     return folder
+
+
+def _make(entry: Published, folder: Path, *, quiet: bool) -> None:
+    """Fetch a file, and make its model; only a file of which there is one counts from then on."""
+    path = file_path(entry)
+    elsewhere = f"fetch that file ({entry.megabytes:.0f} MB) where there is a network, and put it at {path}"
+    ours = not path.is_file() and not record_of(path).is_file() and not entry.sha256 and not entry.md5
+    known = {"sha256": entry.sha256, "md5": entry.md5}
+    size = round(entry.megabytes * 1e6)
+    try:
+        keep(entry.address, path, **known, size=size, pinned=False, quiet=quiet)
+    except Unreachable as error:
+        raise ValueError(f"{entry.name}: {error}; {elsewhere}") from error
+    say(f"making the model {entry.name} of {path.name}, once")
+    try:
+        IMPORTERS[entry.system](entry, path, folder)
+    except ValueError as error:
+        if ours:  # nothing but the server says that it is the right file
+            path.unlink()
+            raise ValueError(
+                f"{entry.name}: what {entry.address} gave was removed: {error}; try again, or {elsewhere}"
+            ) from error
+        files = f"{path} and {record_of(path).name}" if record_of(path).is_file() else f"{path}"
+        raise ValueError(
+            f"{entry.name}: {error}; if that is not the file of {entry.address}, remove {files}"
+        ) from error
+    if not entry.sha256:
+        pin(path)
 
 
 def file_path(entry: Published) -> Path:
