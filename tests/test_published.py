@@ -380,6 +380,21 @@ def test_a_folder_of_that_name_wins(tmp_path: Path, tiny: str, monkeypatch: pyte
         load_artifact("panns-cnn15")
 
 
+@pytest.mark.parametrize(
+    ("name", "meant"),
+    [
+        ("PANNs-Cnn14", "panns-cnn14"),
+        ("panns-mobilenet_v1", "panns-mobilenetv1"),
+        ("mn10", "efficientat-mn10"),
+    ],
+)
+def test_a_name_that_is_nearly_right_is_told_the_right_one(name: str, meant: str) -> None:
+    with pytest.raises(ValueError, match=rf"no model {name}: .* it may be meant for {meant}( or |$)"):
+        load_artifact(name)
+    with pytest.raises(ValueError, match="published lists$"):
+        load_artifact(f"runs/{name}")
+
+
 def test_the_file_that_is_here_is_the_one_that_was_published(shared_data: Path) -> None:
     """YAMNet's int8 file of the shared data has the checksum that stands in the list."""
     content = (shared_data / "yamnet" / "yamnet-int8.tflite").read_bytes()

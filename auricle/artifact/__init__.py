@@ -67,8 +67,19 @@ def load_artifact(name_or_path: str | Path) -> Artifact:
             f"neither a folder with a model.json nor an .onnx file nor one of {known}, nor one that "
             "auricle models --published lists"
         )
-        raise ValueError(f"no model {name_or_path}: {reason}")
+        raise ValueError(f"no model {name_or_path}: {reason}{_meant(name_or_path)}")
     return read_model(path)
+
+
+def _meant(name_or_path: str | Path) -> str:
+    """Names like one that is none, as the end of a message; nothing for a path."""
+    name = str(name_or_path)
+    if Path(name).name != name:
+        return ""
+    from auricle.datasets.label_maps import near_names
+
+    near = near_names(name, ["default", *bundled_models(), *import_module(PUBLISHED).PUBLISHED])
+    return f"; it may be meant for {' or '.join(near)}" if near else ""
 
 
 def _copy_of_model(address: str) -> Path:
