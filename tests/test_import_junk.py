@@ -24,6 +24,7 @@ VERBS = (
     ("yamnet", "x.h5"),
     ("yamnet", "x.npz"),
     ("onnx", "x.onnx"),
+    ("tflite", "x.tflite"),
 )
 
 
@@ -31,7 +32,7 @@ VERBS = (
 def test_a_page_or_a_text_is_called_one(
     capsys: pytest.CaptureFixture[str], tmp_path: Path, verb: str, name: str
 ) -> None:
-    pytest.importorskip("torch")
+    pytest.importorskip({"onnx": "onnx", "tflite": "ai_edge_litert"}.get(verb, "torch"))
     for content, message in TEXTS.items():
         (tmp_path / name).write_bytes(content)
         status, _, said = run(capsys, "import", verb, tmp_path / name, "--out", tmp_path / "out")
