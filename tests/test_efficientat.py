@@ -5,6 +5,8 @@ efficientat_release.py, and numbers with which a wrong order, axis or constant m
 """
 
 import json
+import re
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +29,7 @@ from auricle.presets import efficientat
 from auricle.runners import check, load_runner
 from auricle.tagging import Tagger
 
+pytestmark = pytest.mark.filterwarnings("ignore:.*the file has no released name")
 CLASSES = 9
 LABELS = [f"sound {number}" for number in range(CLASSES)]
 NARROW = 0.2
@@ -209,6 +212,34 @@ def test_what_the_arrays_do_not_say_is_in_the_name_or_in_the_options(
     assert model.architecture["arguments"].get("strides") == expected[2]
 
 
+@pytest.mark.parametrize(
+    ("name", "options", "warned", "told"),
+    [
+        ("mn10_as_hop_15_mAP_463.pt", {}, "", "hop 15 ms (its name), 128 bands (its name), strides 2222"),
+        ("dymn10_replace_se_as.pt", {}, "", "hop 10 ms (its name), 128 bands (its name)"),
+        ("mn40_as_no_im_pre_mAP_483(2).pt", {}, "", "hop 10 ms (its name), 128 bands (its name)"),
+        ("mn10_as_fc_s2221_mAP_466.pt", {}, "", "strides 2221 (its name)"),
+        ("mn10_as_hop_15_mine.pt", {}, "assumed 128 bands, strides 2222:.*say --bands, --strides$", "15 ms"),
+        ("mn10_as_own.pt", {"bands": 64}, "assumed frame hop 10 ms, strides 2222:", "64 bands (given)"),
+        ("own.pt", {"bands": 64, "frame_hop": 10, "strides": (2, 2, 2, 2)}, "", "strides 2222 (given)"),
+    ],
+)
+def test_where_settings_were_taken_from_is_said_and_warned_of_where_from_nowhere(
+    name: str,
+    options: dict[str, Any],
+    warned: str,
+    told: str,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    write(tmp_path / name)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        import_efficientat(tmp_path / name, tmp_path / "model", labels=LABELS, window=0.5, **options)
+    assert len(caught) == bool(warned) and all(re.search(warned, str(one.message)) for one in caught)
+    assert told in capsys.readouterr().err
+
+
 def test_the_command_makes_a_model_that_tags(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     import soundfile
 
@@ -219,7 +250,18 @@ def test_the_command_makes_a_model_that_tags(tmp_path: Path, capsys: pytest.Capt
     (tmp_path / "labels.txt").write_text("\n".join(LABELS))
     command = ["import", "efficientat", tmp_path / "net.safetensors", "--labels", tmp_path / "labels.txt"]
     out = tmp_path / "model"
-    assert run(capsys, *command, "--out", out, "--window", 1, "--hop", 0.5) == (0, f"{out}\n", "")
+    options = ("--out", out, "--window", 1, "--hop", 0.5)
+    warnings.filterwarnings("default", message=".*the file has no released name")
+    status, said, told = run(capsys, *command, *options)
+    warned, line = told.splitlines()
+    assert (status, said) == (0, f"{out}\n") and "assumed frame hop 10 ms, 128 bands, strides 2222" in warned
+    assert warned.endswith("say --frame-hop, --bands, --strides")
+    assert line == (
+        "auricle: net.safetensors: mn, width 0.2 (its arrays), 32000 Hz, frame hop 10 ms (assumed), 128 "
+        "bands (assumed), strides 2222 (assumed); windows of 1 s each 0.5 s, 9 labels"
+    )
+    settings = ("--frame-hop", 10, "--bands", 128, "--strides", "2222", "--replace", "--quiet")
+    assert run(capsys, *command, *options, *settings) == (0, f"{out}\n", "")
     soundfile.write(tmp_path / "a.wav", sounds(2.0, 1)[0], 32000, "FLOAT")
     tagged = Tagger(str(out), threads=1).tag(str(tmp_path / "a.wav"))
     assert {one["label"] for one in tagged["tags"]} <= set(LABELS) == set(load_artifact(out).labels)

@@ -213,8 +213,10 @@ def test_the_verb_imports_and_the_model_tags_and_is_exported(
     status, _, said = run(capsys, "import", "onnx", tmp_path / "a.onnx", *common)
     assert status == 1 and said.endswith("give them with --rate and --labels\n")
     common += ["--labels", tmp_path / "labels.txt", "--rate", RATE, "--embedding", "hidden"]
-    status, printed, _ = run(capsys, "import", "onnx", tmp_path / "a.onnx", *common)
+    status, printed, said = run(capsys, "import", "onnx", tmp_path / "a.onnx", *common)
     assert (status, printed) == (0, f"{tmp_path / 'm'}\n")
+    told = f"a.onnx: {RATE} Hz (given), windows of {WINDOW} samples each 200, {len(LABELS)} labels (given), "
+    assert f"{told}logits" in said
     assert run(capsys, "check", tmp_path / "m")[0] == 0
     sound = waves(1)[0]
     soundfile.write(tmp_path / "a.wav", sound, RATE, subtype="FLOAT")

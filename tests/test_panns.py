@@ -1,8 +1,11 @@
 """PANNs: the released files become models that answer as the published networks; a wrong one is one line."""
 
+import dataclasses
+import hashlib
 import math
 import os
 import re
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -28,6 +31,7 @@ from auricle.models.size import count_weights
 from auricle.presets import panns
 from auricle.runners import check, load_runner
 
+pytestmark = pytest.mark.filterwarnings("ignore:.*taken for cnn14; Cnn14_DecisionLevelMax has the same")
 NAMES = list(PANNS_ORACLES)
 LABELS = ("Speech", "Dog", "Rain", "Siren", "Music")
 WINDOW = 1.5  # seconds
@@ -154,6 +158,38 @@ def test_other_kinds_of_files_do_as_well_and_a_name_tells_what_keys_do_not(tmp_p
         assert (artifact.window, artifact.hop) == (32000, 16000)
         made[file, architecture] = artifact.architecture["name"]
     assert list(made.values()) == ["cnn14_decision", "cnn14_decision", "cnn14"]
+
+
+@pytest.mark.parametrize(
+    ("file", "rate", "released", "told"),
+    [
+        ("Cnn14_mAP=0.431.pth", 32000, "", "cnn14, width 0.125 (its name)"),
+        ("Cnn14_DecisionLevelMax_mAP=0.385.pth", 32000, "", "cnn14_decision, width 0.125 (its name)"),
+        ("renamed.pth", 32000, "panns-cnn14-decision", "cnn14_decision, width 0.125 (its MD5)"),
+        ("Cnn14_DecisionLevelMax.pth", 32000, "panns-cnn14", "cnn14, width 0.125 (its MD5)"),
+        ("renamed.pth", 16000, "", "cnn14, width 0.125 (its arrays), 16000 Hz"),
+        ("renamed.pth", 32000, "", "cnn14, width 0.125 (assumed)"),
+    ],
+)
+def test_two_networks_of_the_same_arrays_are_told_apart_by_md5_and_name_or_it_is_said(
+    file: str,
+    rate: int,
+    released: str,
+    told: str,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    path = write_checkpoint(tmp_path / file, arrays_of("cnn14", rate))
+    if released:
+        md5 = hashlib.md5(path.read_bytes(), usedforsecurity=False).hexdigest()
+        entry = dataclasses.replace(importer.PUBLISHED[released], md5=md5)
+        monkeypatch.setitem(importer.PUBLISHED, released, entry)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        import_panns(path, tmp_path / "model", labels=LABELS, window=1)
+    assert [("say --architecture" in str(one.message)) for one in caught] == [True] * ("assumed" in told)
+    assert told in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("kind", [torch.float16, torch.bfloat16])
@@ -287,7 +323,11 @@ def test_the_verb_makes_a_model_that_tags(tmp_path: Path, capsys: pytest.Capture
     out = tmp_path / "cnn6"
     arguments = ("import", "panns", path, "--out", out, "--labels", tmp_path / "labels.csv", "--window", "2")
     code, said, errors = run(capsys, *arguments)
-    assert (code, said.strip(), errors) == (0, str(out), "")
+    assert (code, said.strip()) == (0, str(out))
+    assert errors == (
+        "auricle: Cnn6_mAP=0.343.pth: cnn6, width 0.125 (its arrays), 32000 Hz (its arrays), frame hop 10 "
+        "ms, 64 bands; windows of 2 s each 2 s, 5 labels\n"
+    )
     soundfile.write(tmp_path / "noise.wav", 0.1 * np.random.default_rng(2).standard_normal(44100), 44100)
     code, said, errors = run(capsys, "tag", tmp_path / "noise.wav", "--model", out, "--format", "csv")
     assert code == 0 and not errors and re.search("|".join(LABELS), said)

@@ -140,7 +140,11 @@ def test_the_command_makes_the_model_of_the_file_and_the_class_map(
     (tmp_path / "map.csv").write_text("\n".join(["index,mid,display_name", *rows]) + "\n")
     out = tmp_path / "model"
     command = ("import", "yamnet", tmp_path / "yamnet.npz", "--labels", tmp_path / "map.csv", "--out", out)
-    assert run(capsys, *command) == (0, f"{out}\n", "")
+    told = (
+        "auricle: yamnet.npz: yamnet, 16000 Hz, frame hop 10 ms, 64 bands; windows of 0.975 s each 0.48 s, "
+        "521 labels\n"
+    )
+    assert run(capsys, *command) == (0, f"{out}\n", told)
     assert load_artifact(out).labels[520] == "sound 520"
     status, _, told = run(capsys, *command)
     assert status == 1 and "holds a model; --replace overwrites it" in told

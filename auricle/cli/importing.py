@@ -2,9 +2,12 @@
 
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+if TYPE_CHECKING:
+    from auricle.artifact import Artifact
 
 Out = Annotated[Path, typer.Option(metavar="DIR", help="The model's new folder.")]
 AudiosetLabels = Annotated[
@@ -98,7 +101,7 @@ def tflite(
         peak=peak,
         licence=licence,
     )
-    print(artifact.path)
+    _tell(file, artifact, rate, labels, outputs)
 
 
 def onnx(
@@ -136,7 +139,7 @@ def onnx(
         peak=peak,
         licence=licence,
     )
-    print(artifact.path)
+    _tell(file, artifact, rate, labels, outputs)
 
 
 def vggish(
@@ -250,6 +253,19 @@ def yamnet(
     from auricle.interop.yamnet import import_yamnet
 
     print(import_yamnet(file, out, labels=labels, hop=hop).path)
+
+
+def _tell(file: Path, artifact: "Artifact", rate: int | None, labels: Path | None, outputs: Outputs) -> None:
+    """Print a graph's folder, and beside it what was taken and from where."""
+    from auricle.progress import say
+
+    sources = ["its metadata" if given is None else "given" for given in (rate, labels)]
+    say(
+        f"{file.name}: {artifact.rate} Hz ({sources[0]}), windows of {artifact.window} samples each "
+        f"{artifact.hop}, {len(artifact.labels)} labels ({sources[1]}), {outputs.value}, embeddings of "
+        f"{artifact.embedding_size} values"
+    )
+    print(artifact.path)
 
 
 def _keep_model(out: Path, replace: bool) -> None:

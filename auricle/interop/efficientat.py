@@ -6,6 +6,7 @@ models/dymn/model.py); the front end is `auricle.presets.efficientat`.
 """
 
 import re
+import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ import numpy as np
 from torch import nn
 
 from auricle.artifact import Artifact
-from auricle.interop.state import check_arrays, label_names, read_arrays, save_network
+from auricle.interop.state import check_arrays, in_words, label_names, read_arrays, save_network
 from auricle.models import build
 from auricle.models.dymn import KERNELS, SLOPE_SCALE, SLOPE_START, DynamicConv
 from auricle.models.mobile import EXPANDED_LAST, LAST, STRIDES, UNITS
@@ -26,6 +27,10 @@ FRAME_HOP, BANDS = 10.0, 128  # milliseconds, mel bands
 MOST_BANDS = 512  # the transform of 1024 samples has no more bins with sound in them
 VARIANT = re.compile(
     r"(?:_hop_(?P<hop>\d+))?(?:_mels_(?P<bands>\d+))?(?:_fc_s(?P<strides>[12]{4}))?(?:_|\.|$)"
+)
+RELEASED = re.compile(  # whole names, so that what they do not say is known too
+    r"(?:dy)?mn\d\d(?:_replace_se)?_as(?:_hop_\d+)?(?:_mels_\d+)?(?:_fc(?:_s[12]{4})?)?(?:_ext|_no_im_pre)?"
+    r"(?:_mAP_\d+)?(?: ?\(\d+\))?\.\w+"
 )
 NORM_EPSILON = 1e-5  # of the batch norm in a fully convolutional head
 # Ours -> the release's, by the beginnings of names; those of a block follow its own.
@@ -69,7 +74,7 @@ def import_efficientat(
 
     Three settings leave no trace in the arrays. Where they are None they are read from the file's name, as
     the release gives it: `mn10_as_hop_15...`, `mn10_as_mels_64...`, `mn10_as_fc_s2221...`; else they are
-    10 ms, 128 bands and strides of 2.
+    10 ms, 128 bands and strides of 2, and a warning tells of it where the name is not a released one.
 
     Args:
         file: a state dict, as a PyTorch file or as .safetensors.
@@ -94,12 +99,9 @@ def import_efficientat(
     arrays = read_arrays(path)
     if bands is not None and not 8 <= bands <= MOST_BANDS:
         raise ValueError(f"bands is {bands}; expected 8 to {MOST_BANDS}, the released ones have 40 to 256")
-    said = _said_by(path.name)
-    milliseconds = said.get("hop", FRAME_HOP) if frame_hop is None else frame_hop
-    config = efficientat(
-        hop=round(milliseconds * RATE / 1000), bands=int(said.get("bands", BANDS)) if bands is None else bands
-    )
-    architecture = _architecture(arrays, path, said.get("strides", STRIDES) if strides is None else strides)
+    taken, sources = _settings(path, {"hop": frame_hop, "bands": bands, "strides": strides})
+    config = efficientat(hop=round(taken["hop"] * RATE / 1000), bands=int(taken["bands"]))
+    architecture = _architecture(arrays, path, taken["strides"])
     names = label_names(labels, "efficientat", architecture["arguments"]["num_classes"], path)
     net = build(architecture["name"], **architecture["arguments"])
     samples = round(window * RATE)
@@ -113,6 +115,9 @@ def import_efficientat(
         hop=samples if hop is None else round(hop * RATE),
         architecture=architecture,
         labels=names,
+        told=f"{in_words(**architecture)} (its arrays), {RATE} Hz, frame hop {taken['hop']:g} ms "
+        f"({sources['hop']}), {config.bands} bands ({sources['bands']}), strides "
+        f"{''.join(map(str, taken['strides']))} ({sources['strides']})",
         **{"licence": LICENCE, **fields},
     )
 
@@ -207,6 +212,28 @@ def _architecture(arrays: Mapping[str, np.ndarray], path: Path, strides: Sequenc
     if hidden is None:
         arguments["head"] = "linear"
     return {"name": "dymn" if dynamic else "mn", "arguments": arguments}
+
+
+def _settings(path: Path, given: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, str]]:
+    """What the arrays do not tell, and where each of it was taken from; a warning where from nowhere."""
+    said, released = _said_by(path.name), RELEASED.fullmatch(path.name)
+    taken: dict[str, Any] = {"hop": FRAME_HOP, "bands": BANDS, "strides": STRIDES}
+    sources = dict.fromkeys(taken, "its name" if released else "assumed")
+    for key, value in given.items():
+        if value is not None:
+            taken[key], sources[key] = value, "given"
+        elif key in said:
+            taken[key], sources[key] = said[key], "its name"
+    if assumed := [key for key, source in sources.items() if source == "assumed"]:
+        told = {"hop": f"frame hop {FRAME_HOP:g} ms", "bands": f"{BANDS} bands", "strides": "strides 2222"}
+        listed = ", ".join(told[key] for key in assumed)
+        options = ", ".join("--frame-hop" if key == "hop" else f"--{key}" for key in assumed)
+        warnings.warn(
+            f"{path}: assumed {listed}: they are not in the arrays, and the file has no released name; "
+            f"scores are wrong without an error where they are others: say {options}",
+            stacklevel=3,
+        )
+    return taken, sources
 
 
 def _said_by(name: str) -> dict[str, Any]:

@@ -5,6 +5,9 @@ Source: Kong et al., "PANNs: Large-Scale Pretrained Audio Neural Networks for Au
 (audioset_tagging_cnn, pytorch/models.py) under "model", beside "iteration" and the state of a sampler.
 """
 
+import hashlib
+import re
+import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,7 +17,8 @@ from torch import nn
 
 from auricle.artifact import Artifact
 from auricle.features import FeatureConfig, hann_window, mel_matrix
-from auricle.interop.state import check_arrays, label_names, read_arrays, rounding, save_network
+from auricle.interop.published import PUBLISHED
+from auricle.interop.state import check_arrays, in_words, label_names, read_arrays, rounding, save_network
 from auricle.models import build, step_of
 from auricle.presets import panns
 
@@ -26,6 +30,7 @@ MEL = "logmel_extractor.melW"
 COSINES, SINES = (f"spectrogram_extractor.stft.conv_{part}.weight" for part in ("real", "imag"))
 UNITS = {"mobilenet_v1": 1024, "cnn10": 512, "cnn6": 512}  # of the embedding; of all others 2048
 DECISION = "DecisionLevelMax"  # in a file's name: its keys are those of CNN14
+RELEASED_CNN14 = re.compile(r"Cnn14_mAP", re.IGNORECASE)  # how its file's name begins
 WAVEGRAM = "wavegram_logmel_cnn14"
 ARCHITECTURES = ("cnn14", "cnn14_decision", "cnn10", "cnn6", "resnet38", "mobilenet_v1", WAVEGRAM)
 # Places in our blocks of two convolutions -> the release's names.
@@ -48,8 +53,9 @@ def import_panns(
 ) -> Artifact:
     """Make a model of a released file of weights; network and rate are found out from its arrays.
 
-    The arrays of Cnn14_DecisionLevelMax are those of Cnn14: it is taken for such where the file's name says
-    so. The transform's kernels and the mel bands that stand in the file are compared with our front end's.
+    The arrays of Cnn14_DecisionLevelMax are those of Cnn14: it is taken for such where the file's published
+    MD5 or its name says so, and a warning tells where neither says which it is. The transform's kernels and
+    the mel bands that stand in the file are compared with our front end's.
 
     Args:
         file: the release's checkpoint, or a state dict, as a PyTorch file or as .safetensors.
@@ -73,8 +79,10 @@ def import_panns(
     if architecture not in ("", *ARCHITECTURES):
         raise ValueError(f"architecture is {architecture!r}; known: {', '.join(ARCHITECTURES)}")
     arrays = read_arrays(path)
-    name = architecture or _architecture(arrays, path)
+    name, known = (architecture, "given") if architecture else (_architecture(arrays, path), "its arrays")
     config = _front_end(arrays, path)
+    if name == "cnn14" and not architecture:
+        name, known = _told_apart(path, config.rate)
     if name == WAVEGRAM and config.rate != 32000:
         raise ValueError(f"{path}: kernels for {config.rate} Hz, but {name} hears 32000 Hz only")
     arguments = _arguments(name, arrays, path)
@@ -91,6 +99,8 @@ def import_panns(
         hop=samples if hop is None else round(hop * config.rate),
         architecture={"name": name, "arguments": arguments} | step_of(net, config.hop),
         labels=names,
+        told=f"{in_words(name, arguments)} ({known}), {config.rate} Hz (its arrays), frame hop "
+        f"{1000 * config.hop / config.rate:g} ms, {config.bands} bands",
         **{"licence": LICENCE, **fields},
     )
 
@@ -182,7 +192,28 @@ def _architecture(arrays: Mapping[str, np.ndarray], path: Path) -> str:
         raise ValueError(
             f"{path}: holds {first} and the like; known are the keys of {', '.join(ARCHITECTURES)}"
         )
-    return "cnn14_decision" if name == "cnn14" and DECISION.lower() in path.name.lower() else name
+    return name
+
+
+def _told_apart(path: Path, rate: int) -> tuple[str, str]:
+    """Which of the two networks with the arrays of Cnn14 it is, and what says so."""
+    with path.open("rb") as stream:
+        md5 = hashlib.file_digest(stream, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
+    for name, published in (("cnn14", "panns-cnn14"), ("cnn14_decision", "panns-cnn14-decision")):
+        if md5 == PUBLISHED[published].md5:
+            return name, "its MD5"
+    if DECISION.lower() in path.name.lower():
+        return "cnn14_decision", "its name"
+    if rate != 32000:  # at which only one was released
+        return "cnn14", "its arrays"
+    if RELEASED_CNN14.match(path.name):
+        return "cnn14", "its name"
+    warnings.warn(
+        f"{path}: taken for cnn14; Cnn14_{DECISION} has the same arrays, and neither this file's name nor "
+        "its MD5 is the released one: say --architecture cnn14 or cnn14_decision",
+        stacklevel=3,
+    )
+    return "cnn14", "assumed"
 
 
 def _arguments(name: str, arrays: Mapping[str, np.ndarray], path: Path) -> dict[str, Any]:

@@ -21,6 +21,7 @@ from auricle.datasets.audioset_labels import labels as audioset_labels
 from auricle.features import FeatureConfig
 from auricle.frontend import LogMel
 from auricle.interop.given import check_waveforms, read_labels, refuse_text
+from auricle.progress import say
 
 NAMED = 3  # keys that a refusal names
 WRAPPERS = ("module.", "_orig_mod.")  # before the names of a net that ran within another
@@ -153,6 +154,9 @@ def save_network(
     state: Mapping[str, np.ndarray],
     config: FeatureConfig,
     window: int,
+    hop: int,
+    labels: Sequence[str],
+    told: str,
     **fields: Any,
 ) -> Artifact:
     """Fill a net with its published weights, hear what it says of two sounds, and save both.
@@ -164,12 +168,15 @@ def save_network(
         state: its state dict.
         config: its front end; of one that takes a waveform only the rate counts.
         window: samples scored at once.
-        **fields: further fields of `Artifact`: architecture, labels, hop, licence and others.
+        hop: samples from window to window.
+        labels: names of the outputs.
+        told: network and settings, and where each was taken from, for the line that says what was taken.
+        **fields: further fields of `Artifact`: architecture, licence and others.
 
     Raises:
         ValueError: the window is too short for the net. The message names the file.
 
-    >>> save_network("out", path=path, net=net, state=state, config=panns(), window=320000)  # doctest: +SKIP
+    >>> save_network("out", path=path, net=net, config=panns(), window=320000, **rest)  # doctest: +SKIP
     """
     net.load_state_dict({name: torch.from_numpy(array) for name, array in state.items()})
     waveforms = check_waveforms(window, config.rate)
@@ -183,17 +190,30 @@ def save_network(
             logits = net.eval()(front(torch.from_numpy(waveforms))).numpy()
     except ValueError as error:
         raise ValueError(f"{path}: a window of {window / config.rate:g} s is too short: {error}") from error
+    seconds, each = window / config.rate, hop / config.rate
+    say(f"{path.name}: {told}; windows of {seconds:g} s each {each:g} s, {len(labels)} labels")
     return save_artifact(
         out,
         weights=dict(state),
         check=(waveforms, logits),
         inputs=[entry],
+        labels=labels,
         window=window,
+        hop=hop,
         tail="align",
         embedding_size=net.embedding_size,
         training=origin(path),
         **fields,
     )
+
+
+def in_words(name: str, arguments: Mapping[str, Any]) -> str:
+    """A network and its arguments, for the line that says what was taken.
+
+    >>> in_words("mn", {"num_classes": 527, "width": 0.4})
+    'mn, width 0.4'
+    """
+    return ", ".join([name, *(f"{key} {value}" for key, value in arguments.items() if key == "width")])
 
 
 def origin(path: Path) -> dict[str, str]:

@@ -70,6 +70,7 @@ def import_yamnet(
         hop=round(hop * FEATURES.rate),
         architecture={"name": "yamnet", "arguments": {"num_classes": len(names)}},
         labels=names,
+        told=f"yamnet, {FEATURES.rate} Hz, frame hop 10 ms, {FEATURES.bands} bands",
         **{"licence": LICENCE, **fields},
     )
 
