@@ -138,6 +138,27 @@ def test_importers_and_packs_take_the_lists_by_name() -> None:
     assert read_parents("audioset") == audioset_parents()
 
 
+def test_lists_go_by_all_the_names_that_the_page_has_and_a_file_goes_before(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in ("panns", "efficientat", "527", "yamnet", "521"):
+        assert read_labels(name) == read_labels(Path(name)) == labels(name)
+    for name, message in (
+        ("yamnett", r"yamnett: no such file, and no list of that name \(did you mean yamnet\?\); lists"),
+        ("audioset-528", r"no list of that name \(did you mean audioset-52\d\?\)"),
+        ("quite-other", "quite-other: no such file, and no list of that name; lists are audioset-527"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            read_labels(name)
+    with pytest.raises(FileNotFoundError):
+        read_labels("quite-other.csv")
+    (tmp_path / "yamnet").mkdir()
+    assert read_labels("yamnet") == labels("yamnet"), "a model's folder is no list"
+    (tmp_path / "panns").write_text("dog\nrain\n")
+    assert read_labels("panns") == ["dog", "rain"]
+
+
 def test_whose_the_vocabulary_is_stands_beside_it() -> None:
     said = (FOLDER / "ATTRIBUTION.md").read_text()
     assert "CC BY-SA 4.0" in said and "Google" in said

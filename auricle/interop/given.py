@@ -6,10 +6,11 @@ from pathlib import Path
 
 import numpy as np
 
+from auricle.datasets.audioset_labels import VOCABULARIES
 from auricle.datasets.audioset_labels import labels as audioset_labels
+from auricle.datasets.label_maps import near_names
 from auricle.tables import header_of, read_text, read_text_table
 
-CARRIED = ("audioset-527", "audioset-521")
 LABEL_COLUMNS = ("display_name", "label", "name", "category")
 PAGE = ("<!doctype html", "<html", "<head", "<body", "<script")
 LOOKED_AT, QUOTED = 512, 40  # bytes of a file's beginning, characters of it that are quoted
@@ -57,11 +58,12 @@ def read_labels(file: str | Path) -> list[str]:
     """Labels from a text file, one a line, or from a CSV table with a row for each output, in their order.
 
     In a table they are the column display_name, label, name or category, the first of these that is there;
-    a column "index", if there is one, must count from 0. In place of a file, audioset-527 and audioset-521
-    name the lists that come with the package.
+    a column "index", if there is one, must count from 0. In place of a file,
+    audioset-527 (also panns, efficientat, 527) and audioset-521 (also yamnet, 521) name the lists that come
+    with the package; a file of that name goes before.
 
     Raises:
-        ValueError: no such column, rows out of order, or a label twice.
+        ValueError: no such file or list, no such column, rows out of order, or a label twice.
 
     >>> read_labels("audioset-521")[:2]
     ['Speech', 'Child speech, kid speaking']
@@ -90,8 +92,15 @@ def refuse_twice(labels: Sequence[str], source: str | Path) -> None:
 
 
 def _read_labels(file: str | Path) -> list[str]:
-    if str(file) in CARRIED:
-        return audioset_labels(str(file))
+    if not Path(file).is_file():
+        if str(file) in VOCABULARIES:
+            return audioset_labels(str(file))
+        near = near_names(str(file), VOCABULARIES, most=1)
+        if not Path(file).exists() and (near or not Path(file).suffix):
+            meant = f" (did you mean {near[0]}?)" if near else ""
+            raise ValueError(
+                f"{file}: no such file, and no list of that name{meant}; lists are {', '.join(VOCABULARIES)}"
+            )
     head = header_of(Path(file))
     column = next((name for name in LABEL_COLUMNS if name in head), None)
     if column is None:
