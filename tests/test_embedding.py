@@ -489,4 +489,4 @@ def test_import_makes_a_model_that_embeds(tmp_path: Path, capsys: pytest.Capture
     assert run(capsys, "import", "tflite", file, *arguments, "--replace", "--out", out)[0] == 0
     assert json.loads((out / "model.json").read_text())["hop"] != described["hop"]
     status, _, told = run(capsys, "import", "tflite", labels, "--rate", 8000, "--out", tmp_path / "no")
-    assert status == 1 and "no TFLite" in told
+    assert status == 1 and "but a text; it begins with 'dog rain clock'" in told

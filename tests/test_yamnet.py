@@ -12,6 +12,7 @@ from typing import Any
 import mobile_oracles
 import numpy as np
 import pytest
+import scipy.signal
 from running import run
 
 pytest.importorskip("torch", reason="torch is not installed")
@@ -102,6 +103,41 @@ def sounds(count: int = 2) -> np.ndarray:
 def test_the_front_end_is_hersheys_with_a_smaller_offset() -> None:
     assert FeatureConfig(log_offset=0.001) == FEATURES, "tensorflow/models, params.py: log_offset 0.001"
     assert (WINDOW, HOP) == (round(0.975 * 16000), round(0.48 * 16000)) and EPSILON == 1e-4
+
+
+def by_scipy(samples: np.ndarray, offset: float) -> np.ndarray:
+    """The published front end out of SciPy's parts: its window and STFT; triangles over mel by NumPy's."""
+
+    def mel(hertz: np.ndarray) -> np.ndarray:
+        return 1127 * np.log1p(hertz / 700)
+
+    window = scipy.signal.get_window("hann", 400, fftbins=True)
+    _, _, spectra = scipy.signal.stft(
+        samples, window=window, nperseg=400, noverlap=240, nfft=512, boundary=None, padded=False
+    )
+    magnitudes = np.abs(spectra).T * window.sum()  # it gives spectra of a full-scale sine the height 1/2
+    bounds = mel(np.array([125.0, 7500.0]))
+    edges = np.linspace(bounds[0], bounds[1], 66)
+    at = mel(np.arange(257) * 16000 / 512)
+    triangles = zip(edges, edges[1:], edges[2:], strict=False)
+    weights = [np.interp(at, edge, [0, 1, 0], left=0, right=0) for edge in triangles]
+    return np.log(magnitudes @ np.array(weights).T + offset)
+
+
+def test_the_front_end_of_real_recordings_is_scipys_parts_put_together(shared_data: Path) -> None:
+    """With the release's offset; that of VGGish, ten times larger, is far away where it is quiet."""
+    soundfile, soxr = pytest.importorskip("soundfile"), pytest.importorskip("soxr")
+    frontend, worst = LogMel(FEATURES), []
+    for path in sorted((shared_data / "esc50" / "audio").glob("*.ogg"))[::100]:
+        samples, rate = soundfile.read(path, dtype="float64", always_2d=True)
+        single = soxr.resample(samples.mean(axis=1), rate, 16000).astype(np.float32)
+        samples = single.astype(np.float64)
+        expected = by_scipy(samples, 0.001)
+        np.testing.assert_allclose(log_mel(samples, FEATURES, np.float64), expected, atol=1e-9, rtol=0)
+        found = frontend(torch.from_numpy(single[None]))[0, 0].numpy()
+        worst += [np.abs(each - expected).max() for each in (found, log_mel(single, FEATURES))]
+        assert np.abs(by_scipy(samples, 0.01) - expected).max() > 0.05
+    assert len(worst) >= 40 and max(worst) < 5e-4, max(worst)  # of float32, where bands are quietest
 
 
 @pytest.mark.parametrize("suffix", [".h5", ".npz", ".safetensors"])
