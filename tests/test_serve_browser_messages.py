@@ -96,6 +96,28 @@ def test_what_is_said_while_the_service_is_away_is_told_of_and_sent_again_in_its
     assert sorted(said(page)) == [("rain", "right"), ("siren", "right")]
 
 
+def test_the_last_of_several_minds_is_kept_whatever_was_shown_meanwhile(page: Any) -> None:
+    siren = row(page, "siren")
+    right, wrong = siren.get_by_test_id("event-right"), siren.get_by_test_id("event-wrong")
+
+    def is_last(answer: Any) -> bool:
+        return answer.request.method == "PATCH" and '"right"' in (answer.request.post_data or "")
+
+    for buttons in (
+        (right, wrong, right),
+        (wrong, right),
+    ):  # nothing is shown yet; then it is right, to stay so
+        page.context.set_offline(True)
+        for button in buttons:
+            button.click()
+        expect(page.get_by_test_id("alarm")).to_contain_text("siren wrong, siren right)")
+        with page.expect_response(is_last):
+            page.context.set_offline(False)
+        expect(page.get_by_test_id("alarm")).to_be_hidden()
+        expect(siren).to_have_attribute("data-verdict", "right")
+        assert said(page) == [("siren", "right")]
+
+
 def test_of_what_the_service_took_though_its_answer_was_lost_there_is_one(page: Any) -> None:
     lost: list[Any] = []
 

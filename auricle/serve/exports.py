@@ -201,16 +201,20 @@ def _distinct(names: list[str], portable: bool) -> list[str]:
     ['a.wav', 'A (2).wav', 'b_.wav', 'a (3).wav']
     >>> _distinct(["a.wav", "A.wav", "b?.wav", "a.wav"], portable=False)
     ['a.wav', 'A.wav', 'b?.wav', 'a (2).wav']
+    >>> _distinct(["a.wav", "a.wav", "a (2).wav"], portable=False)
+    ['a.wav', 'a (3).wav', 'a (2).wav']
     """
-    taken: set[str] = set()
+    if portable:
+        names = [NOT_IN_NAMES.sub("_", name).strip(". ") or "recording" for name in names]
+    fold = str.casefold if portable else str
+    theirs, taken = {fold(name) for name in names}, set[str]()
     out = []
     for name in names:
-        plain = (NOT_IN_NAMES.sub("_", name).strip(". ") or "recording") if portable else name
-        stem, suffix = Path(plain).stem, Path(plain).suffix
-        number, new = 1, plain
-        while (key := new.casefold() if portable else new) in taken:
+        number, new = 1, name
+        # A number makes no name that another file has.
+        while (key := fold(new)) in taken or (number > 1 and key in theirs):
             number += 1
-            new = f"{stem} ({number}){suffix}"
+            new = f"{Path(name).stem} ({number}){Path(name).suffix}"
         taken.add(key)
         out.append(new)
     return out

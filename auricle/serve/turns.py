@@ -174,9 +174,11 @@ class Spooled(StreamingResponse):
         try:
             await super().__call__(scope, receive, send)
         finally:
-            self.close()
-            if self.leave is not None:
-                self.leave()
+            try:
+                self.close()
+            finally:
+                if self.leave is not None:
+                    self.leave()
 
     async def stream_response(self, send: Send) -> None:
         """Send it, as long as the client reads."""

@@ -56,14 +56,14 @@ export class Corrections extends EventTarget {
   }
 
   /**
-   * Say of a sound that it is right, or wrong; where that is shown of it already, it is taken back.
+   * Say of a sound that it is right, or wrong; or take that back.
    * @param {Row} row as it is shown: what another window said since is not meant
    * @param {"right"|"wrong"} verdict
+   * @param {boolean} takesBack
    * @returns {Promise<string>} what was done
    */
-  async judge(row, verdict) {
+  async judge(row, verdict, takesBack) {
     const { label, start, end } = row;
-    const takesBack = row.verdict === verdict;
     await this.#catchUp();
     const known = this.#known(row, verdict);
     if (takesBack) {
@@ -142,7 +142,8 @@ export class Corrections extends EventTarget {
    */
   #isAsLeft({ correction, left }) {
     const found = this.all.find(({ id }) => id === correction.id);
-    const same = (/** @type {Said} */ one) => one.label === correction.label && one.start === correction.start;
+    const same = (/** @type {Said} */ one) =>
+      one.label === correction.label && one.start === correction.start && one.end === correction.end;
     if (!left) return !found && !this.all.some(same);
     return !found || JSON.stringify(said(found)) === JSON.stringify(left);
   }

@@ -19,7 +19,7 @@ export class Outbox extends EventTarget {
   constructor() {
     super();
     addEventListener("beforeunload", (event) => {
-      if (this.#trouble) event.preventDefault(); // it would be lost
+      if (this.#said.length) event.preventDefault(); // it would be lost
     });
   }
 

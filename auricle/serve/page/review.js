@@ -327,8 +327,11 @@ export class Review {
    */
   judge(verdict, row = this.chosen) {
     if (!row || row.verdict === "added") return say("Choose a sound first");
-    const what = row.verdict === verdict ? `${row.label} no longer ${verdict}` : `${row.label} ${verdict}`;
-    return this.#correct([verdict, keyOf(row)], what, (corrections) => corrections.judge(row, verdict));
+    const of = keyOf(row);
+    const other = `${verdict === "right" ? "wrong" : "right"} ${of}`; // on its way, it counts before what is shown
+    const back = !this.#said.delete(other) && row.verdict === verdict;
+    const what = `${row.label} ${back ? "no longer " : ""}${verdict}`;
+    return this.#correct([verdict, of], what, (corrections) => corrections.judge(row, verdict, back));
   }
 
   /** @param {string} label */
@@ -359,18 +362,14 @@ export class Review {
     const { correction } = row;
     if (!correction) return;
     const what = `${row.label} removed`;
-    return this.#correct(["removed", keyOf(row)], what, async (corrections) => {
-      await corrections.remove(correction);
-      return what;
-    });
+    const remove = (/** @type {Corrections} */ corrections) => corrections.remove(correction).then(() => what);
+    return this.#correct(["removed", keyOf(row)], what, remove);
   }
 
   undo() {
     const what = this.corrections?.last ?? "nothing";
-    const undo = async (/** @type {Corrections} */ corrections) => {
-      const undone = await corrections.undo();
-      return undone ? `Undone: ${undone}` : "Nothing to undo";
-    };
+    const undo = (/** @type {Corrections} */ corrections) =>
+      corrections.undo().then((undone) => (undone ? `Undone: ${undone}` : "Nothing to undo"));
     return this.#correct(["", "undo"], `undo of ${what}`, undo, `“${what}” was not undone`);
   }
 
