@@ -362,6 +362,17 @@ def test_what_is_written_into_the_folder_that_is_read_is_not_read_again(
         assert (status, out, err) == (0, "labels/events.csv: 3 events in 2 recordings\n", "")
 
 
+def test_what_was_corrected_is_not_written_over(sounds: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    table = sounds / "rec" / "a.wav.csv"
+    table.write_text("path,start,end,label,answer,note\na.wav,1,2,dog,y,mine\n")
+    for read in ("rec/a.wav.csv", "rec"):
+        status, out, err = run(
+            capsys, "convert", read, "--recordings", "rec", "--format", "csv", "--out", "rec/"
+        )
+        assert (status, out) == (2, "") and "is read; name another" in err.replace("\n", " ")
+        assert "mine" in table.read_text()
+
+
 def test_nor_is_what_is_written_into_a_folder_in_it(sounds: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for label in ("dog", "wolf"):  # corrected in between
         (sounds / "labels" / "deep" / "b.wav.labels.txt").write_text(f"4\t6\t{label}\n")

@@ -2,7 +2,7 @@
 
 import contextlib
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, TextIO
@@ -100,7 +100,7 @@ def convert(
     if format is EventFormat.manifest:
         _write_manifest(of_recording, out, every)
     else:
-        _write(of_recording, out, format, recordings)
+        _write(of_recording, out, format, recordings, events)
     if out != STDIN:
         count = sum(len(own) for own in of_recording.values())
         print(f"{out}: {counted(count, 'event')} in {counted(len(of_recording), 'recording')}")
@@ -218,7 +218,11 @@ def _result(path: str, events: "list[TimedEvent]", format: EventFormat) -> tuple
 
 
 def _write(
-    of_recording: "dict[str, list[TimedEvent]]", out: str, format: EventFormat, recordings: str | None
+    of_recording: "dict[str, list[TimedEvent]]",
+    out: str,
+    format: EventFormat,
+    recordings: str | None,
+    read: Sequence[Path],
 ) -> None:
     from auricle import formats
 
@@ -228,12 +232,27 @@ def _write(
             # Without a recording there is nothing that a rate would count for.
             _write_results([result for result, _ in results], stream, format, results[0][1] if results else 1)
         return
+    suffix = formats.SUFFIXES[format.value]
+    targets = {path: Path(out) / as_utf8(_name_in_folder(path, recordings) + suffix) for path in of_recording}
+    _keep_what_is_read(targets.values(), read, Path(out).resolve())
     for path, events in of_recording.items():
         result, rate = _result(path, events, format)
-        target = Path(out) / as_utf8(_name_in_folder(path, recordings) + formats.SUFFIXES[format.value])
+        target = targets[path]
         target.parent.mkdir(parents=True, exist_ok=True)
         with opened(str(target)) as stream:
             _write_results([result], stream, format, rate)
+
+
+def _keep_what_is_read(targets: Iterable[Path], read: Sequence[Path], out: Path) -> None:
+    """Refuse to write over what is read; a folder in such a folder is not: an earlier run wrote it."""
+    sources = [path.resolve() for path in read]
+    for target in filter(Path.exists, targets):
+        whole = target.resolve()
+        for source in sources:
+            if whole == source or (source in whole.parents and source not in out.parents):
+                raise typer.BadParameter(
+                    f"{target} would be written over what is read; name another folder", param_hint="--out"
+                )
 
 
 def _write_results(
