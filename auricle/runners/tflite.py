@@ -175,8 +175,10 @@ class Graph:
 
 
 def _free_axis(interpreter: Any) -> int | None:
-    """Which axis of the input may have any length: of (batch, samples) the last; None where all is fixed."""
+    """Which axis of the input may have any length: of (batch, samples) the last; None where that is fixed."""
     signature = interpreter.get_input_details()[0].get("shape_signature", ())
+    if any(length > 1 for length in signature):
+        return None  # the window is said, and the batch alone is free
     free = [axis for axis, length in enumerate(signature) if length < 0]
     return free[-1] if free else None
 
