@@ -111,7 +111,11 @@ def alike(found: Annotated) -> dict[str, str]:
     heard: dict[str, set[tuple[str, float, float]]] = {name: set() for name in found.recordings}
     for event in found.events:
         heard[event.recording].add((event.label, round(event.start, 4), round(event.end, 4)))
-    shown = {before for end, name, before in pairs if heard[end] and heard[end] == heard[name]}
+    agree: dict[Parts, list[bool]] = {}  # one label of a whole recording may be there by chance
+    for end, name, before in pairs:
+        if heard[end] and heard[name]:
+            agree.setdefault(before, []).append(heard[end] == heard[name])
+    shown = {before for before, same in agree.items() if 2 * sum(same) > len(same)}
     above: dict[str, list[str]] = {}
     for end, name, before in pairs:
         if before in shown:

@@ -339,7 +339,8 @@ def _json_lines(file: Path, found: Annotated) -> Iterator[TimedEvent]:
         found.recordings.setdefault(str(name), where)
         for start, end, label, score in rows:
             if (span := _span(start, end, where, found)) is not None:
-                yield TimedEvent(str(name), *span, label, score, where)
+                known = score if isinstance(score, int | float) and not isinstance(score, bool) else None
+                yield TimedEvent(str(name), *span, label, known, where)
 
 
 def _jams(file: Path, named: str, found: Annotated) -> Iterator[TimedEvent]:

@@ -107,9 +107,9 @@ def keep(
         quiet: show no progress.
 
     Raises:
-        Unreachable: the file is not there, and cannot be had now: no server answers, or it gives a web page
-            or a file of another size.
-        ValueError: its checksum is not the one that was published or kept, or the server refuses.
+        Unreachable: the file is not there, and cannot be had now: no server answers, or it refuses, or gives
+            a web page or a file of another size.
+        ValueError: its checksum is not the one that was published or kept.
 
     >>> import tempfile
     >>> path = Path(tempfile.mkdtemp()) / "a.pth"
@@ -295,7 +295,7 @@ def _download(url: str, partial: Path, name: str, *, checked: bool, size: int, q
         except urllib.error.HTTPError as error:
             error.close()  # it holds the connection
             if error.code < 500 and error.code not in (408, 429):
-                raise ValueError(f"{url}: the server answers {error.code} {error.reason}") from error
+                raise Unreachable(f"{url}: the server answers {error.code} {error.reason}") from error
             reason = f"the server answers {error.code} {error.reason}"
         except urllib.error.URLError as error:
             if not before:

@@ -11,6 +11,7 @@ from auricle.datasets.audioset_labels import labels as audioset_labels
 from auricle.datasets.label_maps import near_names
 from auricle.tables import header_of, read_text, read_text_table
 
+FEW = 5  # outputs of two sounds: so few logits may lie between 0 and 1, too
 LABEL_COLUMNS = ("display_name", "label", "name", "category")
 PAGE = ("<!doctype html", "<html", "<head", "<body", "<script")
 LOOKED_AT, QUOTED = 512, 40  # bytes of a file's beginning, characters of it that are quoted
@@ -216,7 +217,7 @@ def refuse_other_outputs(path: Path, outputs: np.ndarray, scores: bool) -> None:
     found = f"{path}: gives {outputs.min():.3g} to {outputs.max():.3g}"
     if scores and not within:
         raise ValueError(f"{found}, which are no scores: declare them logits (--outputs logits)")
-    if not scores and within:
+    if not scores and within and outputs.size >= FEW:  # of a few, logits may lie so, too
         raise ValueError(f"{found}, which are scores: leave --outputs logits out")
 
 
