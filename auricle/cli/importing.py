@@ -1,12 +1,14 @@
-"""Verbs that make models of published weights: import tflite, panns, efficientat, yamnet, vggish."""
+"""Verbs that make models of published weights: import tflite, onnx, panns, efficientat, yamnet, vggish."""
 
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from auricle.artifact import Artifact
 
 Out = Annotated[Path, typer.Option(metavar="DIR", help="The model's new folder.")]
@@ -85,23 +87,12 @@ def tflite(
 
     Of one that takes a window of a waveform to a score a label.
     """
+    given: dict[str, Any] = {"rate": rate, "labels": labels, "window": window, "hop": hop}
+    given |= {"output": output, "embedding": embedding, "peak": peak, "licence": licence}
     _keep_model(out, replace)
     from auricle.interop.tflite import import_tflite
 
-    artifact = import_tflite(
-        file,
-        out,
-        rate=rate,
-        labels=labels,
-        window=window,
-        hop=hop,
-        embedding=embedding,
-        scores=outputs is Outputs.scores,
-        output=output,
-        peak=peak,
-        licence=licence,
-    )
-    _tell(file, artifact, rate, labels, outputs)
+    _import_graph(import_tflite, file, out, outputs, given)
 
 
 def onnx(
@@ -123,23 +114,12 @@ def onnx(
     Of one that takes waveforms, (batch, samples), (samples) or (batch, 1, samples), to a score a label. What
     is not given is taken from the file, and asked for in one line where that does not say it.
     """
+    given: dict[str, Any] = {"rate": rate, "labels": labels, "window": window, "hop": hop}
+    given |= {"output": output, "embedding": embedding, "peak": peak, "licence": licence}
     _keep_model(out, replace)
     from auricle.interop.onnx_import import import_onnx
 
-    artifact = import_onnx(
-        file,
-        out,
-        rate=rate,
-        labels=labels,
-        window=window,
-        hop=hop,
-        embedding=embedding,
-        scores=outputs is Outputs.scores,
-        output=output,
-        peak=peak,
-        licence=licence,
-    )
-    _tell(file, artifact, rate, labels, outputs)
+    _import_graph(import_onnx, file, out, outputs, given)
 
 
 def vggish(
@@ -255,11 +235,14 @@ def yamnet(
     print(import_yamnet(file, out, labels=labels, hop=hop).path)
 
 
-def _tell(file: Path, artifact: "Artifact", rate: int | None, labels: Path | None, outputs: Outputs) -> None:
-    """Print a graph's folder, and beside it what was taken and from where."""
+def _import_graph(
+    importer: "Callable[..., Artifact]", file: Path, out: Path, outputs: Outputs, given: dict[str, Any]
+) -> None:
+    """Make a model of a graph; print its folder, and beside it what was taken and from where."""
+    artifact = importer(file, out, scores=outputs is Outputs.scores, **given)
     from auricle.progress import say
 
-    sources = ["its metadata" if given is None else "given" for given in (rate, labels)]
+    sources = ["its metadata" if given[name] is None else "given" for name in ("rate", "labels")]
     say(
         f"{file.name}: {artifact.rate} Hz ({sources[0]}), windows of {artifact.window} samples each "
         f"{artifact.hop}, {len(artifact.labels)} labels ({sources[1]}), {outputs.value}, embeddings of "
