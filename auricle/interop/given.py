@@ -1,6 +1,7 @@
 """What has to be known of a published graph beside the graph: labels, rate, its output and what that is."""
 
 import codecs
+import hashlib
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -219,6 +220,16 @@ def refuse_other_outputs(path: Path, outputs: np.ndarray, scores: bool) -> None:
         raise ValueError(f"{found}, which are no scores: declare them logits (--outputs logits)")
     if not scores and within and outputs.size >= FEW:  # of a few, logits may lie so, too
         raise ValueError(f"{found}, which are scores: leave --outputs logits out")
+
+
+def origin(path: Path) -> dict[str, str]:
+    """Name and SHA-256 of a file, as a model of it keeps them.
+
+    >>> origin(Path("yamnet.h5"))["file"]  # doctest: +SKIP
+    'yamnet.h5'
+    """
+    with path.open("rb") as stream:
+        return {"file": path.name, "sha256": hashlib.file_digest(stream, "sha256").hexdigest()}
 
 
 def check_waveforms(window: int, rate: int) -> np.ndarray:

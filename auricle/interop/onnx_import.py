@@ -5,7 +5,6 @@ ONNX model: waveform (batch, samples) in, logits and embedding out.
 """
 
 import ast
-import hashlib
 import itertools
 import json
 from collections.abc import Sequence
@@ -21,6 +20,7 @@ from auricle.interop.given import (
     check_waveforms,
     choose_output,
     labels_for,
+    origin,
     refuse_missing,
     refuse_other_outputs,
     refuse_other_rate,
@@ -149,7 +149,7 @@ def import_onnx(
         hop=samples if hop is None else hop,
         tail="align",
         embedding_size=embeddings.shape[1],
-        training={"file": path.name, "sha256": hashlib.sha256(path.read_bytes()).hexdigest()},
+        training=origin(path),
         **{"tolerance": SCORE_TOLERANCE if scores else LOGIT_TOLERANCE, **fields},
     )
 

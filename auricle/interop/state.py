@@ -1,6 +1,5 @@
 """Files of published weights: their arrays, read and held against those a network takes; models of them."""
 
-import hashlib
 import pickle
 import re
 import struct
@@ -20,7 +19,7 @@ from auricle.artifact import Artifact, save_artifact
 from auricle.datasets.audioset_labels import labels as audioset_labels
 from auricle.features import FeatureConfig
 from auricle.frontend import LogMel
-from auricle.interop.given import check_waveforms, read_labels, refuse_text
+from auricle.interop.given import check_waveforms, origin, read_labels, refuse_text
 from auricle.progress import say
 
 NAMED = 3  # keys that a refusal names
@@ -214,16 +213,6 @@ def in_words(name: str, arguments: Mapping[str, Any]) -> str:
     'mn, width 0.4'
     """
     return ", ".join([name, *(f"{key} {value}" for key, value in arguments.items() if key == "width")])
-
-
-def origin(path: Path) -> dict[str, str]:
-    """Name and SHA-256 of a file, as a model of it keeps them.
-
-    >>> origin(Path("yamnet.h5"))["file"]  # doctest: +SKIP
-    'yamnet.h5'
-    """
-    with path.open("rb") as stream:
-        return {"file": path.name, "sha256": hashlib.file_digest(stream, "sha256").hexdigest()}
 
 
 def rounding(array: np.ndarray) -> float:

@@ -1,6 +1,5 @@
 """Published TFLite taggers become artifacts like any other."""
 
-import hashlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,7 @@ from auricle.interop.given import (
     check_waveforms,
     choose_output,
     labels_for,
+    origin,
     read_labels,
     refuse_missing,
     refuse_other_outputs,
@@ -92,7 +92,6 @@ def import_tflite(
     outputs = np.stack([graph.run(waveform)[0] for waveform in waveforms])
     refuse_other_outputs(path, outputs, scores)
     described = {"name": "tflite", "scores": scores, "output": chosen, "embedding": embedding}
-    training = {"file": path.name, "sha256": hashlib.sha256(content).hexdigest()}
     return save_artifact(
         out,
         tflite=content,
@@ -103,7 +102,7 @@ def import_tflite(
         window=graph.window,
         hop=graph.window if hop is None else hop,
         embedding_size=graph.embedding_size or graph.size,
-        training=training,
+        training=origin(path),
         **fields,
     )
 

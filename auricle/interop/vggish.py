@@ -17,8 +17,8 @@ from auricle.artifact import Artifact, save_artifact
 from auricle.features import FeatureConfig
 from auricle.frontend import LogMel
 from auricle.interop.download import fetch
-from auricle.interop.given import check_waveforms
-from auricle.interop.state import check_arrays, origin, read_arrays
+from auricle.interop.given import check_waveforms, origin
+from auricle.interop.state import check_arrays, read_arrays
 from auricle.models.vggish import VGGish
 
 WINDOW, HOP = 15600, 15360  # samples: 96 frames of 25 ms every 10 ms, and the next 0.96 s later
