@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import scipy.signal
+from real_clips import clips
 
 from auricle.features import FeatureConfig, hann_window, log_mel, mel_matrix, num_frames, shortest
 from auricle.presets import efficientat
@@ -45,18 +46,6 @@ def by_scipy(samples: np.ndarray, *, hop: int = 320, bands: int = 128) -> np.nda
     return (np.log(kaldi_banks(bands).T @ power + 1e-5).T + 4.5) / 5
 
 
-def clips(shared_data: Path) -> list[np.ndarray]:
-    """Five recordings of five seconds at 32 kHz."""
-    soundfile, soxr = pytest.importorskip("soundfile"), pytest.importorskip("soxr")
-    paths = sorted((shared_data / "esc50" / "audio").glob("*.ogg"))[::400]
-    assert len(paths) >= 4
-    found = []
-    for path in paths:
-        samples, at = soundfile.read(path, dtype="float32", always_2d=True)
-        found.append(soxr.resample(samples.mean(axis=1), at, RATE))
-    return found
-
-
 def sounds() -> list[np.ndarray]:
     """Noise, a sweep in noise (beside a tone alone, float32 has too few digits), clicks on silence."""
     rng, time = np.random.default_rng(0), np.arange(RATE) / RATE
@@ -86,7 +75,7 @@ def test_values_are_those_of_an_independent_computation() -> None:
 
 
 def test_values_of_real_recordings_are_those_of_an_independent_computation(shared_data: Path) -> None:
-    for samples in clips(shared_data):
+    for samples in clips(shared_data, RATE):
         expected = by_scipy(samples.astype(np.float64))
         assert np.ptp(expected) > 1
         np.testing.assert_allclose(log_mel(samples, efficientat()), expected, atol=1e-4)

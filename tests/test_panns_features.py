@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import scipy.signal
+from real_clips import clips
 
 from auricle.features import FeatureConfig, log_mel, mel_matrix, num_frames, shortest
 from auricle.presets import panns
@@ -15,18 +16,6 @@ from auricle.presets import panns
 RATES = (32000, 16000, 8000)
 # Kong et al. 2020, section VI: window, hop, upper edge; the release's model names say those of other rates.
 PUBLISHED = {32000: (1024, 320, 14000.0), 16000: (512, 160, 8000.0), 8000: (256, 80, 4000.0)}
-
-
-def clips(shared_data: Path, rate: int) -> list[np.ndarray]:
-    """Five recordings of five seconds at a rate."""
-    soundfile, soxr = pytest.importorskip("soundfile"), pytest.importorskip("soxr")
-    paths = sorted((shared_data / "esc50" / "audio").glob("*.ogg"))[::400]
-    assert len(paths) >= 4
-    found = []
-    for path in paths:
-        samples, at = soundfile.read(path, dtype="float32", always_2d=True)
-        found.append(soxr.resample(samples.mean(axis=1), at, rate))
-    return found
 
 
 def slaney_edges(low: float, high: float, count: int) -> np.ndarray:
