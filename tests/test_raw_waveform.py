@@ -244,7 +244,8 @@ def test_clips_of_any_length_score_the_same_alone_and_in_a_batch(tiny: RawWavefo
     logits = tiny(batch)
     assert logits.shape == (3, 3) and logits.isfinite().all()
     for number in range(3):
-        torch.testing.assert_close(logits[number : number + 1], tiny(batch[number : number + 1]))
+        alone = tiny(batch[number : number + 1])  # by other kernels than a batch, on some processors
+        torch.testing.assert_close(logits[number : number + 1], alone, rtol=1e-4, atol=1e-4)
 
 
 def test_the_first_and_the_last_sample_are_heard() -> None:
