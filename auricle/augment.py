@@ -10,6 +10,7 @@ import torch
 from torch import Generator, Tensor
 
 MIXINGS = ("none", "between_class", "mixup", "mix_training")
+SILENT = 1e-3  # RMS, -60 dB of full scale
 
 
 def uniform(batch: int, low: float, high: float, generator: Generator) -> Tensor:
@@ -77,7 +78,8 @@ def mix(
         generator: where partners and ratios come from.
         how: "none"; "between_class": at a ratio r of loudness, corrected for the clips' own levels, energy
             kept, targets r and 1 - r (Tokozume, Ushiku and Harada, ICLR 2018, equation 2, with RMS for
-            loudness); "mixup": r and 1 - r for both (Zhang et al., ICLR 2018, alpha 1); "mix_training":
+            loudness), but added as they are, targets the union, where one is silent, which has no loudness to
+            match; "mixup": r and 1 - r for both (Zhang et al., ICLR 2018, alpha 1); "mix_training":
             a and 1 - a with a uniform in `mix_range`, targets the union: the larger of the two, which is
             sign(y_i + y_j) of zeros and ones, and of soft targets the surer one (Chen et al. 2019, section
             3.2, equations 1 and 2).
@@ -110,10 +112,14 @@ def mix(
     targets = ratio * targets_BK + (1 - ratio) * targets_BK[other]
     if how == "mixup":
         return ratio * waveform_BN + (1 - ratio) * waveform_BN[other], targets
-    level = waveform_BN.square().mean(1, keepdim=True).sqrt() + 1e-4
+    level = waveform_BN.square().mean(1, keepdim=True).sqrt()
+    silent = (level < SILENT) | (level[other] < SILENT)
+    level = level + 1e-4
     share = 1 / (1 + level / level[other] * (1 - ratio) / ratio.clamp(min=1e-3))
     mixed = share * waveform_BN + (1 - share) * waveform_BN[other]
-    return mixed / torch.sqrt(share**2 + (1 - share) ** 2), targets
+    mixed = mixed / torch.sqrt(share**2 + (1 - share) ** 2)
+    mixed = torch.where(silent, waveform_BN + waveform_BN[other], mixed)
+    return mixed, torch.where(silent, torch.maximum(targets_BK, targets_BK[other]), targets)
 
 
 def random_masks(

@@ -32,8 +32,12 @@ def run_fold(data: Path, out: Path, recipe: str, fold: str, settings: dict[str, 
     config = configure(recipe, data=data, settings={"train_splits": rest, **settings})
     model = train(config, out / fold / "run", resume=True)
     figures = evaluate(model, data, splits=[fold], out=out / fold)
-    log = (out / fold / "run" / "log.jsonl").read_text().splitlines()
-    return {**figures, "hours": json.loads(log[-1])["seconds"] / 3600}
+    return {**figures, "hours": hours_of(out / fold / "run")}
+
+
+def hours_of(run: Path) -> float:
+    """How long a run has trained."""
+    return float(json.loads((run / "log.jsonl").read_text().splitlines()[-1])["seconds"]) / 3600
 
 
 def device_name() -> str:

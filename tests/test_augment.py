@@ -148,6 +148,17 @@ def test_mixup_uses_one_ratio_for_sound_and_labels() -> None:
     assert torch.allclose(x, y) and x.min() >= 0 and (x[x > 0] < 0.05).any() and (x > 0.95).any()
 
 
+def test_between_class_mixing_leaves_a_clip_as_it_is_beside_silence() -> None:
+    """Else a clip would be brought down to the silence beside it, and still be called by its name."""
+    sound = torch.randn(2, 8000, generator=generator()) * torch.tensor([[0.1], [1e-5]])
+    for seed in range(20):
+        mixed, targets = mix(
+            sound, torch.tensor([[1.0], [0.0]]), torch.Generator().manual_seed(seed), how="between_class"
+        )
+        assert targets.tolist() == [[1.0], [1.0]]
+        torch.testing.assert_close(mixed, sound.sum(0, keepdim=True).expand(2, -1))
+
+
 def test_between_class_mixing_keeps_energy_and_follows_loudness() -> None:
     noise = torch.randn(64, 20000, generator=generator(3))
     levels = torch.logspace(-2, 0, 64)[:, None]

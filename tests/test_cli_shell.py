@@ -68,7 +68,10 @@ def test_every_option_of_fixed_values_is_completed(shell: str, offered: Any) -> 
         ("tag", "--engine"): "local ray",
         ("tag", "--device"): "cpu cuda",
         ("train", "--device"): "auto cpu cuda",
-        ("train", "--recipe"): "chen compact-esc50 compact-esc50-free hershey tompkins",
+        (
+            "train",
+            "--recipe",
+        ): "chen compact-esc50 compact-esc50-free hershey taught-esc50 taught-esc50-free tompkins",
         ("train", "--family"): "coarse all",
         ("export", "--quantize"): "int8",
         ("embed", "--precision"): "float32 float16",

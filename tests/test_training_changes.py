@@ -20,8 +20,7 @@ from auricle.engine import pack as pack_corpus
 from auricle.models import MODELS
 from auricle.recipes import configure as configure_recipe
 from auricle.shards import Pack
-from auricle.training import TrainConfig, train
-from auricle.training.config import configure
+from auricle.training import TrainConfig, configure, train
 from auricle.training.data import choose_clips, make_sampler
 from auricle.training.loop import learning_rate, read_ahead
 from auricle.training.outcome import LiveRunner

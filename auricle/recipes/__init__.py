@@ -5,7 +5,12 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from auricle.recipes.chen import chen
-from auricle.recipes.compact_esc50 import compact_esc50, compact_esc50_free
+from auricle.recipes.compact_esc50 import (
+    compact_esc50,
+    compact_esc50_free,
+    taught_esc50,
+    taught_esc50_free,
+)
 from auricle.recipes.hershey import hershey
 from auricle.recipes.tompkins import tompkins
 from auricle.training import TrainConfig
@@ -16,6 +21,8 @@ RECIPES: dict[str, Callable[[Path], TrainConfig]] = {
     "compact-esc50-free": compact_esc50_free,
     "hershey": hershey,
     "chen": chen,
+    "taught-esc50": taught_esc50,
+    "taught-esc50-free": taught_esc50_free,
     "tompkins": tompkins,
 }
 

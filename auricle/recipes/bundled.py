@@ -115,9 +115,9 @@ def out_of_fold(folds: Path) -> dict[str, Any]:
     }
 
 
-def read_scores(folds: Path) -> tuple[np.ndarray, np.ndarray, list[str], np.ndarray]:
+def read_scores(folds: Path, which: str = "fold*") -> tuple[np.ndarray, np.ndarray, list[str], np.ndarray]:
     """Targets (N, K) bool, scores (N, K), the K labels and the groups (N,): all clips, scored out of fold."""
-    tables = [pq.read_table(path) for path in sorted(folds.glob("fold*/scores.parquet"))]
+    tables = [pq.read_table(path) for path in sorted(folds.glob(f"{which}/scores.parquet"))]
     labels: list[str] = json.loads(tables[0].schema.metadata[b"labels"])
     scores = np.concatenate([np.stack(table["scores"].to_numpy()) for table in tables])
     truth = [set(row) for table in tables for row in table["labels"].to_pylist()]

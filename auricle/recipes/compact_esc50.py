@@ -5,6 +5,7 @@ Nothing is chosen on a test fold: the length of training is fixed, and the weigh
 average at its end. About 8 minutes a fold on two cores with bfloat16 matrix units.
 """
 
+import dataclasses
 from pathlib import Path
 
 from auricle.training import TrainConfig
@@ -31,9 +32,18 @@ def compact_esc50(data: Path) -> TrainConfig:
 
 
 def compact_esc50_free(data: Path) -> TrainConfig:
-    """The same on the clips under CC0 or CC-BY only: the model that comes with the package."""
-    import dataclasses
-
+    """The same on the clips under CC0 or CC-BY only."""
     return dataclasses.replace(
         compact_esc50(data), name="auricle-esc50", licence="Apache-2.0", where={"licence": FREE_LICENCES}
     )
+
+
+def taught_esc50(data: Path) -> TrainConfig:
+    """Longer, and taught by models of the same kind: name them with `--set teachers=RUN/last,...`."""
+    return dataclasses.replace(compact_esc50(data), name="taught-esc50", epochs=200)
+
+
+def taught_esc50_free(data: Path) -> TrainConfig:
+    """The same on the clips under CC0 or CC-BY only, as its teachers have to be."""
+    free = compact_esc50_free(data)
+    return dataclasses.replace(taught_esc50(data), name=free.name, licence=free.licence, where=free.where)

@@ -51,6 +51,7 @@ from auricle.training.start import BEFORE, in_words, take_weights
 from auricle.training.state import State, as_saved, make_state, restore
 from auricle.training.step import update
 from auricle.training.task import Task, make_task
+from auricle.training.teachers import open_teachers
 from auricle.training.validation import validate
 
 OnValidation = Callable[[int, int, Mapping[str, float]], None]  # step, of how many, figures
@@ -163,7 +164,9 @@ def prepare(config: TrainConfig, *, resume: bool) -> Setting:
     live = LiveRunner(
         config, pack, state.average, device, dtype, embeddings=embeddings, beside=beside, clips=train_clips
     )
-    task = make_task(config, pack, (train_clips, validation_clips), sampler.epoch_size, device)
+    teachers = open_teachers(config, live, dtype)
+    task = make_task(config, pack, (train_clips, validation_clips), sampler.epoch_size, device, teachers)
+    state.taught = [] if teachers is None else teachers.heard()
     if embeddings is not None:
         find_embedder(config, embeddings)  # now, rather than when the first model is to be kept
     if config.init_from and not resume:

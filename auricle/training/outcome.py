@@ -226,8 +226,9 @@ def save_model(
     if live.clips is not None:
         live.keys = live.keys or training_keys(pack, live.clips)
         training[KEYS] = live.keys
-    if state.start and (before := state.start.get(BEFORE)) is not None:
-        training["within"] = before
+    before = state.start.get(BEFORE) if state.start else None
+    if before is not None or state.taught:
+        training["within"] = [*(before or []), *state.taught]
     if mixed := pack.manifest.get("mixed_from"):
         splits = {name: list(made["from"]) for name, made in mixed.get("splits", {}).items()}
         training["mixed_from"] = {"data": mixed["fingerprint"], "splits": splits}
@@ -304,6 +305,7 @@ def as_published(config: TrainConfig) -> dict[str, Any]:
         "init_from",
         "embedder",
         "noise_pack",
+        "teachers",
     )
     return {name: value for name, value in config.as_dict().items() if name not in private}
 

@@ -31,6 +31,7 @@ class State:
     loss: Tensor  # running mean, float64, on the device: reading it waits for the GPU
     arguments: dict[str, Any]  # that the net was built with, but for the number of classes
     start: dict[str, Any] = field(default_factory=dict)  # `take_weights`: what it started from
+    taught: list[dict[str, Any]] = field(default_factory=list)  # what its teachers were trained on
     step: int = 0
     began: int = 0  # the step at which this stage of the training began
     best: dict[str, float] = field(default_factory=dict)  # figure -> the highest at which a model was kept

@@ -164,6 +164,9 @@ def prepare(
     if unknown_BK.shape[1]:
         unknown_BK = (unknown_BK > 0) & (targets_BK < 1)
     logmel = live.frontend(waveform_BN)
+    if task.teachers is not None:
+        told_BK = task.teachers.listen(waveform_BN, logmel, config.seed, step)
+        targets_BK = torch.lerp(targets_BK, told_BK, config.teacher_share)
     if config.mask_frames or config.mask_bands:
         logmel = random_masks(
             logmel,

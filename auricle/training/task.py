@@ -11,6 +11,7 @@ from auricle.noise import Recordings, noise_clips
 from auricle.shards import Pack
 from auricle.training.config import TrainConfig
 from auricle.training.objective import class_weights
+from auricle.training.teachers import Teachers
 from auricle.training.validation import figure_names
 
 
@@ -21,6 +22,7 @@ class Task:
     Args:
         weights_K: how much more a positive of each class counts; None for as much as a negative.
         recordings: backgrounds; None where there are none.
+        teachers: whose word is learned beside the labels; None where there are none.
         validate_every: steps.
         train_clips: positions in the pack.
         validation_clips: these too.
@@ -28,6 +30,7 @@ class Task:
 
     weights_K: Tensor | None = None
     recordings: Recordings | None = None
+    teachers: Teachers | None = None
     validate_every: int = 1
     train_clips: np.ndarray = field(default_factory=lambda: np.zeros(0, np.int64))
     validation_clips: np.ndarray = field(default_factory=lambda: np.zeros(0, np.int64))
@@ -42,6 +45,7 @@ def make_task(
     clips: tuple[np.ndarray, np.ndarray],
     epoch_size: int,
     device: torch.device,
+    teachers: Teachers | None = None,
 ) -> Task:
     """What a run's steps have in common.
 
@@ -51,6 +55,7 @@ def make_task(
         clips: to train on, and to validate on.
         epoch_size: draws of an epoch.
         device: of the network.
+        teachers: of the network.
 
     Raises:
         ValueError: a schedule that follows validation has no clips for it; a monitored figure is not one; or
@@ -74,6 +79,7 @@ def make_task(
     return Task(
         weights_K=None if weights_K is None else torch.from_numpy(weights_K).to(device),
         recordings=open_recordings(config, pack, train_clips, validation_clips),
+        teachers=teachers,
         validate_every=every,
         train_clips=train_clips,
         validation_clips=validation_clips,
