@@ -25,9 +25,9 @@ def robustness_sections(about: Mapping[str, Any]) -> list[str]:
     lines = ["## Robustness", ""]
     models, clips = counted(len(about["models"]), "model"), counted(about["clips"], "clip")
     lines.append(
-        f"{models} by the same recipe, each asked about clips it has not heard, as they are and changed: {clips} "
-        f"of {counted(about['recordings'], 'recording')} in all. In brackets {PERCENT}, of the difference on the "
-        "same clips. Levels of sound and noise are those of frames of 10 ms within 35 dB of the loudest."
+        f"{models} by the same recipe, each asked about clips it has not heard, as they are and changed: "
+        f"{clips} of {counted(about['recordings'], 'recording')} in all. In brackets {PERCENT}, of the "
+        "difference on the same clips. Levels are those of frames of 10 ms within 35 dB of the loudest."
     )
     lines += ["", *_table("", about["changes"])]
     if windows := about.get("windows"):
@@ -42,9 +42,9 @@ def robustness_sections(about: Mapping[str, Any]) -> list[str]:
 
 def _about_windows(about: Mapping[str, Any]) -> str:
     text = (
-        f"The model hears windows of {about['window']:g} s every {about['hop']:g} s; a clip's score is the mean of "
-        "theirs. Here are windows of other lengths side by side, the last one ending with the clip; of each clip "
-        "its loudest stretch alone, as one window; and the model's own windows at other hops."
+        f"The model hears windows of {about['window']:g} s every {about['hop']:g} s; a clip's score is the "
+        "mean of theirs. Here are windows of other lengths side by side, the last one ending with the clip; "
+        "of each clip its loudest stretch alone, as one window; and the model's own windows at other hops."
     )
     if any(row.get("padded") for row in about["windows"]):
         text += " The net takes no window but its own: stretches are heard in it, padded with zeros."
