@@ -30,6 +30,7 @@ import torch
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.text import Text
+from matplotlib.ticker import LogLocator, NullFormatter
 from speed_networks import Network, made, published, trained, with_bundled
 
 from auricle.artifact import Artifact
@@ -96,7 +97,7 @@ def table(networks: Sequence[Network]) -> list[str]:
     """Lines of Markdown, the fastest on the most cores first, those with an accuracy before the others."""
     counts = sorted(networks[0].speed, key=int)
     heads = [f"x real time, {count} thread{'s' * (count != '1')}" for count in counts]
-    lines = [f"| network | weights | by | {' | '.join(heads)} | accuracy | of |"]
+    lines = [f"| network | own weights | by | {' | '.join(heads)} | accuracy | of |"]
     lines.append("|---|--:|---|" + "--:|" * len(counts) + "---|---|")
     for one in sorted(networks, key=lambda one: (one.accuracy is None, -one.speed[counts[-1]])):
         cells = [one.name, f"{one.weights / 1e6:.2f} M" if one.weights else "", one.backend]
@@ -148,7 +149,9 @@ def draw(networks: Sequence[Network], path: Path, threads: int = 2, device: str 
             rows.set_title("As published, 527 classes: speed alone", fontsize=10)
         cores = f"{threads} thread{'s' * (threads != 1)}"
         axes[-1].set_xlabel(f"times real time, {cores}{', ' + device if device else ''}")
+        axes[-1].xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
         axes[-1].xaxis.set_major_formatter(lambda value, _: f"{value:,.0f}" if value >= 1 else f"{value:g}")
+        axes[-1].xaxis.set_minor_formatter(NullFormatter())
         note = "line: lowest to highest of folds or seeds; green: heard AudioSet"
         top.annotate(
             note, (1, 0), xycoords="axes fraction", ha="right", va="bottom", fontsize=8.5, color=GREY
