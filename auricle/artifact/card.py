@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from auricle.artifact.card_robustness import robustness_sections
 from auricle.text import counted
 from auricle.thresholds import threshold_text
 
@@ -39,6 +40,8 @@ def model_card(artifact: Any) -> str:
         lines.append("")
     if isinstance(about := artifact.metrics.get("calibration"), dict):
         lines += [*_calibration(about), ""]
+    if isinstance(about := artifact.metrics.get("robustness"), dict):
+        lines += [*robustness_sections(about), ""]
     plain = {name: value for name, value in artifact.training.items() if not isinstance(value, (dict, list))}
     if plain:
         lines += ["## Training", "", "| | |", "|---|---|"]

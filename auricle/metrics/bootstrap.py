@@ -173,6 +173,46 @@ def bootstrap_blocks(
     return found
 
 
+def figure_draws(
+    targets_NK: np.ndarray,
+    scores_NK: np.ndarray,
+    groups: np.ndarray,
+    *,
+    draws: int = 1000,
+    seed: int = 0,
+) -> dict[str, np.ndarray]:
+    """Accuracy and mAP of the clips and of each draw of groups, for intervals of differences.
+
+    The draws follow from the groups and the seed alone: what was scored in two ways is drawn alike, and the
+    difference of two results, draw by draw, is a paired one. `moved_interval` makes an interval of it.
+
+    Args:
+        targets_NK: (N, K) of 0 and 1, or bool.
+        scores_NK: (N, K) of any real scores; larger means more likely.
+        groups: (N,) the group of each clip, of any type that sorts.
+        draws: how often to draw.
+        seed: of the draws.
+
+    Returns:
+        "accuracy" and "map" -> (1 + D,): the figure itself, then that of each draw.
+
+    Raises:
+        ValueError: as in `summarise`, or the groups do not match the clips.
+
+    >>> targets, scores = np.eye(2, dtype=int), np.array([[0.9, 0.1], [0.8, 0.2]])
+    >>> figure_draws(targets, scores, np.array(["a", "b"]), draws=3)["accuracy"].tolist()
+    [0.5, 0.0, 0.5, 1.0]
+    """
+    targets, scores = validated(targets_NK, scores_NK, ndim=2)
+    if np.shape(groups) != (len(scores),):
+        raise ValueError(f"groups have shape {np.shape(groups)}: expected ({len(scores)},), one a clip")
+    weights_DN, mean = group_weights(np.asarray(groups), draws, seed), _Mean(1 + draws)
+    for k in range(scores.shape[1]):
+        mean.add(_areas(_rank(targets[:, k].astype(bool), scores[:, k]), weights_DN)[0])
+    correct_N, labelled_N = one_best(scores.argmax(axis=1), *positives(targets))
+    return {"accuracy": _accuracies(correct_N, labelled_N, weights_DN), "map": mean.values()}
+
+
 def _accuracy_bounds(
     correct_N: np.ndarray, labelled_N: np.ndarray, groups: np.ndarray, level: float
 ) -> tuple[float, float] | None:

@@ -2,8 +2,9 @@
 
     auricle train --data out/esc50 --out runs/bundled --recipe compact-esc50-free
     python benchmarks/esc50_folds.py --data out/esc50 --out runs/folds
+    python benchmarks/robustness.py --data out/esc50 --folds runs/folds --json robustness.json
     python -m auricle.recipes.bundled --run runs/bundled/last --data out/esc50 --folds runs/folds \
-        --out auricle/bundled/auricle-esc50
+        --robustness robustness.json --out auricle/bundled/auricle-esc50
 
 Every figure is out of fold: of five models by the same recipe, each asked about clips of recordings that it
 never saw. The model itself has heard the clips that it may, so nothing can be said of it on them.
@@ -24,6 +25,7 @@ from auricle.evaluation.heard import KEYS, training_keys
 from auricle.interop.onnx import export_artifact
 from auricle.metrics.ranking import per_class, summarise
 from auricle.recipes.compact_esc50 import FREE_LICENCES, compact_esc50_free
+from auricle.recipes.robustness import read_measured
 from auricle.shards import Pack
 
 COLUMNS = ("licence", "author", "title", "url")
@@ -41,7 +43,7 @@ Says which of 50 environmental sounds are in a recording: the classes of ESC-50 
 """
 
 
-def make_bundled(run: Path, data: Path, folds: Path, out: Path) -> Artifact:
+def make_bundled(run: Path, data: Path, folds: Path, out: Path, robustness: Path | None = None) -> Artifact:
     """Export a trained run, with its figures and the list of whose sounds it learned from.
 
     Args:
@@ -49,12 +51,17 @@ def make_bundled(run: Path, data: Path, folds: Path, out: Path) -> Artifact:
         data: the pack that it was trained on, with the attributes licence, author, title and url.
         folds: what benchmarks/esc50_folds.py wrote.
         out: the folder to write.
+        robustness: what `benchmarks/robustness.py --json` wrote of the same folds, for the card.
+
+    Raises:
+        ValueError: folds are missing, or the robustness is of other models than theirs.
 
     >>> folders = [Path(name) for name in ("runs/bundled/last", "out/esc50", "runs/folds", "out/model")]
     >>> make_bundled(*folders).labels[:2]  # doctest: +SKIP
     ('airplane', 'breathing')
     """
     pack, trained = Pack(data), load_artifact(run)
+    measured = {} if robustness is None else {"robustness": read_measured(robustness, folds)}
     clips = pack.select(None, {"licence": FREE_LICENCES})
     licence = compact_esc50_free(data).licence
     return export_artifact(
@@ -63,7 +70,7 @@ def make_bundled(run: Path, data: Path, folds: Path, out: Path) -> Artifact:
         name="auricle-esc50",
         licence=licence,
         notes=NOTES.format(clips=len(clips)),
-        metrics=out_of_fold(folds),
+        metrics=out_of_fold(folds) | measured,
         training={
             "corpus": "ESC-50, clips under CC0 or CC-BY",
             "clips": len(clips),
@@ -132,8 +139,9 @@ def main() -> None:
     )
     for name in ("run", "data", "folds", "out"):
         parser.add_argument(f"--{name}", type=Path, required=True)
+    parser.add_argument("--robustness", type=Path, help="what benchmarks/robustness.py wrote")
     made = make_bundled(**vars(parser.parse_args()))
-    figures = {name: value for name, value in made.metrics.items() if name != "per_class"}
+    figures = {name: value for name, value in made.metrics.items() if not isinstance(value, dict)}
     print(f"{made.path}: {made.state_path.stat().st_size / 1e6:.1f} MB; {json.dumps(figures)}")
 
 

@@ -1,0 +1,199 @@
+"""Changes of sound that a model may meet: level, noise, a room, MP3, a narrow band, a short excerpt.
+
+Each is a plain function from one sound to another of the same length (but for excerpts), full scale at 1,
+with nothing in it but its arguments: what is drawn follows from a seed.
+
+Shape letters: N samples of a sound, M of a room's response.
+"""
+
+import io
+from collections.abc import Callable
+from fractions import Fraction
+
+import av
+import numpy as np
+import soxr
+from scipy.signal import fftconvolve
+
+from auricle.audio import read
+from auricle.noise import add_noise, coloured_noise
+
+BIT_RATE = 32_000  # of MP3, bits a second
+DECAY = 60.0  # dB, of which RT60 is the time
+MP3_RATES = (8000, 11025, 12000, 16000, 22050, 24000, 32000, 44100, 48000)  # Hz: no other has a frame
+Change = Callable[[np.ndarray, int, int], np.ndarray]  # sound (N,), Hz, seed -> (N,) float32
+
+
+def gained(sound_N: np.ndarray, decibels: float, *, clip: bool = False) -> np.ndarray:
+    """(N,) float32: louder or softer; with `clip` what is beyond full scale is cut off there.
+
+    >>> gained(np.array([0.1, -0.5], np.float32), 20.0, clip=True).tolist()
+    [1.0, -1.0]
+    """
+    out_N = np.asarray(sound_N, np.float32) * np.float32(10 ** (decibels / 20))
+    return np.clip(out_N, -1, 1) if clip else out_N
+
+
+def noisy(sound_N: np.ndarray, rate: int, *, snr: float, colour: str, seed: int) -> np.ndarray:
+    """(N,) float32: with noise `snr` dB below it; levels are of active frames, as `auricle.noise` has them.
+
+    Args:
+        sound_N: full scale at 1.
+        rate: Hz.
+        snr: dB, positive where the sound is louder.
+        colour: "white", "pink" or "brown".
+        seed: the same seed gives the same noise, at any ratio.
+
+    Raises:
+        ValueError: an unknown colour, or no sample.
+
+    >>> tone = np.sin(np.arange(16000.0)).astype(np.float32)
+    >>> rest = noisy(tone, 16000, snr=10.0, colour="white", seed=1) - tone
+    >>> round(float(20 * np.log10(tone.std() / rest.std())), 1)
+    10.0
+    """
+    sound_N = np.array(sound_N, np.float32)
+    noise_BN = coloured_noise([colour], [seed], len(sound_N), rate=rate)
+    wave_BN = noise_BN.new_tensor(sound_N[None])
+    return add_noise(wave_BN, noise_BN, [snr], rate=rate)[0].numpy()
+
+
+def room_response(rt60: float, rate: int, *, seed: int) -> np.ndarray:
+    """(M,) float64: a room's response, with energy 1: the direct sound, and as much in a decaying tail.
+
+    The tail is white Gaussian noise under an exponential that falls by 60 dB in `rt60`, at all frequencies
+    alike; real rooms have single early reflections and swallow high frequencies first.
+
+    Args:
+        rt60: seconds.
+        rate: Hz.
+        seed: of the noise: another seed, another room.
+
+    Raises:
+        ValueError: `rt60` is not positive.
+
+    >>> response = room_response(0.3, 16000, seed=1)
+    >>> len(response), [round(float(part), 6) for part in (response[0] ** 2, (response**2).sum())]
+    (4801, [0.5, 1.0])
+
+    Source: Polack's model: Jot, Cerveau and Warusfel, AES Convention 103 (1997), section 1.
+    """
+    if not rt60 > 0:
+        raise ValueError(f"rt60 is {rt60}: expected seconds above 0")
+    times_M = np.arange(1, round(rt60 * rate) + 1) / rate
+    tail_M = np.random.default_rng(seed).standard_normal(len(times_M))
+    tail_M *= 10 ** (-DECAY / 20 * times_M / rt60)
+    tail_M /= np.sqrt((tail_M**2).sum())
+    return np.concatenate([[1.0], tail_M]) / np.sqrt(2)
+
+
+def reverberant(sound_N: np.ndarray, rate: int, *, rt60: float, seed: int) -> np.ndarray:
+    """(N,) float32: the sound in the room of `room_response`, cut where it ended.
+
+    >>> click = np.zeros(16000, np.float32)
+    >>> click[0] = 1.0
+    >>> round(float(reverberant(click, 16000, rt60=0.3, seed=1)[0]), 4)
+    0.7071
+    """
+    response_M = room_response(rt60, rate, seed=seed)
+    return fftconvolve(np.asarray(sound_N, np.float64), response_M)[: len(sound_N)].astype(np.float32)
+
+
+def through_mp3(sound_N: np.ndarray, rate: int, *, bit_rate: int = BIT_RATE) -> np.ndarray:
+    """(N,) float32: written as MP3 (LAME, mono) and read back, in memory, in step with the original.
+
+    Args:
+        sound_N: full scale at 1; beyond it the encoder clips.
+        rate: Hz, one that MP3 has.
+        bit_rate: bits a second.
+
+    Raises:
+        ValueError: MP3 has no such rate.
+
+    >>> tone = 0.5 * np.sin(2 * np.pi * 440 * np.arange(16000) / 16000).astype(np.float32)
+    >>> back = through_mp3(tone, 16000)
+    >>> back.shape, bool(np.corrcoef(tone, back)[0, 1] > 0.99)
+    ((16000,), True)
+    """
+    if rate not in MP3_RATES:
+        raise ValueError(f"rate is {rate}: MP3 has {', '.join(map(str, MP3_RATES))} Hz; resample first")
+    sound_N = np.asarray(sound_N, np.float32)
+    if not len(sound_N):
+        return sound_N
+    file = io.BytesIO()
+    with av.open(file, "w", format="mp3") as container:
+        stream = container.add_stream("libmp3lame", rate=rate, layout="mono", bit_rate=bit_rate)
+        frame = av.AudioFrame.from_ndarray(sound_N[None], format="fltp", layout="mono")
+        frame.sample_rate, frame.pts, frame.time_base = rate, 0, Fraction(1, rate)
+        for given in (frame, None):
+            container.mux(stream.encode(given))
+    file.seek(0)
+    back_N = read(file, rate)
+    # Where the last frame has little room left, its padding is not taken off: up to a frame more comes back.
+    assert 0 <= len(back_N) - len(sound_N) < 1152, (len(back_N), len(sound_N))
+    return back_N[: len(sound_N)]
+
+
+def band_limited(sound_N: np.ndarray, rate: int, *, limit: float) -> np.ndarray:
+    """(N,) float32: nothing above `limit` Hz: sampled at twice that, as it would arrive, and back (soxr, HQ).
+
+    Raises:
+        ValueError: there is nothing above the limit at this rate.
+
+    >>> low, high = (np.sin(2 * np.pi * hertz * np.arange(16000) / 16000) for hertz in (1000, 6000))
+    >>> kept = band_limited(low + high, 16000, limit=4000)
+    >>> bool(np.abs(kept - low)[1000:-1000].max() < 0.01)
+    True
+    """
+    if not 0 < 2 * limit < rate:
+        raise ValueError(f"limit is {limit:g} Hz: expected more than 0 and less than {rate / 2:g}")
+    there = soxr.resample(np.asarray(sound_N, np.float32), rate, 2 * limit, quality="HQ")
+    back_N = soxr.resample(there, 2 * limit, rate, quality="HQ")[: len(sound_N)]
+    return np.pad(back_N, (0, len(sound_N) - len(back_N)))
+
+
+def loudest(sound_N: np.ndarray, samples: int) -> np.ndarray:
+    """(samples,) or, of a shorter sound, all of it: the stretch with the most energy, the first of several.
+
+    >>> loudest(np.array([0.0, 0.1, 0.9, 0.2, 0.0]), 2).tolist()
+    [0.9, 0.2]
+    """
+    if len(sound_N) <= samples:
+        return sound_N
+    sums = np.concatenate([[0.0], np.cumsum(np.square(sound_N, dtype=np.float64))])
+    start = int((sums[samples:] - sums[:-samples]).argmax())
+    return sound_N[start : start + samples]
+
+
+def changes(rate: int) -> dict[str, Change]:
+    """Name -> change, all that mean something at this rate: a band above it cannot be cut off.
+
+    >>> list(changes(16000))[:4]
+    ['gain -20 dB', 'gain -10 dB', 'gain +10 dB', 'gain +10 dB, clipped at full scale']
+    >>> set(changes(32000)) - set(changes(16000))
+    {'nothing above 8 kHz'}
+    """
+    found: dict[str, Change] = {f"gain {decibels:+d} dB": _gain(decibels) for decibels in (-20, -10, 10)}
+    found["gain +10 dB, clipped at full scale"] = _gain(10, clip=True)
+    for colour in ("white", "pink"):
+        found |= {f"{colour} noise, SNR {snr} dB": _noise(colour, snr) for snr in (20, 10, 0)}
+    found |= {f"room, RT60 {rt60} s": _room(rt60) for rt60 in (0.3, 0.8, 1.5)}
+    found["MP3 at 32 kbit/s"] = lambda sound_N, rate, seed: through_mp3(sound_N, rate)
+    found |= {f"nothing above {k} kHz": _band(1000 * k) for k in (8, 4) if 2000 * k < rate}
+    return found
+
+
+def _gain(decibels: float, clip: bool = False) -> Change:
+    return lambda sound_N, rate, seed: gained(sound_N, decibels, clip=clip)
+
+
+def _noise(colour: str, snr: float) -> Change:
+    return lambda sound_N, rate, seed: noisy(sound_N, rate, snr=snr, colour=colour, seed=seed)
+
+
+def _room(rt60: float) -> Change:
+    return lambda sound_N, rate, seed: reverberant(sound_N, rate, rt60=rt60, seed=seed)
+
+
+def _band(limit: float) -> Change:
+    return lambda sound_N, rate, seed: band_limited(sound_N, rate, limit=limit)
