@@ -68,7 +68,7 @@ def noise(half: str, number: int, rng: np.random.Generator, rate: int, samples: 
     if number % 6 < 5:
         colour = list(COLOURS)[number % 6]
         return at_level(coloured(colour, samples, rng, rate), level), f"{colour} at {level} dB"
-    low = float(np.exp(rng.uniform(np.log(100), np.log(3000))))
+    low = float(np.exp(rng.uniform(np.log(100), np.log(min(3000, rate / 10)))))
     band = butter(4, (low, 4 * low), "bandpass", fs=rate, output="sos")
     words = f"{low:.0f} to {4 * low:.0f} Hz at {level} dB"
     return at_level(sosfilt(band, rng.standard_normal(samples)), level), words
@@ -90,7 +90,7 @@ def hum(half: str, number: int, rng: np.random.Generator, rate: int, samples: in
 def tone(half: str, number: int, rng: np.random.Generator, rate: int, samples: int) -> Made:
     """A sine; two that beat; one whose amplitude swings; slow steps of sines."""
     time, level = np.arange(samples) / rate, float(rng.uniform(-40, -10))
-    first = float(np.exp(rng.uniform(np.log(80), np.log(7000))))
+    first = float(np.exp(rng.uniform(np.log(80), np.log(min(7000, 0.4 * rate)))))
     kind = ("sine", "beating", "tremolo", "steps")[number % 4]
     sound = np.sin(2 * np.pi * first * time)
     if kind == "beating":

@@ -121,7 +121,7 @@ def drum(name: str, rng: np.random.Generator, rate: int) -> np.ndarray:
     noise = rng.standard_normal(len(time))
     if name == "snare":
         return (0.4 * noise + 0.4 * np.sin(2 * np.pi * 190 * time)) * np.exp(-22 * time)
-    bright = sosfilt(butter(2, 6000, "highpass", fs=rate, output="sos"), noise)
+    bright = sosfilt(butter(2, min(6000, 0.4 * rate), "highpass", fs=rate, output="sos"), noise)
     return 0.4 * bright * np.exp(-60 * time)
 
 

@@ -147,7 +147,8 @@ def _syllable(length: float, pitch: float, size: float, rng: np.random.Generator
     if rng.random() < 0.7:
         hiss = round(min(0.09, length / 3) * rate)
         filtered = sosfilt(
-            butter(2, rng.uniform(1500, 4500), "highpass", fs=rate, output="sos"), rng.standard_normal(hiss)
+            butter(2, min(rng.uniform(1500, 4500), 0.4 * rate), "highpass", fs=rate, output="sos"),
+            rng.standard_normal(hiss),
         )
         sound[:hiss] *= np.linspace(0, 1, hiss)
         sound[:hiss] += 0.05 * filtered * np.hanning(hiss)

@@ -5,12 +5,14 @@
     python -m auricle.recipes.quiet --model runs/model --data out/esc50 --folds runs/folds \
         --unknown out/unknown --false-alarms 2 --out out/quiet
 
-A label's threshold is the lowest at which no more than so many windows an hour pass: of the corpus's clips
-without the label, and of each kind of unknown sound by itself, so that much of one kind cannot hide what
-another does. Clips of the corpus are scored out of fold, as the model would score new ones: each by the model
-that was not trained on its fold. Unknown sounds were in nobody's training, so the model itself hears them, of
-their split "choose" alone: "judge" is for benchmarks/unknown_sounds.py. Without --folds, the corpus's clips
-are those that the model was not trained on.
+A label's threshold is the lowest at which no more than so many windows an hour pass: of each kind of unknown
+sound by itself, so that much of one kind cannot hide what another does, and of the corpus's clips without the
+label, for which --confusions sets another number: something was to be heard there.
+
+Clips of the corpus are scored out of fold, as the model would score new ones: each by the model that was not
+trained on its fold. Unknown sounds were in nobody's training, so the model itself hears them, of their split
+"choose" alone: "judge" is for benchmarks/unknown_sounds.py. Without --folds, the clips are those that
+the model was not trained on.
 
 Shape letters: W windows, C clips, K labels.
 """
@@ -127,6 +129,7 @@ def quiet_thresholds(
     names: tuple[str, ...],
     *,
     false_alarms: float,
+    confusions: float | None = None,
     hop: float,
 ) -> dict[str, dict[str, Any]]:
     """Label -> its row, as `fit_thresholds` gives it, of the part that asks for the highest threshold ("of").
@@ -136,6 +139,7 @@ def quiet_thresholds(
         calibration: the model's.
         names: (K,) the labels.
         false_alarms: windows an hour that may pass, of each label in each part.
+        confusions: the same of the part `CORPUS`, where that is another number.
         hop: seconds from window to window.
 
     >>> none = np.zeros((4, 1), bool)
@@ -146,8 +150,9 @@ def quiet_thresholds(
     ('hum', 0.75)
     """
     rows: dict[str, dict[str, Any]] = {}
-    goal = Goal(kind="false_alarms", value=false_alarms)
     for part, examples in parts.items():
+        most = confusions if part == CORPUS and confusions is not None else false_alarms
+        goal = Goal(kind="false_alarms", value=most)
         hours = examples.counts * hop / 3600
         found = fit_thresholds(examples, calibration, goal, hours, names, draws=0, quiet=True)
         for name in names:
@@ -164,6 +169,7 @@ def make_quiet(
     out: Path,
     *,
     false_alarms: float,
+    confusions: float | None = None,
     folds: Path | None = None,
     **options: Any,
 ) -> Artifact:
@@ -175,6 +181,7 @@ def make_quiet(
         unknown: a pack with a split "choose" and the attribute kind, as of examples/make_unknown.py.
         out: the new folder.
         false_alarms: windows an hour that may pass, of each label in each kind of sound.
+        confusions: the same of the corpus's clips; None is as many.
         folds: what benchmarks/esc50_folds.py wrote; None asks the model itself about clips new to it.
         **options: of the runner, as "threads".
 
@@ -191,7 +198,8 @@ def make_quiet(
     if len(parts) == 1:
         raise ValueError(f"{unknown}: no clips of split {CHOOSE!r}")
     hop = artifact.hop / artifact.rate
-    rows = quiet_thresholds(parts, artifact.calibration, artifact.labels, false_alarms=false_alarms, hop=hop)
+    asked: dict[str, Any] = {"false_alarms": false_alarms, "confusions": confusions, "hop": hop}
+    rows = quiet_thresholds(parts, artifact.calibration, artifact.labels, **asked)
     about = {
         "by": "`python -m auricle.recipes.quiet`",
         "method": KEEP,
@@ -200,7 +208,9 @@ def make_quiet(
         "recordings": sum(len(np.unique(part.groups)) for part in parts.values()),
         "hours": sum(len(part.logits) for part in parts.values()) * hop / 3600,
         "out_of_fold": 0 if folds is None else len(list(folds.glob("fold*/run/last"))),
-        "goal": {"false_alarms": false_alarms},
+        "goal": {"false_alarms": max(false_alarms, confusions or 0)},  # what holds for any sound
+        "of_unknown": false_alarms,
+        "of_corpus": false_alarms if confusions is None else confusions,
         "goal_hop": hop,
         "windows_of_a_clip": int(max(part.counts.max() for part in parts.values())),
         "thresholds": rows,
@@ -228,6 +238,7 @@ def main() -> None:
         parser.add_argument(f"--{name}", type=Path, required=True)
     parser.add_argument("--folds", type=Path)
     parser.add_argument("--false-alarms", type=float, required=True, help="windows an hour, label and kind")
+    parser.add_argument("--confusions", type=float, help="the same in the corpus's clips, at first as many")
     parser.add_argument("--threads", type=int)
     made = make_quiet(**vars(parser.parse_args()))
     for name, row in made.metrics["calibration"]["thresholds"].items():
