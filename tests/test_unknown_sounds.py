@@ -278,6 +278,8 @@ def test_a_loud_mouthed_model_is_told_and_quieted(
     assert "python -m auricle.recipes.quiet" in (tmp_path / "quiet" / "README.md").read_text()
     written = load_artifact(tmp_path / "quiet")
     assert written.thresholds == made.thresholds and min(made.thresholds) > 0.01
+    with pytest.raises(ValueError, match="no kind 'rain'; there are: chords, hum"):
+        make_quiet(tmp_path / "loud", corpus, unknown, tmp_path / "other", without=["rain"], **options)
     # On the very half that they were chosen on, nothing may pass: it is shorter than an hour.
     out = judged(tmp_path / "quiet", "--split", "choose", "--data", str(corpus))
     own = next(row for row in out.splitlines() if row.startswith("| the model's own |"))
@@ -298,3 +300,24 @@ def test_clips_are_asked_about_out_of_fold(corpus: Path, tmp_path: Path) -> None
     tiny_model.save(tmp_path / "wrong" / "fold1" / "run" / "last", training=knows)
     with pytest.raises(ValueError, match="was trained on 6 of the clips"):
         corpus_examples(model, data, tmp_path / "wrong", threads=1)
+
+
+def test_the_models_of_folds_are_counted_together(
+    script: ModuleType,
+    corpus: Path,
+    unknown: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    for fold, thresholds in (("fold1", [0.01] * 3), ("fold2", [0.01] * 3)):
+        tiny_model.save(tmp_path / "folds" / fold / "run" / "last", thresholds=thresholds)
+    arguments = ["--sounds", str(unknown), "--data", str(corpus), "--folds", str(tmp_path / "folds")]
+    monkeypatch.setattr(sys, "argv", ["x", *arguments, "--threads", "1", "--thresholds", "1.0"])
+    script.main()
+    out = capsys.readouterr().out
+    assert "2 models" in out
+    # Means of two models that say the same, not their sum; a threshold that everything reaches keeps all.
+    assert "| noise | 0.00 | 5400.0 | 1.000 |" in out
+    rows = [row.split(" | ") for row in out.splitlines() if row.startswith(("| the model's own", "| 1.0 |"))]
+    assert rows[0][3:6] == ["1.000", "1.000", "0.333"] and rows[1][1] == "0.0" and rows[1][3] == "0.000"

@@ -18,7 +18,7 @@ Shape letters: W windows, C clips, K labels.
 """
 
 import argparse
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -171,6 +171,7 @@ def make_quiet(
     false_alarms: float,
     confusions: float | None = None,
     folds: Path | None = None,
+    without: Sequence[str] = (),
     **options: Any,
 ) -> Artifact:
     """Write a model once more, with such thresholds.
@@ -183,10 +184,11 @@ def make_quiet(
         false_alarms: windows an hour that may pass, of each label in each kind of sound.
         confusions: the same of the corpus's clips; None is as many.
         folds: what benchmarks/esc50_folds.py wrote; None asks the model itself about clips new to it.
+        without: kinds of unknown sound that have no say.
         **options: of the runner, as "threads".
 
     Raises:
-        ValueError: as `corpus_examples`, or there is no such split.
+        ValueError: as `corpus_examples`, or there is no such split or kind.
 
     >>> paths = [Path("out") / name for name in ("esc50", "unknown", "quiet")]
     >>> make_quiet("default", *paths, false_alarms=2).thresholds[0]  # doctest: +SKIP
@@ -194,9 +196,11 @@ def make_quiet(
     """
     artifact, corpus, sounds = load_artifact(model), Pack(data), Pack(unknown)
     known, clips = corpus_examples(artifact, corpus, folds, **options)
-    parts = {CORPUS: known, **unknown_examples(artifact, sounds, CHOOSE, **options)}
-    if len(parts) == 1:
-        raise ValueError(f"{unknown}: no clips of split {CHOOSE!r}")
+    kinds = unknown_examples(artifact, sounds, CHOOSE, **options)
+    if not kinds or (strange := sorted(set(without) - set(kinds))):
+        there = f"no kind {strange[0]!r}; there are: {', '.join(kinds)}" if kinds else f"no split {CHOOSE!r}"
+        raise ValueError(f"{unknown}: {there}")
+    parts = {CORPUS: known, **{kind: kinds[kind] for kind in kinds if kind not in without}}
     hop = artifact.hop / artifact.rate
     asked: dict[str, Any] = {"false_alarms": false_alarms, "confusions": confusions, "hop": hop}
     rows = quiet_thresholds(parts, artifact.calibration, artifact.labels, **asked)
@@ -239,6 +243,7 @@ def main() -> None:
     parser.add_argument("--folds", type=Path)
     parser.add_argument("--false-alarms", type=float, required=True, help="windows an hour, label and kind")
     parser.add_argument("--confusions", type=float, help="the same in the corpus's clips, at first as many")
+    parser.add_argument("--without", action="append", default=[], metavar="KIND", help="that has no say")
     parser.add_argument("--threads", type=int)
     made = make_quiet(**vars(parser.parse_args()))
     for name, row in made.metrics["calibration"]["thresholds"].items():
