@@ -61,8 +61,9 @@ def _calibration(about: dict[str, Any]) -> list[str]:
     verb = "`auricle calibrate`"
     if "out_of_fold" in about:
         verb, clips = "`auricle train --calibrate`", f"scores out of {about['out_of_fold']} folds of {clips}"
-    lines.append(f"By {verb}, method {about['method']}, on {clips}.")
-    lines.append("Scores are probabilities where labels are as frequent as in these.")
+    lines.append(f"By {about.get('by', verb)}, method {about['method']}, on {clips}.")
+    if "before" in about or "by" not in about:  # else thresholds alone
+        lines.append("Scores are probabilities where labels are as frequent as in these.")
     if "before" in about:
         before = "before, fitted to some of these clips" if about.get("before_fitted_to") else "before"
         lines += ["", f"| | {before} | after, on recordings not fitted to |", "|---|---|---|"]
