@@ -445,14 +445,22 @@ def test_a_film_is_shown_as_one(client: httpx.Client, tmp_path: Path) -> None:
     client.delete(f"/v1/recordings/{id}")
 
 
-@pytest.mark.parametrize("name", ["a.avi", "a.mkv"])
-def test_of_a_film_that_browsers_do_not_play_the_sound_is_heard(
-    name: str, client: httpx.Client, tmp_path: Path
+@pytest.mark.parametrize(
+    ("name", "sound", "kind", "type"),
+    [
+        ("a.avi", "aac", "audio", "audio/mpeg"),
+        ("a.mkv", "aac", "audio", "audio/mpeg"),
+        ("a.mkv", "libopus", "video", "video/webm"),
+        ("a.mov", "aac", "video", "video/mp4"),
+    ],
+)
+def test_a_film_is_shown_where_browsers_play_the_file(
+    name: str, sound: str, kind: str, type: str, client: httpx.Client, tmp_path: Path
 ) -> None:
-    id = upload(client, film(tmp_path / name, seconds=2.0, size=(64, 48)), name)
+    id = upload(client, film(tmp_path / name, seconds=2.0, size=(64, 48), sound=sound), name)
     about = finished(client, id)
-    assert about["state"] == "done" and about["kind"] == "audio" and about["playable"], about
-    assert client.get(f"/v1/recordings/{id}/media").headers["content-type"] == "audio/mpeg"
+    assert about["state"] == "done" and about["kind"] == kind and about["playable"], about
+    assert client.get(f"/v1/recordings/{id}/media").headers["content-type"] == type
     client.delete(f"/v1/recordings/{id}")
 
 
