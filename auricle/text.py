@@ -3,8 +3,10 @@ r"""Text that stays what it is wherever it is written: names of any bytes, messa
 A name of a file that is not UTF-8 comes from the system with lone surrogates in it, which no encoding takes.
 """
 
+import itertools
 import os
 import re
+from collections.abc import Iterable, Iterator, Sequence
 
 # What moves a terminal's cursor, breaks a line or turns its direction; and bytes of names that are not UTF-8.
 UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069\udc80-\udcff]")
@@ -53,6 +55,21 @@ def counted(number: int, thing: str) -> str:
     """
     plural = "" if number == 1 else "es" if thing.endswith(("s", "x", "ch", "sh")) else "s"
     return f"{number:,} {thing}{plural}"
+
+
+def aligned(columns: Sequence[str], rows: Iterable[Sequence[str]], widths: Sequence[int]) -> Iterator[str]:
+    """Lines of a plain table, its heads first. A column whose head ends in ">" is set to the right.
+
+    >>> print(*aligned(["label", "score>"], [["rain", "0.91"]], [5, 5]), sep="|")
+    label  score|rain    0.91
+    """
+    heads = [column.removesuffix(">") for column in columns]
+    for row in itertools.chain([heads], rows):
+        cells = [
+            cell.rjust(width) if column.endswith(">") else cell.ljust(width)
+            for cell, width, column in zip(row, widths, columns, strict=True)
+        ]
+        yield "  ".join(cells).rstrip()
 
 
 def printable(path: str | os.PathLike[str]) -> str:

@@ -159,10 +159,33 @@ def test_a_visitors_cookie_lasts_longer_than_what_it_leads_to(
         cookie = client.get(recording + part).headers["set-cookie"]
         kept = database.rows("SELECT touched FROM recordings WHERE id = ?", id)[0][0] + 48 * 3600
         seconds = int(cookie.split("Max-Age=")[1].split(";")[0])
-        assert time.time() + seconds > kept + 3600 and client.cookies["auricle_visitor"] in cookie
+        assert time.time() + seconds > kept + 3600 and ";".join(client.cookies.values()) in cookie
     database.change("UPDATE recordings SET touched = ? WHERE id = ?", time.time() - 3600, id)
     other = httpx.get(running[0] + recording, headers=client.headers)
     assert other.status_code == 404 and "set-cookie" not in other.headers
+
+
+def test_services_of_one_host_leave_each_others_cookies_alone(model: Path, tmp_path: Path) -> None:
+    other = TOKEN[::-1]
+
+    def service(name: str, token: str, hours: float) -> Any:
+        return serving(
+            model=str(model), threads=1, data=tmp_path / name, token=token, keep_hours=hours, port=0
+        )
+
+    with httpx.Client(timeout=60) as browser:  # which keeps cookies by host, whatever the port
+        with service("a", TOKEN, 720.0) as (first, _), service("b", other, 1.0) as (second, _):
+            for address, token in ((first, TOKEN), (second, other)):
+                browser.post(f"{address}/login", data={"token": token})
+            id = browser.post(f"{first}/v1/recordings", files=FILES).json()["id"]
+            lives = {cookie.name: cookie.expires for cookie in browser.cookies.jar}
+            assert browser.get(f"{second}/v1/recordings").json() == {"recordings": []}
+            again = {cookie.name: cookie.expires for cookie in browser.cookies.jar}
+            assert len(lives) == 3 and len(again) == 4 and again | lives == again
+            browser.post(f"{second}/logout")
+            assert browser.get(f"{first}/v1/recordings/{id}").status_code == 200
+        with service("a", TOKEN, 720.0) as (anew, _):  # at another port
+            assert anew != first and browser.get(f"{anew}/v1/recordings/{id}").status_code == 200
 
 
 @pytest.mark.parametrize("prefix", ["", "/sounds", "/a/b"])

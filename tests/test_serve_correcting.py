@@ -1,5 +1,6 @@
 """What people say of sounds: applied to events by rules, kept in SQLite through kills, as a manifest."""
 
+import re
 import sqlite3
 import subprocess
 import sys
@@ -254,6 +255,22 @@ def test_a_file_of_sqlite_is_ours_and_of_a_version_that_is_known(tmp_path: Path)
     (tmp_path / "c.sqlite").write_bytes(b"no database at all" * 100)
     with pytest.raises(ValueError, match="cannot be used"):
         Database(tmp_path / "c.sqlite")
+
+
+def test_a_file_of_the_first_version_gets_a_mark_and_keeps_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    marks = set()
+    for name in "ab":
+        with monkeypatch.context() as patch:
+            patch.setattr("auricle.serve.database.STEPS", STEPS[:1])
+            Database(tmp_path / name).close()
+        for _ in range(2):
+            database = Database(tmp_path / name)
+            ((mark,),) = database.rows("SELECT mark FROM service")
+            marks.add(mark)
+            database.close()
+    assert len(marks) == 2 and all(re.fullmatch("[0-9a-f]{8}", mark) for mark in marks)
 
 
 def test_a_transaction_is_kept_whole_or_not_at_all(tmp_path: Path) -> None:

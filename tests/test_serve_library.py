@@ -141,11 +141,14 @@ OPTIONS: list[tuple[dict[str, str], list[str]]] = [
 ]
 
 
-@pytest.mark.parametrize("format", sorted(set(formats.SUFFIXES) - {"parquet"}))
+FORMATS = sorted({*formats.SUFFIXES, "table"} - {"parquet"})
+
+
+@pytest.mark.parametrize("format", FORMATS)
 def test_an_export_is_to_the_byte_what_the_command_line_writes(
     format: str, client: httpx.Client, recording: str, command_line: Callable[..., str]
 ) -> None:
-    query, arguments = OPTIONS[sorted(formats.SUFFIXES).index(format) % len(OPTIONS)]
+    query, arguments = OPTIONS[FORMATS.index(format) % len(OPTIONS)]
     answer = client.get(f"{recording}/export", params={"format": format} | query)
     assert answer.status_code == 200, answer.text
     expected = command_line("--format", format, "--events", *arguments)
@@ -245,7 +248,7 @@ def test_exports_have_what_was_corrected(client: httpx.Client, recording: str, c
     assert after["tags"] == before["tags"]
     plain = client.get(f"{recording}/export", params=query | {"corrections": "false"}).json()
     assert plain == before
-    for format in formats.SUFFIXES:
+    for format in (*formats.SUFFIXES, "table"):
         answer = client.get(f"{recording}/export", params={"format": format})
         assert answer.status_code == 200 and b"owl" in answer.content, format
 
@@ -381,12 +384,15 @@ def test_the_cookie_is_for_the_service_alone_and_its_file_does_not_have_it(
     cookie = answer.headers["set-cookie"]
     for rule in ("HttpOnly", "SameSite=strict", "Path=/", "Max-Age="):
         assert rule in cookie
-    value = client.cookies["auricle_visitor"]
+    ((name, value),) = client.cookies.items()
+    assert name.startswith("auricle_visitor_")
     library = b"".join(path.read_bytes() for path in running[1].data.glob("library.sqlite*"))
     assert recording.rsplit("/", 1)[1].encode() in library and value.encode() not in library
     for strange in ("x", "a" * 43 + "=", "../" * 14 + "a", ""):
-        answer = httpx.get(f"{running[0]}/v1/recordings", cookies={"auricle_visitor": strange})
-        assert answer.json() == {"recordings": []} and "auricle_visitor" in answer.headers["set-cookie"]
+        answer = httpx.get(f"{running[0]}/v1/recordings", cookies={name: strange})
+        assert answer.json() == {"recordings": []} and f"{name}=" in answer.headers["set-cookie"]
+    former = httpx.get(f"{running[0]}/v1/recordings", cookies={"auricle_visitor": value})  # without the mark
+    assert recording.rsplit("/", 1)[1] in former.text and f"{name}={value};" in former.headers["set-cookie"]
 
 
 def test_media_come_whole_or_in_parts(client: httpx.Client, recording: str, sound: Path) -> None:
@@ -436,6 +442,25 @@ def test_a_film_is_shown_as_one(client: httpx.Client, tmp_path: Path) -> None:
     assert about["state"] == "done" and about["kind"] == "video" and about["playable"], about
     answer = client.get(f"/v1/recordings/{id}/media")
     assert answer.content == path.read_bytes() and answer.headers["content-type"] == "video/mp4"
+    client.delete(f"/v1/recordings/{id}")
+
+
+@pytest.mark.parametrize(
+    ("name", "sound", "kind", "type"),
+    [
+        ("a.avi", "aac", "audio", "audio/mpeg"),
+        ("a.mkv", "aac", "audio", "audio/mpeg"),
+        ("a.mkv", "libopus", "video", "video/webm"),
+        ("a.mov", "aac", "video", "video/mp4"),
+    ],
+)
+def test_a_film_is_shown_where_browsers_play_the_file(
+    name: str, sound: str, kind: str, type: str, client: httpx.Client, tmp_path: Path
+) -> None:
+    id = upload(client, film(tmp_path / name, seconds=2.0, size=(64, 48), sound=sound), name)
+    about = finished(client, id)
+    assert about["state"] == "done" and about["kind"] == kind and about["playable"], about
+    assert client.get(f"/v1/recordings/{id}/media").headers["content-type"] == type
     client.delete(f"/v1/recordings/{id}")
 
 
@@ -490,6 +515,15 @@ def test_sounds_of_a_stretch_are_those_that_reach_into_it_whole(client: httpx.Cl
     assert client.get(f"{address}&to=2").json()["events"] == [
         one for one in every["events"] if one["start"] < 2
     ]
+
+
+def test_labels_that_are_no_places_are_told_in_words(client: httpx.Client, recording: str) -> None:
+    for labels in ("a", "0,", "1;2", "\u0663"):
+        answer = client.get(
+            f"{recording}/scores", params={"from": 0, "to": 1, "columns": 9, "labels": labels}
+        )
+        expected = f"labels is {labels!r}; expected places in the model's list, say 3,17,20"
+        assert (answer.status_code, answer.json()["error"]) == (400, expected)
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ import json
 import os
 import re
 import shutil
+import socket
 import subprocess
 import sys
 import threading
@@ -33,6 +34,10 @@ from auricle.tagging import Tagger
 
 Running = tuple[str, Service]
 END = json.dumps({"end": True})
+HANDSHAKE = (
+    b"GET /v1/live HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+    b"Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\nSec-WebSocket-Version: 13\r\n\r\n"
+)
 
 
 @pytest.fixture(scope="module")
@@ -172,7 +177,8 @@ def test_bytes_that_are_no_whole_sample_are_kept_for_the_next_message(running: R
         ('{"rate": 48000, "hop": 0.001}', "hop is 0.001 s; expected 0.01 s or more"),
         ('{"rate": 48000, "hop": 99}', "hop is 99 s"),
         ('{"rate": 48000, "consistent": true}', "flat"),
-        ('{"rate": 48000, "rat": 1}', "rat"),
+        ('{"rate": 48000, "tpo": 1}', "'tpo' is no key here; it may be meant for top: there are channels, "),
+        ('{"rate": 48000, "xyz": 1}', "'xyz' is no key here; leave it out: there are channels, "),
         ('{"rate": 48000, "threshold": NaN}', "threshold"),
         ("[" * 10000, "no JSON object"),
         ('{"rate": 48000, "top": 3, "rate": 8000}', "'rate' is given 2 times; give it once"),
@@ -223,7 +229,7 @@ def test_more_than_may_listen_are_told_to_come_later(model: Path) -> None:
             wait_until(lambda: service.listening == 1)
             with opened(address) as second:
                 error, code = refused(second)
-            assert error == "1 listen already, which is as many as may; try again later" and code == 1013
+            assert error == "1 listens already, which is as many as may; try again later" and code == 1013
         wait_until(lambda: service.listening == 0)
         came, code = heard(address, noise(0.5, 8000), rate=8000)
         assert code == 1000
@@ -233,7 +239,9 @@ def test_a_recording_that_never_ends_is_ended(model: Path) -> None:
     with serving(model=str(model), threads=1, max_audio_seconds=1.0) as (address, _):
         came, code = heard(address, noise(1.5, 8000), rate=8000, hop=0.25)
     assert code == 1008
-    assert came[-2]["duration"] >= 1.0 and "connect again to go on" in came[-1]["error"]
+    assert came[-2]["duration"] >= 1.0 and came[-1]["error"].endswith(
+        "than 1 s were heard; connect again to go on"
+    )
 
 
 def test_the_end_of_the_service_gives_what_was_heard_and_says_1012(model: Path) -> None:
@@ -366,6 +374,37 @@ def test_a_message_that_is_too_long_is_1009(running: Running) -> None:
         with pytest.raises(ConnectionClosed):
             socket.recv(timeout=20)
         assert socket.close_code == 1009
+    wait_until(lambda: running[1].listening == 0)
+
+
+@pytest.mark.parametrize("size", [websocket.MESSAGE_BYTES + 1, 4 * websocket.MESSAGE_BYTES])
+def test_who_reads_only_once_all_is_sent_hears_that_a_message_is_too_long(
+    running: Running, size: int
+) -> None:
+    host, port = running[0].removeprefix("http://").split(":")
+    with contextlib.closing(socket.create_connection((host, int(port)), 20)) as line:
+        line.sendall(HANDSHAKE)
+        line.recv(1 << 16)
+        line.sendall(b"\x82\xff" + size.to_bytes(8, "big") + bytes(4))
+        for _ in range(0, size, 1 << 16):
+            line.sendall(bytes(1 << 16))
+        came = b"".join(iter(lambda: line.recv(1 << 16), b""))
+    assert came[0] == 0x88 and int.from_bytes(came[2:4], "big") == 1009, came
+    wait_until(lambda: running[1].listening == 0)
+
+
+def test_who_sends_without_end_is_left_for_all_that(
+    running: Running, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(websocket, "LINGER_BYTES", 1 << 20)
+    with opened(running[0]) as socket:
+        head = b"\x82\xff" + (websocket.MESSAGE_BYTES + 1).to_bytes(8, "big") + bytes(4)
+        began = time.monotonic()
+        with pytest.raises(OSError):
+            socket.socket.sendall(head)
+            while True:
+                socket.socket.sendall(bytes(1 << 16))
+        assert time.monotonic() - began < websocket.LINGER_SECONDS
     wait_until(lambda: running[1].listening == 0)
 
 

@@ -11,9 +11,10 @@ from fastapi import FastAPI, WebSocket
 from starlette.datastructures import Headers
 
 from auricle.serve import security
+from auricle.serve.cookies import mark_of
 from auricle.serve.errors import add_error_handlers
 from auricle.serve.login import Attempts
-from auricle.serve.security import COOKIE, add_security, cookie_value, router
+from auricle.serve.security import add_security, cookie_value, router
 from auricle.serve.settings import Settings
 
 TOKEN = "0123456789abcdef-token"
@@ -203,6 +204,8 @@ def test_two_hosts_are_none(clients: dict[str, Client]) -> None:
 
 NOW = time.time()
 GOOD = cookie_value(TOKEN, NOW)
+FORMER = "auricle_token"  # what versions called it that had no mark
+COOKIE = f"{FORMER}_{mark_of(Settings())}"
 # path, headers, status
 BY_TOKEN: list[tuple[str, dict[str, str], int]] = [
     ("/v1/x", {}, 401),
@@ -218,6 +221,8 @@ BY_TOKEN: list[tuple[str, dict[str, str], int]] = [
     ("/v1/x", {"Cookie": f"{COOKIE}={GOOD}"}, 200),
     ("/v1/x", {"Cookie": f'a=b; {COOKIE}="{GOOD}"; c=d'}, 200),
     ("/v1/x", {"Cookie": f"{COOKIE}=other; {COOKIE}={GOOD}"}, 200),
+    ("/v1/x", {"Cookie": f"{FORMER}={GOOD}"}, 200),
+    ("/v1/x", {"Cookie": f"{FORMER}_0a1b2c3d={GOOD}"}, 401),
     ("/v1/x", {"Cookie": f"{COOKIE}={TOKEN}"}, 401),
     ("/v1/x", {"Cookie": f"x{COOKIE}={GOOD}"}, 401),
     ("/v1/x", {"Cookie": f"{COOKIE}={GOOD[:-1]}{'10'[GOOD[-1] == '1']}"}, 401),
@@ -254,6 +259,33 @@ def test_tokens_and_cookies(
         assert clients["token"].websocket(headers) == status
 
 
+@pytest.mark.parametrize(
+    ("headers", "said"),
+    [
+        ({}, "a token is needed; "),
+        ({"Authorization": f"Basic {TOKEN}"}, "a token is needed; "),
+        ({"Authorization": "Bearer "}, "a token is needed; "),
+        ({"Authorization": "Bearer x"}, "the token that came is not this service's; "),
+        (
+            {"Cookie": f"{COOKIE}={cookie_value('another token, long', NOW)}"},
+            "the login is over, or was with",
+        ),
+        (
+            {"Cookie": f"{COOKIE}={cookie_value(TOKEN, NOW - 8 * 24 * 3600)}"},
+            "the login is over, or was with",
+        ),
+        ({"Cookie": "auricle_token_0a1b2c3d=x"}, "a token is needed; "),
+    ],
+)
+def test_no_token_and_a_wrong_one_are_told_apart(
+    headers: dict[str, str], said: str, clients: dict[str, Client]
+) -> None:
+    answer = clients["token"].ask("GET", "/v1/x", headers)
+    line = json.loads(answer.text)["error"]
+    assert answer.status == 401 and line.startswith(said), line
+    assert line.endswith("send the header 'Authorization: Bearer TOKEN', or open /login in a browser")
+
+
 def test_a_visitor_logs_in_and_out(clients: dict[str, Client], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(security, "WRONG_TOKEN_SECONDS", 0.01)
     client = clients["token"]
@@ -272,7 +304,10 @@ def test_a_visitor_logs_in_and_out(clients: dict[str, Client], monkeypatch: pyte
     assert "Secure" not in cookie and TOKEN not in cookie
     assert client.ask("GET", "/v1/x", {"Cookie": cookie.partition(";")[0]}).status == 200
     out = client.ask("POST", "/logout", {"Cookie": cookie.partition(";")[0]})
-    assert out.status == 303 and f'{COOKIE}="";' in out.headers["set-cookie"]
+    assert out.status == 303 and out.headers.getlist("set-cookie")[0].startswith(f'{COOKIE}="";')
+    for value, forgotten in ((GOOD, [COOKIE, FORMER]), ("another's", [COOKIE])):
+        out = client.ask("POST", "/logout", {"Cookie": f"{COOKIE}={GOOD}; {FORMER}={value}"})
+        assert [one.partition("=")[0] for one in out.headers.getlist("set-cookie")] == forgotten
     assert "Secure" in client.login(TOKEN, {"X-Forwarded-Proto": "https"}).headers["set-cookie"]
 
 

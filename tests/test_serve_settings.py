@@ -19,7 +19,8 @@ from auricle.serve.settings import Settings
         ({"queue": True}, "queue is True; expected a whole number"),
         ({"jobs_at_once": 0}, "jobs_at_once is 0; expected 1 to 1024"),
         ({"keep_hours": float("nan")}, "keep_hours is nan; expected 0.001"),
-        ({"max_audio_seconds": float("inf")}, "max_audio_seconds is inf"),
+        ({"max_audio_seconds": float("inf")}, "expected 1 to 31622400 (--max-hours takes 8784 at most)"),
+        ({"max_upload_bytes": float("inf")}, "(--max-upload takes 1048576 at most)"),
         ({"upload_seconds": None}, "upload_seconds is None"),
         ({"threads": 0}, "threads is 0; expected 1"),
         ({"host": ""}, "host is empty; expected an address"),
@@ -96,6 +97,14 @@ def test_every_option_reaches_the_settings(asked: list[Settings], tmp_path: Path
             threads=10,
         )
     ]
+
+
+@pytest.mark.parametrize("option", ["--max-upload", "--max-hours", "--max-data"])
+def test_a_limit_without_end_is_told_by_its_option(option: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit, match="1"):
+        main(["serve", option, "inf"])
+    line = capsys.readouterr().err
+    assert " is inf; expected " in line and f"({option} takes " in line and line.count("\n") == 1
 
 
 def test_beyond_this_machine_a_token_is_needed_or_said_to_be_not(asked: list[Settings]) -> None:

@@ -153,7 +153,7 @@ def test_the_bundled_model_says_what_the_command_line_says_to_the_last_byte(tmp_
         assert windows / batches > 2  # they did share batches
 
 
-@pytest.mark.parametrize("format", [*formats.SUFFIXES, "json"])
+@pytest.mark.parametrize("format", [*formats.SUFFIXES, "json", "table"])
 def test_every_format_is_what_its_writer_writes(
     client: httpx.Client, model: Path, sounds: list[Path], format: str
 ) -> None:
@@ -192,7 +192,7 @@ def test_a_recording_below_the_root_is_tagged_by_path(
         ({"start": 2, "end": 1}, "end is 1; expected more than start, 2"),
         ({"hop": 99}, "hop is 99 s; expected a sample or more, and at most 0.25 s"),
         ({"hop": 0.001}, "hop is 0.001 s; expected 0.01 s or more"),
-        ({"format": "table"}, "format is 'table'; input should be 'json', 'jsonl'"),
+        ({"format": "xml"}, "format is 'xml'; input should be 'json', 'jsonl'"),
         ({"events": 1, "windows": 1}, "events are given in place of windows"),
         ({"consistent": 1}, "the labels of tiny are flat"),
         ({"format": "parquet", "top": 5}, "parquet has every label's score"),

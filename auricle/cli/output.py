@@ -10,7 +10,7 @@ from typing import TextIO
 
 import typer
 
-from auricle.text import for_terminal
+from auricle.text import aligned, for_terminal
 
 # Mistakes of people and machines; anything else is a defect of ours. FloatingPointError: a training diverged.
 EXPECTED = (ValueError, OSError, FloatingPointError)
@@ -183,12 +183,8 @@ def print_table(
     widths = [max(len(cell) for cell in column) for column in zip(heads, *rows, strict=True)]
     if title:
         print(title, file=stream)
-    for row in [heads, *rows]:
-        cells = [
-            cell.rjust(width) if column.endswith(">") else cell.ljust(width)
-            for cell, width, column in zip(row, widths, columns, strict=True)
-        ]
-        print("  ".join(cells).rstrip(), file=stream)
+    for line in aligned(columns, rows, widths):
+        print(line, file=stream)
 
 
 def assignments(texts: Sequence[str], option: str) -> dict[str, str]:

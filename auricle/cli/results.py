@@ -10,11 +10,11 @@ import typer
 
 from auricle import formats
 from auricle.cli.output import describe, print_error, print_table, print_warning
+from auricle.formats.text_table import EVENTS, TAGS, WINDOWS, event_cells, tag_rows, title_of, window_cells
 from auricle.progress import say
 from auricle.text import as_utf8, for_terminal
 
 STDIN = "-"
-NO_TAGS = "none reaches its threshold; --threshold 0 shows all"
 
 
 class TagFormat(StrEnum):
@@ -123,31 +123,25 @@ def naming(path: str, text: str) -> str:
 
 
 def _write_table(results: Iterable[dict[str, Any]], stream: TextIO) -> None:
+    if not stream.isatty():
+        formats.write_table(results, stream)
+        return
     written = 0
     for result in results:
-        spans = [_row(window) for window in result.get("windows", [])]  # of which the whole is known then
+        spans = [
+            window_cells(window) for window in result.get("windows", [])
+        ]  # of which the whole is known then
         if "error" in result:
             continue
         if written:
             print(file=stream)
         written += 1
-        title = f"{result['path']}  ({result['duration']:.1f} s)"
-        rows = [[f"{tag['score']:.2f}", tag["label"]] for tag in result["tags"]]
-        print_table(stream, ["score>", "label"], rows or [["", NO_TAGS]], title)
+        print_table(stream, TAGS, tag_rows(result), title_of(result))
         if "windows" in result:
             print(file=stream)
-            print_table(stream, ["from>", "to>", "sounds"], spans)
+            print_table(stream, WINDOWS, spans)
         if "events" in result:
             print(file=stream)
-            rows = [_event_row(event) for event in result["events"]]
-            print_table(stream, ["from>", "to>", "score>", "event"], rows or [["", "", "", "none"]])
+            rows = [event_cells(event) for event in result["events"]]
+            print_table(stream, EVENTS, rows or [["", "", "", "none"]])
         stream.flush()
-
-
-def _event_row(event: dict[str, Any]) -> list[str]:
-    return [f"{event['start']:.1f}", f"{event['end']:.1f}", f"{event['score']:.2f}", event["label"]]
-
-
-def _row(window: dict[str, Any]) -> list[str]:
-    sounds = ", ".join(f"{tag['label']} {tag['score']:.2f}" for tag in window["tags"])
-    return [f"{window['start']:.1f}", f"{window['end']:.1f}", sounds]

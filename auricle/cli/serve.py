@@ -1,5 +1,6 @@
 """A verb that answers others: serve."""
 
+import math
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -72,9 +73,9 @@ def serve(
         data=data,
         token=None if token_file is None else read_token(token_file),
         allowed_hosts=tuple(allowed_host or ()),
-        max_upload_bytes=round(max_upload * GIB),
+        max_upload_bytes=_whole(max_upload * GIB),
         max_audio_seconds=max_hours * 3600,
-        max_data_bytes=round(max_data * GIB),
+        max_data_bytes=_whole(max_data * GIB),
         keep_hours=keep_hours,
         queue=queue,
         jobs_at_once=jobs,
@@ -90,6 +91,11 @@ def serve(
             param_hint="--host",
         )
     run(settings)
+
+
+def _whole(value: float) -> Any:
+    """A whole number; what is none, inf say, as it is, for the settings to refuse."""
+    return round(value) if math.isfinite(value) else value
 
 
 def run(settings: Any) -> None:

@@ -1,4 +1,4 @@
-"""Results of tagging as files: CSV, JSON Lines, Parquet, Audacity, Raven, WebVTT, JAMS.
+"""Results of tagging as files: CSV, JSON Lines, Parquet, Audacity, Raven, WebVTT, JAMS; text.
 
 `results.py` says what a result is. A file of Audacity, Raven, WebVTT or JAMS holds one recording; the others
 hold any number. Every writer takes windows that are still being scored, and gathers none. `reading.py` reads
@@ -15,6 +15,7 @@ from auricle.formats.parquet import write_parquet
 from auricle.formats.raven import write_raven
 from auricle.formats.results import About, Result, packed, spans, table_rows
 from auricle.formats.tables import CSV_COLUMNS, write_csv
+from auricle.formats.text_table import write_table
 from auricle.formats.webvtt import write_webvtt
 
 SUFFIXES = {
@@ -46,6 +47,7 @@ __all__ = [
     "write_jsonl",
     "write_parquet",
     "write_raven",
+    "write_table",
     "write_webvtt",
 ]
 
@@ -54,7 +56,7 @@ def write(format: str, results: Iterable[Result], stream: TextIO, about: About |
     """Write results in a format, by its name.
 
     Args:
-        format: a key of `SUFFIXES`.
+        format: a key of `SUFFIXES`, or "table".
         results: of any number of files; of one, for the formats of `ONE_RECORDING`.
         stream: text in UTF-8, with newline=""; for Parquet, over a file of bytes.
         about: the model; Parquet needs its labels, Raven its rate.
@@ -81,5 +83,7 @@ def write(format: str, results: Iterable[Result], stream: TextIO, about: About |
         write_webvtt(results, stream, start=about.start)
     elif format == "jams":
         write_jams(results, stream, about=about)
+    elif format == "table":
+        write_table(results, stream)
     else:
         raise ValueError(f"format is {format!r}; expected one of {', '.join(SUFFIXES)}")

@@ -94,6 +94,8 @@ async def _lifespan(settings: Settings, app: FastAPI) -> AsyncIterator[None]:
         except Exception as error:
             app.state.failure = error
             raise
+        if settings.data is not None:
+            app.state.mark = service.library.mark
         app.state.service = service
         try:
             yield

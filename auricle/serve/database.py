@@ -45,6 +45,10 @@ STEPS = (
     ) STRICT;
     CREATE INDEX corrections_of_recording ON corrections (recording, changed);
     """,
+    """
+    CREATE TABLE service (mark TEXT NOT NULL) STRICT;
+    INSERT INTO service VALUES (lower(hex(randomblob(4))));
+    """,
 )
 BUSY_SECONDS = 10.0  # another program may look into the file
 

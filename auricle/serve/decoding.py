@@ -17,7 +17,7 @@ import numpy as np
 
 from auricle.audio import AudioError, Block, Info
 from auricle.serve.cage import FRAME, MP3_RATES
-from auricle.serve.processes import Child, Died, Limits, Stopped, close, deaths, hours, warm
+from auricle.serve.processes import Child, Died, Limits, Stopped, close, deaths, spoken, warm
 from auricle.text import for_terminal, printable
 
 __all__ = [
@@ -277,7 +277,7 @@ def _check_promise(child: Child, decoded: Decoding, start: float, end: float | N
         return
     seconds = min(decoded.duration, decoded.duration if end is None else end) - start
     if seconds > limits.audio_seconds * 1.001 + 1:
-        raise child.died("length", f"its header says {hours(seconds)} of sound")
+        raise child.died("length", f"its header says {spoken(seconds)} of sound")
 
 
 def _check_length(child: Child, limits: Limits) -> None:

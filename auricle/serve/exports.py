@@ -34,11 +34,13 @@ from auricle.serve.state import Ours, Service
 from auricle.serve.turns import Spooled, in_turn, sent
 from auricle.serve.uploads import BINARY
 from auricle.serve.visitors import Visitor
-from auricle.serve.wishes import FILES, MEDIA_TYPES, Format
+from auricle.serve.wishes import FILES, MEDIA_TYPES, SUFFIXES, Format
 
 router = APIRouter(tags=["export"])
 
-FORMATS = Literal["json", "jsonl", "csv", "audacity", "raven", "webvtt", "jams", "parquet", "manifest"]
+FORMATS = Literal[
+    "json", "jsonl", "csv", "table", "audacity", "raven", "webvtt", "jams", "parquet", "manifest"
+]
 CSV = "text/csv; charset=utf-8"
 CHUNK_BYTES = 1 << 18
 NOT_IN_NAMES = re.compile(r'[<>:"|?*\\/;]')  # of files, on some system or other
@@ -95,8 +97,7 @@ def _exported(
         return sent(table, _attached(f"{stem}.manifest.csv"), CSV)
     result, about = _result(recording, format, threshold, hop, with_corrections, look)
     file = results.rendered(result, format, about, Spool(service.space, look))
-    suffix = ".json" if format == "json" else formats.SUFFIXES[format]
-    return sent(file, _attached(stem + suffix), MEDIA_TYPES[Format(format)])
+    return sent(file, _attached(stem + SUFFIXES[Format(format)]), MEDIA_TYPES[Format(format)])
 
 
 def _result(

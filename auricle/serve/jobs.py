@@ -14,8 +14,9 @@ from typing import Any
 from auricle.audio import AudioError
 from auricle.serve.errors import FULL, NO_ROOM, Refused
 from auricle.serve.job import STATES, Job
-from auricle.serve.processes import Died
+from auricle.serve.processes import Died, spoken
 from auricle.serve.settings import Settings
+from auricle.text import counted
 
 logger = logging.getLogger("auricle.serve")
 
@@ -131,9 +132,9 @@ class JobQueue:
         """
         job = self._jobs.get(id)
         if job is None:
-            hours = f"{self.settings.keep_hours:g}"
+            kept = spoken(self.settings.keep_hours * 3600)
             raise Refused(
-                404, f"no job {id[:64]!r}; a finished one is kept for {hours} h: send the recording again"
+                404, f"no job {id[:64]!r}; a finished one is kept for {kept}: send the recording again"
             )
         return job
 
@@ -218,7 +219,9 @@ class JobQueue:
             raise Refused(503, STOPPING, {"Retry-After": "30"})
         if len(self._waiting) >= self.settings.queue:
             seconds = self._typical * len(self._waiting) / self.settings.jobs_at_once / 4
-            text = f"{len(self._waiting)} recordings wait already, which is as many as may; ask again later"
+            count = len(self._waiting)
+            wait = f"{counted(count, 'recording')} {'waits' if count == 1 else 'wait'}"
+            text = f"{wait} already, which is as many as may; ask again later"
             raise Refused(429, text, {"Retry-After": str(max(1, min(60, round(seconds))))})
 
     def _take_up(self, folder: Path) -> None:

@@ -65,6 +65,12 @@ class Library:
         self._thread.join(10.0)
         self.database.close()
 
+    @property
+    def mark(self) -> str:
+        """What tells this service's cookies from another's: kept with what they lead to."""
+        (row,) = self.database.rows("SELECT mark FROM service")
+        return str(row["mark"])
+
     # ---- recordings
 
     def add(self, visitor: str, upload: Upload) -> dict[str, str]:

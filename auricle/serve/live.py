@@ -12,7 +12,7 @@ import json
 import logging
 import threading
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Literal, NamedTuple
 
 from fastapi import APIRouter
@@ -25,7 +25,9 @@ from auricle.formats.results import as_json
 from auricle.listening import LIVE_HOP_SECONDS
 from auricle.serve.errors import Refused, responses, said
 from auricle.serve.jobs import STOPPING
+from auricle.serve.options import unknown
 from auricle.serve.pipe import Pipe
+from auricle.serve.processes import spoken
 from auricle.serve.scoring import ScorerClosed
 from auricle.serve.state import Ours, Service
 from auricle.serve.wishes import Wishes
@@ -133,7 +135,8 @@ async def _served(websocket: WebSocket, service: Service) -> End:
     if service.stopping.is_set():
         return End(ENDING, STOPPING)
     if service.listening > most:
-        return End(FULL, f"{most} listen already, which is as many as may; try again later")
+        listen = "listens" if most == 1 else "listen"
+        return End(FULL, f"{most:,} {listen} already, which is as many as may; try again later")
     if websocket.query_params:
         return End(WRONG, f"the address takes no options; say in the first message what you want: {HOW}")
     try:
@@ -179,8 +182,14 @@ async def _first(websocket: WebSocket) -> Hello:
         problems = error.errors(include_url=False)
         if problems[0]["type"] in ("json_invalid", "model_type", "model_attributes_type"):
             raise Ended(End(WRONG, f"the first message is no JSON object; {HOW}")) from None
-        texts = [said({**problem, "loc": ("message", *problem["loc"])}) for problem in problems[:5]]
-        raise Ended(End(WRONG, "; ".join(texts))) from None
+        raise Ended(End(WRONG, "; ".join(map(_said, problems[:5])))) from None
+
+
+def _said(problem: Mapping[str, Any]) -> str:
+    """What is wrong with the first message."""
+    if problem["type"] == "extra_forbidden":
+        return unknown(str(problem["loc"][0]), Hello.model_fields, "key").text
+    return said({**problem, "loc": ("message", *problem["loc"])})
 
 
 def _each_once(pairs: list[tuple[str, Any]]) -> None:
@@ -258,7 +267,7 @@ class Session:
             await self.pipe.write(data)
             came = self.loop.time()
             if self.pipe.came / self.pipe.rate > most:
-                return End(WRONG, f"more than {most / 3600:g} h were heard; connect again to go on")
+                return End(WRONG, f"more than {spoken(most)} were heard; connect again to go on")
 
     async def _watch(self) -> None:
         """What a client still sends is not heard; that it goes, is."""

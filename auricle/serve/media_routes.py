@@ -1,5 +1,6 @@
 """`/v1/recordings/ID/media`, and its pictures: waveform, spectrogram, scores."""
 
+import re
 from typing import Annotated, Any
 
 import numpy as np
@@ -17,6 +18,7 @@ router = APIRouter(tags=["recordings"])
 
 MOST_COLUMNS, MOST_LABELS = 4096, 64
 LATEST = 1e7  # seconds
+PLACES = re.compile(r"[0-9]+(,[0-9]+)*")
 KEPT_SECONDS = 3600  # that a browser keeps what never changes
 FOREVER = {"Cache-Control": f"private, max-age={KEPT_SECONDS}, immutable"}
 BYTES: dict[int | str, dict[str, Any]] = {
@@ -83,12 +85,18 @@ def scores(
     columns: Columns,
     labels: Annotated[
         str,
-        Query(max_length=1000, pattern=r"^\d+(,\d+)*$", description="Places in the model's list: 3,17,20."),
+        Query(
+            max_length=1000,
+            description="Places in the model's list: 3,17,20.",
+            json_schema_extra={"pattern": f"^{PLACES.pattern}$"},  # told, and checked below, in words
+        ),
     ],
 ) -> Response:
     """The best score of each label in each column: float32, little-endian, label by label."""
     kept = recording.scores()
     _check(start, end)
+    if not PLACES.fullmatch(labels):
+        raise Refused(400, f"labels is {labels[:100]!r}; expected places in the model's list, say 3,17,20")
     wanted = [int(place) for place in labels.split(",")]
     count = kept.artifact.num_classes
     if len(wanted) > MOST_LABELS or max(wanted) >= count:

@@ -1,7 +1,7 @@
 """Options of a query that an address does not know are refused: a slip of the hand must not pass unheard."""
 
 import difflib
-from collections.abc import Mapping
+from collections.abc import Iterable
 from typing import Any
 
 from fastapi import FastAPI
@@ -31,18 +31,20 @@ async def check_options(connection: HTTPConnection) -> None:
             raise Refused(400, f"{name} is given {given.count(name)} times; give it once")
 
 
-def unknown(name: str, known: Mapping[str, object] | list[str]) -> Refused:
-    """What is said of an option that is none.
+def unknown(name: str, known: Iterable[str], what: str = "option") -> Refused:
+    """What is said of an option that is none, or of a key of a first message.
 
     >>> print(unknown("treshold", ["top", "threshold"]))
     'treshold' is no option here; it may be meant for threshold: there are threshold, top
     >>> print(unknown("x", []))
     'x' is no option here; leave it out: there are none
     """
-    near = difflib.get_close_matches(name[:SHOWN], list(known), 1)
-    what = f"it may be meant for {near[0]}" if near else "leave it out"
-    there = ", ".join(sorted(known)) or "none"
-    return Refused(400, f"{name[:SHOWN]!r} is no option here; {what}: there are {there}")
+    there = sorted(known)
+    near = difflib.get_close_matches(name[:SHOWN], there, 1)
+    advice = f"it may be meant for {near[0]}" if near else "leave it out"
+    return Refused(
+        400, f"{name[:SHOWN]!r} is no {what} here; {advice}: there are {', '.join(there) or 'none'}"
+    )
 
 
 def options_of(app: FastAPI) -> dict[str, list[str]]:

@@ -209,7 +209,7 @@ class Child:
                 "it is damaged, or made to do that; convert it first",
             ),
             "length": (
-                f"is longer than the {hours(limits.audio_seconds)} that are taken here"
+                f"is longer than the {spoken(limits.audio_seconds)} that are taken here"
                 + (f" ({text})" if text else ""),
                 "send it in parts",
             ),
@@ -310,13 +310,16 @@ class _Server:
         self._process = self._control = None
 
 
-def hours(seconds: float) -> str:
+def spoken(seconds: float) -> str:
     """A length of time.
 
-    >>> hours(300), hours(7200)
-    ('300 s', '2.0 hours')
+    >>> spoken(60), spoken(180), spoken(5400), spoken(86400)
+    ('60 s', '3 minutes', '1.5 hours', '24 hours')
     """
-    return f"{seconds / 3600:.1f} hours" if seconds >= 5400 else f"{seconds:.0f} s"
+    if seconds < 120:
+        return f"{round(seconds, 1):g} s"
+    unit, name = (3600, "hours") if seconds >= 5400 else (60, "minutes")
+    return f"{round(seconds / unit, 1):g} {name}"
 
 
 _SERVER = _Server()

@@ -13,16 +13,16 @@ import json
 import math
 import re
 import time
-from collections.abc import Iterable
 from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 
 from fastapi import APIRouter, FastAPI, Request
 from starlette.datastructures import Headers, MutableHeaders
+from starlette.requests import HTTPConnection
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from auricle.serve.cookies import set_cookie
+from auricle.serve.cookies import mark_of, names_of, set_cookie
 from auricle.serve.errors import Refused, refuse, responses
 from auricle.serve.login import PAGE, STYLE, Attempts
 from auricle.serve.protocol import http_protocol
@@ -31,7 +31,7 @@ from auricle.serve.visitors import RENEWED
 
 __all__ = ["add_security", "http_protocol", "router"]
 
-COOKIE = "auricle_token"
+KIND = "token"  # of cookie
 COOKIE_SECONDS = 7 * 24 * 3600
 OPEN_PATHS = {"/login", "/login.css", "/login.js", "/healthz"}
 UPLOAD_PATHS = {"/v1/tag", "/v1/recordings"}  # whose bodies have limits of their own
@@ -60,6 +60,7 @@ def add_security(app: FastAPI, settings: Settings) -> None:
     >>> add_security(FastAPI(), Settings())
     """
     app.state.settings = settings
+    app.state.mark = mark_of(settings)  # until the service has opened what it keeps
     app.state.logins, app.state.attempts = 0, Attempts()
     app.add_middleware(Guard, settings=settings)
 
@@ -136,10 +137,7 @@ class Guard:
                 return Refused(403, text + "a browser")
         if self.settings.token is None or scope["path"] in OPEN_PATHS:
             return None
-        if self._has_token(headers):
-            return None
-        text = "a token is needed; send the header 'Authorization: Bearer TOKEN', or open /login in a browser"
-        return Refused(401, text, {"WWW-Authenticate": 'Bearer realm="auricle"'})
+        return self._check_token(HTTPConnection(scope))
 
     def _goes_by(self, name: str) -> bool:
         """Whether a name is the service's: no page can have such a name lead here."""
@@ -173,14 +171,21 @@ class Guard:
         except ValueError:
             return False
 
-    def _has_token(self, headers: Headers) -> bool:
+    def _check_token(self, connection: HTTPConnection) -> Refused | None:
         token = self.settings.token
         assert token is not None
-        for said in headers.getlist("authorization"):
-            scheme, _, value = said.partition(" ")
-            if scheme.lower() == "bearer" and _same(value.strip(), token):
-                return True
-        return any(_is_valid(value, token) for value in _cookies(headers.getlist("cookie")))
+        said = [one.partition(" ") for one in connection.headers.getlist("authorization")]
+        bearers = [value.strip() for scheme, _, value in said if scheme.lower() == "bearer"]
+        cookies = _cookies(connection)
+        if any(_same(value, token) for value in bearers) or any(_is_valid(one, token) for one in cookies):
+            return None
+        what = "a token is needed"
+        if any(bearers):
+            what = "the token that came is not this service's"
+        elif cookies:
+            what = "the login is over, or was with another token"
+        text = f"{what}; send the header 'Authorization: Bearer TOKEN', or open /login in a browser"
+        return Refused(401, text, {"WWW-Authenticate": 'Bearer realm="auricle"'})
 
     def _answering(self, scope: Scope, send: Send, body: "_Body") -> Send:
         """`send`, with the headers that every answer has."""
@@ -303,13 +308,13 @@ def _is_valid(value: str, token: str) -> bool:
     return hmac.compare_digest(_signed(until, token).encode(), value.encode()) and int(until) > time.time()
 
 
-def _cookies(lines: Iterable[str]) -> list[str]:
+def _cookies(connection: HTTPConnection) -> list[str]:
     """The values of our cookie; a browser may send others', from other ports of the same machine."""
-    found = []
-    for line in lines:
+    found, names = [], names_of(connection, KIND)
+    for line in connection.headers.getlist("cookie"):
         for part in line.split(";"):
             name, _, value = part.strip().partition("=")
-            if name == COOKIE:
+            if name in names:
                 found.append(value.strip('"'))
     return found
 
@@ -353,7 +358,7 @@ async def login(request: Request) -> Response:
             state.logins -= 1
         return _asked_again("That is not the token.", 401)
     attempts.right(address)
-    set_cookie(request, answer, COOKIE, cookie_value(token, time.time()), COOKIE_SECONDS)
+    set_cookie(request, answer, names_of(request, KIND)[0], cookie_value(token, time.time()), COOKIE_SECONDS)
     return answer
 
 
@@ -363,8 +368,11 @@ def _asked_again(text: str, status: int, wait: int = 0) -> HTMLResponse:
 
 
 @router.post("/logout")
-async def logout() -> Response:
+async def logout(request: Request) -> Response:
     """Forget the cookie."""
     answer = RedirectResponse("login", 303, {"Cache-Control": "no-store"})
-    answer.delete_cookie(COOKIE, path="/", httponly=True, samesite="strict")
+    own, former = names_of(request, KIND)
+    token, said = request.app.state.settings.token, request.cookies.get(former, "")
+    for name in (own, former) if token and _is_valid(said, token) else (own,):  # else it is another service's
+        answer.delete_cookie(name, path="/", httponly=True, samesite="strict")
     return answer

@@ -23,6 +23,12 @@ RANGES: dict[str, tuple[float, float]] = {
     "grace_seconds": (0, 24 * 3600),
     "threads": (1, 4096),
 }
+# Of `auricle serve`, where that has another name and unit.
+OPTIONS: dict[str, tuple[str, int]] = {
+    "max_upload_bytes": ("--max-upload", GIB),
+    "max_audio_seconds": ("--max-hours", 3600),
+    "max_data_bytes": ("--max-data", GIB),
+}
 WHOLE = {"port", "max_upload_bytes", "queue", "jobs_at_once", "live_sessions", "max_data_bytes", "threads"}
 
 
@@ -129,7 +135,11 @@ def _check_number(name: str, value: float | None) -> None:
     right = isinstance(value, int if name in WHOLE else int | float) and not isinstance(value, bool)
     if not right or not math.isfinite(value or 0) or not low <= (value or 0) <= high:
         whole = "a whole number, " if name in WHOLE and not right else ""
-        raise ValueError(f"{name} is {value!r}; expected {whole}{low:.15g} to {high:.15g}")
+        text = f"{name} is {value!r}; expected {whole}{low:.15g} to {high:.15g}"
+        if name in OPTIONS:
+            option, unit = OPTIONS[name]
+            text += f" ({option} takes {high / unit:.15g} at most)"
+        raise ValueError(text)
 
 
 def _check_token(token: str) -> None:

@@ -8,9 +8,8 @@ from typing import Annotated
 from fastapi import Depends, Request
 from starlette.responses import Response
 
-from auricle.serve.cookies import set_cookie
+from auricle.serve.cookies import names_of, set_cookie
 
-COOKIE = "auricle_visitor"
 RENEWED = "renewed_cookie"  # in the state of a request: a header that its answer gets, whatever makes it
 MORE_SECONDS = 24 * 3600.0  # that a cookie outlives what it leads to
 FORM = re.compile(r"[A-Za-z0-9_-]{43}")  # 32 random bytes
@@ -21,8 +20,8 @@ async def visitor_of(request: Request) -> str:
 
     The library keeps a hash: who reads its file cannot take a visitor's place.
     """
-    said = request.cookies.get(COOKIE, "")
-    return _known_as(said) if FORM.fullmatch(said) else ""
+    said = _said(request)
+    return _known_as(said) if said else ""
 
 
 def welcome(request: Request, response: Response, seconds: float) -> str:
@@ -33,10 +32,8 @@ def welcome(request: Request, response: Response, seconds: float) -> str:
         response: that gets the cookie.
         seconds: how long a recording is kept after it was last looked at.
     """
-    said = request.cookies.get(COOKIE, "")
-    if not FORM.fullmatch(said):
-        said = secrets.token_urlsafe(32)
-    set_cookie(request, response, COOKIE, said, round(seconds + MORE_SECONDS))
+    said = _said(request) or secrets.token_urlsafe(32)
+    set_cookie(request, response, names_of(request, "visitor")[0], said, round(seconds + MORE_SECONDS))
     return _known_as(said)
 
 
@@ -45,6 +42,12 @@ def renew(request: Request, seconds: float) -> None:
     answer = Response()
     welcome(request, answer, seconds)
     setattr(request.state, RENEWED, answer.headers["set-cookie"])
+
+
+def _said(request: Request) -> str:
+    """The visitor's cookie; "" for none, and for one that is not as the service makes them."""
+    came = (request.cookies.get(name, "") for name in names_of(request, "visitor"))
+    return next(filter(FORM.fullmatch, came), "")
 
 
 def _known_as(cookie: str) -> str:

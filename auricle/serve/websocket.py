@@ -6,6 +6,7 @@ from typing import Any
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 
 UNREAD_SECONDS = 30.0  # that a client may leave what it is sent unread
+LINGER_SECONDS, LINGER_BYTES = 3.0, 64 << 20  # of what still comes after the connection was ended
 MESSAGE_BYTES = 4 << 20  # of one message: 20 s of CD sound; a longer one is answered by 1009
 # A pong may stand behind a megabyte of sound that waits for its turn, so that its lack is no sign of
 # anything: who is gone is known by the sound that does not come. Pings keep proxies from closing the line.
@@ -18,9 +19,14 @@ OPTIONS: dict[str, Any] = {
 
 
 class PatientWebSocket(WebSocketsSansIOProtocol):
-    """uvicorn's protocol; a connection whose client does not read for long is cut."""
+    """uvicorn's protocol; a connection whose client does not read for long is cut.
+
+    One that is ended while its client still sends is read on for a moment: else the system would tell the
+    client of a broken line in place of the code.
+    """
 
     _unread: asyncio.TimerHandle | None = None
+    _lingered: int | None = None  # bytes that came after the end
 
     async def send(self, message: Any) -> None:
         """What the app says."""
@@ -40,6 +46,29 @@ class PatientWebSocket(WebSocketsSansIOProtocol):
                 self.handle_parser_exception()
                 return
         super().send_receive_event_to_app()
+
+    def data_received(self, data: bytes) -> None:
+        """Something came."""
+        if self._lingered is None:
+            super().data_received(data)
+            return
+        self._lingered += len(data)
+        if self._lingered > LINGER_BYTES:
+            self.transport.close()
+
+    def handle_parser_exception(self) -> None:
+        """End the connection for what came, by its code."""
+        ended = self.conn.close_sent
+        assert ended is not None
+        self.queue.put_nowait({"type": "websocket.disconnect", "code": ended.code, "reason": ended.reason})
+        self.transport.write(b"".join(self.conn.data_to_send()))
+        self.close_sent, self._lingered = True, 0
+        self.stop_keepalive()
+        if self.transport.can_write_eof():
+            self.transport.write_eof()
+        self.transport.resume_reading()
+        # While it is set, uvicorn leaves the connection open once the app has returned.
+        self.close_timer = self.loop.call_later(LINGER_SECONDS, self.transport.close)
 
     def pause_writing(self) -> None:
         """The client reads more slowly than it is sent to."""

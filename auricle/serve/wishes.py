@@ -25,6 +25,7 @@ class Format(StrEnum):
     json = "json"
     jsonl = "jsonl"
     csv = "csv"
+    table = "table"
     audacity = "audacity"
     raven = "raven"
     webvtt = "webvtt"
@@ -36,11 +37,15 @@ MEDIA_TYPES = {
     Format.json: "application/json",
     Format.jsonl: "application/x-ndjson",
     Format.csv: "text/csv; charset=utf-8",
+    Format.table: "text/plain; charset=utf-8",
     Format.audacity: "text/plain; charset=utf-8",
     Format.raven: "text/tab-separated-values; charset=utf-8",
     Format.webvtt: "text/vtt; charset=utf-8",
     Format.jams: "application/jams+json",
     Format.parquet: "application/vnd.apache.parquet",
+}
+SUFFIXES = {Format.json: ".json", Format.table: ".txt"} | {
+    Format(name): end for name, end in formats.SUFFIXES.items()
 }
 # For the description of routes whose result is a file; that of JSON comes from the model.
 FILES: dict[str, Any] = {
