@@ -52,22 +52,24 @@ class Ended(Exception):
     """The time is over."""
 
 
-def teacher_jobs(out: Path, settings: dict[str, str]) -> list[Job]:
-    """One for each three folds."""
+def teacher_jobs(out: Path, settings: dict[str, str], beside: str) -> list[Job]:
+    """One for each three folds, and what all are trained on beside."""
     jobs = []
     for chosen in combinations(FOLDS, 3):
         folder = out / "teachers" / "".join(fold[-1] for fold in chosen)
         judged = {fold: folder / fold for fold in FOLDS if fold not in chosen}
-        given = {"train_splits": ",".join(chosen)} | settings
+        given = {"train_splits": ",".join(filter(None, (*chosen, beside)))} | settings
         jobs.append(Job(recipe=TEACHER, run=folder / "run", settings=given, judged=judged))
     return jobs
 
 
-def student_jobs(out: Path, teachers: list[Job], settings: dict[str, str], *, shipped: bool) -> list[Job]:
+def student_jobs(
+    out: Path, teachers: list[Job], settings: dict[str, str], beside: str, *, shipped: bool
+) -> list[Job]:
     """One for each fold, by the teachers that have not heard it; and the one that is shipped."""
     jobs = []
     for fold in FOLDS:
-        rest = ",".join(other for other in FOLDS if other != fold)
+        rest = ",".join(filter(None, (*(other for other in FOLDS if other != fold), beside)))
         by = ",".join(str(job.run / "last") for job in teachers if fold in job.judged)
         given = {"train_splits": rest, "teachers": by} | settings
         jobs.append(Job(recipe=STUDENT, run=out / fold / "run", settings=given, judged={fold: out / fold}))
@@ -118,6 +120,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="of the students")
     parser.add_argument("--teacher-set", action="append", default=[], metavar="KEY=VALUE")
+    parser.add_argument("--beside", default="", metavar="SPLIT", help="trained on by all, beside the folds")
     parser.add_argument("--jobs", type=int, default=2, help="trainings side by side")
     parser.add_argument(
         "--until", type=float, default=float("inf"), metavar="MINUTES", help="begin none later"
@@ -140,7 +143,7 @@ def main() -> None:
             rows.append([recipe, "ESC-50", what, metric, value, "", commit, f"{hours:.3f}", device_name()])
             print(" ".join(rows[-1]), flush=True)
 
-    teachers = teacher_jobs(arguments.out, of_teachers)
+    teachers = teacher_jobs(arguments.out, of_teachers, arguments.beside)
     try:
         judged = do_all(teachers, arguments.data, arguments.jobs, ends)
         each = [figures for found in judged for figures in found.values()]
@@ -148,7 +151,9 @@ def main() -> None:
         means = {name: float(np.mean([figures[name] for figures in each])) for name in METRICS}
         keep(f"{TEACHER}, three folds", "mean of ten teachers", means, hours)
         keep(f"{TEACHER}, three folds", "four teachers together", ensembles(arguments.out, teachers), hours)
-        students = student_jobs(arguments.out, teachers, settings, shipped=arguments.shipped)
+        students = student_jobs(
+            arguments.out, teachers, settings, arguments.beside, shipped=arguments.shipped
+        )
         judged = do_all(students, arguments.data, arguments.jobs, ends)[: len(FOLDS)]
     except Ended:
         sys.exit(f"{arguments.until:g} minutes are over; the same command goes on")
