@@ -7,7 +7,7 @@ import { clock, percent, spoken } from "./format.js";
  * @typedef {import("./annotate.js").Row} Row
  * @typedef {{from: number, to: number}} Span
  * @typedef {{play: () => void, judge: (verdict: "right"|"wrong") => void, add: (label: string) => void,
- *   remove: () => void, close: () => void}} Actions
+ *   deny: (label: string) => void, remove: () => void, close: () => void}} Actions
  */
 
 /** @param {Actions} actions */
@@ -23,6 +23,11 @@ export function startBar(actions) {
     if (label) actions.add(label);
     else byId("bar-label").focus();
   });
+  byId("bar-deny").addEventListener("click", () => {
+    const label = byId("bar-label").value.trim();
+    if (label) actions.deny(label);
+    else byId("bar-label").focus();
+  });
 }
 
 /**
@@ -33,6 +38,7 @@ export function startBar(actions) {
 export function showBar(chosen, selection) {
   byId("bar").hidden = !chosen && !selection;
   byId("bar-verdict").hidden = !chosen || chosen.verdict === "added";
+  byId("bar-deny").hidden = !selection;
   byId("bar-remove").hidden = chosen?.verdict !== "added";
   byId("bar-right").setAttribute("aria-pressed", String(chosen?.verdict === "right"));
   byId("bar-wrong").setAttribute("aria-pressed", String(chosen?.verdict === "wrong"));
