@@ -212,8 +212,11 @@ def test_an_export_from_a_service_that_is_away_is_told_of(page: Any, tmp_path: P
     page.context.set_offline(False)
     assert saved(page, "parquet", tmp_path).read_bytes().startswith(b"PAR1")
     until(page, f"{LINES} === 1")
+    fetched: list[str] = []
+    page.on("request", lambda one: one.resource_type == "fetch" and fetched.append(one.url))
     with page.expect_download() as waiting:  # of this nobody knows how large it is: the browser has it
         page.get_by_test_id("manifest-audio").click()
     assert waiting.value.suggested_filename == "manifest.zip" and waiting.value.url.startswith("http")
     assert Path(waiting.value.path()).read_bytes().startswith(b"PK")
+    assert not any("audio=true" in url for url in fetched)  # the browser asks for it, and nobody else
     expect(page.get_by_test_id("alarm")).to_be_hidden()

@@ -55,8 +55,8 @@ def corrected(
         events: those of one label begin and end in the same order, as the model's do.
         corrections: in the order in which they were said.
         look: is called now and then; what it raises ends the work.
-        peak: the model's best score of a label from start to end (seconds), for what is left of an event; None
-            leaves it the score of the whole, which may have been that of the part that is gone.
+        peak: the model's best score of a label from start to end (seconds), for what is left of an event;
+            None leaves it the score of the whole, which may have been that of the part that is gone.
 
     >>> heard = [{"start": 0.0, "end": 4.0, "label": "dog", "score": 0.6}]
     >>> corrected(heard, [Correction("dog", 1.0, 2.0, "wrong"), Correction("cat", 3.0, 5.0, "added")])

@@ -164,7 +164,7 @@ class KeptScores:
         return out
 
     def peaks(self, config: EventConfig, hop: int) -> Callable[[str, float, float], float]:
-        """The function that gives the best score of a label from start to end (seconds), as of an event there.
+        """A function: the best score of a label from start to end (seconds), as of an event there.
 
         Args:
             config: the settings of the events.

@@ -3,6 +3,8 @@
 import { byId } from "./dom.js";
 import { clock, percent, spoken } from "./format.js";
 
+const GAP = 8; // pixels
+
 /**
  * @typedef {import("./annotate.js").Row} Row
  * @typedef {{from: number, to: number}} Span
@@ -47,6 +49,18 @@ export function showBar(chosen, selection) {
   const score = chosen && chosen.score !== null ? `, score ${percent(chosen.score)}` : "";
   byId("bar-what").textContent = `${clock(from)} – ${clock(to)}${score}`;
   byId("bar-label").placeholder = chosen ? "Another label" : "Label";
+}
+
+/**
+ * Have a label's row of the time-line not lie behind the bar.
+ * @param {string} label
+ */
+export function uncover(label) {
+  const row = [...byId("gutter").children].find(({ textContent }) => textContent === label);
+  if (!row) return;
+  const { top, bottom } = row.getBoundingClientRect();
+  const behind = bottom - byId("bar").getBoundingClientRect().top;
+  if (behind > 0 && top < innerHeight) scrollBy(0, behind + GAP);
 }
 
 /**

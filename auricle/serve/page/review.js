@@ -2,7 +2,7 @@
 
 import { correctionsOf } from "./annotate.js";
 import { recordingPath } from "./api.js";
-import { showBar, spokenSelection, startBar } from "./bar.js";
+import { showBar, spokenSelection, startBar, uncover } from "./bar.js";
 import { byId, settled } from "./dom.js";
 import { grouped } from "./format.js";
 import { Judging } from "./judging.js";
@@ -377,6 +377,7 @@ export class Review {
     const row = made && this.rows.find((one) => one.correction === made);
     if (!row) return;
     this.choose(row);
+    uncover(row.label);
     // Who has gone on to something else stays there.
     if ((bar.contains(focus) || focus === document.body) && !this.table.focus(row))
       byId("bar-remove").focus();

@@ -4,7 +4,6 @@ import { byId, make } from "./dom.js";
 import { clock, count, percent } from "./format.js";
 import { keyOf } from "./merging.js";
 
-const GAP = 8; // pixels
 const PAGE = 100; // rows at a time
 const LONG = 14; // letters of a word that may be broken
 /** @type {("right"|"wrong"|"removed")[]} */
@@ -58,8 +57,7 @@ export class Table {
   }
 
   /**
-   * Give a row the focus, without scrolling away from where the visitor is at work; no further than out from behind
-   * the bar.
+   * Give a row the focus, without scrolling away from where the visitor is at work.
    * @param {Row} row
    * @returns {boolean} is it listed?
    */
@@ -69,13 +67,8 @@ export class Table {
       this.#shown = Math.ceil((place + 1) / PAGE) * PAGE;
       this.#draw();
     }
-    const button = byId("events").rows[place]?.querySelector("button");
-    if (!button) return false;
-    button.focus({ preventScroll: true });
-    const { top, bottom } = button.getBoundingClientRect();
-    const edge = byId("bar").getBoundingClientRect().top;
-    if (bottom > edge && top < innerHeight) scrollBy(0, bottom - edge + GAP);
-    return true;
+    byId("events").rows[place]?.querySelector("button")?.focus({ preventScroll: true });
+    return place >= 0;
   }
 
   #draw() {
