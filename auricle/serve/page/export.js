@@ -8,6 +8,7 @@ import { followDownloads } from "./download.js";
 
 /** @type {Record<string, string>} */
 const WHAT = {
+  table: "Text table",
   csv: "CSV, for spreadsheets",
   jsonl: "JSON Lines, for programs",
   json: "JSON",

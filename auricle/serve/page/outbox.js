@@ -22,7 +22,7 @@ import { ApiError, answers, isPassing } from "./api.js";
 import { rest } from "./patience.js";
 import { alarm, clearAlarm } from "./say.js";
 
-const KEPT = "auricle.outbox"; // in this tab's storage
+const KEPT = `auricle.outbox ${location.pathname}`; // in this tab's storage, of this service behind its proxy
 const WAITING = "Not kept yet";
 const NAMED = 3; // of what waits
 const TRIALS = 5; // at which the service fails, before what it fails at is set aside
@@ -49,7 +49,10 @@ export class Outbox extends EventTarget {
       if (this.all.length && !this.#leaves) event.preventDefault(); // it would be lost
     });
     // What waits is shown, and how to log in: who was at work is not taken away from it.
-    answers.addEventListener("locked", (event) => this.all.length && event.preventDefault());
+    answers.addEventListener("locked", (event) => {
+      if (this.all.some(({ stuck }) => !stuck)) event.preventDefault();
+      else this.#leaves = this.#keep();
+    });
   }
 
   /** Does the service take nothing now? */
