@@ -97,6 +97,7 @@ def test_what_is_said_while_the_service_is_away_is_told_of_and_sent_again_in_its
 
 
 def test_the_last_of_several_minds_is_kept_whatever_was_shown_meanwhile(page: Any) -> None:
+    until(page, "document.querySelector('audio').readyState > 0")  # else it is that which fails
     siren = row(page, "siren")
     right, wrong = siren.get_by_test_id("event-right"), siren.get_by_test_id("event-wrong")
 
