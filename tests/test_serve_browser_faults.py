@@ -337,6 +337,18 @@ def test_the_login_leads_back_to_the_recording(
         log_in()
         expect(page.get_by_test_id("name")).to_have_text("short.wav")
         assert urlsplit(page.url).fragment == urlsplit(where).fragment
+        # Who is at work is not led away, and what was said is kept once the token is there again.
+        with page.expect_response(re.compile("threshold=0.01")):
+            page.get_by_test_id("threshold").fill("0.01")
+        ready(page)
+        page.wait_for_timeout(500)  # nothing else is asked for
+        context.clear_cookies(name="auricle_token")
+        page.get_by_test_id("event-wrong").first.click()
+        expect(page.get_by_test_id("alarm")).to_contain_text(re.compile(r"Not kept yet .+ not logged in"))
+        page.get_by_role("button", name="Log in").click()
+        log_in()
+        expect(page.locator("[data-verdict=wrong]")).to_have_count(1)
+        expect(page.get_by_test_id("alarm")).to_be_hidden()
 
 
 @pytest.mark.slow

@@ -97,6 +97,7 @@ def test_what_is_said_while_the_service_is_away_is_told_of_and_sent_again_in_its
 
 
 def test_the_last_of_several_minds_is_kept_whatever_was_shown_meanwhile(page: Any) -> None:
+    until(page, "document.querySelector('audio').readyState > 0")  # else it is that which fails
     siren = row(page, "siren")
     right, wrong = siren.get_by_test_id("event-right"), siren.get_by_test_id("event-wrong")
 
@@ -212,8 +213,11 @@ def test_an_export_from_a_service_that_is_away_is_told_of(page: Any, tmp_path: P
     page.context.set_offline(False)
     assert saved(page, "parquet", tmp_path).read_bytes().startswith(b"PAR1")
     until(page, f"{LINES} === 1")
+    fetched: list[str] = []
+    page.on("request", lambda one: one.resource_type == "fetch" and fetched.append(one.url))
     with page.expect_download() as waiting:  # of this nobody knows how large it is: the browser has it
         page.get_by_test_id("manifest-audio").click()
     assert waiting.value.suggested_filename == "manifest.zip" and waiting.value.url.startswith("http")
     assert Path(waiting.value.path()).read_bytes().startswith(b"PK")
+    assert not any("audio=true" in url for url in fetched)  # the browser asks for it, and nobody else
     expect(page.get_by_test_id("alarm")).to_be_hidden()

@@ -131,3 +131,11 @@ def test_fine_pieces_of_the_picture_are_asked_for_once_the_view_rests(page: Any)
     page.evaluate(script)
     page.wait_for_timeout(400)
     assert 1 <= len(pieces) <= 4, len(pieces)
+
+
+def test_of_very_many_labels_the_first_are_listed_and_the_others_are_counted(page: Any) -> None:
+    more = [{"index": None, "label": f"label {n}", "score": 0.0, "time": 0.0} for n in range(1200)]
+    page.route("**/labels", lambda r: r.fulfill(json={"labels": r.fetch().json()["labels"] + more}))
+    page.reload()
+    ready(page)
+    expect(page.get_by_test_id("labels-list")).to_contain_text("1,190 more: type to find them")

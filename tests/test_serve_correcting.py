@@ -44,6 +44,19 @@ def test_wrong_takes_its_stretch_out_of_its_own_label_only() -> None:
     assert corrected(events, [said(5, 6, "wrong")])[2:] == [event(4, 5), event(6, 10)]
     assert corrected(events, [said(1, 5, "wrong")]) == [event(0, 1), event(0, 2, "rain"), event(5, 10)]
     assert corrected(events, [said(2, 4, "wrong")]) == events  # between them
+    # What is left of an event has a score of its own; what is whole, or was said, keeps its own.
+    own = corrected(
+        [*events, event(20, 24)],
+        [said(5, 6, "wrong"), said(30, 34, "added"), said(31, 32, "wrong")],
+        peak=lambda label, start, end: start / 100,
+    )
+    assert [(e["start"], e["score"]) for e in own if e["label"] == "dog"][1:] == [
+        (4, 0.04),
+        (6, 0.06),
+        (20, events[0]["score"]),
+        (30, 1.0),
+        (32, 1.0),
+    ]
 
 
 def test_right_and_added_put_their_stretch_in_and_join_what_they_touch() -> None:

@@ -133,6 +133,18 @@ def test_smoothed_scores_are_kept_and_found_again(tmp_path: Path) -> None:
         assert [kept.events(config, hop) for hop in (500, 2000)] == before
         (whole,) = kept.tagger().follow("a", windows=False, events=config, hop=500 / tiny_model.RATE)
         assert whole["events"] == before[0][0] and before[0][1] > 5
+        # The best score of an event's stretch is its own, as exports and the time-line tell it.
+        for hop, (events, _) in zip((500, 2000), before, strict=True):
+            peak = kept.peaks(config, hop)
+            assert all(peak(e["label"], e["start"], e["end"]) == e["score"] for e in events)
+        for event in before[0][0]:
+            place, span = (
+                kept.artifact.labels.index(event["label"]),
+                (event["start"] + 1e-6, event["end"] - 1e-6),
+            )
+            assert kept.columns(*span, 1, [place], smooth=True)[0, 0] == pytest.approx(
+                event["score"], rel=1e-5
+            )
 
 
 def test_there_are_events_to_be_found(model: Path, tmp_path: Path) -> None:

@@ -22,6 +22,8 @@ SAME = 1e-6  # seconds
 SHARE = 0.5  # of the shorter of two stretches, which they have in common where one is heard in the other
 CERTAIN = 1.0  # the score of what somebody said
 
+Peak = Callable[[str, float, float], float]
+
 
 class Correction(NamedTuple):
     """What somebody said of a stretch."""
@@ -42,7 +44,10 @@ class Row(NamedTuple):
 
 
 def corrected(
-    events: Iterable[Event], corrections: Sequence[Correction], look: Callable[[], object] = bool
+    events: Iterable[Event],
+    corrections: Sequence[Correction],
+    look: Callable[[], object] = bool,
+    peak: Peak | None = None,
 ) -> list[Event]:
     """Events after what was said of them, by start, then label.
 
@@ -50,6 +55,8 @@ def corrected(
         events: those of one label begin and end in the same order, as the model's do.
         corrections: in the order in which they were said.
         look: is called now and then; what it raises ends the work.
+        peak: the model's best score of a label from start to end (seconds), for what is left of an event;
+            None leaves it the score of the whole, which may have been that of the part that is gone.
 
     >>> heard = [{"start": 0.0, "end": 4.0, "label": "dog", "score": 0.6}]
     >>> corrected(heard, [Correction("dog", 1.0, 2.0, "wrong"), Correction("cat", 3.0, 5.0, "added")])
@@ -70,7 +77,7 @@ def corrected(
         for correction in said:
             look()
             (track.without if correction.verdict == "wrong" else track.joined)(correction)
-        out += track.events()
+        out += track.events(peak)
     return sorted(out, key=by_time)
 
 
@@ -80,14 +87,19 @@ class _Track:
     def __init__(self, events: list[Event]):
         # Which came first, and the event that it is, or is a part of.
         self._from = sorted(enumerate(events), key=lambda one: one[1]["start"])
-        self._count = len(events)
+        self._heard = self._count = len(events)
         self._starts = [event["start"] for _, event in self._from]
         self._ends = [event["end"] for _, event in self._from]
         assert all(one <= next for one, next in pairwise(self._ends)), "an event lies in another"
 
-    def events(self) -> list[Event]:
+    def events(self, peak: Peak | None) -> list[Event]:
         spans = sorted(zip(self._from, self._starts, self._ends, strict=True), key=lambda one: one[0][0])
-        return [event | {"start": start, "end": end} for (_, event), start, end in spans]
+        out = [event | {"start": start, "end": end} for (_, event), start, end in spans]
+        if peak is not None:
+            for new, ((number, event), start, end) in zip(out, spans, strict=True):
+                if number < self._heard and (start, end) != (event["start"], event["end"]):
+                    new["score"] = peak(event["label"], start, end)
+        return out
 
     def without(self, said: Correction) -> None:
         first, last = bisect_right(self._ends, said.start), bisect_left(self._starts, said.end)

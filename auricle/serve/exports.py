@@ -122,9 +122,10 @@ def _result(
             about = formats.About(**vars(about) | {"labels": more})
             windows = corrected_windows(windows, labels, said)
         return {"path": recording.name, "windows": windows}, about
-    (whole,) = tagger.follow(recording.name, **wanted, windows=False, events=config_of(kept, threshold))
+    config = config_of(kept, threshold)
+    (whole,) = tagger.follow(recording.name, **wanted, windows=False, events=config)
     if said:
-        whole["events"] = corrected(whole["events"], said, look)
+        whole["events"] = corrected(whole["events"], said, look, kept.peaks(config, samples))
     if warnings := recording.heard()["warnings"]:
         whole["warnings"] = warnings
     return whole, about

@@ -7,8 +7,8 @@ Shape letters: W windows, K labels, C columns.
 """
 
 import math
-from collections.abc import Iterator, Sequence
-from functools import cached_property
+from collections.abc import Callable, Iterator, Sequence
+from functools import cache, cached_property
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -134,8 +134,18 @@ class KeptScores:
         logits, starts = np.load(self.folder / BEST)
         return sigmoid(calibrated(self.artifact)(logits[None]))[0], starts / self.artifact.rate
 
-    def columns(self, start: float, end: float, columns: int, labels: Sequence[int]) -> np.ndarray:
-        """(labels, C) float32: the best score of each label in each column; NaN where there is no window."""
+    def columns(
+        self, start: float, end: float, columns: int, labels: Sequence[int], smooth: bool = False
+    ) -> np.ndarray:
+        """(labels, C) float32: the best score of each label in each column; NaN where there is no window.
+
+        Args:
+            start: seconds.
+            end: seconds.
+            columns: C.
+            labels: places in the model's list.
+            smooth: take the scores that events are found in.
+        """
         out = np.full((len(labels), columns), np.nan, np.float32)
         begin, stop = column_times(start, end, columns)
         first = np.searchsorted(self.bounds, begin, "right") - 1
@@ -144,10 +154,34 @@ class KeptScores:
         if inside.any():
             first, last = (rows[inside].clip(0, len(self.windows) - 1) for rows in (first, last))
             low, high = int(first.min()), int(last.max()) + 1
-            chosen = self.logits[low:high, list(labels)]
-            greatest = reduced(chosen, first - low, last - low, np.maximum)
-            out[:, inside] = self._scores(greatest, labels).T
+            if smooth:
+                scores = self._of_events(events_of(self.artifact), self.hop, list(labels))[low:high]
+                out[:, inside] = reduced(scores, first - low, last - low, np.maximum).T
+            else:
+                chosen = self.logits[low:high, list(labels)]
+                greatest = reduced(chosen, first - low, last - low, np.maximum)
+                out[:, inside] = self._scores(greatest, labels).T
         return out
+
+    def peaks(self, config: EventConfig, hop: int) -> Callable[[str, float, float], float]:
+        """A function: the best score of a label from start to end (seconds), as of an event there.
+
+        Args:
+            config: the settings of the events.
+            hop: samples, see `rows`.
+        """
+        bounds, labels = self._bounds(self.rows(hop)[0]), self.artifact.labels
+
+        @cache
+        def scores_of(label: str) -> np.ndarray:
+            return self._of_events(config, hop, [labels.index(label)])[:, 0]
+
+        def peak(label: str, start: float, end: float) -> float:
+            first = max(0, int(np.searchsorted(bounds, start + SAME, "right")) - 1)
+            last = int(np.searchsorted(bounds, end - SAME, "left"))
+            return float(f"{scores_of(label)[first : max(last, first + 1)].max():.6g}")
+
+        return peak
 
     def events(
         self,
@@ -213,6 +247,11 @@ class KeptScores:
         size = max(1, PORTION // max(1, count))
         for start in range(0, len(labels), size):
             yield list(labels[start : start + size])
+
+    def _of_events(self, config: EventConfig, hop: int, labels: list[int]) -> np.ndarray:
+        """(rows, labels) float64: the scores that events are found in."""
+        seconds = [config.of(self.artifact.labels[k]).smooth for k in labels]
+        return self._smoothed(seconds, self.rows(hop)[0], hop, labels)
 
     def _smoothed(self, seconds: list[float], rows: np.ndarray, hop: int, labels: list[int]) -> np.ndarray:
         """(rows, labels) float64: scores, each label's smoothed over its own seconds."""

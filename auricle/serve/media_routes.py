@@ -91,6 +91,7 @@ def scores(
             json_schema_extra={"pattern": f"^{PLACES.pattern}$"},  # told, and checked below, in words
         ),
     ],
+    smooth: Annotated[bool, Query(description="The scores that sounds are found in.")] = False,
 ) -> Response:
     """The best score of each label in each column: float32, little-endian, label by label."""
     kept = recording.scores()
@@ -101,7 +102,7 @@ def scores(
     count = kept.artifact.num_classes
     if len(wanted) > MOST_LABELS or max(wanted) >= count:
         raise Refused(400, f"labels are {labels[:100]!r}; expected up to {MOST_LABELS}, each below {count}")
-    return _bytes(kept.columns(start, end, columns, wanted).astype("<f4"))
+    return _bytes(kept.columns(start, end, columns, wanted, smooth).astype("<f4"))
 
 
 @router.get(

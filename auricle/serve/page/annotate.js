@@ -4,9 +4,10 @@
  * @typedef {import("./api.js").Correction} Correction
  * @typedef {import("./api.js").Verdict} Verdict
  * @typedef {import("./merging.js").Row} Row
+ * @typedef {import("./outbox.js").Place} Place
  * @typedef {{label: string, start: number, end: number, verdict: Verdict}} Said
- * @typedef {{what: string, correction: Correction, left: Said|null, undo: () => Promise<unknown>}} Step left: what
- *   was said once it was done; null where it was nothing
+ * @typedef {{of: string, what: string, correction: Correction, before: Said|null, left: Said|null}} Step of: the wish
+ *   that was carried out; before, left: what was said before it, and once it was done; null where it was nothing
  */
 
 import { getJson, isMissing, recordingPath, send } from "./api.js";
@@ -50,82 +51,99 @@ export class Corrections extends EventTarget {
     this.#tell();
   }
 
-  /** What `undo` would take back; null where there is nothing. */
-  get last() {
-    return this.#done.at(-1)?.what ?? null;
+  /** What was done and can be undone, in its order. */
+  get steps() {
+    return this.#done;
+  }
+
+  /**
+   * Have the service keep what was said.
+   * @param {import("./outbox.js").Said} said
+   * @returns {Promise<{what: string, made?: Correction}>} what was done; and what was added
+   */
+  async carryOut({ id, op, what, resumed }) {
+    await this.#catchUp();
+    if (op.how === "judge") return { what: await this.#judge(id, what, op.row, op.verdict, op.back) };
+    if (op.how === "add") {
+      const { label, start, end } = op;
+      const made = await this.#create({ label, start: round(start), end: round(end), verdict: "added" });
+      return { what: this.#remember(id, what, made, null), made };
+    }
+    if (op.how === "remove") {
+      const correction = this.#alive(op.correction);
+      if (!correction) return { what };
+      const before = said(correction);
+      await this.#remove(correction);
+      return { what: this.#remember(id, what, correction, before) };
+    }
+    const undone = await this.#undo(op.of, resumed ? op.step : undefined);
+    return { what: undone ? `Undone: ${undone}` : "Nothing to undo" };
   }
 
   /**
    * Say of a sound that it is right, or wrong; or take that back.
-   * @param {Row} row as it is shown: what another window said since is not meant
+   * @param {string} of
+   * @param {string} what
+   * @param {Place} row as it was shown: what another window said since is not meant
    * @param {"right"|"wrong"} verdict
    * @param {boolean} takesBack
    * @returns {Promise<string>} what was done
    */
-  async judge(row, verdict, takesBack) {
+  async #judge(of, what, row, verdict, takesBack) {
     const { label, start, end } = row;
-    await this.#catchUp();
     const known = this.#known(row, verdict);
+    const before = known && said(known);
     if (takesBack) {
-      const what = `${label} no longer ${verdict}`;
       if (known?.verdict !== verdict) return what;
       await this.#remove(known);
-      return this.#remember(what, known, false, () => this.#restore(known));
+      return this.#remember(of, what, known, before);
     }
-    const what = `${label} ${verdict}`;
-    if (!known) {
-      const made = await this.#create({ label, start, end, verdict });
-      return this.#remember(what, made, true, () => this.#remove(made));
-    }
-    if (known.verdict === verdict) return what;
-    const before = { verdict: known.verdict, start: known.start, end: known.end };
+    if (known?.verdict === verdict) return what;
+    if (!known) return this.#remember(of, what, await this.#create({ label, start, end, verdict }), null);
     await this.#change(known, { verdict, start, end });
-    return this.#remember(what, known, true, () => this.#change(known, before));
+    return this.#remember(of, what, known, before);
   }
 
   /**
    * What was said of a row before, so that it is changed and not said beside it. A row may be older than that.
-   * @param {Row} row
+   * @param {Place} row
    * @param {Verdict} verdict
+   * @returns {Correction|null}
    */
   #known(row, verdict) {
-    const { correction } = row;
+    const correction = row.correction && this.#alive(row.correction);
     // Of what was said of a longer stretch, a part can be judged otherwise: that is then said beside it.
-    if (correction && this.all.includes(correction))
-      if (correction.verdict === verdict || covers(row, correction)) return correction;
-    return this.all.findLast((one) => one.label === row.label && covers(row, one) && covers(one, row));
+    if (correction && (correction.verdict === verdict || covers(row, correction))) return correction;
+    const same = (/** @type {Correction} */ one) =>
+      one.label === row.label && covers(row, one) && covers(one, row);
+    return this.all.findLast(same) ?? null;
   }
 
   /**
-   * @param {string} label
-   * @param {number} start seconds
-   * @param {number} end seconds
+   * A correction as it is now; it may be another object, and have another name since it was taken back and restored.
+   * @param {Correction} correction
    */
-  async add(label, start, end) {
-    await this.#catchUp();
-    const made = await this.#create({ label, start: round(start), end: round(end), verdict: "added" });
-    this.#remember(`${label} added`, made, true, () => this.#remove(made));
-    return made;
-  }
-
-  /** @param {Correction} correction */
-  async remove(correction) {
-    await this.#remove(correction);
-    this.#remember(`${correction.label} removed`, correction, false, () => this.#restore(correction));
+  #alive(correction) {
+    const same = (/** @type {Correction} */ one) => isSameSaid(one, correction);
+    return this.all.find(({ id }) => id === correction.id) ?? this.all.findLast(same) ?? null;
   }
 
   /**
-   * Take the last step back; it stays the last one until the service has done so. What another window made of it
-   * since is left as it is.
-   * @returns {Promise<string|null>} what was taken back
+   * Take a step back; it stays until the service has done so. What another window made of it since is left as it is.
+   * @param {string} of the wish whose step it is
+   * @param {Step} [kept] the same, of before the page was loaded again
+   * @returns {Promise<string|null>} what was taken back; null where that had done nothing
    */
-  async undo() {
-    const step = this.#done.at(-1);
+  async #undo(of, kept) {
+    const step = this.#done.findLast((one) => one.of === of) ?? kept;
     if (!step) return null;
-    await this.#catchUp();
+    const { before, left } = step;
+    const correction = this.all.find(({ id }) => id === step.correction.id) ?? step.correction;
     try {
       if (!this.#isAsLeft(step)) throw new Error(ELSEWHERE);
-      await step.undo();
+      if (!before) await this.#remove(correction);
+      else if (!left) await this.#restore(correction, before);
+      else await this.#change(correction, before);
     } catch (error) {
       if (!isMissing(error) && !(error instanceof Error && error.message === ELSEWHERE)) throw error;
       this.#forget(step); // it never can be undone
@@ -155,13 +173,14 @@ export class Corrections extends EventTarget {
   }
 
   /**
+   * @param {string} of the wish
    * @param {string} what
    * @param {Correction} correction that was made, changed or removed
-   * @param {boolean} there is it there now?
-   * @param {() => Promise<unknown>} undo
+   * @param {Said|null} before what was said by it before
    */
-  #remember(what, correction, there, undo) {
-    this.#done.push({ what, correction, left: there ? said(correction) : null, undo });
+  #remember(of, what, correction, before) {
+    const left = this.all.includes(correction) ? said(correction) : null;
+    this.#done.push({ of, what, correction, before, left });
     this.#tell();
     return what;
   }
@@ -213,21 +232,19 @@ export class Corrections extends EventTarget {
    * @returns {Promise<Correction>}
    */
   #post(given) {
-    const before = new Set(this.all.map(({ id }) => id));
-    const isIt = (/** @type {Correction} */ one) =>
-      !before.has(one.id) &&
-      one.label === given.label &&
-      one.verdict === given.verdict &&
-      Math.abs(one.start - given.start) < SAME;
+    const isIt = (/** @type {Correction} */ one) => isSameSaid(one, given);
     return this.#persist(async (attempt) => {
-      const there = attempt > 1 ? (await getJson(this.path)).corrections.find(isIt) : null;
-      return there ?? send("POST", this.path, given);
+      const all = attempt > 1 ? (await getJson(this.path)).corrections : this.all;
+      return all.find(isIt) ?? send("POST", this.path, given);
     });
   }
 
-  /** @param {Correction} correction the same object lives on, under a new id: later steps know it */
-  async #restore(correction) {
-    this.#put(Object.assign(correction, await this.#post(said(correction))));
+  /**
+   * @param {Correction} correction the same object lives on, under a new id: later steps know it
+   * @param {Said} given
+   */
+  async #restore(correction, given) {
+    this.#put(Object.assign(correction, await this.#post(given)));
   }
 
   /**
@@ -258,6 +275,15 @@ export class Corrections extends EventTarget {
     this.all = this.all.filter(({ id }) => id !== correction.id);
     this.#tell();
   }
+}
+
+/**
+ * @param {Said} a
+ * @param {Said} b
+ */
+function isSameSaid(a, b) {
+  const near = Math.abs(a.start - b.start) < SAME && Math.abs(a.end - b.end) < SAME;
+  return near && a.label === b.label && a.verdict === b.verdict;
 }
 
 /** @param {number} seconds to the millisecond */

@@ -21,7 +21,10 @@
 const PASSING = [0, 408, 425, 429, 500, 502, 503, 504, 507]; // refusals of the moment
 const LONGEST = 30_000; // milliseconds from one try to the next
 
-/** Tells "missing" when something is not there (any more). */
+/**
+ * Tells "good" when the service answered what it was asked, "missing" when something is not there (any more), "locked"
+ * when it wants its token: where nobody prevents that, the page that asks for it is shown.
+ */
 export const answers = new EventTarget();
 
 /** An answer that is not what was asked for, with the service's own line. */
@@ -72,7 +75,8 @@ export function pause(failures, error) {
  * @param {string|null} [after] its Retry-After
  */
 function problem(status, body, after = null) {
-  if (status === 401) location.assign("login" + location.hash);
+  if (status === 401 && answers.dispatchEvent(new Event("locked", { cancelable: true })))
+    location.assign("login" + location.hash);
   if (status === 404) answers.dispatchEvent(new Event("missing"));
   try {
     const { error } = JSON.parse(body);
@@ -92,7 +96,11 @@ function problem(status, body, after = null) {
 async function ask(path, init, read) {
   try {
     const answer = await fetch(path, init);
-    if (answer.ok) return await read(answer);
+    if (answer.ok) {
+      const content = await read(answer);
+      answers.dispatchEvent(new Event("good"));
+      return content;
+    }
     throw problem(answer.status, await answer.text(), answer.headers.get("Retry-After"));
   } catch (error) {
     if (error instanceof ApiError || isAbort(error)) throw error;
@@ -183,7 +191,8 @@ export function upload(file, name, onProgress, signal) {
     request.upload.onprogress = (event) => onProgress(event.loaded, event.total);
     request.onload = () => {
       const { status, responseText } = request;
-      if (status >= 300) return reject(problem(status, responseText));
+      if (status >= 300)
+        return reject(problem(status, responseText, request.getResponseHeader("Retry-After")));
       try {
         resolve(JSON.parse(responseText));
       } catch {

@@ -2,6 +2,7 @@
 
 import { answers, getJson, isAbort, isMissing, isPassing, pause, recordingPath, send } from "./api.js";
 import { byId, settled } from "./dom.js";
+import { startDropping } from "./dropping.js";
 import { startExport } from "./export.js";
 import { grouped, size } from "./format.js";
 import { startKeys } from "./keys.js";
@@ -168,21 +169,7 @@ function startAdding() {
     uploads.addFiles(input.files);
     input.value = "";
   });
-  let inside = 0; // how many elements deep the drag is
-  const veil = (/** @type {number} */ depth) => {
-    inside = Math.max(0, depth);
-    byId("veil").hidden = inside === 0;
-  };
-  const files = (/** @type {DragEvent} */ event) => event.dataTransfer?.types.includes("Files");
-  addEventListener("dragenter", (event) => files(event) && veil(inside + 1));
-  addEventListener("dragleave", (event) => files(event) && veil(inside - 1));
-  addEventListener("dragover", (event) => files(event) && event.preventDefault());
-  addEventListener("drop", (event) => {
-    if (!files(event)) return;
-    event.preventDefault();
-    veil(0);
-    uploads.addFiles(event.dataTransfer?.files ?? []);
-  });
+  startDropping((files) => uploads.addFiles(files));
 }
 
 function startButtons() {
@@ -199,7 +186,9 @@ function startButtons() {
     const open = byId("library").classList.toggle("open");
     byId("toggle-library").setAttribute("aria-expanded", String(open));
   });
+  const { outbox } = recording.review.judging;
   startExport(
+    outbox,
     () =>
       recording.recording && {
         id: recording.recording.id,
@@ -248,7 +237,7 @@ function keys() {
       if (!review.selection && !review.chosen) review.select(time(), time() + 1);
       byId("bar-label").focus();
     }),
-    key(["z", "Ctrl+z"], "Z", "Undo", () => review.undo()),
+    key(["z", "Ctrl+z"], "Z", "Undo", () => review.judging.undo()),
     key(["t"], "T", "To the threshold", () => byId("threshold").focus()),
     key(["f", "/"], "F", "Find a label", () => byId("filter").focus()),
     key(["e"], "E", "Export", () => byId("export").click()),
@@ -317,6 +306,7 @@ async function start() {
   answers.addEventListener("missing", lookAgain);
   if (location.hash === "#microphone") history.replaceState(null, "", "#"); // nobody listens without being asked to
   await library.refresh();
+  recording.review.judging.outbox.resume();
   await route();
 }
 

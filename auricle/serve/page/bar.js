@@ -3,11 +3,13 @@
 import { byId } from "./dom.js";
 import { clock, percent, spoken } from "./format.js";
 
+const GAP = 8; // pixels
+
 /**
  * @typedef {import("./annotate.js").Row} Row
  * @typedef {{from: number, to: number}} Span
  * @typedef {{play: () => void, judge: (verdict: "right"|"wrong") => void, add: (label: string) => void,
- *   remove: () => void, close: () => void}} Actions
+ *   deny: (label: string) => void, remove: () => void, close: () => void}} Actions
  */
 
 /** @param {Actions} actions */
@@ -23,6 +25,11 @@ export function startBar(actions) {
     if (label) actions.add(label);
     else byId("bar-label").focus();
   });
+  byId("bar-deny").addEventListener("click", () => {
+    const label = byId("bar-label").value.trim();
+    if (label) actions.deny(label);
+    else byId("bar-label").focus();
+  });
 }
 
 /**
@@ -33,6 +40,7 @@ export function startBar(actions) {
 export function showBar(chosen, selection) {
   byId("bar").hidden = !chosen && !selection;
   byId("bar-verdict").hidden = !chosen || chosen.verdict === "added";
+  byId("bar-deny").hidden = !selection;
   byId("bar-remove").hidden = chosen?.verdict !== "added";
   byId("bar-right").setAttribute("aria-pressed", String(chosen?.verdict === "right"));
   byId("bar-wrong").setAttribute("aria-pressed", String(chosen?.verdict === "wrong"));
@@ -41,6 +49,18 @@ export function showBar(chosen, selection) {
   const score = chosen && chosen.score !== null ? `, score ${percent(chosen.score)}` : "";
   byId("bar-what").textContent = `${clock(from)} – ${clock(to)}${score}`;
   byId("bar-label").placeholder = chosen ? "Another label" : "Label";
+}
+
+/**
+ * Have a label's row of the time-line not lie behind the bar.
+ * @param {string} label
+ */
+export function uncover(label) {
+  const row = [...byId("gutter").children].find(({ textContent }) => textContent === label);
+  if (!row) return;
+  const { top, bottom } = row.getBoundingClientRect();
+  const behind = bottom - byId("bar").getBoundingClientRect().top;
+  if (behind > 0 && top < innerHeight) scrollBy(0, behind + GAP);
 }
 
 /**

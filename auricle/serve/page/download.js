@@ -12,38 +12,49 @@ const TRIES = 5; // where the service says when to come again
 const SOON = 400; // milliseconds in which nobody wonders what goes on
 const KEPT = 60_000; // milliseconds that a browser has to take what it saves
 
+const LACKS = "an export lacks something";
+
 /** @type {Set<string>} addresses of what is asked for */
 const underWay = new Set();
 
 /**
  * Let the links of an element be downloads that say what goes wrong.
  * @param {HTMLElement} place
+ * @param {(address: string) => Promise<string[]>} missing what was said and will not be in it
  */
-export function followDownloads(place) {
+export function followDownloads(place, missing) {
   place.addEventListener("click", (event) => {
     const link = event.target instanceof Element && event.target.closest("a[download]");
     const plain = !event.ctrlKey && !event.metaKey && !event.shiftKey && !event.altKey;
     if (!(link instanceof HTMLAnchorElement) || !plain) return;
     event.preventDefault();
-    download(link.href, link.textContent ?? "");
+    download(link.href, link.textContent ?? "", missing);
   });
 }
 
 /**
  * @param {string} address
  * @param {string} what
+ * @param {(address: string) => Promise<string[]>} missing
  */
-async function download(address, what) {
+async function download(address, what, missing) {
   const failed = `“${what}” was not exported`;
   if (underWay.has(address)) return;
   underWay.add(address);
   const shown = window.setTimeout(showWork, SOON);
+  const without = await missing(address);
   for (let attempt = 1; ; attempt++)
     try {
-      const { name, content } = await getFile(address, LARGE);
+      // An archive is written as it is sent, so it is asked for once: its table says whether there is one.
+      const archive = /[?&]audio=true/.test(address);
+      const { name, content } = await getFile(archive ? address.replace("audio=true", "") : address, LARGE);
       clearAlarm(failed);
-      save(address, name, content);
-      say(`Exported: ${name || what}`);
+      if (archive) save(address, "", null);
+      else save(address, name, content);
+      const lacks = `“${what}” was exported without what is not kept yet`;
+      if (without.length) alarm(without.join(", "), lacks, { cause: LACKS, stays: true });
+      else clearAlarm(LACKS);
+      say(`Exported: ${archive ? what : name || what}`);
       break;
     } catch (error) {
       if (isAbort(error)) break;

@@ -21,9 +21,10 @@ const WHAT = {
 
 /**
  * Make the menu open and close.
+ * @param {import("./outbox.js").Outbox} outbox what was said and is not kept is no part of an export
  * @param {() => Exported|null} current what would be exported
  */
-export function startExport(current) {
+export function startExport(outbox, current) {
   const [button, list] = [byId("export"), byId("export-list")];
   const open = (/** @type {boolean} */ wanted) => {
     const what = current();
@@ -40,8 +41,15 @@ export function startExport(current) {
     open(false);
     button.focus(); // what had the focus is gone
   });
-  followDownloads(list);
-  followDownloads(byId("manifests"));
+  const missing = async (/** @type {string} */ address) => {
+    const waiting = outbox.all.length ? await outbox.flush() : [];
+    const one = /\/v1\/recordings\/([^/]+)\//.exec(address)?.[1];
+    return waiting
+      .filter(({ recording }) => !one || recording === decodeURIComponent(one))
+      .map(({ what }) => what);
+  };
+  followDownloads(list, missing);
+  followDownloads(byId("manifests"), missing);
   document.addEventListener("pointerdown", (event) => {
     if (event.target instanceof Node && !button.contains(event.target) && !list.contains(event.target))
       open(false);

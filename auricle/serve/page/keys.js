@@ -5,6 +5,7 @@ import { byId, kept, make } from "./dom.js";
 const OFF = "auricle.keys"; // what is kept: "off"
 // Keys that go on while they are held: those that move and zoom. What says or changes something is done once.
 const GO_ON = /^((Shift\+)?Arrow\w+|Page\w+|[-+=np])$/;
+const PRESSED = "button, a, input, summary"; // what Space or Enter presses
 const ONCE = "#events button, #bar button, #undo, #bar input"; // the browser clicks them again while Enter is held
 
 /**
@@ -23,18 +24,42 @@ function nameOf(event) {
   return held + shift + (event.key.length === 1 ? event.key.toLowerCase() : event.key);
 }
 
+/** Knows whether what has the focus was clicked: then Space plays, and does not press it once more. */
+class Focus {
+  wasClicked = false;
+  /** @type {Element|null} */
+  #clicked = null;
+  #key = ""; // of it: a row that is drawn anew has another such button
+
+  constructor() {
+    document.addEventListener("pointerdown", ({ target }) => {
+      this.#clicked = target instanceof Element ? target.closest(PRESSED) : null;
+      this.#key = this.#clicked?.getAttribute("data-key") ?? "";
+      if (this.#clicked && this.#clicked === document.activeElement) this.wasClicked = true;
+    });
+    document.addEventListener("focusin", ({ target }) => {
+      const key = target instanceof Element ? target.getAttribute("data-key") : null;
+      this.wasClicked = target === this.#clicked || (key !== null && key === this.#key);
+      if (this.wasClicked) return;
+      this.#clicked = null;
+      this.#key = "";
+    });
+  }
+}
+
 /**
  * Does what has the focus want this key for itself?
  * @param {KeyboardEvent} event
+ * @param {boolean} wasClicked did it get the focus by a click?
  */
-function isTaken(event) {
+function isTaken(event, wasClicked) {
   const target = event.target;
   if (!(target instanceof HTMLElement) || document.querySelector("dialog[open]")) return true;
   if (target.matches("input:not([type=checkbox], [type=range]), textarea, select"))
     return event.key !== "Escape";
   if (target.matches("input[type=range]")) return /^(Arrow|Home|End|Page)/.test(event.key);
-  if (target.matches("button, a, input, summary, video")) return event.key === " " || event.key === "Enter";
-  return false;
+  if (target.matches("video")) return event.key === " ";
+  return !wasClicked && target.matches(PRESSED) && (event.key === " " || event.key === "Enter");
 }
 
 /**
@@ -43,19 +68,26 @@ function isTaken(event) {
  */
 export function startKeys(keys, isOpen) {
   const byName = new Map(keys.flatMap((key) => key.keys.map((name) => [name, key])));
+  const focus = new Focus();
   let letters = kept(OFF) !== "off";
+  let swallowed = false;
   document.addEventListener("keydown", (event) => {
     const name = nameOf(event);
     if (event.repeat && name === "Enter" && event.target instanceof Element && event.target.matches(ONCE))
       event.preventDefault();
     const key = byName.get(name);
-    if (!key || event.defaultPrevented || isTaken(event)) return;
+    if (!key || event.defaultPrevented || isTaken(event, focus.wasClicked)) return;
     // A character that reaches the page from speech input, say, must not set things off: it can be switched off.
     const onPlot = event.target instanceof Element && event.target.id === "plot";
     if (name.length === 1 && !letters && !onPlot) return;
     if (key.recording && !isOpen()) return;
     event.preventDefault();
+    swallowed = name === " ";
     if (!event.repeat || GO_ON.test(name)) key.run(event);
+  });
+  document.addEventListener("keyup", (event) => {
+    if (swallowed && event.key === " ") event.preventDefault(); // some browsers press a button only now
+    if (event.key === " ") swallowed = false;
   });
   byId("help-keys").replaceChildren(
     ...keys

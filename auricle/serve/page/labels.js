@@ -1,7 +1,7 @@
 /** The list of labels by their best score, and those that were added: find, and choose which rows are shown. */
 
 import { byId, make } from "./dom.js";
-import { percent } from "./format.js";
+import { grouped, percent } from "./format.js";
 
 const TOP = 16; // rows, as in Hershey et al. (2017), Fig. 2
 const LISTED = 60; // labels listed at a time: of 30,000 nobody reads more
@@ -128,6 +128,21 @@ export class Labels extends EventTarget {
     const begins = (/** @type {string} */ label) => Number(plain(label).startsWith(sought));
     const offered = fitting.sort((a, b) => begins(b) - begins(a)).slice(0, OFFERED);
     byId("known-labels").replaceChildren(...offered.map((label) => make("option", { value: label })));
+  }
+
+  /**
+   * A label as it is spelled where it is known: "Church bells" is church_bells.
+   * @param {string} typed
+   */
+  spelled(typed) {
+    const names = [...this.all, ...this.own].map(({ label }) => label);
+    if (names.includes(typed)) return typed;
+    return names.find((label) => plain(label) === plain(typed)) ?? typed;
+  }
+
+  /** @param {string} label its place in the model's list, if it is there */
+  indexOf(label) {
+    return this.all.find((one) => one.label === label)?.index;
   }
 
   get #sought() {

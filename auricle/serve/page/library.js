@@ -132,7 +132,7 @@ export class Library {
       );
     let about = parts.join(" · ");
     if (isWaiting(recording)) about = progressLine(recording);
-    if (state === "failed") about = "Could not be tagged";
+    if (state === "failed") about = `Could not be tagged: ${reason(recording)}`;
     if (state === "cancelled") about = "Cancelled";
     const link = make(
       "a",
@@ -143,4 +143,13 @@ export class Library {
     if (id === this.open) link.setAttribute("aria-current", "page");
     return make("li", { "data-state": state }, link);
   }
+}
+
+/**
+ * Why it could not be tagged, without its name, which stands above.
+ * @param {Recording} recording
+ */
+function reason({ name, error }) {
+  const text = error ?? "nobody knows why";
+  return text.startsWith(`${name}: `) ? text.slice(name.length + 2) : text;
 }

@@ -1,12 +1,14 @@
 /** What is found in a recording and what is said of it: sounds, threshold, selection, corrections. */
 
 import { correctionsOf } from "./annotate.js";
-import { showBar, spokenSelection, startBar } from "./bar.js";
+import { recordingPath } from "./api.js";
+import { showBar, spokenSelection, startBar, uncover } from "./bar.js";
 import { byId, settled } from "./dom.js";
 import { grouped } from "./format.js";
-import { keyOf, merged } from "./merging.js";
-import { Outbox } from "./outbox.js";
-import { alarm, clearAlarm, say } from "./say.js";
+import { Judging } from "./judging.js";
+import { covers, merged } from "./merging.js";
+import { Peaks } from "./peaks.js";
+import { say } from "./say.js";
 import { Sounds, persistently } from "./sounds.js";
 import { Table, isSame } from "./table.js";
 
@@ -21,7 +23,6 @@ import { Table, isSame } from "./table.js";
  */
 
 const SETTLES = 250; // milliseconds without a change of the threshold before the service hears of it
-const TWICE = 400; // milliseconds in which the same again is a double click, not a change of mind
 const LATE = 3000; // milliseconds after which who said it does something else
 
 export class Review {
@@ -41,9 +42,8 @@ export class Review {
   #sounds = null;
   #asked = new AbortController();
   #looked = new AbortController(); // at what is in view
-  #outbox = new Outbox();
-  /** @type {Set<string>} what is being said, or was just now */
-  #said = new Set();
+  /** @type {Peaks|null} */
+  #peaks = null;
   /** @type {() => void} */
   #getSettled;
 
@@ -54,22 +54,28 @@ export class Review {
   constructor(service, stage) {
     this.service = service;
     this.stage = stage;
+    this.judging = new Judging({
+      recording: () => this.#recording?.id ?? null,
+      rows: () => this.rows,
+      changed: () => this.#showWaiting(),
+      kept: (said, made) => this.#kept(said, made),
+    });
     this.table = new Table({
       choose: (row) => this.choose(row, true),
-      judge: (row, verdict) => this.judge(verdict, row),
-      remove: (row) => this.remove(row),
-      waits: (row, verdict) => this.#outbox.holds(`${verdict} ${keyOf(row)}`),
+      judge: (row, verdict) => this.judging.judge(verdict, row),
+      remove: (row) => this.judging.remove(row),
+      waits: (row, verdict) => this.judging.waits(row, verdict),
     });
-    this.#outbox.addEventListener("change", () => this.showTable());
     startBar({
       play: () => this.playSelection(),
       judge: (verdict) => this.judge(verdict),
-      add: (label) => this.add(label),
-      remove: () => this.chosen && this.remove(this.chosen),
+      add: (label) => this.#label(label, true),
+      deny: (label) => this.#label(label, false),
+      remove: () => this.chosen && this.judging.remove(this.chosen),
       close: () => this.clear(),
     });
     this.#getSettled = settled(() => this.getSounds(), SETTLES);
-    byId("undo").addEventListener("click", () => this.undo());
+    byId("undo").addEventListener("click", () => this.judging.undo());
     byId("threshold").addEventListener("input", () => this.setThreshold(Number(byId("threshold").value)));
     byId("threshold-own").addEventListener("click", () => this.setThreshold(null));
     byId("in-view").addEventListener("change", () => this.showTable());
@@ -86,7 +92,13 @@ export class Review {
     this.threshold = threshold;
     this.table.reset();
     this.#showThreshold();
-    this.corrections = correctionsOf(recording.id, this.#outbox);
+    this.#peaks = new Peaks({
+      path: (query) => recordingPath(recording.id, `scores?${query}`),
+      index: (label) => this.stage.labels.indexOf(label),
+      changed: () => this.#merge(),
+      signal,
+    });
+    this.corrections = correctionsOf(recording.id, this.judging.outbox);
     this.corrections.addEventListener("change", () => this.#merge(), { signal });
     await this.corrections.load(signal);
   }
@@ -95,7 +107,7 @@ export class Review {
   close() {
     this.#asked.abort();
     this.#looked.abort();
-    this.#recording = this.corrections = this.#sounds = null;
+    this.#recording = this.corrections = this.#sounds = this.#peaks = null;
     this.rows = [];
     this.clear(true);
   }
@@ -152,17 +164,31 @@ export class Review {
 
   #merge() {
     const all = this.corrections?.all ?? [];
-    this.rows = merged(this.#sounds?.all ?? [], all);
+    this.rows = this.#merged();
     const { chosen } = this;
     this.chosen = (chosen && this.rows.find((row) => isSame(row, chosen))) ?? null;
     if (this.stage.timeline.content) this.stage.timeline.content.sounds = this.rows;
     this.stage.labels.setAdded(this.rows.filter(({ verdict }) => verdict === "added"));
     this.stage.corrected(all.length);
-    byId("undo").disabled = !this.corrections?.last;
-    byId("undo").title = this.corrections?.last ? `Undo: ${this.corrections.last}` : "Undo";
-    this.showTable();
+    this.#showWaiting();
     this.#showSelection();
     this.stage.timeline.redraw();
+  }
+
+  #merged() {
+    return merged(
+      this.#sounds?.all ?? [],
+      this.corrections?.all ?? [],
+      (row) => this.#peaks?.of(row) ?? null,
+    );
+  }
+
+  /** Other things are said, or not kept yet. */
+  #showWaiting() {
+    const last = this.judging.last?.what;
+    byId("undo").disabled = !last;
+    byId("undo").title = last ? `Undo: ${last}` : "Undo";
+    this.showTable();
   }
 
   /** Rows that are listed: of the labels chosen; in view where only that is wanted, else as far as all are known. */
@@ -250,7 +276,7 @@ export class Review {
     const before = sounds?.all;
     if (sounds?.truncated && !byId("in-view").checked) {
       const { signal } = this.#asked;
-      const find = () => this.#beside(this.#fitting(merged(sounds.all, this.corrections?.all ?? [])), step);
+      const find = () => this.#beside(this.#fitting(this.#merged()), step);
       await persistently(signal, () => sounds.toward(at, step, find, signal));
       if (signal.aborted) return;
       if (sounds.all !== before) this.#merge();
@@ -321,79 +347,48 @@ export class Review {
     showBar(this.chosen, this.selection);
   }
 
-  /**
-   * @param {"right"|"wrong"} verdict
-   * @param {Row|null} [row] the chosen one
-   */
-  judge(verdict, row = this.chosen) {
-    if (!row || row.verdict === "added") return say("Choose a sound first");
-    const of = keyOf(row);
-    const other = `${verdict === "right" ? "wrong" : "right"} ${of}`; // on its way, it counts before what is shown
-    const back = !this.#said.delete(other) && row.verdict === verdict;
-    const what = `${row.label} ${back ? "no longer " : ""}${verdict}`;
-    return this.#correct([verdict, of], what, (corrections) => corrections.judge(row, verdict, back));
+  /** @param {"right"|"wrong"} verdict of the chosen sound */
+  judge(verdict) {
+    return this.judging.judge(verdict, this.chosen);
   }
 
-  /** @param {string} label */
-  add(label) {
+  /**
+   * Say of the span that is selected that a label is heard there, or not.
+   * @param {string} typed
+   * @param {boolean} heard
+   */
+  #label(typed, heard) {
     const span = this.chosen ? { from: this.chosen.start, to: this.chosen.end } : this.selection;
     if (!span || span.to <= span.from) return say("Select a span first");
-    const own = keyOf({ label, start: span.from, end: span.to });
-    const same = this.rows.find((row) => keyOf(row) === own);
-    if (same && same.verdict === "added") return say(`${label} is there already`);
-    if (same) return same.verdict === "right" ? say(`${label} is right already`) : this.judge("right", same);
-    const began = performance.now();
-    return this.#correct(["added", own], `${label} added`, async (corrections) => {
-      const made = await corrections.add(label, span.from, span.to);
-      if (performance.now() - began > LATE) return `${label} added`;
-      const row = this.rows.find((one) => one.correction === made);
-      const [bar, focus] = [byId("bar"), document.activeElement];
-      if (bar.contains(focus)) byId("bar-label").value = "";
-      if (row) this.choose(row);
-      // Who has gone on to something else stays there.
-      if (row && (bar.contains(focus) || focus === document.body) && !this.table.focus(row))
-        byId("bar-remove").focus();
-      return `${label} added`;
-    });
-  }
-
-  /** @param {Row} row */
-  remove(row) {
-    const { correction } = row;
-    if (!correction) return;
-    const what = `${row.label} removed`;
-    const remove = (/** @type {Corrections} */ corrections) => corrections.remove(correction).then(() => what);
-    return this.#correct(["removed", keyOf(row)], what, remove);
-  }
-
-  undo() {
-    const what = this.corrections?.last ?? "nothing";
-    const undo = (/** @type {Corrections} */ corrections) =>
-      corrections.undo().then((undone) => (undone ? `Undone: ${undone}` : "Nothing to undo"));
-    return this.#correct(["", "undo"], `undo of ${what}`, undo, `“${what}” was not undone`);
+    const label = this.stage.labels.spelled(typed);
+    return heard ? this.judging.add(label, span) : this.judging.deny(label, span);
   }
 
   /**
-   * Say something to the service, after what was said before.
-   * @param {[string, string]} said what, and of which row; "" where it may be said twice at once
-   * @param {string} what the same in words
-   * @param {(corrections: Corrections) => Promise<string>} change gives what is said of it
-   * @param {string} [failed]
+   * Something is kept: what was added or called wrong just now is chosen.
+   * @param {import("./outbox.js").Said} said
+   * @param {import("./api.js").Correction} [made]
    */
-  #correct([how, of], what, change, failed = `“${what}” was not kept`) {
-    const { corrections } = this;
-    const key = how && `${how} ${of}`;
-    if (!corrections || this.#said.has(key)) return;
-    if (key) this.#said.add(key);
-    return this.#outbox.add({ key, what }, async () => {
-      const cause = `correction ${how === "added" ? of.replace(/^.* (?=\S+ \S+$)/, "") : of}`;
-      try {
-        say(await change(corrections));
-        clearAlarm(cause);
-      } catch (error) {
-        alarm(error, failed, { cause, stays: true });
-      }
-      setTimeout(() => this.#said.delete(key), TWICE);
-    });
+  #kept({ recording, op, at }, made) {
+    if (recording !== this.#recording?.id || Date.now() - at > LATE) return;
+    const [bar, focus] = [byId("bar"), document.activeElement];
+    if (bar.contains(focus) && (made || this.selection)) byId("bar-label").value = "";
+    if (op.how === "judge" && this.selection) return this.#chooseAgain(op.row);
+    const row = made && this.rows.find((one) => one.correction === made);
+    if (!row) return;
+    this.choose(row);
+    uncover(row.label);
+    // Who has gone on to something else stays there.
+    if ((bar.contains(focus) || focus === document.body) && !this.table.focus(row))
+      byId("bar-remove").focus();
+  }
+
+  /** @param {import("./outbox.js").Place} place a span that was judged */
+  #chooseAgain(place) {
+    const isIt = (/** @type {Row} */ { label, correction: said }) =>
+      said !== null && label === place.label && covers(said, place) && covers(place, said);
+    const row = this.rows.find(isIt);
+    const { selection } = this;
+    if (row && selection?.from === place.start && selection.to === place.end) this.choose(row);
   }
 }

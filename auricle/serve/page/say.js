@@ -17,7 +17,12 @@ export function say(text) {
   }, PAUSE);
 }
 
-/** @type {Map<string, {text: string, stays: boolean, line: HTMLElement, item: HTMLElement}>} by cause */
+/** @typedef {{text: string, run: () => void}} Action */
+/**
+ * @typedef {{text: string, stays: boolean, line: HTMLElement, item: HTMLElement, buttons: HTMLElement,
+ *   closed: () => void}} Message
+ */
+/** @type {Map<string, Message>} by cause */
 const shown = new Map();
 /** @type {Map<string, string>} texts that were closed, by cause */
 const closed = new Map();
@@ -26,36 +31,48 @@ const closed = new Map();
  * Show what went wrong; beside what is shown already, but in the place of what has the same cause.
  * @param {unknown} error
  * @param {string} [before] what was being done
- * @param {{after?: string, cause?: string, stays?: boolean}} [about] after: what is done about it, without the
- *   visitor: what was closed is not shown again; cause: `clearAlarm` of it takes the message away; stays: also when
- *   something else is looked at
+ * @param {{after?: string, cause?: string, stays?: boolean, actions?: Action[], closed?: () => void}} [about] after:
+ *   what is done about it, without the visitor: what was closed is not shown again; cause: `clearAlarm` of it takes
+ *   the message away; stays: also when something else is looked at; actions: buttons beside it; closed: called when
+ *   the visitor closes it
  */
-export function alarm(error, before = "", { after = "", cause = before, stays = false } = {}) {
+export function alarm(error, before = "", about = {}) {
+  const { after = "", cause = before, stays = false, actions = [], closed: onClose = () => {} } = about;
   const text = error instanceof Error ? error.message : String(error);
   const ended = after && !/[.?!]$/.test(text) ? `${text}.` : text;
   const whole = (before ? `${before}: ${ended}` : ended) + (after && ` ${after}`);
   const own = cause || whole;
   const known = shown.get(own);
   if (known?.text === whole || (after && closed.get(own) === whole)) return; // read out once
+  const buttons = make("span", { class: "together" });
+  buttons.append(
+    ...actions.map(({ text, run }) => make("button", { type: "button", class: "small", onclick: run }, text)),
+  );
   if (known) {
     known.text = known.line.textContent = whole;
+    known.closed = onClose;
+    if (known.buttons.textContent !== buttons.textContent) {
+      known.buttons.replaceWith(buttons);
+      known.buttons = buttons;
+    }
     return;
   }
   const line = make("p", {}, whole);
   const label = "Close this message";
   const close = make("button", { type: "button", class: "quiet square", "aria-label": label }, "×");
   close.addEventListener("click", () => closeAlarm(own));
-  const item = make("div", {}, line, close);
-  shown.set(own, { text: whole, stays, line, item });
+  const item = make("div", {}, line, buttons, close);
+  shown.set(own, { text: whole, stays, line, item, buttons, closed: onClose });
   byId("alarm").hidden = false;
   byId("alarm").append(item);
 }
 
 /** @param {string} cause of the message that the visitor closes */
 function closeAlarm(cause) {
-  const text = shown.get(cause)?.text ?? "";
+  const message = shown.get(cause);
   clearAlarm(cause);
-  closed.set(cause, text);
+  closed.set(cause, message?.text ?? "");
+  message?.closed();
   (byId("alarm").querySelector("button") ?? byId("main")).focus({ preventScroll: true });
 }
 
