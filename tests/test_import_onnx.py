@@ -318,6 +318,27 @@ def test_birdnet(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     np.testing.assert_allclose(logits, expected[1], atol=1e-3)
 
 
+def test_a_tflite_file_whose_batch_is_free_says_its_window(tmp_path: Path) -> None:
+    """As converters write it where a network was traced with a batch of any size: signature (-1, samples)."""
+    pytest.importorskip("ai_edge_litert")
+    import published_tflite
+
+    from auricle.interop.tflite import import_tflite
+
+    def saved(name: str, signature: tuple[int, ...], **given: Any) -> Artifact:
+        content = published_tflite.content(WINDOW, [("a", 3)], outputs=[0], signature=signature)
+        (tmp_path / f"{name}.tflite").write_bytes(content)
+        needed: dict[str, Any] = {"rate": RATE, "labels": LABELS, "scores": False}
+        return import_tflite(tmp_path / f"{name}.tflite", tmp_path / name, **(needed | given))
+
+    model = saved("batch", (-1, WINDOW))
+    logits, _ = load_runner(model, threads=2).run(waves(5))
+    np.testing.assert_allclose(logits, published_tflite.by_hand(waves(5), [3])[0], atol=1e-3)
+    with pytest.raises(ValueError, match="takes windows of any length; say which, in samples, with --window"):
+        saved("length", (1, -1))
+    assert model.window == saved("length", (1, -1), window=WINDOW).window == WINDOW
+
+
 def test_a_tflite_file_says_its_rate_its_outputs_and_its_labels(tmp_path: Path) -> None:
     pytest.importorskip("ai_edge_litert")
     import published_tflite

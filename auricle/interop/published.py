@@ -27,6 +27,7 @@ YAMNET_INT8 = (
     "android/lite-model_yamnet_classification_tflite_1.tflite"
 )
 VGGISH = "https://github.com/harritaylor/torchvggish/releases/download/v0.1/vggish-10086976.pth"
+WHOLE = 64  # hexadecimal digits of a SHA-256
 NEEDED = {  # system -> module, and the extra that has it
     "PANNs": (("torch", "train"),),
     "EfficientAT": (("torch", "train"),),
@@ -210,6 +211,8 @@ def _make(entry: Published, folder: Path, *, quiet: bool) -> None:
     try:
         IMPORTERS[entry.system](entry, path, folder)
     except ValueError as error:
+        if isinstance(error.__cause__, OSError):  # a full disk, a folder that cannot be written: not the file
+            raise ValueError(f"{entry.name}: {error}; {path} stays for the next try") from error
         if ours:  # nothing but the server says that it is the right file
             path.unlink()
             raise ValueError(
@@ -219,7 +222,7 @@ def _make(entry: Published, folder: Path, *, quiet: bool) -> None:
         raise ValueError(
             f"{entry.name}: {error}; if that is not the file of {entry.address}, remove {files}"
         ) from error
-    if not entry.sha256:
+    if len(entry.sha256) < WHOLE:
         pin(path)
 
 
