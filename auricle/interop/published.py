@@ -16,7 +16,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from auricle.interop.download import Unreachable, cache_folder, held, keep, pin, record_of
+from auricle.interop.download import Another, Unreachable, cache_folder, held, keep, pin, record_of
 from auricle.progress import say
 
 ZENODO = "https://zenodo.org/records/3987831/files/{}?download=1"
@@ -207,6 +207,9 @@ def _make(entry: Published, folder: Path, *, quiet: bool) -> None:
         keep(entry.address, path, **known, size=size, pinned=False, quiet=quiet)
     except Unreachable as error:
         raise ValueError(f"{entry.name}: {error}; {elsewhere}") from error
+    except Another as error:
+        again = "" if path.is_file() else "try again, "
+        raise ValueError(f"{entry.name}: {error}; {again}or {elsewhere}") from error
     say(f"making the model {entry.name} of {path.name}, once")
     try:
         IMPORTERS[entry.system](entry, path, folder)
@@ -224,6 +227,15 @@ def _make(entry: Published, folder: Path, *, quiet: bool) -> None:
         ) from error
     if len(entry.sha256) < WHOLE:
         pin(path)
+
+
+def licence_of(sha256: str) -> str:
+    """The licence of the published file with this SHA-256; empty where none in the list has it.
+
+    >>> licence_of(PUBLISHED["yamnet-int8"].sha256), licence_of("0" * 64)
+    ('Apache-2.0', '')
+    """
+    return next((entry.licence for entry in LISTED if entry.sha256 == sha256), "")
 
 
 def file_path(entry: Published) -> Path:
