@@ -1,6 +1,7 @@
 """Imported graphs are exported: ONNX also where its batch is fixed, TFLite as the file that it is."""
 
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -11,10 +12,11 @@ from running import run
 from tiny_onnx import LABELS, RATE, WINDOW
 
 from auricle.artifact import Artifact, load_artifact, save_changed
+from auricle.heads import save_head
 from auricle.interop.onnx import export_onnx
 from auricle.interop.onnx_import import import_onnx
-from auricle.interop.onnx_whole import _refuse_fixed
 from auricle.interop.tflite_export import export_tflite
+from auricle.linear import Linear
 from auricle.runners import check, load_runner
 
 
@@ -57,10 +59,24 @@ def test_an_imported_onnx_graph_is_exported_with_the_batch_that_it_takes(
         assert "int8 against float32 on 2 windows" in said
 
 
-def test_within_another_model_a_graph_must_take_any_number(tmp_path: Path) -> None:
-    _refuse_fixed(imported(tmp_path, ("b", "t")))
+def own_classes(embedder: Artifact) -> Artifact:
+    """Two labels on the embeddings of a model."""
+    weights = np.random.default_rng(2).standard_normal((embedder.embedding_size, 2))
+    linear = Linear(weights, np.zeros(2), "several", 1.0, 0.0, 0.0)
+    return save_head(embedder.path.with_name("own"), embedder, linear, ["mine", "yours"])
+
+
+def test_own_classes_on_a_graph_are_exported_where_it_takes_any_number_of_windows(tmp_path: Path) -> None:
+    own, out = own_classes(imported(tmp_path, ("b", "t"))), tmp_path / "own.onnx"
+    export_onnx(own.path, out)
+    expected = load_runner(own, threads=1).run(waves(5))[0]
+    np.testing.assert_allclose(
+        load_runner(load_artifact(out), threads=1).run(waves(5))[0], expected, atol=1e-4
+    )
+    own = own_classes(imported(tmp_path, (1, WINDOW)))
     with pytest.raises(ValueError, match="cannot be part of an exported graph: .* takes one window at once"):
-        _refuse_fixed(imported(tmp_path, (1, WINDOW)))
+        export_onnx(own.path, tmp_path / "x.onnx")
+    assert not list(tmp_path.glob("x.*"))
 
 
 def test_a_tflite_model_is_exported_as_its_file_with_its_labels_beside_it(
@@ -100,6 +116,13 @@ def test_a_tflite_model_is_exported_as_its_file_with_its_labels_beside_it(
         np.testing.assert_array_equal(ours, theirs)
     status, _, said = run(capsys, "export", saved.path, tmp_path / "a.onnx")
     assert status == 1 and "export the graph itself to a name that ends in .tflite" in said
+    own = own_classes(saved)
+    for name, message in (
+        ("b.onnx", "embedder: cannot be exported to ONNX: it is a TFLite graph"),
+        ("b.tflite", "stands on a TFLite graph and is none itself, .*; tag with its folder as it is"),
+    ):
+        status, _, said = run(capsys, "export", own.path, tmp_path / name)
+        assert status == 1 and re.search(message, said)
     status, _, said = run(capsys, "export", saved.path, tmp_path / "b.tflite", "--quantize", "int8")
     assert status == 2 and "is for .onnx: a TFLite graph stays as it is" in said
 

@@ -36,10 +36,10 @@ def export_tflite(model: str | Path, out: str | Path) -> list[Path]:
         raise ValueError(f"{out}: is a folder; name a file")
     artifact = load_artifact(model)
     if artifact.backend != "tflite":
-        raise ValueError(
-            f"{artifact.path}: is no TFLite graph, and auricle makes none; export it to a name that ends in "
-            ".onnx"
-        )
+        within = any(part.backend == "tflite" for _, part in artifact.within.values())
+        instead = "tag with its folder as it is" if within else "export it to a name that ends in .onnx"
+        stands = "stands on a TFLite graph and is none itself" if within else "is no TFLite graph"
+        raise ValueError(f"{artifact.path}: {stands}, and auricle makes none; {instead}")
     graph = architecture(artifact)
     said: dict[str, Any] = {"name": artifact.name} | about(artifact)
     del said["calibrated"], said["clip_calibration"]  # of ONNX, whose graphs have the scores' map inside
