@@ -39,7 +39,13 @@ class Handler(BaseHTTPRequestHandler):
         wanted = self.headers.get("Range", "")
         server.asked.append((self.path, wanted))
         if server.statuses and (status := server.statuses.pop(0)) != 200:
-            self.send_error(status)
+            if status == 302:  # to itself, without end
+                self.send_response(status)
+                self.send_header("Location", self.path)
+                self.send_header("Content-Length", "0")
+                self.end_headers()
+            else:
+                self.send_error(status)
             return
         begin = re.fullmatch(r"bytes=(\d+)-", wanted)
         same = self.headers.get("If-Range", server.tag) == server.tag

@@ -34,6 +34,8 @@ def content(
     outputs: Sequence[int],
     rate: int = 0,
     labels: Sequence[str] = (),
+    signature: Sequence[int] = (),
+    scores: bool = False,
 ) -> bytes:
     """A file.
 
@@ -43,6 +45,8 @@ def content(
         outputs: which of these are outputs.
         rate: of the metadata; 0: there are none.
         labels: of the last output, in a list behind the graph that the metadata name.
+        signature: of the input's shape, with -1 where any length will do; (): there is none.
+        scores: the last output is the sigmoid of what is computed.
     """
     first, others = weights(window, [size for _, size in tensors])
     file = schema.ModelT()
@@ -83,10 +87,22 @@ def content(
 
     kinds = schema.ActivationFunctionType
     taken = tensor("waveform", (1, window))
+    if signature:
+        graph.tensors[taken].shapeSignature = np.array(signature, np.int32)
     hidden = connect(taken, first, "hidden", kinds.RELU)
     made = [
         connect(hidden, matrix, name, kinds.NONE) for (name, _), matrix in zip(tensors, others, strict=True)
     ]
+    if scores:
+        logistic = schema.OperatorCodeT()
+        logistic.builtinCode = logistic.deprecatedBuiltinCode = schema.BuiltinOperator.LOGISTIC
+        logistic.version = 1
+        file.operatorCodes.append(logistic)
+        step = schema.OperatorT()
+        step.opcodeIndex, step.inputs = 1, np.array([made[-1]], np.int32)
+        made[-1] = tensor("scores", (1, tensors[-1][1]))
+        step.outputs = np.array([made[-1]], np.int32)
+        graph.operators.append(step)
     graph.inputs = np.array([taken], np.int32)
     graph.outputs = np.array([made[place] for place in outputs], np.int32)
     file.subgraphs = [graph]

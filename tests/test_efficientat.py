@@ -140,7 +140,7 @@ def test_an_imported_model_gives_what_the_second_implementation_gives(dynamic: s
     arrays = write(tmp_path / "net.pt", dynamic=dynamic)
     model = import_efficientat(tmp_path / "net.pt", tmp_path / "model", labels=LABELS, window=1.0)
     assert (model.rate, model.window, model.hop, model.tail) == (32000, 32000, 32000, "align")
-    assert model.features == efficientat() and model.licence == "MIT"
+    assert model.features == efficientat() and model.licence == ""
     said = json.loads((model.path / "model.json").read_text())["architecture"]
     assert said["name"] == ("dymn" if dynamic else "mn") and said["arguments"]["width"] == NARROW
     runner = load_runner(model, threads=1, batch=2)
@@ -175,6 +175,7 @@ def test_small_parts_of_dynamic_blocks_are_seen_in_double_precision() -> None:
 def test_a_fully_convolutional_head_is_averaged_after_its_batch_norm(tmp_path: Path) -> None:
     path = tmp_path / "mn10_as_fc_s2221_mAP_466.pt"
     arrays = write(path, convolutional=True)
+    torch.save({name: value for name, value in arrays.items() if "num_batches" not in name}, path)
     model = import_efficientat(path, tmp_path / "model", labels=LABELS, window=1.0)
     arguments = {"num_classes": CLASSES, "width": NARROW, "strides": [2, 2, 2, 1], "head": "linear"}
     assert model.architecture["arguments"] == arguments
@@ -307,6 +308,12 @@ def test_without_a_list_the_sounds_are_the_527_of_audioset(tmp_path: Path) -> No
     write(tmp_path / "net.pt", classes=527)
     model = import_efficientat(tmp_path / "net.pt", tmp_path / "model", window=0.5)
     assert len(model.labels) == 527 and model.labels[0] == "Speech" and model.labels[74] == "Dog"
+    assert model.licence == "MIT"
+    for name in ("mn10_im_pytorch.pt", "dymn04_im.pt", "mn40_im(1).pt"):
+        (tmp_path / "net.pt").rename(tmp_path / name)
+        with pytest.raises(ValueError, match=rf"{re.escape(name)}: .*pre-trained on ImageNet"):
+            import_efficientat(tmp_path / name, tmp_path / "other", window=0.5)
+        (tmp_path / name).rename(tmp_path / "net.pt")
     write(tmp_path / "net.pt", classes=1000)
     with pytest.raises(ValueError, match="1000 outputs, but 527 labels"):
         import_efficientat(tmp_path / "net.pt", tmp_path / "other", window=0.5)

@@ -118,11 +118,18 @@ def test_of_several_outputs_the_one_of_the_labels_is_taken_or_asked_for(tmp_path
         ValueError, match=r"--output: spatial_embedding \(512 .*hidden \(8 .*output \(8 values\)"
     ):
         imported(tmp_path, graph=graph, labels=eight)
-    for wanted in ("output", "2"):
-        saved = imported(tmp_path, name=wanted, graph=graph, labels=eight, output=wanted)
+    for wanted in ("output", "2", 2):
+        saved = imported(tmp_path, name=str(wanted), graph=graph, labels=eight, output=wanted)
         logits = load_runner(saved, threads=1).run(waves(2))[0]
         np.testing.assert_allclose(logits, tiny_onnx.by_hand(waves(2), classes=8)[0], atol=1e-4)
     assert imported(tmp_path, name="x", graph=graph | {"classes": 3}).num_classes == 3
+    numbered = {"names": ("1", "547", "0"), "embedding_out": True}  # as torch's exporter names values
+    for wanted in ("547", "1"):
+        assert imported(tmp_path, name=wanted, graph=numbered, output=wanted).num_classes == 3
+    with pytest.raises(ValueError, match="8 outputs, but 3 labels"):
+        imported(tmp_path, name="y", graph=numbered, output="0")
+    with pytest.raises(ValueError, match=r"outputs 0 to 1, which are 0 \(8 values\), 547 \(3 values\)"):
+        imported(tmp_path, name="y", graph=numbered, output="548")
 
 
 @pytest.mark.parametrize("kind", [TensorProto.FLOAT16, TensorProto.DOUBLE])
@@ -133,7 +140,8 @@ def test_other_floats_are_taken(tmp_path: Path, kind: int) -> None:
 
 
 @pytest.mark.parametrize(
-    "labels", [json.dumps(LABELS), "{0: 'dog', 1: 'rain', 2: 'clock'}", "dog\nrain\nclock\n"]
+    "labels",
+    [json.dumps(["dog ", "rain", " clock"]), "{0: 'dog', 1: 'rain', 2: 'clock'}", "dog\nrain\nclock\n"],
 )
 def test_what_the_file_says_need_not_be_given(tmp_path: Path, labels: str) -> None:
     said = {"Sample-Rate": "8000", "labels": labels, "window_samples": "400"}
@@ -160,6 +168,15 @@ def test_what_it_does_not_say_is_asked_for_in_one_line(tmp_path: Path) -> None:
         ({"output": "other"}, r"has no output 'other'; there are output \(3 values\)"),
         ({"output": 1}, "output 1: the graph has outputs 0 to 0"),
         ({"embedding": "nothing"}, "no tensor is called 'nothing'"),
+        ({"hop": 401}, "hop is 401 samples, more than a window of 400: what is between would not be heard"),
+        (
+            {"graph": {"classes": 6}},
+            "6 outputs, but 3 labels; give the list made for it; 6 are 2 rows of 3: .* wants a --window that",
+        ),
+        (
+            {"graph": {"classes": 6, "more": True}},
+            r"which output is for the 3 labels\? .*output \(6 values\); 6 are 2 rows of 3: a graph that",
+        ),
         ({"window": 300}, "cannot be run on a window of 300 samples"),
         ({"graph": {"shape": ("b", 400)}, "window": 300}, "takes windows of 400 samples, not 300"),
         ({"graph": {"shape": (2, 2, 400)}}, r"shape \(2, 2, 400\); expected a waveform"),
@@ -225,19 +242,6 @@ def test_the_verb_imports_and_the_model_tags_and_is_exported(
     assert {tag["label"]: tag["score"] for tag in tags} == pytest.approx(
         dict(zip(LABELS, expected, strict=True)), abs=1e-4
     )
-
-
-def test_an_imported_graph_is_exported_again_unless_its_batch_is_fixed(
-    capsys: pytest.CaptureFixture[str], tmp_path: Path
-) -> None:
-    saved = imported(tmp_path, graph={"opset": 13}, embedding="hidden")
-    assert run(capsys, "export", saved.path, tmp_path / "out.onnx")[0] == 0
-    found = load_runner(load_artifact(tmp_path / "out.onnx"), threads=1).run(waves(3))
-    for ours, expected in zip(found, tiny_onnx.by_hand(waves(3)), strict=True):
-        np.testing.assert_allclose(ours, expected, atol=1e-4)
-    fixed = imported(tmp_path, name="n", graph={"shape": (1, WINDOW)})
-    status, _, said = run(capsys, "export", fixed.path, tmp_path / "n.onnx")
-    assert status == 1 and "its published graph takes one window at once" in said
 
 
 # The layouts of published taggers.
@@ -316,6 +320,27 @@ def test_birdnet(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     expected = published_tflite.by_hand(waves(3, 144000), [1024, 6522])
     np.testing.assert_allclose(embeddings, expected[0], atol=1e-3)
     np.testing.assert_allclose(logits, expected[1], atol=1e-3)
+
+
+def test_a_tflite_file_whose_batch_is_free_says_its_window(tmp_path: Path) -> None:
+    """As converters write it where a network was traced with a batch of any size: signature (-1, samples)."""
+    pytest.importorskip("ai_edge_litert")
+    import published_tflite
+
+    from auricle.interop.tflite import import_tflite
+
+    def saved(name: str, signature: tuple[int, ...], **given: Any) -> Artifact:
+        content = published_tflite.content(WINDOW, [("a", 3)], outputs=[0], signature=signature)
+        (tmp_path / f"{name}.tflite").write_bytes(content)
+        needed: dict[str, Any] = {"rate": RATE, "labels": LABELS, "scores": False}
+        return import_tflite(tmp_path / f"{name}.tflite", tmp_path / name, **(needed | given))
+
+    model = saved("batch", (-1, WINDOW))
+    logits, _ = load_runner(model, threads=2).run(waves(5))
+    np.testing.assert_allclose(logits, published_tflite.by_hand(waves(5), [3])[0], atol=1e-3)
+    with pytest.raises(ValueError, match="takes windows of any length; say which, in samples, with --window"):
+        saved("length", (1, -1))
+    assert model.window == saved("length", (1, -1), window=WINDOW).window == WINDOW
 
 
 def test_a_tflite_file_says_its_rate_its_outputs_and_its_labels(tmp_path: Path) -> None:

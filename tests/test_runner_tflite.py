@@ -133,6 +133,8 @@ def test_the_embedding_is_the_same_where_every_tensor_must_be_kept(
 def test_a_graph_of_any_length_takes_the_window_it_is_told(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="takes windows of any length; say which"):
         imported(tmp_path, graph={"free_length": True})
+    with pytest.raises(ValueError, match=r"cannot be run on a window of 47001 samples; it takes another$"):
+        imported(tmp_path, graph={"free_length": True}, window=47001)
     saved = imported(tmp_path, graph={"free_length": True}, window=WINDOW)
     expected = tiny_tflite.by_hand(waves(3))[0]
     np.testing.assert_allclose(load_runner(saved, threads=1).run(waves(3))[0], expected, atol=1e-3)
@@ -155,6 +157,8 @@ def test_what_is_no_such_graph_is_refused_in_words(tmp_path: Path) -> None:
         ({"labels": ["dog"]}, "3 outputs, but 1 labels; give the list made for it"),
         ({"embedding": "layer9/mean"}, "no tensor is called 'layer9/mean'; .*tower/layer1/mean"),
         ({"output": 1}, "output 1: the graph has outputs 0 to 0"),
+        ({"hop": 401}, r"tiny\.tflite: hop is 401 samples, more than a window of 400"),
+        ({"labels": ["dog"]}, "; 3 are 3 rows of 1: a graph that gives a row for each part of its window"),
         ({"window": 500}, "takes windows of 400 samples, not 500"),
         ({"labels": None}, "carries no list of labels; give one with --labels"),
     ):
@@ -205,12 +209,23 @@ def test_labels_are_read_from_lists_and_tables(tmp_path: Path) -> None:
         "b.csv": 'index,mid,display_name\n0,/m/1,dog\n1,/m/2,"rain, heavy"\n2,/m/3,clock\n',
         "c.csv": "dog\n",
         "d.csv": "code,label\nx,dog\n",
+        "e.csv": 'Index, Display_Name\n0, dog\n 1," rain, heavy "\n2,clock \n',
+        "f.csv": 'dog\n"rain, heavy"\nclock\n',
     }
     for name, text in files.items():
         (tmp_path / name).write_text(text)
     assert (
         read_labels(tmp_path / "a.txt") == read_labels(tmp_path / "b.csv") == ["dog", "rain, heavy", "clock"]
     )
+    assert (
+        read_labels(tmp_path / "e.csv") == read_labels(tmp_path / "f.csv") == ["dog", "rain, heavy", "clock"]
+    )
+    (tmp_path / "e.csv").write_text("index,display_name\n0,dog\n1, \n")
+    with pytest.raises(ValueError, match="row 3 has no label"):
+        read_labels(tmp_path / "e.csv")
+    (tmp_path / "e.csv").write_text("index,display_name\n0,dog\n1,dog \n")
+    with pytest.raises(ValueError, match="'dog' is there for output 0 and for output 1"):
+        read_labels(tmp_path / "e.csv")
     assert read_labels(tmp_path / "c.csv") == read_labels(tmp_path / "d.csv") == ["dog"]
     (tmp_path / "b.csv").write_text("index,display_name\n1,dog\n0,rain\n")
     with pytest.raises(ValueError, match="row 2 has index '1'; expected 0"):
@@ -240,7 +255,9 @@ def test_yamnet_agrees_with_the_interpreter_called_by_hand(tmp_path: Path, share
     )
     assert (saved.window, saved.num_classes, saved.embedding_size) == (15600, 521, 1024)
     assert read_labels(folder / "class_map.csv") == list(saved.labels)
-    assert import_tflite(file, tmp_path / "own", rate=16000).labels == saved.labels, "from the file itself"
+    own = import_tflite(file, tmp_path / "own", rate=16000)
+    assert (own.labels, own.licence) == (saved.labels, "Apache-2.0"), "of the file itself, and by its SHA-256"
+    assert import_tflite(file, tmp_path / "own", rate=16000, licence="MIT").licence == "MIT"
     waveforms = check_waveforms(15600, 16000)
     logits, embeddings = load_runner(saved, threads=2).run(waveforms)
     made = interpreter(file.read_bytes())

@@ -170,7 +170,8 @@ case("labels changed by hand", ["check", "model"], model, described(labels=["rai
 case("a graph cut off", ["tag", "a.wav", "--model", "model"], sounds, model, cut("model/model.onnx"))
 case("an .onnx file of another program", ["check", "x.onnx"], file("x.onnx", tiny_model.graph()))
 case("an .onnx file that is none", ["check", "x.onnx"], file("x.onnx"))
-case("a name that does not end in .onnx", ["export", "model", "model.tflite"], model)
+case("a name that ends in neither .onnx nor .tflite", ["export", "model", "model.pt"], model)
+case("a name for a TFLite graph", ["export", "model", "model.tflite"], model)
 case("a folder of that name", ["export", "model", "x.onnx"], model, lambda: Path("x.onnx").mkdir())
 
 case("a pack of a lower rate than the model's", EVALUATE, model, packed(rate=4000))

@@ -67,6 +67,12 @@ Peak = Annotated[
     typer.Option("--peak", min=0.0, metavar="LEVEL", help="Bring each window, centred, to this peak first."),
 ]
 Licence = Annotated[str, typer.Option("--licence", help="Of the weights, for the model card.")]
+ReleaseLicence = Annotated[
+    str,
+    typer.Option(
+        "--licence", help="Of the weights, for the model card; at first the release's, of its own labels."
+    ),
+]
 
 
 def tflite(
@@ -156,6 +162,7 @@ def panns(
     ] = "",
     window: Seconds = 10.0,
     hop: HopSeconds = None,
+    licence: ReleaseLicence = "",
     replace: Replace = False,
 ) -> None:
     """Make a model of released PANNs weights.
@@ -167,8 +174,9 @@ def panns(
     _keep_model(out, replace)
     from auricle.interop.panns import import_panns
 
-    artifact = import_panns(file, out, labels=labels, architecture=architecture, window=window, hop=hop)
-    print(artifact.path)
+    given: dict[str, Any] = {"architecture": architecture, "window": window, "hop": hop}
+    given |= _licence(licence)
+    print(import_panns(file, out, labels=labels, **given).path)
 
 
 def efficientat(
@@ -188,6 +196,7 @@ def efficientat(
     ] = "",
     window: Seconds = 10.0,
     hop: HopSeconds = None,
+    licence: ReleaseLicence = "",
     replace: Replace = False,
 ) -> None:
     """Make a model of released EfficientAT weights.
@@ -211,6 +220,7 @@ def efficientat(
         strides=[int(digit) for digit in strides] or None,
         window=window,
         hop=hop,
+        **_licence(licence),
     )
     print(artifact.path)
 
@@ -222,6 +232,7 @@ def yamnet(
     hop: Annotated[
         float, typer.Option(min=0.01, metavar="SECONDS", help="From window to window of 0.975 s.")
     ] = 0.48,
+    licence: ReleaseLicence = "",
     replace: Replace = False,
 ) -> None:
     """Make a model of YAMNet's released float weights.
@@ -232,7 +243,7 @@ def yamnet(
     _keep_model(out, replace)
     from auricle.interop.yamnet import import_yamnet
 
-    print(import_yamnet(file, out, labels=labels, hop=hop).path)
+    print(import_yamnet(file, out, labels=labels, hop=hop, **_licence(licence)).path)
 
 
 def _import_graph(
@@ -249,6 +260,11 @@ def _import_graph(
         f"{artifact.embedding_size} values"
     )
     print(artifact.path)
+
+
+def _licence(given: str) -> dict[str, str]:
+    """A field of the model where it was given; else the importer knows the release's."""
+    return {"licence": given} if given else {}
 
 
 def _keep_model(out: Path, replace: bool) -> None:

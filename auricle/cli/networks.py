@@ -171,7 +171,7 @@ def check(model: Annotated[str, typer.Argument(help=MODEL_HELP)]) -> None:
 
 def export(
     model: Annotated[str, typer.Argument(help=MODEL_HELP)],
-    out: Annotated[Path, typer.Argument(help="The file to write, ending in .onnx.")],
+    out: Annotated[Path, typer.Argument(help="The file to write: .onnx, or .tflite of a TFLite model.")],
     quantize: Annotated[
         str, typer.Option(metavar="int8", help="Layers in 8 bits: faster, for a loss that is told.")
     ] = "",
@@ -186,15 +186,28 @@ def export(
     Front end, calibration, the embedder of a model that stands on one, the members of a family: one graph,
     compared with torch before it is kept. Labels, rate, thresholds and licence are in its metadata. With
     --quantize int8, what the 8 bits cost goes to standard error and into the file; docs/export.md has more.
+    A model that is a TFLite graph is written as that graph, labels and what else is known of it beside it.
     """
-    if out.suffix != ".onnx":
-        raise typer.BadParameter(f"{out}: the name must end in .onnx", param_hint="OUT")
+    if out.suffix not in (".onnx", ".tflite"):
+        raise typer.BadParameter(
+            f"{out}: the name must end in .onnx, or in .tflite of a TFLite model", param_hint="OUT"
+        )
     if quantize not in ("", "int8"):
         raise typer.BadParameter(f"{quantize!r}; expected int8", param_hint="--quantize")
     if data is not None and not quantize:
         raise typer.BadParameter("is for --quantize int8", param_hint="--data")
-    from auricle.interop.onnx import export_onnx
     from auricle.progress import say
+
+    if out.suffix == ".tflite":
+        if quantize:
+            raise typer.BadParameter("is for .onnx: a TFLite graph stays as it is", param_hint="--quantize")
+        from auricle.interop.tflite_export import export_tflite
+
+        graph, *beside = export_tflite(model, out)
+        say(f"beside it: {', '.join(path.name for path in beside)}")
+        print(graph)
+        return
+    from auricle.interop.onnx import export_onnx
 
     print(export_onnx(model, out, quantize=quantize, data=data, say=say))
 

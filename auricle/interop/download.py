@@ -82,6 +82,10 @@ class Unreachable(ValueError):
     """The file cannot be had now: no server is to be asked, or none answers."""
 
 
+class Another(ValueError):
+    """The file is not the one that was published, or that was used before: damaged, or another one."""
+
+
 def keep(
     url: str,
     path: Path,
@@ -109,7 +113,7 @@ def keep(
     Raises:
         Unreachable: the file is not there, and cannot be had now: no server answers, or it refuses, or gives
             a web page or a file of another size.
-        ValueError: its checksum is not the one that was published or kept.
+        Another: its checksum is not the one that was published or kept.
 
     >>> import tempfile
     >>> path = Path(tempfile.mkdtemp()) / "a.pth"
@@ -132,7 +136,7 @@ def keep(
                 try:
                     _refuse_far(url, partial.stat().st_size, size)
                     found = _check(partial, expected, url)
-                    _compare(found, kept, url, record)
+                    _compare(found, kept, url, f"; if another file is published now, remove {record}")
                 except ValueError:
                     _forget(partial)
                     raise
@@ -141,9 +145,11 @@ def keep(
                 if pinned and not sha256 and not kept:
                     _write_record(record, found, path.name)
                 return path
-    found = _check(path, expected, str(path))
+    remove = f"; remove it, and it is fetched again from {url}"
+    found = _check(path, expected, str(path), remove)
     kept = record.read_text(encoding="utf-8").split()[:1] if record.is_file() else []
-    _compare(found, kept, str(path), record)
+    # The file first: without its record, a damaged one would be the right one from then on.
+    _compare(found, kept, str(path), f"{remove}; if another file is published now, remove {record} as well")
     if pinned and not sha256 and not kept:
         _write_record(record, found, path.name)
     return path
@@ -221,8 +227,8 @@ def _in_name(name: str) -> str:
     return found[1] if found else ""
 
 
-def _check(path: Path, expected: dict[str, str], source: str) -> str:
-    """The file's SHA-256; ValueError where a digest does not begin as expected."""
+def _check(path: Path, expected: dict[str, str], source: str, advice: str = "") -> str:
+    """The file's SHA-256; `Another` where a digest does not begin as expected."""
     digests = {name: hashlib.new(name, usedforsecurity=False) for name in ("sha256", *expected)}
     with path.open("rb") as stream:
         while piece := stream.read(PIECE):
@@ -232,18 +238,18 @@ def _check(path: Path, expected: dict[str, str], source: str) -> str:
         found = digests[name].hexdigest()[: len(digits)]
         if found != digits:
             called = {"sha256": "SHA-256", "md5": "MD5"}[name]
-            raise ValueError(
+            raise Another(
                 f"{source}: its {called} begins with {found[:64]}, expected {digits}: "
-                "another or a damaged file, which was not used"
+                f"another or a damaged file, which was not used{advice}"
             )
     return digests["sha256"].hexdigest()
 
 
-def _compare(found: str, kept: list[str], source: str, record: Path) -> None:
+def _compare(found: str, kept: list[str], source: str, advice: str) -> None:
     if kept and kept[0] != found:
-        raise ValueError(
+        raise Another(
             f"{source}: its SHA-256 is {found[:16]}..., but it was {kept[0][:16]}... when it was first used: "
-            f"another or a damaged file, which was not used; if it may have changed, remove {record}"
+            f"another or a damaged file, which was not used{advice}"
         )
 
 
@@ -295,8 +301,8 @@ def _download(url: str, partial: Path, name: str, *, checked: bool, size: int, q
         except urllib.error.HTTPError as error:
             error.close()  # it holds the connection
             if error.code < 500 and error.code not in (408, 429):
-                raise Unreachable(f"{url}: the server answers {error.code} {error.reason}") from error
-            reason = f"the server answers {error.code} {error.reason}"
+                raise Unreachable(f"{url}: {_answered(error)}") from error
+            reason = _answered(error)
         except urllib.error.URLError as error:
             if not before:
                 raise Unreachable(f"{url}: cannot be reached ({error.reason})") from error
@@ -306,6 +312,11 @@ def _download(url: str, partial: Path, name: str, *, checked: bool, size: int, q
         after = partial.stat().st_size if partial.is_file() else 0
         fruitless = 0 if after > before else fruitless + 1
     raise Unreachable(f"{url}: {reason}; the next try goes on from there")
+
+
+def _answered(error: urllib.error.HTTPError) -> str:
+    """What a server said, in one line: of redirects without end it is three."""
+    return f"the server answers {error.code} {' '.join(str(error.reason).split())}"
 
 
 def _continue(url: str, partial: Path, name: str, *, checked: bool, size: int, quiet: bool) -> int | None:

@@ -15,7 +15,16 @@ import numpy as np
 from torch import nn
 
 from auricle.artifact import Artifact
-from auricle.interop.state import check_arrays, in_words, label_names, read_arrays, save_network
+from auricle.interop.state import (
+    COUNTER,
+    check_arrays,
+    in_words,
+    label_names,
+    licence_of_release,
+    read_arrays,
+    save_network,
+    with_counters,
+)
 from auricle.models import build
 from auricle.models.dymn import KERNELS, SLOPE_SCALE, SLOPE_START, DynamicConv
 from auricle.models.mobile import EXPANDED_LAST, LAST, STRIDES, UNITS
@@ -32,6 +41,7 @@ RELEASED = re.compile(  # whole names, so that what they do not say is known too
     r"(?:dy)?mn\d\d(?:_replace_se)?_as(?:_hop_\d+)?(?:_mels_\d+)?(?:_fc(?:_s[12]{4})?)?(?:_ext|_no_im_pre)?"
     r"(?:_mAP_\d+)?(?: ?\(\d+\))?\.\w+"
 )
+IMAGENET = re.compile(r"(?:dy)?mn\d\d_im(?![a-z0-9])")  # how names of networks that saw pictures only begin
 NORM_EPSILON = 1e-5  # of the batch norm in a fully convolutional head
 # Ours -> the release's, by the beginnings of names; those of a block follow its own.
 PLAIN = {"stem": "features.0", "last": "features.16", "block": "features.{after}"}
@@ -86,16 +96,23 @@ def import_efficientat(
         strides: of the four blocks that halve the map.
         window: seconds scored at once; the networks were trained on ten and take any number.
         hop: seconds from window to window; None is the window.
-        **fields: further fields of `Artifact` (name, licence, notes).
+        **fields: further fields of `Artifact` (name, licence, notes). The licence is at first the release's
+            where the labels are its own, too; else it is empty.
 
     Raises:
-        ValueError: the file is not what was released: unreadable, an array or a shape too many or too few;
-            or the labels are not as many as its outputs. The message names the file.
+        ValueError: the file is not what was released: unreadable, of a network trained on pictures
+            only, an array or a shape too many or too few; or the labels are not as many as its outputs. The
+            message names the file.
 
     >>> import_efficientat("mn10_as_mAP_471.pt", "mn10").embedding_size  # doctest: +SKIP
     960
     """
     path = Path(file)
+    if IMAGENET.match(path.name):  # their last layer may have 527 outputs, too: random ones
+        raise ValueError(
+            f"{path}: by its name a network pre-trained on ImageNet, whose outputs know no sound: take one "
+            "with _as_ in its name, or give a file of other weights another name"
+        )
     arrays = read_arrays(path)
     if bands is not None and not 8 <= bands <= MOST_BANDS:
         raise ValueError(f"bands is {bands}; expected 8 to {MOST_BANDS}, the released ones have 40 to 256")
@@ -118,7 +135,7 @@ def import_efficientat(
         told=f"{in_words(**architecture)} (its arrays), {RATE} Hz, frame hop {taken['hop']:g} ms "
         f"({sources['hop']}), {config.bands} bands ({sources['bands']}), strides "
         f"{''.join(map(str, taken['strides']))} ({sources['strides']})",
-        **{"licence": LICENCE, **fields},
+        **{"licence": licence_of_release(LICENCE, names, "efficientat"), **fields},
     )
 
 
@@ -162,11 +179,12 @@ def state_of(arrays: Mapping[str, np.ndarray], net: nn.Module, path: Path) -> di
         names[name]: (1, 1, KERNELS, int(np.prod(shape)) // KERNELS) if name in mixed else shape
         for name, shape in ours.items()
     }
+    arrays = with_counters(arrays, expected)
     check_arrays(arrays, expected, path, "a network of EfficientAT")
     return {
-        name: np.asarray(
-            arrays[theirs], np.int64 if name.endswith("num_batches_tracked") else np.float32
-        ).reshape(ours[name])
+        name: np.asarray(arrays[theirs], np.int64 if name.endswith(COUNTER) else np.float32).reshape(
+            ours[name]
+        )
         for name, theirs in names.items()
     }
 
@@ -270,8 +288,8 @@ def _folded_head(arrays: Mapping[str, np.ndarray], path: Path) -> dict[str, np.n
     expected: dict[str, tuple[int, ...]] = {"classifier.0.weight": (classes, channels, 1, 1)}
     for name in ("weight", "bias", "running_mean", "running_var"):
         expected[f"classifier.1.{name}"] = (classes,)
-    expected["classifier.1.num_batches_tracked"] = ()
-    check_arrays(there, expected, path, "a fully convolutional head")
+    expected[f"classifier.1.{COUNTER}"] = ()
+    check_arrays(with_counters(there, expected), expected, path, "a fully convolutional head")
     factor, bias, mean, variance = (
         there[f"classifier.1.{name}"].astype(np.float64)
         for name in ("weight", "bias", "running_mean", "running_var")

@@ -1,6 +1,7 @@
 """What has to be known of a published graph beside the graph: labels, rate, its output and what that is."""
 
 import codecs
+import csv
 import hashlib
 from collections.abc import Sequence
 from pathlib import Path
@@ -59,13 +60,14 @@ def text_in(beginning: bytes) -> str:
 def read_labels(file: str | Path) -> list[str]:
     """Labels from a text file, one a line, or from a CSV table with a row for each output, in their order.
 
-    In a table they are the column display_name, label, name or category, the first of these that is there;
-    a column "index", if there is one, must count from 0. In place of a file,
-    audioset-527 (also panns, efficientat, 527) and audioset-521 (also yamnet, 521) name the lists that come
-    with the package; a file of that name goes before.
+    In a table they are the column display_name, label, name or category, the first of these that is there, in
+    capitals or not; a column "index", if there is one, must count from 0. Blanks around labels go. In place
+    of a file, audioset-527 (also panns, efficientat, 527) and audioset-521 (also yamnet, 521) name the lists
+    that come with the package; a file of that name goes before.
 
     Raises:
-        ValueError: no such file or list, no such column, rows out of order, or a label twice.
+        ValueError: no such file or list, no such column, rows out of order, a row without a label, or a label
+            twice.
 
     >>> read_labels("audioset-521")[:2]
     ['Speech', 'Child speech, kid speaking']
@@ -103,21 +105,39 @@ def _read_labels(file: str | Path) -> list[str]:
             raise ValueError(
                 f"{file}: no such file, and no list of that name{meant}; lists are {', '.join(VOCABULARIES)}"
             )
-    head = header_of(Path(file))
-    column = next((name for name in LABEL_COLUMNS if name in head), None)
-    if column is None:
-        if len(head) > 1 and Path(file).suffix.lower() == ".csv":
+    head, table = header_of(Path(file)), Path(file).suffix.lower() == ".csv"
+    if not _has_label_column(head):
+        if len(head) > 1 and table:
             raise ValueError(f"{file}: expected a column {', '.join(LABEL_COLUMNS)}; got {', '.join(head)}")
-        return [line.strip() for line in read_text(Path(file)).splitlines() if line.strip()]
+        lines = [line.strip() for line in read_text(Path(file)).splitlines() if line.strip()]
+        return [_only_field(line) for line in lines] if table else lines
     labels = []
-    for number, (line, row) in enumerate(read_text_table(Path(file))[1]):
+    for number, (line, fields) in enumerate(read_text_table(Path(file))[1]):
+        row = {name.lower(): text.strip() for name, text in fields.items()}
         if row.get("index", str(number)) != str(number):
             raise ValueError(
                 f"{file}: row {line} has index {row['index']!r}; expected {number}: rows in the order of the "
                 "outputs"
             )
-        labels.append(row[column])
+        label = next(row[name] for name in LABEL_COLUMNS if name in row)
+        if not label:
+            raise ValueError(f"{file}: row {line} has no label; every output needs a name of its own")
+        labels.append(label)
     return labels
+
+
+def _has_label_column(head: Sequence[str]) -> bool:
+    return any(name.lower() in LABEL_COLUMNS for name in head)
+
+
+def _only_field(line: str) -> str:
+    """A line of a table of one column: without quotation marks around it; as it is where commas are bare.
+
+    >>> _only_field('"Rain, heavy"'), _only_field("Rain, heavy")
+    ('Rain, heavy', 'Rain, heavy')
+    """
+    fields = next(csv.reader([line]))
+    return fields[0].strip() if len(fields) == 1 else line
 
 
 def labels_for(labels: str | Path | Sequence[str], sizes: Sequence[int]) -> list[str]:
@@ -132,7 +152,7 @@ def labels_for(labels: str | Path | Sequence[str], sizes: Sequence[int]) -> list
     if not isinstance(labels, str | Path):
         return list(labels)
     names = _read_labels(labels)
-    headed = Path(labels).suffix.lower() == ".csv" and not set(header_of(Path(labels))) & set(LABEL_COLUMNS)
+    headed = Path(labels).suffix.lower() == ".csv" and not _has_label_column(header_of(Path(labels)))
     if headed and len(names) not in sizes and len(names) - 1 in sizes:
         names = names[1:]
     refuse_twice(names, labels)
@@ -175,7 +195,7 @@ def choose_output(outputs: Sequence[tuple[str, int]], wanted: int | str, count: 
 
     Args:
         outputs: name and number of values of each.
-        wanted: its name or its number; empty: the only one, or the only one with as many values as labels.
+        wanted: its name, else its number; empty: the only one, or the only one with as many values as labels.
         count: how many labels there are.
 
     Raises:
@@ -184,23 +204,60 @@ def choose_output(outputs: Sequence[tuple[str, int]], wanted: int | str, count: 
     >>> choose_output([("embedding", 1536), ("label", 14795)], "", 14795)
     1
     """
+    listed = ", ".join(f"{name} ({size} values)" for name, size in outputs)
+    named = [number for number, (name, _) in enumerate(outputs) if name == wanted]
+    if named:  # before numbers: exporters give names like "547", too
+        return named[0]
     if isinstance(wanted, int) or wanted.isdigit():
         number = int(wanted)
         if not 0 <= number < len(outputs):
-            raise ValueError(f"output {wanted}: the graph has outputs 0 to {len(outputs) - 1}")
+            raise ValueError(
+                f"output {wanted}: the graph has outputs 0 to {len(outputs) - 1}, which are {listed}"
+            )
         return number
-    listed = ", ".join(f"{name} ({size} values)" for name, size in outputs)
     if wanted:
-        named = [number for number, (name, _) in enumerate(outputs) if name == wanted]
-        if not named:
-            raise ValueError(f"has no output {wanted!r}; there are {listed}")
-        return named[0]
+        raise ValueError(f"has no output {wanted!r}; there are {listed}")
     fitting = [number for number, (_, size) in enumerate(outputs) if size == count]
     if len(outputs) == 1:
         return 0
     if len(fitting) != 1:
-        raise ValueError(f"which output is for the {count} labels? say it with --output: {listed}")
+        rows = next((said for _, size in outputs if (said := _rows(size, count))), "")
+        raise ValueError(f"which output is for the {count} labels? say it with --output: {listed}{rows}")
     return fitting[0]
+
+
+def refuse_other_count(size: int, count: int) -> None:
+    """Refuse labels that are not as many as an output has values.
+
+    >>> refuse_other_count(20, 10)
+    Traceback (most recent call last):
+    ValueError: 20 outputs, but 10 labels; give the list made for it; 20 are 2 rows of 10: a graph that ...
+    """
+    if size != count:
+        raise ValueError(f"{size} outputs, but {count} labels; give the list made for it{_rows(size, count)}")
+
+
+def _rows(size: int, count: int) -> str:
+    """What may be meant by several times as many values as labels."""
+    if not count or size == count or size % count:
+        return ""
+    return (
+        f"; {size} are {size // count} rows of {count}: a graph that gives a row for each part of its window "
+        "wants a --window that gives one"
+    )
+
+
+def refuse_far_hop(hop: int, window: int) -> None:
+    """Refuse windows so far apart that what is between them is never heard.
+
+    >>> refuse_far_hop(500, 400)
+    Traceback (most recent call last):
+    ValueError: hop is 500 samples, more than a window of 400: what is between would not be heard
+    """
+    if hop > window:
+        raise ValueError(
+            f"hop is {hop} samples, more than a window of {window}: what is between would not be heard"
+        )
 
 
 def refuse_other_outputs(path: Path, outputs: np.ndarray, scores: bool) -> None:

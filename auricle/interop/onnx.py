@@ -5,7 +5,6 @@ The graph is compared with torch before it is kept.
 
 import base64
 import io
-import json
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -16,7 +15,8 @@ import numpy as np
 from auricle import __version__
 from auricle.artifact import CHECK_KEY, METADATA_KEY, Artifact, encode_check, load_artifact, save_artifact
 from auricle.artifact.checksum import checksum, graph_digest
-from auricle.thresholds import own_thresholds, thresholds_of
+from auricle.interop.exported import about, as_json, write_whole
+from auricle.thresholds import thresholds_of
 
 QUANTISATIONS = ("", "int8")
 NOT_OF_A_GRAPH = ("attachments", "members", "gates", "unasked")
@@ -34,7 +34,8 @@ def export_onnx(
 
     Input "waveform" (batch, samples) float32 at the model's rate; outputs "logits" (batch, K), before the
     sigmoid and as the network gives them, "scores" (batch, K) in [0, 1], calibrated where the model is, and
-    "embedding" (batch, E). Batch size is free, and so is length where the net takes any. A model on another
+    "embedding" (batch, E). Batch size is free, and so is length where the net takes any; of an imported graph
+    that takes a fixed number of windows it is fixed, too, which the file says. A model on another
     one's embeddings has that one inside, and a family its members. The file's metadata says what an ONNX
     user needs (see docs/export.md), and holds model.json under "auricle" and the check under "auricle.check".
 
@@ -60,7 +61,7 @@ def export_onnx(
     if out.is_dir():
         raise ValueError(f"{out}: is a folder; name a file")
     content, _, _ = _export(load_artifact(model), quantize=quantize, data=data, say=say)
-    _write(out, content)
+    write_whole(out, content)
     return out
 
 
@@ -133,11 +134,12 @@ def _with_scores(artifact: Artifact, model: Any) -> Any:
 
     graph = Assembly({"waveform": input_shape(model, "waveform")})
     values = graph.add(model, {"waveform": "waveform"})
+    many = input_shape(model, "waveform")[0]
     widths = {"logits": artifact.num_classes, "embedding": artifact.embedding_size}
-    outputs: dict[str, Any] = {name: (values[name], ("batch", width)) for name, width in widths.items()}
+    outputs: dict[str, Any] = {name: (values[name], (many, width)) for name, width in widths.items()}
     if artifact.labels:
         said = scores(graph, values["logits"], artifact.calibration)
-        outputs["scores"] = (said, ("batch", artifact.num_classes))
+        outputs["scores"] = (said, (many, artifact.num_classes))
     return graph.model(outputs, artifact.name)
 
 
@@ -173,17 +175,18 @@ def _describe(
 
     from auricle.interop.onnx_graph import IR_VERSION
 
-    length = proto.graph.input[0].type.tensor_type.shape.dim[1]
+    many, length = proto.graph.input[0].type.tensor_type.shape.dim
+    at_once = f" It takes {many.dim_value} at once, no more and no fewer." if many.dim_value else ""
     rate, window, hop = artifact.rate, artifact.window, artifact.hop
     samples = f"of {window} samples" if length.dim_value else f"made for {window} samples, others will do"
     proto.ir_version = IR_VERSION  # which quantisation raises
     proto.producer_name, proto.producer_version = "auricle", __version__
     proto.doc_string = (
         f"{artifact.name}: {artifact.num_classes} labels, in metadata 'labels'. Cut a recording into windows "
-        f"of {window} samples ({window / rate:g} s at {rate} Hz), each {hop} after the one before."
+        f"of {window} samples ({window / rate:g} s at {rate} Hz), each {hop} after the one before.{at_once}"
     )
     texts = {
-        "waveform": f"(batch, samples) float32, mono, {rate} Hz, -1 to 1, {samples}",
+        "waveform": f"({many.dim_value or 'batch'}, samples) float32, mono, {rate} Hz, -1 to 1, {samples}",
         "logits": "as the network gives them: before calibration and sigmoid",
         "scores": _of_scores(artifact),
         "embedding": "what the last layer sees",
@@ -194,30 +197,13 @@ def _describe(
     del proto.metadata_props[:]
     described["checksum"] = checksum(described, graph_digest(io.BytesIO(proto.SerializeToString())), encoded)
     properties = {
-        METADATA_KEY: _json(described),
+        METADATA_KEY: as_json(described),
         CHECK_KEY: base64.b64encode(encoded).decode(),
-        "labels": _json(artifact.labels),
-        "sample_rate": str(rate),
-        "window_samples": str(window),
-        "hop_samples": str(hop),
-        "tail": artifact.tail,
-        "thresholds": _json(own_thresholds(artifact)),
-        "thresholds_of": thresholds_of(artifact),
-        "thresholds_hop_samples": _thresholds_hop(artifact),
-        "clip_calibration": _json((artifact.calibration or {}).get("clips")),
-        "calibrated": "yes" if artifact.calibration else "no",
         "precision": precision,
-        "model_license": artifact.licence,  # what the ONNX specification calls it
     }
+    for name, value in about(artifact).items():
+        properties[name] = value if isinstance(value, str) else as_json(value)
     onnx.helper.set_model_props(proto, properties)
-
-
-def _thresholds_hop(artifact: Artifact) -> str:
-    """Samples from window to window that thresholds for false alarms an hour hold for; "" of others."""
-    if thresholds_of(artifact) != "windows":
-        return ""
-    seconds = artifact.metrics["calibration"].get("goal_hop", artifact.hop / artifact.rate)
-    return str(max(1, round(seconds * artifact.rate)))
 
 
 def _of_scores(artifact: Artifact) -> str:
@@ -229,10 +215,6 @@ def _of_scores(artifact: Artifact) -> str:
         return f"{said}; a label is heard from its score in metadata 'thresholds' on"
     mapped = ", through metadata 'clip_calibration'" if "clips" in (artifact.calibration or {}) else ""
     return f"{said}; metadata 'thresholds' are of clips: of the mean over a clip's windows{mapped}"
-
-
-def _json(value: Any) -> str:
-    return json.dumps(value, ensure_ascii=False, allow_nan=False)
 
 
 def _in_words(loss: dict[str, Any]) -> str:
@@ -262,14 +244,3 @@ def _refuse_missing(artifact: Artifact) -> None:
 
 def _has_torch(artifact: Artifact) -> bool:
     return artifact.backend == "torch" or any(_has_torch(model) for _, model in artifact.within.values())
-
-
-def _write(out: Path, content: bytes) -> None:
-    """The whole file or none."""
-    out.parent.mkdir(parents=True, exist_ok=True)
-    part = out.with_name(f".{out.name}.tmp")
-    try:
-        part.write_bytes(content)
-        part.replace(out)
-    finally:
-        part.unlink(missing_ok=True)

@@ -21,7 +21,9 @@ from auricle.interop.given import (
     choose_output,
     labels_for,
     origin,
+    refuse_far_hop,
     refuse_missing,
+    refuse_other_count,
     refuse_other_outputs,
     refuse_other_rate,
     refuse_text,
@@ -118,12 +120,10 @@ def import_onnx(
     refuse_twice(names, path)
     try:
         number = choose_output(list(zip(given.outputs, sizes, strict=True)), output, len(names))
+        refuse_other_count(sizes[number], len(names))
+        refuse_far_hop(hop or 0, samples)
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from error
-    if sizes[number] != len(names):
-        raise ValueError(
-            f"{path}: {sizes[number]} outputs, but {len(names)} labels; give the list made for it"
-        )
     chosen = given.outputs[number]
     refuse_other_outputs(path, found[chosen], scores)
     expected = logit(found[chosen]) if scores else found[chosen]
@@ -204,13 +204,13 @@ def _labels(said: dict[str, str]) -> list[str] | None:
                 continue
         if isinstance(value, dict):
             try:
-                numbered = {int(number): str(name) for number, name in value.items()}
+                numbered = {int(number): str(name).strip() for number, name in value.items()}
             except ValueError:
                 continue
             if sorted(numbered) == list(range(len(value))):
                 return [numbered[number] for number in range(len(value))]
         elif isinstance(value, list | tuple):
-            return [str(name) for name in value]
+            return [str(name).strip() for name in value]
         elif "\n" in text:
             return [line.strip() for line in text.splitlines() if line.strip()]
     return None

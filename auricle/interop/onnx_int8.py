@@ -5,6 +5,7 @@ the range it was seen to have. The front end, the gates and the scores stay floa
 """
 
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ import soxr
 from auricle.evaluation.scoring import check_rate
 from auricle.interop.hushed import hushed
 from auricle.interop.onnx_compare import open_session
-from auricle.interop.onnx_graph import above
+from auricle.interop.onnx_graph import above, input_shape
 from auricle.interop.onnx_joins import RESAMPLER
 from auricle.probabilities import to_scores
 from auricle.shards import Pack
@@ -82,7 +83,7 @@ def _rounded(model: Any, seen: np.ndarray) -> Any:
         quantize_static(
             _with_plain_pools(model),  # a copy: what it is given, it empties
             str(path),
-            _Reader(seen),
+            _Reader(seen, _batch_of(model)),
             quant_format=QuantFormat.QDQ,
             op_types_to_quantize=[*LAYERS, *BETWEEN],
             per_channel=True,
@@ -112,10 +113,8 @@ def _with_plain_pools(model: Any) -> Any:
 class _Reader:
     """Batches of windows, as onnxruntime's calibration asks for them."""
 
-    def __init__(self, windows: np.ndarray):
-        self._batches = iter(
-            [{"waveform": windows[start : start + BATCH]} for start in range(0, len(windows), BATCH)]
-        )
+    def __init__(self, windows: np.ndarray, size: int):
+        self._batches = iter([{"waveform": part} for part, _ in _batches(windows, size)])
 
     def get_next(self) -> dict[str, np.ndarray] | None:
         """See onnxruntime.quantization.CalibrationDataReader."""
@@ -143,10 +142,27 @@ def _left_alone(model: Any) -> list[str]:
 def _answers(model: Any, waveforms: np.ndarray) -> np.ndarray:
     session = open_session(model.SerializeToString())
     parts = [
-        session.run(["logits"], {"waveform": waveforms[start : start + BATCH]})[0]
-        for start in range(0, len(waveforms), BATCH)
+        session.run(["logits"], {"waveform": part})[0][:count]
+        for part, count in _batches(waveforms, _batch_of(model))
     ]
     return np.concatenate(parts)
+
+
+def _batch_of(model: Any) -> int:
+    """How many windows a graph is given at once: as many as it takes; 0 where it takes any number."""
+    many = input_shape(model, "waveform")[0]
+    return many if isinstance(many, int) else 0
+
+
+def _batches(windows: np.ndarray, fixed: int) -> Iterator[tuple[np.ndarray, int]]:
+    """Windows by the batch, and how many are in it: of a graph of a fixed batch silence fills the last."""
+    size = fixed or BATCH
+    for start in range(0, len(windows), size):
+        part = windows[start : start + size]
+        count = len(part)
+        if fixed > count:
+            part = np.concatenate([part, np.zeros((fixed - count, *part.shape[1:]), np.float32)])
+        yield part, count
 
 
 def _difference(artifact: Any, before: np.ndarray, after: np.ndarray) -> dict[str, Any]:

@@ -14,8 +14,8 @@ from auricle.runners.fusion import embed_resampled
 from auricle.runners.onnx import fixed_batch
 
 FOREIGN = {
-    "tflite": "is a TFLite graph, which auricle does not translate: tag with it as it is, or make an ONNX "
-    "file of {path} with tf2onnx",
+    "tflite": "is a TFLite graph, which auricle does not translate: tag with it as it is, export the graph "
+    "itself to a name that ends in .tflite, or make an ONNX file of {path} with tf2onnx",
 }
 OURS = "those of its parts"
 TRIALS = (1, 3, 2)  # batch sizes at which a graph is compared
@@ -60,27 +60,35 @@ def _make(artifact: Any, made: dict[str, Any]) -> Any:
 
         part = net_graph(artifact)
     elif artifact.backend == "onnx":
-        if fixed := fixed_batch(artifact):
-            many = "one window" if fixed == 1 else f"{fixed} windows"
-            raise ValueError(
-                f"{artifact.path}: cannot be exported: its published graph takes {many} at once, and an "
-                f"exported one any number; {artifact.state_path} is ONNX as it is"
-            )
         part = onnx.load(str(artifact.state_path))
     else:
         why = FOREIGN[artifact.backend].format(path=artifact.state_path)
         raise ValueError(f"{artifact.path}: cannot be exported to ONNX: it {why}")
     if entry:
+        _refuse_fixed(artifact.embedder)
         return _with_embedder(artifact, part, whole_graph(artifact.embedder, made))
+    many = fixed_batch(artifact) or "batch"
     shape = input_shape(part, "waveform")
-    graph = Assembly({"waveform": ("batch", *shape[1:])})
-    return graph.model(_outputs(artifact, graph.add(part, {"waveform": "waveform"})))
+    graph = Assembly({"waveform": (many, *shape[1:])})
+    return graph.model(_outputs(artifact, graph.add(part, {"waveform": "waveform"}), many))
 
 
-def _outputs(artifact: Any, values: dict[str, str]) -> dict[str, tuple[str, tuple[int | str, ...]]]:
+def _refuse_fixed(inside: Any) -> None:
+    """Refuse a model within another one whose graph does not take as many windows as the whole gives it."""
+    if fixed := fixed_batch(inside):
+        many = "one window" if fixed == 1 else f"{fixed} windows"
+        raise ValueError(
+            f"{inside.path}: cannot be part of an exported graph: its published graph takes {many} at once, "
+            "and the whole any number; tag with the folder as it is"
+        )
+
+
+def _outputs(
+    artifact: Any, values: dict[str, str], many: int | str = "batch"
+) -> dict[str, tuple[str, tuple[int | str, ...]]]:
     return {
-        "logits": (values["logits"], ("batch", artifact.num_classes)),
-        "embedding": (values["embedding"], ("batch", artifact.embedding_size)),
+        "logits": (values["logits"], (many, artifact.num_classes)),
+        "embedding": (values["embedding"], (many, artifact.embedding_size)),
     }
 
 
@@ -142,6 +150,7 @@ def _family(artifact: Any, made: dict[str, Any]) -> Any:
             raise ValueError(
                 f"{member.path}: is not the member that the family was saved with; copy it again"
             )
+        _refuse_fixed(member)
         parts[name] = whole_graph(member, made)
     labels = {name: member.labels for name, member in artifact.models.items()}
     gating = plan_gates(artifact.labels, artifact.parents, labels, artifact.gates, artifact.unasked)

@@ -18,7 +18,17 @@ from torch import nn
 from auricle.artifact import Artifact
 from auricle.features import FeatureConfig, hann_window, mel_matrix
 from auricle.interop.published import PUBLISHED
-from auricle.interop.state import check_arrays, in_words, label_names, read_arrays, rounding, save_network
+from auricle.interop.state import (
+    COUNTER,
+    check_arrays,
+    in_words,
+    label_names,
+    licence_of_release,
+    read_arrays,
+    rounding,
+    save_network,
+    with_counters,
+)
 from auricle.models import build, step_of
 from auricle.presets import panns
 
@@ -65,7 +75,8 @@ def import_panns(
         architecture: one of `ARCHITECTURES`; empty: found out.
         window: seconds scored at once; the networks were trained on ten and take any number.
         hop: seconds from window to window; None is the window.
-        **fields: further fields of `Artifact` (name, licence, notes).
+        **fields: further fields of `Artifact` (name, licence, notes). The licence is at first the release's
+            where the labels are its own, too; else it is empty.
 
     Raises:
         ValueError: the file is not what was released: unreadable, holding code, an array or a shape too many
@@ -101,7 +112,7 @@ def import_panns(
         labels=names,
         told=f"{in_words(name, arguments)} ({known}), {config.rate} Hz (its arrays), frame hop "
         f"{1000 * config.hop / config.rate:g} ms, {config.bands} bands",
-        **{"licence": LICENCE, **fields},
+        **{"licence": licence_of_release(LICENCE, names, "panns"), **fields},
     )
 
 
@@ -136,8 +147,9 @@ def state_of(
     names = released_names(name, net)
     expected = {names[key]: tuple(value.shape) for key, value in net.state_dict().items()}
     rest = {key: array for key, array in arrays.items() if key not in (MEL, COSINES, SINES)}
+    rest = with_counters(rest, expected)
     check_arrays(rest, expected, path, name)
-    kinds = {key: np.int64 if key.endswith("num_batches_tracked") else np.float32 for key in names}
+    kinds = {key: np.int64 if key.endswith(COUNTER) else np.float32 for key in names}
     return {key: np.asarray(rest[theirs], kinds[key]) for key, theirs in names.items()}
 
 

@@ -16,7 +16,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from auricle.interop.download import Unreachable, cache_folder, held, keep, pin, record_of
+from auricle.interop.download import Another, Unreachable, cache_folder, held, keep, pin, record_of
 from auricle.progress import say
 
 ZENODO = "https://zenodo.org/records/3987831/files/{}?download=1"
@@ -27,6 +27,7 @@ YAMNET_INT8 = (
     "android/lite-model_yamnet_classification_tflite_1.tflite"
 )
 VGGISH = "https://github.com/harritaylor/torchvggish/releases/download/v0.1/vggish-10086976.pth"
+WHOLE = 64  # hexadecimal digits of a SHA-256
 NEEDED = {  # system -> module, and the extra that has it
     "PANNs": (("torch", "train"),),
     "EfficientAT": (("torch", "train"),),
@@ -206,10 +207,15 @@ def _make(entry: Published, folder: Path, *, quiet: bool) -> None:
         keep(entry.address, path, **known, size=size, pinned=False, quiet=quiet)
     except Unreachable as error:
         raise ValueError(f"{entry.name}: {error}; {elsewhere}") from error
+    except Another as error:
+        again = "" if path.is_file() else "try again, "
+        raise ValueError(f"{entry.name}: {error}; {again}or {elsewhere}") from error
     say(f"making the model {entry.name} of {path.name}, once")
     try:
         IMPORTERS[entry.system](entry, path, folder)
     except ValueError as error:
+        if isinstance(error.__cause__, OSError):  # a full disk, a folder that cannot be written: not the file
+            raise ValueError(f"{entry.name}: {error}; {path} stays for the next try") from error
         if ours:  # nothing but the server says that it is the right file
             path.unlink()
             raise ValueError(
@@ -219,8 +225,17 @@ def _make(entry: Published, folder: Path, *, quiet: bool) -> None:
         raise ValueError(
             f"{entry.name}: {error}; if that is not the file of {entry.address}, remove {files}"
         ) from error
-    if not entry.sha256:
+    if len(entry.sha256) < WHOLE:
         pin(path)
+
+
+def licence_of(sha256: str) -> str:
+    """The licence of the published file with this SHA-256; empty where none in the list has it.
+
+    >>> licence_of(PUBLISHED["yamnet-int8"].sha256), licence_of("0" * 64)
+    ('Apache-2.0', '')
+    """
+    return next((entry.licence for entry in LISTED if entry.sha256 == sha256), "")
 
 
 def file_path(entry: Published) -> Path:

@@ -19,20 +19,27 @@ from auricle.artifact import Artifact, save_artifact
 from auricle.datasets.audioset_labels import labels as audioset_labels
 from auricle.features import FeatureConfig
 from auricle.frontend import LogMel
-from auricle.interop.given import check_waveforms, origin, read_labels, refuse_text
+from auricle.interop.given import check_waveforms, origin, read_labels, refuse_far_hop, refuse_text
 from auricle.progress import say
 
 NAMED = 3  # keys that a refusal names
-WRAPPERS = ("module.", "_orig_mod.")  # before the names of a net that ran within another
+WITHIN = ("state_dict", "model", "model_state_dict")  # where training loops keep the weights
+WRAPPERS = ("module.", "_orig_mod.", "model.", "net.")  # before the names of a net that ran within another
+COUNTER = "num_batches_tracked"  # of a batch norm: what no inference needs, and not every file has
+HDF5_MAGIC, ZIP_MAGIC = b"\x89HDF\r\n\x1a\n", b"PK\x03\x04"
 CALLED = re.compile(r"[Uu]nsupported (?:\w+: )?(?:GLOBAL )?(\w+\.[\w.]+)")  # in what torch says of a pickle
+BUILT = re.compile(r"Can only build .*but got <class '([\w.]+)'>")  # the same
+# What NumPy's arrays may hold; not Python's objects, nor records, which could hold these.
+KINDS = ("?", *"bBhHiIlLqQ", *"efdgFDG", "S", "U")
 
 
 def read_arrays(path: Path) -> dict[str, np.ndarray]:
     """Arrays by name from a PyTorch file, an .npz or a .safetensors; code in a file is never run.
 
-    In a checkpoint of a training loop they stand under "state_dict" or "model". Beside them NumPy's arrays
-    and numbers may stand, as PANNs' checkpoints have them, and nothing else that would have to be called.
-    Half precision and bfloat16 become float32. Names lose what DataParallel and torch.compile put before all.
+    In a checkpoint of a training loop they stand under "state_dict", "model" or "model_state_dict". Beside
+    them NumPy's arrays of numbers and texts may stand, as PANNs' checkpoints have them, and nothing else that
+    would have to be called. Half precision and bfloat16 become float32. Names lose what DataParallel,
+    torch.compile and a module around the net (`model.`, `net.`) put before all.
 
     Raises:
         ValueError: it is none of these, or holds something else than arrays.
@@ -66,25 +73,55 @@ def read_arrays(path: Path) -> dict[str, np.ndarray]:
         zipfile.BadZipFile,
         safetensors.SafetensorError,
     ) as error:
-        if called := CALLED.search(str(error)):
-            raise ValueError(
-                f"{path}: not a file of weights: it would call {called[1]}; nothing of it was run"
-            ) from error
-        cause = str(error).strip().split("\n")[0]
-        if "weights_only" in cause:  # torch's advice is to run what is in the file
-            cause = "neither a ZIP file nor a pickle as PyTorch writes them"
-        raise ValueError(f"{path}: not a file of weights that can be read ({cause})") from error
-    for name in ("state_dict", "model"):  # as checkpoints of training loops have it
+        raise ValueError(f"{path}: not a file of weights{_unread(path, error)}") from error
+    for name in WITHIN:
         if isinstance(content, Mapping) and isinstance(content.get(name), Mapping):
             content = content[name]
     if not isinstance(content, Mapping) or not all(
         isinstance(value, torch.Tensor | np.ndarray) for value in content.values()
     ):
-        raise ValueError(f"{path}: expected arrays by name (a state dict), got {type(content).__name__}")
+        got = type(content).__name__
+        if isinstance(content, Mapping):
+            got = f"{_some([str(name) for name in content]) or 'nothing'} in a {got}"
+        raise ValueError(f"{path}: expected arrays by name (a state dict), got {got}")
     arrays = {str(name): _as_array(value, str(name), path) for name, value in content.items()}
     while wrapper := next((one for one in WRAPPERS if arrays and all(n.startswith(one) for n in arrays)), ""):
         arrays = {name.removeprefix(wrapper): array for name, array in arrays.items()}
     return arrays
+
+
+def _unread(path: Path, error: Exception) -> str:
+    """Why a file is no file of weights that can be read, in one line; torch's is an advice to run it."""
+    text = " ".join(str(error).split())
+    if called := CALLED.search(text):
+        return f": it would call {called[1]}; nothing of it was run"
+    if built := BUILT.search(text):
+        return f" that can be read: it holds a {built[1]}, which is no plain array; nothing of it was run"
+    beginning = b""
+    if path.is_file():
+        with path.open("rb") as stream:
+            beginning = stream.read(len(HDF5_MAGIC))
+    if beginning == HDF5_MAGIC:
+        cause = "an HDF5 file, as Keras writes them: of these only YAMNet's is known, to import yamnet"
+    elif beginning.startswith(ZIP_MAGIC) and not zipfile.is_zipfile(path):
+        cause = "a ZIP file without its end: damaged, or not fetched to the end"
+    elif "weights_only" in text:
+        cause = "neither a ZIP file nor a pickle as PyTorch writes them"
+    else:
+        cause = str(error).strip().split("\n")[0]
+    return f" that can be read ({cause})"
+
+
+def with_counters(
+    arrays: Mapping[str, np.ndarray], expected: Mapping[str, tuple[int, ...]]
+) -> dict[str, np.ndarray]:
+    """Arrays, and zero for each of batch norm's counters that is expected and not among them.
+
+    >>> with_counters({}, {"bn.num_batches_tracked": ()})
+    {'bn.num_batches_tracked': array(0)}
+    """
+    missing = [name for name in expected if name.endswith(COUNTER) and name not in arrays]
+    return {**arrays, **{name: np.array(0) for name in missing}}
 
 
 def check_arrays(
@@ -145,6 +182,15 @@ def label_names(
     return names
 
 
+def licence_of_release(licence: str, labels: Sequence[str], vocabulary: str) -> str:
+    """The released files' licence, for weights of the released labels; nothing for weights of others.
+
+    >>> licence_of_release("MIT", ["my dog", "my cat"], "efficientat")
+    ''
+    """
+    return licence if list(labels) == audioset_labels(vocabulary) else ""
+
+
 def save_network(
     out: str | Path,
     *,
@@ -173,10 +219,14 @@ def save_network(
         **fields: further fields of `Artifact`: architecture, licence and others.
 
     Raises:
-        ValueError: the window is too short for the net. The message names the file.
+        ValueError: the window is too short for the net, or for the hop. The message names the file.
 
     >>> save_network("out", path=path, net=net, config=panns(), window=320000, **rest)  # doctest: +SKIP
     """
+    try:
+        refuse_far_hop(hop, window)
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from error
     net.load_state_dict({name: torch.from_numpy(array) for name, array in state.items()})
     waveforms = check_waveforms(window, config.rate)
     entry: dict[str, Any] = {"kind": net.input_kind, "rate": config.rate}
@@ -243,10 +293,9 @@ def _as_array(value: torch.Tensor | np.ndarray, name: str, path: Path) -> np.nda
 
 
 def _numpys_own() -> list[Any]:
-    """What a pickle of NumPy's arrays and numbers calls, by the names of NumPy 1 and 2."""
+    """What a pickle of NumPy's arrays, numbers and texts calls, by the names of NumPy 1 and 2."""
     rebuild, scalar = (value.__reduce__()[0] for value in (np.zeros(1), np.float64(0)))
-    kinds = [np.dtype(kind) for kind in ("bool", "uint8", "int32", "int64", "float32", "float64")]
-    allowed: list[Any] = [np.ndarray, np.dtype, *(type(kind) for kind in kinds)]
+    allowed: list[Any] = [np.ndarray, np.dtype, *dict.fromkeys(type(np.dtype(kind)) for kind in KINDS)]
     for module in ("numpy.core.multiarray", "numpy._core.multiarray"):
         allowed += [(rebuild, f"{module}._reconstruct"), (scalar, f"{module}.scalar")]
     return allowed

@@ -13,13 +13,16 @@ from auricle.interop.given import (
     labels_for,
     origin,
     read_labels,
+    refuse_far_hop,
     refuse_missing,
+    refuse_other_count,
     refuse_other_outputs,
     refuse_other_rate,
     refuse_text,
     refuse_twice,
 )
-from auricle.interop.tflite_metadata import Said, carried_files, read_metadata
+from auricle.interop.published import licence_of
+from auricle.interop.tflite_metadata import Said, carried_files, listed, read_metadata
 from auricle.runners.tflite import Graph, logit
 
 __all__ = ["check_waveforms", "import_tflite", "read_labels"]
@@ -57,7 +60,8 @@ def import_tflite(
             values as there are labels.
         peak: what the peak of each window is made after its mean is taken off, as some graphs expect it; 0.0
             leaves windows as they are.
-        **fields: further fields of `Artifact` (name, licence, notes).
+        **fields: further fields of `Artifact` (name, licence, notes). The licence of a file in
+            `auricle.interop.published` need not be given.
 
     Raises:
         ValueError: the file is no such graph, says too little of itself, the labels are not as many as its
@@ -80,10 +84,8 @@ def import_tflite(
         if window not in (None, whole.window):
             raise ValueError(f"takes windows of {whole.window} samples, not {window}; leave --window out")
         names, chosen = _labels_and_output(path, content, said, whole, labels, rate, output)
-        if len(names) != whole.outputs[chosen][1]:
-            raise ValueError(
-                f"{whole.outputs[chosen][1]} outputs, but {len(names)} labels; give the list made for it"
-            )
+        refuse_other_count(whole.outputs[chosen][1], len(names))
+        refuse_far_hop(hop or 0, whole.window)
         graph = Graph(content, window=window, embedding=embedding, output=chosen, peak=peak)
     except ValueError as error:
         raise ValueError(f"{path}: {str(error).removeprefix(f'{path}: ')}") from error
@@ -91,6 +93,8 @@ def import_tflite(
     waveforms = check_waveforms(graph.window, heard)
     outputs = np.stack([graph.run(waveform)[0] for waveform in waveforms])
     refuse_other_outputs(path, outputs, scores)
+    training = origin(path)
+    fields["licence"] = fields.get("licence") or licence_of(training["sha256"])
     described = {"name": "tflite", "scores": scores, "output": chosen, "embedding": embedding}
     return save_artifact(
         out,
@@ -102,7 +106,7 @@ def import_tflite(
         window=graph.window,
         hop=graph.window if hop is None else hop,
         embedding_size=graph.embedding_size or graph.size,
-        training=origin(path),
+        training=training,
         **fields,
     )
 
@@ -122,7 +126,7 @@ def _labels_and_output(
         output = said.outputs.index(output)
     carried = [list(names) for names in said.labels if names]
     if not carried:
-        carried = [text.splitlines() for text in carried_files(content).values()]
+        carried = [listed(text) for text in carried_files(content).values()]
     told = len(carried) == 1 or labels is not None
     refuse_missing(path, {"rate": (bool(rate or said.rate), "--rate"), "list of labels": (told, "--labels")})
     names = carried[0] if labels is None else labels_for(labels, sizes)

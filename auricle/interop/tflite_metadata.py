@@ -65,6 +65,15 @@ def carried_files(content: bytes) -> dict[str, str]:
         return {}
 
 
+def listed(text: str) -> list[str]:
+    r"""Lines of a list of labels, without blanks around them.
+
+    >>> listed("dog\nrain \n")
+    ['dog', 'rain']
+    """
+    return [line.strip() for line in text.splitlines()]
+
+
 def _read(content: bytes) -> Said:
     model = _Table.root(content)
     buffers = model.tables(MODEL_BUFFERS)
@@ -88,7 +97,7 @@ def _read(content: bytes) -> Said:
     for tensor in graph.tables(OUTPUTS):
         lists = [file.text(FILE_NAME) for file in tensor.tables(TENSOR_FILES)]
         text = next((files[name] for name in lists if name in files), "")
-        labels.append(tuple(text.splitlines()))
+        labels.append(tuple(listed(text)))
     names = tuple(tensor.text(TENSOR_NAME) for tensor in graph.tables(OUTPUTS))
     return Said(rate=rate, outputs=names, labels=tuple(labels))
 

@@ -14,13 +14,21 @@ import numpy as np
 from auricle.artifact import Artifact
 from auricle.features import FeatureConfig
 from auricle.interop.given import refuse_text
-from auricle.interop.state import check_arrays, label_names, read_arrays, save_network
+from auricle.interop.state import (
+    HDF5_MAGIC,
+    check_arrays,
+    label_names,
+    licence_of_release,
+    read_arrays,
+    save_network,
+)
 from auricle.models.yamnet import BLOCKS, YAMNet
 
 FEATURES = FeatureConfig(log_offset=0.001)
 WINDOW, HOP = 15600, 7680  # samples: 96 frames of 25 ms each 10 ms, and the next patch 48 frames later
 LICENCE = "Apache-2.0"
 HDF5 = (".h5", ".hdf5")
+WHOLE, OPTIMISER = "model_weights/", "optimizer_weights/"  # in a file of a whole Keras model
 HEAD = "logits"
 NORM = {
     "norm.bias": "bn/beta",
@@ -45,7 +53,8 @@ def import_yamnet(
         labels: the 521 names in order, or a file of them, see `auricle.interop.given.read_labels`; None
             takes those of the release's class map.
         hop: seconds from window to window.
-        **fields: further fields of `Artifact` (name, licence, notes).
+        **fields: further fields of `Artifact` (name, licence, notes). The licence is at first the release's
+            where the labels are its own, too; else it is empty.
 
     Raises:
         ValueError: the file is not what was released: unreadable, an array or a shape too many or too few;
@@ -71,12 +80,15 @@ def import_yamnet(
         architecture={"name": "yamnet", "arguments": {"num_classes": len(names)}},
         labels=names,
         told=f"yamnet, {FEATURES.rate} Hz, frame hop 10 ms, {FEATURES.bands} bands",
-        **{"licence": LICENCE, **fields},
+        **{"licence": licence_of_release(LICENCE, names, "yamnet"), **fields},
     )
 
 
 def read_released(path: Path) -> dict[str, np.ndarray]:
-    """Arrays of a file by Keras' names, `layer1/conv/kernel`, however deep they lie in it.
+    """Arrays of a file by Keras' names, `layer1/conv/kernel`.
+
+    They may lie under the layer's own name, as in the release, and all of them in a whole model's file, whose
+    optimiser's arrays are left out.
 
     Raises:
         ValueError: it cannot be read.
@@ -85,8 +97,8 @@ def read_released(path: Path) -> dict[str, np.ndarray]:
     >>> read_released(Path("yamnet.h5"))["layer1/conv/kernel"].shape  # doctest: +SKIP
     (3, 3, 1, 32)
     """
-    arrays = _read_hdf5(path) if path.suffix.lower() in HDF5 else read_arrays(path)
-    return {_plain_name(name): array for name, array in arrays.items()}
+    arrays = _read_hdf5(path) if _is_hdf5(path) else read_arrays(path)
+    return {_plain_name(name): array for name, array in arrays.items() if not name.startswith(OPTIMISER)}
 
 
 def state_of(arrays: dict[str, np.ndarray], net: YAMNet, path: Path) -> dict[str, np.ndarray]:
@@ -147,13 +159,21 @@ def _plain_name(name: str) -> str:
     >>> _plain_name("dense/dense/bias:0")
     'logits/bias'
     """
-    parts = name.removesuffix(":0").split("/")
+    parts = name.removeprefix(WHOLE).removesuffix(":0").split("/")
     layer = (len(parts) - 1) // 2
     if len(parts) % 2 and parts[:layer] == parts[layer:-1]:
         parts = parts[layer:]
     if len(parts) == 2 and parts[0] == "dense":  # the release's code names it so, its file does not
         parts[0] = HEAD
     return "/".join(parts)
+
+
+def _is_hdf5(path: Path) -> bool:
+    """By the name or, of another name, by the first bytes."""
+    if path.suffix.lower() in HDF5 or not path.is_file():
+        return path.suffix.lower() in HDF5
+    with path.open("rb") as stream:
+        return stream.read(len(HDF5_MAGIC)) == HDF5_MAGIC
 
 
 def _read_hdf5(path: Path) -> dict[str, np.ndarray]:

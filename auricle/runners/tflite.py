@@ -122,7 +122,7 @@ class Graph:
         peak: float = 0.0,
     ):
         interpreter_class = _interpreter_class()
-        tensor, as_given = -1, content
+        tensor, as_given, resized = -1, content, False
         options: dict[str, Any] = {"num_threads": 1}
         if embedding:
             try:
@@ -134,11 +134,17 @@ class Graph:
                 self._interpreter = interpreter_class(model_content=content, **options)
                 free = _free_axis(self._interpreter)
                 if free is not None and window is not None:
+                    resized = True
                     _resize(self._interpreter, free, window)
                 if free is None or window is not None:
                     self._interpreter.allocate_tensors()
         except (ValueError, RuntimeError) as error:
-            raise ValueError(f"no TFLite graph that can be run here ({str(error).strip()})") from error
+            if resized:  # what the library says of it is of its own insides
+                raise ValueError(
+                    f"cannot be run on a window of {window} samples; it takes another"
+                ) from error
+            first = str(error).strip().partition("\n")[0]
+            raise ValueError(f"no TFLite graph that can be run here ({first})") from error
         if free is not None and window is None:
             raise ValueError("takes windows of any length; say which, in samples, with --window")
         inputs, outputs = self._interpreter.get_input_details(), self._interpreter.get_output_details()

@@ -14,7 +14,11 @@ from auricle.runners.windows import check_windows
 
 
 class TorchRunner:
-    """See `auricle.runners.load_runner`; `precision` "bfloat16" trades accuracy of scores for speed."""
+    """See `auricle.runners.load_runner`; `precision` "bfloat16" trades accuracy of scores for speed.
+
+    Of a net that decides for steps within a window there is also `run_steps`: as `run`, of each of its S
+    steps, logits (B, S, K) and embeddings (B, S, E).
+    """
 
     def __init__(
         self,
@@ -34,6 +38,8 @@ class TorchRunner:
             torch.set_num_threads(threads)  # of the whole process: torch knows no other
         self._precision = torch.bfloat16 if precision == "bfloat16" else None
         self._model = WaveformModel(*_parts(artifact)).eval().to(self._device)
+        if hasattr(self._model.net, "forward_steps"):
+            self.run_steps = self._run_steps
 
     def run(self, waveforms_BN: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """(B, window) float32 -> logits (B, K) and embeddings (B, E), float32, for any B."""
@@ -56,11 +62,7 @@ class TorchRunner:
         return logits_BK, embeddings_BE
 
     @torch.inference_mode()
-    def run_steps(self, waveforms_BN: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """As `run`, of each of the S steps within a window: logits (B, S, K) and embeddings (B, S, E).
-
-        Of a model whose artifact has a `step`.
-        """
+    def _run_steps(self, waveforms_BN: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         check_windows(waveforms_BN, self.artifact.window)
         frontend, net = self._model.frontend, self._model.net
         parts = [
