@@ -151,7 +151,7 @@ def test_a_large_result_lies_in_the_data_folder_and_goes_with_its_client(
     running: tuple[str, Service], client: httpx.Client, export: str, large: None
 ) -> None:
     address, service = running
-    cookie = f"auricle_visitor={client.cookies['auricle_visitor']}"
+    cookie = visitor(client)
     place = urlsplit(address)
     for whole in (False, True):
         with socket.create_connection((place.hostname, place.port)) as connection:
@@ -212,11 +212,17 @@ def endless(said: Any, found: Any, look: Any) -> Iterator[Row]:
         yield Row(0.0, 1.0, ("dog",), ())
 
 
+def visitor(client: httpx.Client) -> str:
+    """Its cookie, as a header has it; the name has the service's mark."""
+    ((name, value),) = client.cookies.items()
+    return f"{name}={value}"
+
+
 @contextlib.contextmanager
 def unread(address: str, client: httpx.Client, export: str) -> Iterator[socket.socket]:
     """A connection whose client does not read the rest of a large answer."""
     place = urlsplit(address)
-    cookie = f"auricle_visitor={client.cookies['auricle_visitor']}"
+    cookie = visitor(client)
     with socket.create_connection((place.hostname, place.port), 20) as connection:
         connection.sendall(f"GET {export} HTTP/1.1\r\nHost: localhost\r\nCookie: {cookie}\r\n\r\n".encode())
         assert connection.recv(12) == b"HTTP/1.1 200"

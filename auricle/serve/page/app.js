@@ -4,7 +4,7 @@ import { answers, getJson, isAbort, isMissing, isPassing, pause, recordingPath, 
 import { byId, settled } from "./dom.js";
 import { startDropping } from "./dropping.js";
 import { startExport } from "./export.js";
-import { grouped, size } from "./format.js";
+import { grouped, size, spoken } from "./format.js";
 import { startKeys } from "./keys.js";
 import { Library, isWaiting } from "./library.js";
 import { Live } from "./live.js";
@@ -290,11 +290,10 @@ async function start() {
     },
   });
   byId("model").textContent = `${models[0].name}, ${grouped(models[0].labels.length)} labels`;
-  const hours = limits.max_audio_seconds / 3600;
   byId("limits").textContent =
-    `Up to ${size(limits.max_upload_bytes)} and ${grouped(hours)} hours each.`;
+    `Up to ${size(limits.max_upload_bytes)} and ${spoken(limits.max_audio_seconds)} each.`;
   byId("library-note").textContent = limits.keep_hours
-    ? `Kept for ${grouped(limits.keep_hours)} hours, then deleted.`
+    ? `Kept for ${spoken(limits.keep_hours * 3600)}, then deleted.`
     : "";
   startAdding();
   startButtons();
