@@ -40,6 +40,14 @@ def process_of() -> int:
     return process.pid
 
 
+def kill_server() -> None:
+    """Kill it, and wait until it is gone: its child goes only then, and might be done before."""
+    os.kill(process_of(), signal.SIGKILL)
+    process = processes._SERVER._process
+    assert process is not None
+    process.wait(10)
+
+
 def same(got: list[Block], expected: list[Block]) -> bool:
     return [block.start for block in got] == [block.start for block in expected] and all(
         np.array_equal(one.samples, other.samples) for one, other in zip(got, expected, strict=True)
@@ -126,7 +134,7 @@ def test_a_recording_whose_fork_server_is_killed_is_decoded_all_the_same(sound: 
     with decode(sound, 48_000, start=0.5, block_seconds=1.0) as decoded:
         coming = iter(decoded)
         got = [next(coming) for _ in range(8)]
-        os.kill(process_of(), signal.SIGKILL)
+        kill_server()
         got += coming
     assert same(got, expected) and decoded.warnings == []
     assert deaths["server"] - before == 1
@@ -139,7 +147,7 @@ def test_what_is_lost_twice_says_what_happened(tmp_path: Path) -> None:
         with decode(path, 96_000, block_seconds=1.0, name="mine.wav") as decoded:
             for number, _ in enumerate(decoded):
                 if number in (0, 20):
-                    os.kill(process_of(), signal.SIGKILL)
+                    kill_server()
     assert died.value.cause == "server" and str(died.value).endswith("; send it again")
     assert deaths["memory"] == before["memory"] and deaths["server"] == before["server"] + 2
 
@@ -162,7 +170,7 @@ def test_a_copy_whose_fork_server_is_killed_is_made_all_the_same(tmp_path: Path)
     list(make_playable(path, tmp_path / "whole.mp3"))
     copying = make_playable(path, tmp_path / "copy.mp3")
     next(copying)
-    os.kill(process_of(), signal.SIGKILL)
+    kill_server()
     assert list(copying)[-1] == pytest.approx(12.0, abs=0.1)
     assert (tmp_path / "copy.mp3").read_bytes() == (tmp_path / "whole.mp3").read_bytes()
 
@@ -182,7 +190,7 @@ def test_many_recordings_outlive_their_fork_server(sound: Path) -> None:
     for thread in threads:
         thread.start()
     begun.wait(20)
-    os.kill(process_of(), signal.SIGKILL)
+    kill_server()
     for thread in threads:
         thread.join(30)
     wait_until(lambda: len(right) == 4)
