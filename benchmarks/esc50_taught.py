@@ -36,6 +36,7 @@ from auricle.recipes.bundled import read_scores
 from auricle.training import train
 
 TEACHER, STUDENT, SHIPPED = "compact-esc50-free", "taught-esc50", "taught-esc50-free"
+AT_USE = {"window_at_use": "80000", "hop": "40000"}  # of teachers, as of students
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,7 +59,7 @@ def teacher_jobs(out: Path, settings: dict[str, str], beside: str) -> list[Job]:
     for chosen in combinations(FOLDS, 3):
         folder = out / "teachers" / "".join(fold[-1] for fold in chosen)
         judged = {fold: folder / fold for fold in FOLDS if fold not in chosen}
-        given = {"train_splits": ",".join(filter(None, (*chosen, beside)))} | settings
+        given = AT_USE | {"train_splits": ",".join(filter(None, (*chosen, beside)))} | settings
         jobs.append(Job(recipe=TEACHER, run=folder / "run", settings=given, judged=judged))
     return jobs
 

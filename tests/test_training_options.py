@@ -12,11 +12,13 @@ import torch
 from tones import TinyPlain, TinySeveral, config_for, log_of, make_corpus, same_weights, weights_of
 from torch.nn import functional
 
+from auricle.artifact import load_artifact
 from auricle.augment import random_masks
 from auricle.datasets import Clip
 from auricle.engine import pack
 from auricle.engine.packing import Decoded, Range
 from auricle.models import MODELS
+from auricle.runners import check, load_runner
 from auricle.shards import Pack, add_labels, reader, subsets
 from auricle.shards.subsets import add_subset
 from auricle.training import TrainConfig, configure, train
@@ -391,3 +393,22 @@ def test_settings_of_every_kind_are_taken() -> None:
     )
     assert (config.compile, config.clip_norm, config.train_fraction) == (True, None, 0.05)
     assert config.init_prefix == {"": "base."}
+
+
+def test_a_net_of_any_length_may_score_longer_stretches_than_it_learns_from(
+    corpus: Path, tmp_path: Path
+) -> None:
+    config = config_for(corpus, steps=4, window_at_use=7000, hop=500)
+    model = load_artifact(train(config, tmp_path / "run", quiet=True))
+    assert (model.window, model.hop) == (7000, 500)
+    assert check(load_runner(model))["ok"]
+    short = load_artifact(train(config_for(corpus, steps=4), tmp_path / "short", quiet=True))
+    assert short.window == 4000 and all(
+        np.array_equal(one, short.read_weights()[name]) for name, one in model.read_weights().items()
+    )
+    with pytest.raises(ValueError, match="model 'fully_connected' is built for the window that it"):
+        train(
+            config_for(corpus, steps=4, window_at_use=7000, model="fully_connected", model_arguments={}),
+            tmp_path / "fixed",
+            quiet=True,
+        )

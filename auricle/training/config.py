@@ -23,7 +23,9 @@ CHOICES = {
     "unknown": ("negative", "mask"),
 }
 INFINITY = float("inf")
-RANGES = dict.fromkeys(("window", "hop", "batch", "steps", "finetune_steps", "threads"), (1, INFINITY))
+RANGES = dict.fromkeys(
+    ("window", "window_at_use", "hop", "batch", "steps", "finetune_steps", "threads"), (1, INFINITY)
+)
 RANGES |= dict.fromkeys(("embedding_windows", "accumulate"), (1, INFINITY))
 RANGES |= dict.fromkeys(("log_every", "validate_every", "checkpoint_every", "patience"), (1, INFINITY))
 RANGES |= dict.fromkeys(("validation_fraction", "average"), (0, 1))
@@ -78,6 +80,7 @@ class TrainConfig:
     model_arguments: dict[str, Any] = field(default_factory=dict)  # num_classes comes from the label set
     features: FeatureConfig = field(default_factory=FeatureConfig)
     window: int = 32000  # samples of a patch, in training and at use
+    window_at_use: int | None = None  # samples scored at once at use, of a net of any length; None: `window`
     hop: int = 32000  # samples from one window to the next: at use, and on the grid of balance="patches"
     tail: str = "align"  # what happens to an incomplete last window
     embeddings: str = (
@@ -194,6 +197,11 @@ class TrainConfig:
             )
         if self.embeddings:
             self._refuse_waveform_changes()
+            if self.window_at_use is not None:
+                raise ValueError(
+                    f"window_at_use is {self.window_at_use}, but windows of stored embeddings are those they "
+                    "were made of; leave it out"
+                )
         elif self.window < self.features.window:
             raise ValueError(f"window is {self.window} samples, fewer than a frame's {self.features.window}")
 

@@ -1,6 +1,7 @@
 """What training leaves behind: the model as an artifact; and the same model run before it is one."""
 
 import copy
+import inspect
 from collections.abc import Sequence
 from pathlib import Path
 from types import SimpleNamespace
@@ -16,7 +17,7 @@ from auricle.evaluation.heard import KEYS, training_keys
 from auricle.fingerprint import chosen, fingerprint
 from auricle.frontend import LogMel
 from auricle.hierarchy import among
-from auricle.models import logits_and_embedding, step_of
+from auricle.models import MODELS, logits_and_embedding, step_of
 from auricle.runners import load_runner
 from auricle.runners.composed import embed_windows
 from auricle.runners.fusion import embed_resampled
@@ -48,7 +49,7 @@ class LiveRunner:
         clips: np.ndarray | None = None,
     ):
         check_fit(config, pack, net, embeddings, beside)
-        window, hop = config.window, config.hop
+        window, hop = config.window_at_use or config.window, config.hop
         if embeddings is not None:
             window, hop = embedded_window(config, embeddings)
         self.artifact = SimpleNamespace(
@@ -132,6 +133,11 @@ def check_fit(
                 "set embedding_windows, or the model's arguments"
             )
         return
+    if config.window_at_use not in (None, config.window) and not any_length(config.model):
+        raise ValueError(
+            f"window_at_use is {config.window_at_use}, but model {config.model!r} is built for the window "
+            f"that it learns from, {config.window} samples; leave it out"
+        )
     if pack.rate != config.features.rate:
         raise ValueError(
             f"{config.data}: is packed at {pack.rate} Hz, features.rate is {config.features.rate} Hz; "
@@ -142,6 +148,15 @@ def check_fit(
             f"mask_frames and mask_bands cover log-mels, but model {config.model!r} takes {kind} input; "
             "set both to 0"
         )
+
+
+def any_length(model: str) -> bool:
+    """Whether a model takes any stretch of sound, and not one of the shape that it was built for.
+
+    >>> any_length("compact"), any_length("vgg")
+    (True, False)
+    """
+    return "input_shape" not in inspect.signature(MODELS[model]).parameters
 
 
 def embedded_window(config: TrainConfig, embeddings: Any) -> tuple[int, int]:
