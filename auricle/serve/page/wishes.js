@@ -81,8 +81,9 @@ export class Steps {
    */
   settle(step, { before, now }) {
     const earlier = this.#all.filter(({ of, at }) => of === step.of && at <= step.at);
-    if (before !== undefined && earlier[0]?.id === step.id) step.before = before;
-    step.left = now;
+    const own = earlier.find(({ id }) => id === step.id);
+    if (own && own === earlier[0] && before !== undefined) own.before = before;
+    if (own) own.left = now;
     for (const one of earlier) one.settled = true;
   }
 
