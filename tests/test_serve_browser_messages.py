@@ -112,6 +112,7 @@ def test_the_last_of_several_minds_is_kept_whatever_was_shown_meanwhile(page: An
         expect(page.get_by_test_id("alarm")).to_contain_text(waits)
         page.context.set_offline(False)
         expect(page.get_by_test_id("alarm")).to_be_hidden()
+        until(page, "Object.keys(sessionStorage).every((key) => !/auricle/.test(key))")  # all is sent
         expect(siren).to_have_attribute("data-verdict", "right")
         assert said(page) == [("siren", "right")]
 
