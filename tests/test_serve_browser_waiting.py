@@ -1,4 +1,4 @@
-"""The page in a real browser while the service cannot take something now: it waits, is shown, and is sent."""
+"""The page in a real browser while the service cannot take what is said: it waits, is shown, and is sent."""
 
 import csv
 import re
@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from browsing import (
+    CHROMIUM,
     expect,
     heard_once,
     needs_chromium,
@@ -138,6 +139,168 @@ def test_what_waits_outlives_a_reload(page: Any) -> None:
     expect(row(page, "siren")).to_have_attribute("data-verdict", "")
 
 
+def held(page: Any) -> list[str]:
+    """What this tab would send after a reload."""
+    script = "JSON.parse(Object.entries(sessionStorage).find(([key]) => /auricle/.test(key))?.[1] ?? '[]')"
+    return [one["what"] for one in page.evaluate(script)]
+
+
+def stuck(page: Any, click: Any) -> None:
+    """Say something that the service fails at until it is set aside."""
+    click()
+    hurried(page, 4)
+    page.get_by_role("button", name="Send again").last.wait_for()
+
+
+def test_what_is_wished_anew_of_a_row_takes_the_place_of_what_is_stuck(page: Any) -> None:
+    alarm, again = page.get_by_test_id("alarm"), page.get_by_role("button", name="Send again")
+    siren = row(page, "siren")
+    fail(page, 500)
+    stuck(page, siren.get_by_test_id("event-wrong").click)
+    page.unroute_all()
+    siren.get_by_test_id("event-right").click()
+    expect(siren).to_have_attribute("data-verdict", "right")
+    expect(alarm).to_be_hidden()
+    assert page.evaluate(LEAVES) and held(page) == []
+    page.reload()
+    ready(page)
+    assert said(page) == [("siren", "right")]
+    fail(page, 500)
+    stuck(page, siren.get_by_test_id("event-wrong").click)
+    stuck(page, siren.get_by_test_id("event-right").click)  # taken back: one message, of what was said last
+    expect(alarm).to_have_text(re.compile("^“siren no longer right” was not kept: no luck"))
+    assert held(page) == ["siren no longer right"]
+    page.unroute_all()
+    again.click()
+    expect(siren).to_have_attribute("data-verdict", "")
+    expect(alarm).to_be_hidden()
+    assert said(page) == [] and held(page) == []
+
+
+def test_two_undos_that_are_stuck_have_each_a_message_and_a_button(page: Any) -> None:
+    alarm = page.get_by_test_id("alarm")
+    for label in ("siren", "rain"):
+        row(page, label).get_by_test_id("event-right").click()
+        expect(row(page, label)).to_have_attribute("data-verdict", "right")
+    fail(page, 500)
+    for label in ("rain", "siren"):
+        stuck(page, page.get_by_test_id("undo").click)
+        expect(alarm).to_contain_text(f"“{label} right” was not undone: no luck")
+    page.unroute_all()
+    own = alarm.locator("div").filter(has_text="siren right")
+    own.get_by_role("button", name="Send again").click()
+    expect(row(page, "siren")).to_have_attribute("data-verdict", "")
+    assert said(page) == [("rain", "right")]
+    page.get_by_role("button", name="Send again").click()
+    expect(row(page, "rain")).to_have_attribute("data-verdict", "")
+    expect(alarm).to_be_hidden()
+    assert said(page) == [] and held(page) == []
+
+
+def test_said_undone_and_said_again_is_said(page: Any) -> None:
+    alarm, undo = page.get_by_test_id("alarm"), page.get_by_test_id("undo")
+    right = row(page, "rain").get_by_test_id("event-right")
+
+    def add() -> None:
+        select(page, 2 / 26, 3 / 26)
+        page.get_by_test_id("bar-label").fill("my thing")
+        page.keyboard.press("Enter")
+
+    for say, what in ((right.click, "rain right"), (add, "my thing added")):
+        fail(page, 503)
+        say()
+        expect(alarm).to_contain_text(f"({what}): no luck")
+        undo.click()
+        expect(alarm).to_contain_text(f"({what}, undo of {what})")
+        expect(right).not_to_have_attribute("aria-busy", "true")
+        say()
+        expect(alarm).to_contain_text(f"({what}): no luck")
+        page.unroute_all()
+        page.get_by_role("button", name="Send now").click()
+        expect(alarm).to_be_hidden()
+    expect(page.locator("tr[data-label='my thing']")).to_have_count(1)
+    assert said(page) == [("rain", "right"), ("my thing", "added")]
+    # Also while the service is well, and slow.
+    page.route("**/corrections**", lambda route: page.wait_for_timeout(300) or route.continue_())
+    wrong = row(page, "siren").get_by_test_id("event-wrong")
+    wrong.click(no_wait_after=True)
+    undo.click(no_wait_after=True)
+    wrong.click(no_wait_after=True)
+    until(page, "Object.keys(sessionStorage).every((key) => !/auricle/.test(key))")
+    assert ("siren", "wrong") in said(page)
+
+
+def test_an_undo_outlives_a_reload_though_nobody_knew_whether_the_service_had_taken_it(page: Any) -> None:
+    page.on("dialog", lambda asked: asked.accept())
+    undo = page.get_by_test_id("undo")
+    taken: list[Any] = []
+
+    def away(route: Any) -> None:
+        if route.request.method == "POST" and not taken:
+            taken.append(route.fetch())
+        return route.abort() if taken else route.continue_()
+
+    def broken(route: Any) -> None:  # the answer is lost, and what is asked later is refused for a while
+        if route.request.method == "GET":
+            return route.continue_()
+        if route.request.method == "POST" and not taken:
+            taken.append(route.fetch())
+        return route.abort()
+
+    for trouble in (away, broken):
+        taken.clear()
+        page.route("**/corrections**", trouble)
+        row(page, "rain").get_by_test_id("event-right").click()
+        expect(page.get_by_test_id("alarm")).to_contain_text("Not kept yet (rain right)")
+        undo.click()
+        expect(page.get_by_test_id("alarm")).to_contain_text("undo of rain right")
+        page.unroute_all()
+        if trouble is broken:
+            fail(page, 0)
+            page.get_by_role("button", name="Send now").click()
+            expect(page.get_by_test_id("alarm")).to_contain_text("Not kept yet (undo of rain right)")
+            page.unroute_all()
+        page.reload()
+        ready(page)
+        expect(row(page, "rain")).to_have_attribute("data-verdict", "")
+        until(page, "Object.keys(sessionStorage).every((key) => !/auricle/.test(key))")
+        assert said(page) == [] and len(taken) == 1
+        expect(undo).to_be_disabled()
+
+
+def test_a_page_that_wakes_from_the_browsers_memory_sends_nothing_twice(
+    browser: Any, address: str, heard: dict[str, Any]
+) -> None:
+    flags = ["--no-sandbox", "--disable-dev-shm-usage"]
+    remembers = {"executable_path": CHROMIUM, "args": flags}
+    other = browser.browser_type.launch(ignore_default_args=["--disable-back-forward-cache"], **remembers)
+    with returning(other, address, heard, allowed=FAILED) as page:
+        shown(page, heard)
+        page.on("dialog", lambda asked: asked.accept())
+        page.evaluate("""() => {
+            const real = fetch;
+            const fails = (about) => about?.method && sessionStorage.away;
+            const away = () => Promise.reject(new TypeError("away"));
+            window.fetch = (path, about) => (fails(about) ? away() : real(path, about));
+            sessionStorage.away = window.isOld = "yes";
+        }""")
+        row(page, "siren").get_by_test_id("event-wrong").click()
+        expect(page.get_by_test_id("alarm")).to_contain_text("Not kept yet (siren wrong)")
+        page.goto(page.url.replace("#", "?later#"))
+        expect(row(page, "siren")).to_have_attribute("data-verdict", "wrong")
+        page.evaluate("delete sessionStorage.away")
+        row(page, "siren").get_by_test_id("event-right").click()
+        expect(row(page, "siren")).to_have_attribute("data-verdict", "right")
+        page.go_back(wait_until="commit")
+        until(page, "window.isOld === 'yes'")  # it is the same page as before
+        expect(page.get_by_test_id("alarm")).to_be_hidden()
+        page.evaluate("dispatchEvent(new Event('focus'))")
+        page.wait_for_timeout(1000)
+        assert said(page) == [("siren", "right")]
+        expect(row(page, "siren")).to_have_attribute("data-verdict", "right")
+    other.close()
+
+
 def test_after_a_click_space_plays_and_presses_only_what_the_keyboard_reached(page: Any) -> None:
     playing = "!document.querySelector('audio').paused"
     row(page, "siren").get_by_test_id("event-right").click()
@@ -158,46 +321,6 @@ def test_after_a_click_space_plays_and_presses_only_what_the_keyboard_reached(pa
     page.keyboard.press("Tab")
     page.keyboard.press("Space")  # "Right", reached by the keyboard
     expect(row(page, "siren")).to_have_attribute("data-verdict", "")
-
-
-def test_uploads_wait_for_a_busy_service_and_folders_give_their_files(
-    page: Any, short: Path, tmp_path: Path
-) -> None:
-    before = page.get_by_test_id("recording-link").count()
-    asked: list[str] = []
-
-    def busy(route: Any) -> None:
-        if route.request.method != "POST":
-            return route.continue_()
-        asked.append(route.request.url)
-        if len(asked) > 1:
-            return route.continue_()
-        answer = {"error": "72 recordings wait already"}
-        return route.fulfill(status=429, headers={"Retry-After": "1"}, json=answer)
-
-    page.route("**/v1/recordings", busy)
-    folder = tmp_path / "night"
-    (folder / "deeper").mkdir(parents=True)
-    (folder / "a.wav").write_bytes(short.read_bytes())
-    (folder / "deeper" / "b.wav").write_text("no sound at all\n" * 50)
-    (folder / "notes.txt").write_text("what was heard")
-    drag = page.context.new_cdp_session(page)
-    data = {"items": [], "files": [str(folder)], "dragOperationsMask": 1}
-    for kind in ("dragEnter", "dragOver", "drop"):
-        drag.send("Input.dispatchDragEvent", {"type": kind, "x": 600, "y": 400, "data": data})
-    line = "a.wav and 1 more: 72 recordings wait already. It is tried again by itself."
-    expect(page.get_by_test_id("alarm")).to_have_text(re.compile(f"^{re.escape(line)}"))
-    expect(page.get_by_test_id("recording-link")).to_have_count(before + 2)
-    expect(page.get_by_test_id("alarm")).to_be_hidden()
-    assert len(asked) == 3
-    # Of what cannot be tagged the list says why.
-    reason = page.get_by_test_id("recording-link").filter(has_text="b.wav")
-    expect(reason).to_contain_text("Could not be tagged: is text, not a recording")
-    for name in ("a.wav", "b.wav"):
-        page.get_by_test_id("recording-link").filter(has_text=name).click()
-        expect(page.get_by_test_id("recording-link").filter(has_text=name)).to_have_attribute(
-            "aria-current", "page"
-        )
 
 
 def test_a_part_of_a_sound_can_be_called_wrong_and_its_rests_have_their_own_scores(
@@ -228,6 +351,24 @@ def test_a_part_of_a_sound_can_be_called_wrong_and_its_rests_have_their_own_scor
     page.keyboard.press("Enter")  # where it is heard already, that is right
     expect(siren.and_(page.locator("[data-verdict=right]"))).to_have_count(1)
     assert said(page) == [("siren", "right")]
+    page.get_by_test_id("undo").click()
+    expect(siren.and_(page.locator("[data-verdict=right]"))).to_have_count(0)
+    # One score that the service fails at does not hold back the others.
+    first: list[str] = []
+
+    def fails(route: Any) -> None:
+        first.append(route.request.url)
+        if route.request.url == first[0]:
+            return route.fulfill(status=500, json={"error": "no luck"})
+        return route.continue_()
+
+    page.route(re.compile("scores.*columns=1&"), fails)
+    span(12, 12.6, "siren")
+    page.get_by_test_id("bar-deny").click()
+    expect(siren.and_(page.locator("[data-verdict=wrong]"))).to_have_count(1)
+    missing = "[...document.querySelectorAll('tr[data-label=siren]')].map((row) => row.cells[2].innerText)"
+    until(page, f"{missing}.filter((score) => score === '–').length === 1")
+    page.unroute_all()
     span(2, 3, "helicopter")
     page.get_by_test_id("bar-deny").click()
     expect(page.get_by_test_id("alarm")).to_contain_text("helicopter is not among the sounds there")

@@ -1,27 +1,20 @@
 /**
- * What the visitor says of the sounds: right, wrong, added; each step can be undone.
+ * What the service keeps of what was said of a recording's sounds, and how it comes to keep something else.
  *
  * @typedef {import("./api.js").Correction} Correction
- * @typedef {import("./api.js").Verdict} Verdict
- * @typedef {import("./merging.js").Row} Row
- * @typedef {import("./outbox.js").Place} Place
- * @typedef {{label: string, start: number, end: number, verdict: Verdict}} Said
- * @typedef {{of: string, what: string, correction: Correction, before: Said|null, left: Said|null}} Step of: the wish
- *   that was carried out; before, left: what was said before it, and once it was done; null where it was nothing
+ * @typedef {import("./wishes.js").State} State
+ * @typedef {import("./wishes.js").Wish} Wish
  */
 
 import { getJson, isMissing, recordingPath, send } from "./api.js";
-import { covers } from "./merging.js";
+import { isSamePlace, isSameState, stateOf } from "./wishes.js";
 
-const SAME = 1e-5; // seconds; the service's times have six digits
-const ELSEWHERE = "it was changed in another window since";
+const ELSEWHERE = "it was changed in another window since.";
 
 /** A recording's corrections; tells "change" when there are others. */
 export class Corrections extends EventTarget {
   /** @type {Correction[]} in the order in which they were said or changed, as the service has them */
   all = [];
-  /** @type {Step[]} */
-  #done = [];
   #changes = 0; // how often something was sent: an answer that was on its way meanwhile is an old one
 
   /**
@@ -45,144 +38,66 @@ export class Corrections extends EventTarget {
       found = /** @type {Correction[]} */ ((await getJson(this.path, signal)).corrections);
     } while (before !== this.#changes);
     if (JSON.stringify(found) === JSON.stringify(this.all)) return;
-    // Steps that can be undone hold these objects.
+    // Rows hold these objects.
     const known = new Map(this.all.map((one) => [one.id, one]));
     this.all = found.map((one) => Object.assign(known.get(one.id) ?? one, one));
     this.#tell();
   }
 
-  /** What was done and can be undone, in its order. */
-  get steps() {
-    return this.#done;
-  }
-
   /**
-   * Have the service keep what was said.
-   * @param {import("./outbox.js").Said} said
-   * @returns {Promise<{what: string, made?: Correction}>} what was done; and what was added
+   * Have the service keep what is wished.
+   * @param {Wish} wish
+   * @returns {Promise<{before?: State|null, now: State|null, made?: Correction}>} before: what it kept of the row, if
+   *   that was changed; now: what it keeps; made: what was added
    */
-  async carryOut({ id, op, what, resumed }) {
+  async carryOut(wish) {
     await this.#catchUp();
-    if (op.how === "judge") return { what: await this.#judge(id, what, op.row, op.verdict, op.back) };
-    if (op.how === "add") {
-      const { label, start, end } = op;
-      const made = await this.#create({ label, start: round(start), end: round(end), verdict: "added" });
-      return { what: this.#remember(id, what, made, null), made };
+    const { wants, expects, how } = wish;
+    const known = this.#known(wish);
+    const before = stateOf(known);
+    const isSaid = how !== "undo" && known !== null && known.verdict === wants?.verdict;
+    if (isSaid || isSameState(known, wants)) return { now: before, made: known ?? undefined };
+    if (expects && !expects.some((state) => isSameState(state, known))) throw new Error(ELSEWHERE);
+    if (!wants) {
+      if (known) await this.#remove(known);
+      return { before, now: null };
     }
-    if (op.how === "remove") {
-      const correction = this.#alive(op.correction);
-      if (!correction) return { what };
-      const before = said(correction);
-      await this.#remove(correction);
-      return { what: this.#remember(id, what, correction, before) };
-    }
-    const undone = await this.#undo(op.of, resumed ? op.step : undefined);
-    return { what: undone ? `Undone: ${undone}` : "Nothing to undo" };
+    const made = await this.#replace(known, wants, how === "undo");
+    return { before, now: stateOf(made), made: known ? undefined : made };
   }
 
   /**
-   * Say of a sound that it is right, or wrong; or take that back.
-   * @param {string} of
-   * @param {string} what
-   * @param {Place} row as it was shown: what another window said since is not meant
-   * @param {"right"|"wrong"} verdict
-   * @param {boolean} takesBack
-   * @returns {Promise<string>} what was done
-   */
-  async #judge(of, what, row, verdict, takesBack) {
-    const { label, start, end } = row;
-    const known = this.#known(row, verdict);
-    const before = known && said(known);
-    if (takesBack) {
-      if (known?.verdict !== verdict) return what;
-      await this.#remove(known);
-      return this.#remember(of, what, known, before);
-    }
-    if (known?.verdict === verdict) return what;
-    if (!known) return this.#remember(of, what, await this.#create({ label, start, end, verdict }), null);
-    await this.#change(known, { verdict, start, end });
-    return this.#remember(of, what, known, before);
-  }
-
-  /**
-   * What was said of a row before, so that it is changed and not said beside it. A row may be older than that.
-   * @param {Place} row
-   * @param {Verdict} verdict
+   * What is kept of the row that a wish is about, so that it is changed and nothing is said beside it. The row may be
+   * older than that; and what was taken back and restored has another name.
+   * @param {Wish} wish
    * @returns {Correction|null}
    */
-  #known(row, verdict) {
-    const correction = row.correction && this.#alive(row.correction);
-    // Of what was said of a longer stretch, a part can be judged otherwise: that is then said beside it.
-    if (correction && (correction.verdict === verdict || covers(row, correction))) return correction;
-    const same = (/** @type {Correction} */ one) =>
-      one.label === row.label && covers(row, one) && covers(one, row);
-    return this.all.findLast(same) ?? null;
+  #known({ wants, over, expects, how, step }) {
+    const states = how === "undo" ? [...(expects ?? []), wants] : [over, step.before];
+    const said = states.filter((state) => state !== null);
+    const places = how === "undo" || !wants ? said : [...said, wants];
+    return (
+      this.all.findLast(({ id }) => said.some((state) => state.id === id)) ??
+      this.all.findLast((one) => said.some((state) => isSameState(state, one))) ??
+      this.all.findLast((one) => places.some((state) => isSamePlace(state, one))) ??
+      null
+    );
   }
 
   /**
-   * A correction as it is now; it may be another object, and have another name since it was taken back and restored.
-   * @param {Correction} correction
+   * @param {Correction|null} known
+   * @param {State} wants
+   * @param {boolean} undoes
    */
-  #alive(correction) {
-    const same = (/** @type {Correction} */ one) => isSameSaid(one, correction);
-    return this.all.find(({ id }) => id === correction.id) ?? this.all.findLast(same) ?? null;
-  }
-
-  /**
-   * Take a step back; it stays until the service has done so. What another window made of it since is left as it is.
-   * @param {string} of the wish whose step it is
-   * @param {Step} [kept] the same, of before the page was loaded again
-   * @returns {Promise<string|null>} what was taken back; null where that had done nothing
-   */
-  async #undo(of, kept) {
-    const step = this.#done.findLast((one) => one.of === of) ?? kept;
-    if (!step) return null;
-    const { before, left } = step;
-    const correction = this.all.find(({ id }) => id === step.correction.id) ?? step.correction;
+  async #replace(known, { label, start, end, verdict }, undoes) {
     try {
-      if (!this.#isAsLeft(step)) throw new Error(ELSEWHERE);
-      if (!before) await this.#remove(correction);
-      else if (!left) await this.#restore(correction, before);
-      else await this.#change(correction, before);
+      if (known) return await this.#change(known, { verdict, start, end });
     } catch (error) {
-      if (!isMissing(error) && !(error instanceof Error && error.message === ELSEWHERE)) throw error;
-      this.#forget(step); // it never can be undone
-      await this.load();
-      throw error;
+      if (!isMissing(error)) throw error;
+      await this.load(); // the recording is there, and what was to be changed is not
+      if (undoes) throw new Error(ELSEWHERE);
     }
-    this.#forget(step);
-    return step.what;
-  }
-
-  /**
-   * Is it as a step left it? What is gone is not otherwise: undoing finds that out.
-   * @param {Step} step
-   */
-  #isAsLeft({ correction, left }) {
-    const found = this.all.find(({ id }) => id === correction.id);
-    const same = (/** @type {Said} */ one) =>
-      one.label === correction.label && one.start === correction.start && one.end === correction.end;
-    if (!left) return !found && !this.all.some(same);
-    return !found || JSON.stringify(said(found)) === JSON.stringify(left);
-  }
-
-  /** @param {Step} step */
-  #forget(step) {
-    this.#done = this.#done.filter((one) => one !== step);
-    this.#tell();
-  }
-
-  /**
-   * @param {string} of the wish
-   * @param {string} what
-   * @param {Correction} correction that was made, changed or removed
-   * @param {Said|null} before what was said by it before
-   */
-  #remember(of, what, correction, before) {
-    const left = this.all.includes(correction) ? said(correction) : null;
-    this.#done.push({ of, what, correction, before, left });
-    this.#tell();
-    return what;
+    return this.#put(await this.#post({ label, start, end, verdict }));
   }
 
   #tell() {
@@ -221,18 +136,13 @@ export class Corrections extends EventTarget {
     return `${this.path}/${encodeURIComponent(correction.id)}`;
   }
 
-  /** @param {Said} given */
-  async #create(given) {
-    return this.#put(await this.#post(given));
-  }
-
   /**
    * Say it once: where an answer was lost, the service may have it already.
-   * @param {Said} given
+   * @param {State} given
    * @returns {Promise<Correction>}
    */
   #post(given) {
-    const isIt = (/** @type {Correction} */ one) => isSameSaid(one, given);
+    const isIt = (/** @type {Correction} */ one) => isSameState(one, given);
     return this.#persist(async (attempt) => {
       const all = attempt > 1 ? (await getJson(this.path)).corrections : this.all;
       return all.find(isIt) ?? send("POST", this.path, given);
@@ -240,19 +150,11 @@ export class Corrections extends EventTarget {
   }
 
   /**
-   * @param {Correction} correction the same object lives on, under a new id: later steps know it
-   * @param {Said} given
-   */
-  async #restore(correction, given) {
-    this.#put(Object.assign(correction, await this.#post(given)));
-  }
-
-  /**
    * @param {Correction} correction
    * @param {Partial<Correction>} changed
    */
   async #change(correction, changed) {
-    this.#put(Object.assign(correction, await this.#send("PATCH", this.#pathOf(correction), changed)));
+    return this.#put(Object.assign(correction, await this.#send("PATCH", this.#pathOf(correction), changed)));
   }
 
   /**
@@ -277,20 +179,6 @@ export class Corrections extends EventTarget {
   }
 }
 
-/**
- * @param {Said} a
- * @param {Said} b
- */
-function isSameSaid(a, b) {
-  const near = Math.abs(a.start - b.start) < SAME && Math.abs(a.end - b.end) < SAME;
-  return near && a.label === b.label && a.verdict === b.verdict;
-}
-
-/** @param {number} seconds to the millisecond */
-function round(seconds) {
-  return Math.round(seconds * 1000) / 1000;
-}
-
 /** @type {Map<string, Corrections>} by recording: of one that was looked at before, some may be on their way */
 const known = new Map();
 
@@ -302,13 +190,4 @@ export function correctionsOf(id, outbox) {
   const found = known.get(id) ?? new Corrections(id, outbox);
   known.set(id, found);
   return found;
-}
-
-/**
- * What it says, without its name.
- * @param {Correction} correction
- * @returns {Said}
- */
-function said({ label, start, end, verdict }) {
-  return { label, start, end, verdict };
 }

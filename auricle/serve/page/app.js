@@ -4,7 +4,7 @@ import { answers, getJson, isAbort, isMissing, isPassing, pause, recordingPath, 
 import { byId, settled } from "./dom.js";
 import { startDropping } from "./dropping.js";
 import { startExport } from "./export.js";
-import { grouped, size, spoken } from "./format.js";
+import { count, grouped, size, spoken } from "./format.js";
 import { startKeys } from "./keys.js";
 import { Library, isWaiting } from "./library.js";
 import { Live } from "./live.js";
@@ -28,8 +28,10 @@ let service;
 let recording;
 /** @type {Live} */
 let live;
-/** @type {Uploads} */
-let uploads;
+/** @type {Uploads|null} */
+let uploads = null;
+/** @type {File[]} files that were chosen before the service said what it takes */
+const early = [];
 const library = new Library();
 let visit = new AbortController(); // of what is shown; ended when something else is
 
@@ -161,18 +163,28 @@ function listen() {
   location.hash = "microphone";
 }
 
+/** @param {File[]} files to be uploaded, once the service has said what it takes */
+function take(files) {
+  if (uploads) return uploads.addFiles(files);
+  early.push(...files);
+  say(`${count(early.length, "file")} will be uploaded when the service answers`);
+}
+
 function startAdding() {
   const input = byId("file");
-  for (const id of ["choose", "start-choose"]) byId(id).addEventListener("click", () => input.click());
-  for (const id of ["listen", "start-listen"]) byId(id).addEventListener("click", listen);
-  input.addEventListener("change", () => {
-    uploads.addFiles(input.files);
+  const taken = () => {
+    take([...input.files]);
     input.value = "";
-  });
-  startDropping((files) => uploads.addFiles(files));
+  };
+  for (const id of ["choose", "start-choose"]) byId(id).addEventListener("click", () => input.click());
+  input.addEventListener("change", taken);
+  startDropping(take);
+  addEventListener("beforeunload", (event) => early.length && event.preventDefault());
+  if (input.files.length) taken(); // chosen before this was there
 }
 
 function startButtons() {
+  for (const id of ["listen", "start-listen"]) byId(id).addEventListener("click", listen);
   byId("delete").addEventListener("click", () => {
     const { id, name } = recording.recording ?? {};
     if (id && confirm(`Delete ${name} and its corrections?`)) remove(id);
@@ -272,13 +284,14 @@ async function start() {
     recording?.recolour();
     live?.recolour();
   });
+  startAdding();
   service = await askService();
   const { limits, models } = service;
   recording = new RecordingView(service, (id, count) => library.count(id, count));
   live = new Live({
     most: limits.max_upload_bytes,
     threshold: models[0].threshold,
-    keep: (file, name) => uploads.add(file, name),
+    keep: (file, name) => uploads?.add(file, name),
     leave: () => (location.hash = ""),
   });
   uploads = new Uploads({
@@ -295,18 +308,19 @@ async function start() {
   byId("library-note").textContent = limits.keep_hours
     ? `Kept for ${spoken(limits.keep_hours * 3600)}, then deleted.`
     : "";
-  startAdding();
   startButtons();
   startKeys(keys(), () => recording.recording !== null);
   addEventListener("hashchange", route);
   const lookAgain = settled(look, SETTLES);
   document.addEventListener("visibilitychange", lookAgain);
   addEventListener("focus", lookAgain);
+  addEventListener("pageshow", ({ persisted }) => persisted && lookAgain());
   answers.addEventListener("missing", lookAgain);
   if (location.hash === "#microphone") history.replaceState(null, "", "#"); // nobody listens without being asked to
   await library.refresh();
-  recording.review.judging.outbox.resume();
+  recording.review.judging.resume();
   await route();
+  if (early.length) uploads.addFiles(early.splice(0));
 }
 
 start();

@@ -2,7 +2,7 @@
 
 import { byId } from "./dom.js";
 import { count } from "./format.js";
-import { alarm } from "./say.js";
+import { alarm, clearAlarm } from "./say.js";
 
 const OTHER = /^(?!(audio|video|application\/(ogg|octet-stream|x-.*))(\/|$))/; // kinds of files that hold no sound
 const DROPPED = "dropped folders";
@@ -28,25 +28,32 @@ export function startDropping(take) {
     const folders = /** @type {FileSystemDirectoryEntry[]} */ (entries.filter((one) => one?.isDirectory));
     const names = new Set(folders.map(({ name }) => name));
     const single = folders.length ? [...plain].filter(({ name }) => !names.has(name)) : [...plain];
-    if (single.length) take(single);
-    for (const folder of folders) takeFolder(folder, take);
+    takeAll(single, folders, take);
   });
 }
 
 /**
- * @param {FileSystemDirectoryEntry} folder
+ * What one drop holds is taken, and told of, at once.
+ * @param {File[]} single
+ * @param {FileSystemDirectoryEntry[]} folders
  * @param {(files: File[]) => void} take
  */
-async function takeFolder(folder, take) {
-  try {
-    const all = await filesOf(folder);
-    const found = all.filter(({ name, type }) => !name.startsWith(".") && !OTHER.test(type || "audio/"));
-    const none = `${folder.name} is a folder without a recording (${count(all.length, "file")}).`;
-    if (found.length) take(found);
-    else alarm(none, "", { cause: DROPPED });
-  } catch (error) {
-    alarm(error, `The folder ${folder.name} could not be read`, { cause: DROPPED });
-  }
+async function takeAll(single, folders, take) {
+  const taken = [...single];
+  const lines = [];
+  for (const folder of folders)
+    try {
+      const all = await filesOf(folder);
+      const found = all.filter(({ name, type }) => !name.startsWith(".") && !OTHER.test(type || "audio/"));
+      if (!found.length)
+        lines.push(`${folder.name} is a folder without a recording (${count(all.length, "file")}).`);
+      taken.push(...found);
+    } catch (error) {
+      lines.push(`The folder ${folder.name} could not be read: ${error instanceof Error ? error.message : error}`);
+    }
+  clearAlarm(DROPPED);
+  if (lines.length) alarm(lines.join(" "), "", { cause: DROPPED });
+  if (taken.length) take(taken);
 }
 
 /**

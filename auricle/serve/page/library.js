@@ -1,6 +1,6 @@
 /** The list of the visitor's recordings. */
 
-import { getJson, isAbort, isPassing, pause } from "./api.js";
+import { ApiError, getJson, isAbort, isPassing, pause } from "./api.js";
 import { byId, make } from "./dom.js";
 import { clock, grouped, left } from "./format.js";
 import { alarm, clearAlarm } from "./say.js";
@@ -67,7 +67,9 @@ export class Library {
       if (isAbort(error) || asked.signal.aborted) return false;
       const again = isPassing(error);
       if (again) later(pause(++this.#failures));
-      alarm(error, LIST, { after: again ? "It is tried again." : "", stays: true });
+      // Who stays here without the token has something on its way, whose message says so.
+      if (error instanceof ApiError && error.status === 401) clearAlarm(LIST);
+      else alarm(error, LIST, { after: again ? "It is tried again." : "", stays: true });
       return false;
     }
     this.#failures = 0;

@@ -1,28 +1,26 @@
 /**
- * What is said of sounds, on its way to the service: queued -> sent -> kept.
+ * What is said of sounds, on its way to the service: wishes, each for what is to be said of a row.
  *
- * One after the other, in the order in which it was said. While the service does not answer, has too much to do or
- * wants its token, the first of them waits and the others wait behind it; any good answer, or an export, wakes it.
- * What the service refuses is told of and not sent again. What it fails at (500) time after time is set aside ("stuck")
- * so that the others go on, until the visitor sends it again or drops it. What waits outlives a reload of the page, so
- * that one can log in again.
+ * The rule: of each row counts what was wished last, against what the service has. A newer wish takes the place of all
+ * older ones of its row, whether they wait or are stuck; only the one that is being sent stays, and the newest follows
+ * it unless both wish the same. Undo is a wish for what was said before, known as data, so it needs nothing that the
+ * page knew before a reload. What was sent or replaced is gone from storage at once; a page that wakes from the
+ * browser's memory reads anew what waits. A message about a wish belongs to its row, and goes with it.
  *
- * @typedef {import("./annotate.js").Correction} Correction
- * @typedef {{label: string, start: number, end: number, correction: Correction|null}} Place
- * @typedef {{how: "judge", row: Place, verdict: "right"|"wrong", back: boolean}
- *   | {how: "add", label: string, start: number, end: number}
- *   | {how: "remove", correction: Correction}
- *   | {how: "undo", of: string, step?: import("./annotate.js").Step}} Op
- * @typedef {{id: string, recording: string, at: number, key: string, of: string, what: string, op: Op, tried?: boolean,
- *   stuck?: boolean, resumed?: boolean}} Said at: when; key: of what is said, and of which row; of: the row; what: in
- *   words; tried: the service may have it; resumed: it was said before the page was loaded again
+ * While the service does not answer, has too much to do or wants its token, the first wish waits and the others wait
+ * behind it; any good answer, or an export, wakes it. What the service refuses is told of and not sent again. What it
+ * fails at (500) time after time is set aside ("stuck") so that the others go on, until it is sent again or dropped.
+ *
+ * @typedef {import("./wishes.js").Wish} Wish
+ * @typedef {import("./wishes.js").Given} Given
  */
 
 import { ApiError, answers, isPassing } from "./api.js";
 import { rest } from "./patience.js";
 import { alarm, clearAlarm } from "./say.js";
+import { isSameState } from "./wishes.js";
 
-const KEPT = `auricle.outbox ${location.pathname}`; // in this tab's storage, of this service behind its proxy
+const KEPT = `auricle.wishes ${location.pathname}`; // in this tab's storage, of this service behind its proxy
 const WAITING = "Not kept yet";
 const NAMED = 3; // of what waits
 const TRIALS = 5; // at which the service fails, before what it fails at is set aside
@@ -30,18 +28,20 @@ const LOGIN = "You are not logged in any more.";
 
 /** Tells "change" when something else waits for the service. */
 export class Outbox extends EventTarget {
-  /** @type {Said[]} what is not kept yet, in its order */
+  /** @type {Wish[]} what is not kept yet, in its order */
   all = [];
-  #sending = false;
+  /** @type {Wish|null} what is being sent */
+  #sent = null;
   /** @type {unknown} why nothing goes on; null where it does */
   #trouble = null;
   #hurry = new EventTarget();
+  #awake = new AbortController(); // ended when the wishes are read anew
   #numbered = 0;
   #leaves = false;
-  /** @type {(said: Said) => Promise<void>} */
+  /** @type {(wish: Wish) => Promise<boolean>} */
   #send;
 
-  /** @param {(said: Said) => Promise<void>} send never fails; sets `stuck` where it is to be sent again */
+  /** @param {(wish: Wish) => Promise<boolean>} send was it kept? Sets `stuck` where it is to be sent again */
   constructor(send) {
     super();
     this.#send = send;
@@ -60,42 +60,69 @@ export class Outbox extends EventTarget {
     return this.#trouble !== null;
   }
 
-  /** Go on with what waited when the page was left. */
+  /** Go on with what waited when the page was left: of each row, with what was wished last. */
   resume() {
+    this.#awake.abort();
+    this.#awake = new AbortController();
+    this.#sent = this.#trouble = null;
+    this.#leaves = false;
     try {
-      const kept = /** @type {Said[]} */ (JSON.parse(sessionStorage.getItem(KEPT) ?? "[]"));
-      this.all = kept.map((said) => ({ ...said, stuck: false, resumed: true }));
+      const kept = /** @type {Wish[]} */ (JSON.parse(sessionStorage.getItem(KEPT) ?? "[]"));
+      const last = kept.filter(({ of }, place) => !kept.some((one, k) => k > place && one.of === of));
+      this.all = last.map((wish) => ({ ...wish, stuck: false, base: undefined }));
     } catch {
       this.all = []; // storage is switched off: nothing is kept there
     }
+    this.#changed();
     this.#pump();
   }
 
   /**
-   * Say something, after what was said before.
-   * @param {Omit<Said, "id"|"at">} said
+   * The last wish for a row that is on its way.
+   * @param {string} of
    */
-  add(said) {
-    this.all.push({ ...said, id: `${Date.now()}-${++this.#numbered}`, at: Date.now() });
+  last(of) {
+    return this.all.findLast((wish) => wish.of === of && !wish.stuck) ?? null;
+  }
+
+  /**
+   * Wish something, in the place of what was wished of the row before.
+   * @param {Given} given
+   * @returns {boolean} is there anything to be sent?
+   */
+  add(given) {
+    const { of, wants } = given;
+    const sent = this.#sent?.of === of ? this.#sent : null;
+    const older = this.all.filter((wish) => wish.of === of && wish !== sent);
+    this.all = this.all.filter((wish) => !older.includes(wish));
+    const isKnown = !older.some(({ tried }) => tried);
+    const base = sent ? sent.wants : !isKnown ? undefined : older.length ? older[0].base : given.step.before;
+    const isSaid = (sent || older.length > 0) && base !== undefined && isSameState(base, wants);
+    // What this page sent may be said of the row now: then no other window has said it.
+    const own = [...(sent ? [sent] : []), ...older].flatMap((one) => [one.wants, ...(one.expects ?? [])]);
+    const expects = given.expects && [...given.expects, ...own];
+    const id = `${Date.now()}-${++this.#numbered}`;
+    if (!isSaid) this.all.push({ ...given, id, at: Date.now(), base, expects });
     this.#changed();
-    return this.#pump();
+    this.#pump();
+    return !isSaid;
   }
 
   /**
    * Do not send it (any more).
-   * @param {Said} said
+   * @param {Wish} wish
    */
-  drop(said) {
-    this.all = this.all.filter((one) => one !== said);
+  drop(wish) {
+    this.all = this.all.filter((one) => one !== wish);
     this.#changed();
   }
 
   /**
    * Send what is stuck again.
-   * @param {Said} said
+   * @param {Wish} wish
    */
-  again(said) {
-    said.stuck = false;
+  again(wish) {
+    wish.stuck = false;
     this.#changed();
     this.#pump();
   }
@@ -106,7 +133,7 @@ export class Outbox extends EventTarget {
       for (const name of ["idle", "stumble"]) this.addEventListener(name, resolve, { once: true });
     });
     this.#hurry.dispatchEvent(new Event("hurry"));
-    if (this.#sending) await sent;
+    if (this.#sent) await sent;
     return this.all;
   }
 
@@ -117,13 +144,16 @@ export class Outbox extends EventTarget {
    * @returns {Promise<T>}
    */
   async persist(ask) {
+    const { signal } = this.#awake;
     let failed = 0;
     for (let attempt = 1; ; attempt++)
       try {
         const answer = await ask(attempt);
+        signal.throwIfAborted();
         this.#stumble(null);
         return answer;
       } catch (error) {
+        signal.throwIfAborted();
         const status = error instanceof ApiError ? error.status : -1;
         failed = status === 500 ? failed + 1 : 0;
         if (failed === TRIALS || !(isPassing(error) || status === 401)) {
@@ -131,22 +161,28 @@ export class Outbox extends EventTarget {
           throw error;
         }
         this.#stumble(error);
-        await rest(attempt, error, { hurry: this.#hurry });
+        await rest(attempt, error, { hurry: this.#hurry, signal });
+        signal.throwIfAborted();
       }
   }
 
   async #pump() {
-    if (this.#sending) return;
-    this.#sending = true;
+    if (this.#sent) return;
+    const { signal } = this.#awake;
     const next = () => this.all.find(({ stuck }) => !stuck);
-    for (let said = next(); said; said = next()) {
-      said.tried = true;
+    for (let wish = next(); wish; wish = next()) {
+      this.#sent = wish;
+      wish.tried = true;
       this.#keep();
-      await this.#send(said);
-      if (!said.stuck) this.all = this.all.filter((one) => one !== said);
+      const { of } = wish;
+      const isKept = await this.#send(wish);
+      if (signal.aborted) return;
+      this.#sent = null;
+      const newer = this.all.filter((one) => one !== wish && one.of === of);
+      if (!isKept) for (const one of newer) one.base = undefined;
+      if (!wish.stuck || newer.length) this.all = this.all.filter((one) => one !== wish);
       this.#changed();
     }
-    this.#sending = false;
     this.dispatchEvent(new Event("idle"));
   }
 
@@ -178,7 +214,7 @@ export class Outbox extends EventTarget {
   }
 
   /**
-   * @param {Said[]} waiting
+   * @param {Wish[]} waiting
    * @param {boolean} isKept
    */
   #tell(waiting, isKept) {
@@ -197,14 +233,4 @@ export class Outbox extends EventTarget {
       actions: locked ? [{ text: "Log in", run: leave }] : [{ text: "Send now", run: now }],
     });
   }
-}
-
-/**
- * What stands once all is sent of which something waits: of judgements, the last about a row.
- * @param {Said[]} waiting
- * @param {string} of the row
- */
-export function lastJudgement(waiting, of) {
-  const found = waiting.findLast((said) => said.of === of && said.op.how === "judge" && !said.stuck);
-  return found?.op.how === "judge" ? found.op : null;
 }

@@ -1,6 +1,6 @@
 /** The model's best score in a part of a sound, which the sound's own score does not tell. */
 
-import { getBuffer, isAbort, isPassing } from "./api.js";
+import { ApiError, getBuffer, isAbort, isPassing } from "./api.js";
 import { keyOf } from "./merging.js";
 import { rest } from "./patience.js";
 
@@ -43,18 +43,27 @@ export class Peaks {
     const { signal, changed } = this.given;
     if (this.#asking) return;
     this.#asking = true;
-    for (let failures = 0; this.#wanted.length && !signal.aborted;)
+    let [failures, failed] = [0, 0]; // failed: how many one after the other, of those that the others go before
+    while (this.#wanted.length && !signal.aborted) {
+      const row = this.#wanted[0];
       try {
-        const row = this.#wanted[0];
         this.#known.set(keyOf(row), await this.#peak(row));
         this.#wanted.shift();
-        failures = 0;
+        failures = failed = 0;
         if (!this.#wanted.length) changed();
       } catch (error) {
         if (isAbort(error)) break;
-        if (isPassing(error)) await rest(++failures, error, { signal });
-        else this.#wanted.shift(); // it stays without a score
+        this.#wanted.shift(); // what is refused stays without a score
+        if (!isPassing(error)) continue;
+        const isOwn = error instanceof ApiError && error.status === 500;
+        if (isOwn) this.#wanted.push(row);
+        else this.#wanted.unshift(row);
+        if (isOwn && ++failed < this.#wanted.length) continue;
+        changed(); // what is known of the others
+        await rest(++failures, error, { signal });
+        failed = 0;
       }
+    }
     this.#asking = false;
   }
 

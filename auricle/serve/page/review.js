@@ -58,7 +58,7 @@ export class Review {
       recording: () => this.#recording?.id ?? null,
       rows: () => this.rows,
       changed: () => this.#showWaiting(),
-      kept: (said, made) => this.#kept(said, made),
+      kept: (wish, made) => this.#kept(wish, made),
     });
     this.table = new Table({
       choose: (row) => this.choose(row, true),
@@ -366,14 +366,14 @@ export class Review {
 
   /**
    * Something is kept: what was added or called wrong just now is chosen.
-   * @param {import("./outbox.js").Said} said
+   * @param {import("./wishes.js").Wish} wish
    * @param {import("./api.js").Correction} [made]
    */
-  #kept({ recording, op, at }, made) {
+  #kept({ recording, how, wants, at }, made) {
     if (recording !== this.#recording?.id || Date.now() - at > LATE) return;
     const [bar, focus] = [byId("bar"), document.activeElement];
     if (bar.contains(focus) && (made || this.selection)) byId("bar-label").value = "";
-    if (op.how === "judge" && this.selection) return this.#chooseAgain(op.row);
+    if (wants && (how === "right" || how === "wrong") && this.selection) return this.#chooseAgain(wants);
     const row = made && this.rows.find((one) => one.correction === made);
     if (!row) return;
     this.choose(row);
@@ -383,7 +383,7 @@ export class Review {
       byId("bar-remove").focus();
   }
 
-  /** @param {import("./outbox.js").Place} place a span that was judged */
+  /** @param {import("./wishes.js").State} place a span that was judged */
   #chooseAgain(place) {
     const isIt = (/** @type {Row} */ { label, correction: said }) =>
       said !== null && label === place.label && covers(said, place) && covers(place, said);

@@ -20,7 +20,7 @@ export function say(text) {
 /** @typedef {{text: string, run: () => void}} Action */
 /**
  * @typedef {{text: string, stays: boolean, line: HTMLElement, item: HTMLElement, buttons: HTMLElement,
- *   closed: () => void}} Message
+ *   actions: Action[], closed: () => void}} Message
  */
 /** @type {Map<string, Message>} by cause */
 const shown = new Map();
@@ -43,14 +43,18 @@ export function alarm(error, before = "", about = {}) {
   const whole = (before ? `${before}: ${ended}` : ended) + (after && ` ${after}`);
   const own = cause || whole;
   const known = shown.get(own);
-  if (known?.text === whole || (after && closed.get(own) === whole)) return; // read out once
+  if (after && closed.get(own) === whole) return;
+  // A button stays where it is called the same, and does what the last message about the cause says.
+  const press = (/** @type {number} */ place) => shown.get(own)?.actions[place]?.run();
   const buttons = make("span", { class: "together" });
   buttons.append(
-    ...actions.map(({ text, run }) => make("button", { type: "button", class: "small", onclick: run }, text)),
+    ...actions.map(({ text }, place) =>
+      make("button", { type: "button", class: "small", onclick: () => press(place) }, text),
+    ),
   );
   if (known) {
-    known.text = known.line.textContent = whole;
-    known.closed = onClose;
+    Object.assign(known, { actions, closed: onClose });
+    if (known.text !== whole) known.text = known.line.textContent = whole; // read out once
     if (known.buttons.textContent !== buttons.textContent) {
       known.buttons.replaceWith(buttons);
       known.buttons = buttons;
@@ -62,7 +66,7 @@ export function alarm(error, before = "", about = {}) {
   const close = make("button", { type: "button", class: "quiet square", "aria-label": label }, "×");
   close.addEventListener("click", () => closeAlarm(own));
   const item = make("div", {}, line, buttons, close);
-  shown.set(own, { text: whole, stays, line, item, buttons, closed: onClose });
+  shown.set(own, { text: whole, stays, line, item, buttons, actions, closed: onClose });
   byId("alarm").hidden = false;
   byId("alarm").append(item);
 }

@@ -164,8 +164,11 @@ export class Uploads {
     text.textContent = "Waiting; tried again by itself";
     const names = others ? `${name} and ${others} more` : name;
     const locked = error instanceof ApiError && error.status === 401;
-    const line = locked ? "You are not logged in any more: log in in another window of this browser." : error;
-    alarm(line, names, { after: "It is tried again by itself.", cause: WAITING, stays: true });
+    // Files do not outlive this page: one logs in in another.
+    const actions = locked ? [{ text: "Log in", run: () => void open("login", "_blank", "noopener") }] : [];
+    const line = locked ? "You are not logged in any more." : error;
+    const after = locked ? "It is sent once you are." : "It is tried again by itself.";
+    alarm(line, names, { after, cause: WAITING, stays: true, actions });
     await rest(given.tries, error, { hurry: this.#hurry, signal: stop.signal });
     if (stop.signal.aborted) return;
     again.hidden = true;
