@@ -148,6 +148,10 @@ def test_what_is_no_tflite_graph_is_not_written_as_one(tmp_path: Path) -> None:
         export_tflite(saved.path, tmp_path / "x.tflite")
     with pytest.raises(ValueError, match=r"ends in \.tflite"):
         export_tflite(saved.path, tmp_path / "x.onnx")
+    (tmp_path / ".x.onnx.tmp").mkdir()
+    with pytest.raises(OSError, match=r"directory: '[^']*/x\.onnx'$"):  # the name that was given
+        export_onnx(saved.path, tmp_path / "x.onnx")
+    (tmp_path / ".x.onnx.tmp").rmdir()
     with pytest.raises(ValueError, match=r"ends in \.onnx"):
         export_onnx(saved.path, tmp_path / "x.tflite")
     assert not list(tmp_path.glob("x.*"))

@@ -179,6 +179,10 @@ def test_offline_no_server_is_asked(server: Server, tmp_path: Path, monkeypatch:
     assert server.asked == []
     (tmp_path / "a.pth").write_bytes(CONTENT)
     assert keep(server.url("a.pth"), tmp_path / "a.pth", quiet=True).is_file(), "by hand is well, too"
+    (tmp_path / "a.pth").write_bytes(b"damaged")
+    with pytest.raises(ValueError, match=r"remove it, and put there what http.*a\.pth gives"):
+        keep(server.url("a.pth"), tmp_path / "a.pth", quiet=True)
+    (tmp_path / "a.pth").write_bytes(CONTENT)
     monkeypatch.setenv("AURICLE_OFFLINE", "0")
     assert not download.is_offline()
 
