@@ -15,7 +15,7 @@ from scipy.optimize import minimize
 from sklearn.isotonic import IsotonicRegression
 
 from auricle.artifact import load_artifact, save_artifact
-from auricle.calibration import Goal, calibrate, count_runs
+from auricle.calibration import METHODS, Goal, calibrate, count_runs, fit_thresholds
 from auricle.calibration.fitting import fit_affine, fit_isotonic, rising_steps
 from auricle.calibration.stages import Examples, clip_scores, figures_of, fit_stages, held_out_scores
 from auricle.calibration.thresholds import NEVER, Ranked, choose, measured, uncertainty
@@ -285,6 +285,39 @@ def test_a_label_of_few_examples_takes_the_map_of_all() -> None:
         assert lent.tolist() == [False, True, False]
         for stage, alone in ((calibration, one), (calibration["clips"], one["clips"])):
             assert stage[kept][1] == alone[kept][0] and stage[kept][0] != alone[kept][0]
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_a_label_without_examples_keeps_its_scores_and_is_not_shown(method: str) -> None:
+    """What fits labels that are in every third clip says nothing of one that was never heard."""
+    examples, _ = planted(400, 3, 2)
+    examples.targets[:, 1] = False
+    calibration, _, lent = fit_stages(examples, method, 5)
+    assert not lent.any()
+    scores, plain = clip_scores(examples, calibration), clip_scores(examples, None)
+    np.testing.assert_allclose(scores[:, 1], plain[:, 1], atol=1e-6)
+    assert (np.abs(scores - plain).max(axis=0) > 0.01).tolist() == [True, False, True]
+    names = ["a", "b", "c"]
+    for kind, value, never in (("precision", 0.5, True), ("recall", 0.9, True), ("false_alarms", 9.0, False)):
+        goal = Goal(kind=kind, value=value)
+        found = fit_thresholds(examples, calibration, goal, np.ones(400), names, draws=0, quiet=True)
+        assert (found["b"]["threshold"] == NEVER, found["b"]["pooled"]) == (never, False)
+        if never:  # and it has no part in the threshold of all
+            both = Examples(
+                logits=examples.logits[:, ::2], starts=examples.starts, targets=examples.targets[:, ::2],
+                known=examples.known[:, ::2], groups=examples.groups,
+            )  # fmt: skip
+            two = fit_stages(both, method, 5)[0]
+            of_two = fit_thresholds(both, two, goal, np.ones(400), names[::2], draws=0, quiet=True)
+            assert found[""] == pytest.approx(of_two[""], abs=1e-3) and found["a"]["threshold"] < NEVER
+    examples.targets[:] = False
+    assert (
+        fit_thresholds(examples, None, goal, np.ones(400), names, draws=0, quiet=True)["a"]["positives"] == 0
+    )
+    for kind in ("precision", "recall"):
+        goal = Goal(kind=kind, value=0.9)
+        found = fit_thresholds(examples, None, goal, np.ones(400), names, draws=0, quiet=True)
+        assert {row["threshold"] for name, row in found.items() if name} == {NEVER}
 
 
 def test_what_is_not_known_is_no_example() -> None:
@@ -592,11 +625,13 @@ def test_the_verb_says_what_was_done_and_what_was_not(
     assert "48 clips of 24 recordings" in out and "ECE of the best label" in out
     assert "thresholds for precision 0.95" in out
     assert "event settings are for its scores as they were" in err
-    assert "lion: not among the pack's labels; they get what fits all others together" in err
+    assert "lion: no example in the pack; the network's own scores stay, uncalibrated" in err
+    assert "lion: no example in the pack, so no threshold; they will not be shown" in err
     assert "2 labels (dog, rain): no threshold is as precise as that; they will not be shown" in err
     made = load_artifact(tmp_path / "new")
     assert made.thresholds is not None and made.thresholds[0] == NEVER
-    assert made.thresholds[2] == made.metrics["calibration"]["threshold_of_all"]
+    assert made.thresholds[2] == NEVER and made.calibration is not None
+    assert (made.calibration["scale"][2], made.calibration["offset"][2]) == (1.0, 0.0)
     card = (made.path / "README.md").read_text()
     assert "48 clips of 24 recordings of the pack pack." in card and "| dog | never |" in card
     status, out, _ = run(

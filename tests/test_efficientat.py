@@ -189,6 +189,7 @@ def test_a_fully_convolutional_head_is_averaged_after_its_batch_norm(tmp_path: P
     np.testing.assert_allclose(logits, expected, atol=1e-5 * np.abs(expected).max())
 
 
+@pytest.mark.filterwarnings("ignore:.*has the name of the released file")  # of stand-ins
 @pytest.mark.parametrize(
     ("name", "options", "expected"),
     [

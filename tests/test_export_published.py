@@ -55,6 +55,11 @@ def test_an_imported_onnx_graph_is_exported_with_the_batch_that_it_takes(
     far = 0.2 if quantize else 1e-4
     for ours, expected in zip(runner.run(waves(7)), tiny_onnx.by_hand(waves(7)), strict=True):
         np.testing.assert_allclose(ours, expected, atol=far)
+    page = (Path(__file__).parents[1] / "docs" / "export.md").read_text("utf-8")
+    lines = re.findall(r"```python\n(.*?)```", page, re.S)[0].replace("urban.onnx", str(out))
+    found = {"waveform": waves(7).ravel()}
+    exec(lines, found)
+    np.testing.assert_allclose(found["scores"], 1 / (1 + np.exp(-runner.run(waves(7))[0])), atol=1e-5)
     if quantize:
         assert "int8 against float32 on 2 windows" in said
 
@@ -76,11 +81,13 @@ def test_own_classes_on_a_graph_are_exported_where_it_takes_any_number_of_window
     own = own_classes(imported(tmp_path, (1, WINDOW)))
     with pytest.raises(ValueError, match="cannot be part of an exported graph: .* takes one window at once"):
         export_onnx(own.path, tmp_path / "x.onnx")
+    with pytest.raises(ValueError, match="and auricle makes none; tag with its folder as it is"):
+        export_tflite(own.path, tmp_path / "x.tflite")
     assert not list(tmp_path.glob("x.*"))
 
 
 def test_a_tflite_model_is_exported_as_its_file_with_its_labels_beside_it(
-    capsys: pytest.CaptureFixture[str], tmp_path: Path
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pytest.importorskip("ai_edge_litert")
     import tiny_tflite
@@ -114,6 +121,14 @@ def test_a_tflite_model_is_exported_as_its_file_with_its_labels_beside_it(
     )  # fmt: skip
     for ours, theirs in zip(load_runner(again).run(waves(3)), load_runner(saved).run(waves(3)), strict=True):
         np.testing.assert_array_equal(ours, theirs)
+    monkeypatch.setattr("auricle.progress._silent", False)
+    options = ("--rate", 8000, "--labels", out.parent / "a.tflite.labels.txt", "--replace")
+    lost = "its calibration and thresholds are only in the folder that it was exported from"
+    missing = f"import it with --embedding {tiny_tflite.EMBEDDING} --replace to have what it says; "
+    for given, told in (((), missing), (("--embedding", tiny_tflite.EMBEDDING), "")):
+        said = run(capsys, "import", "tflite", out, "--out", tmp_path / "again", *options, *given)[2]
+        assert said.splitlines()[1:] == [f"auricle: a.tflite.json beside the graph is not read: {told}{lost}"]
+    assert f"tflite {out} --out DIR" in run(capsys, "check", out)[2]
     status, _, said = run(capsys, "export", saved.path, tmp_path / "a.onnx")
     assert status == 1 and "export the graph itself to a name that ends in .tflite" in said
     own = own_classes(saved)
@@ -133,6 +148,10 @@ def test_what_is_no_tflite_graph_is_not_written_as_one(tmp_path: Path) -> None:
         export_tflite(saved.path, tmp_path / "x.tflite")
     with pytest.raises(ValueError, match=r"ends in \.tflite"):
         export_tflite(saved.path, tmp_path / "x.onnx")
+    (tmp_path / ".x.onnx.tmp").mkdir()
+    with pytest.raises(OSError, match=r"directory: '[^']*/x\.onnx'$"):  # the name that was given
+        export_onnx(saved.path, tmp_path / "x.onnx")
+    (tmp_path / ".x.onnx.tmp").rmdir()
     with pytest.raises(ValueError, match=r"ends in \.onnx"):
         export_onnx(saved.path, tmp_path / "x.tflite")
     assert not list(tmp_path.glob("x.*"))

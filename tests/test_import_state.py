@@ -10,6 +10,7 @@ import pytest
 pytest.importorskip("torch", reason="torch is not installed")
 import torch
 
+from auricle.interop.efficientat import import_efficientat
 from auricle.interop.panns import import_panns
 from auricle.interop.state import check_arrays, read_arrays, with_counters
 
@@ -51,6 +52,44 @@ def test_weights_within_a_checkpoint_and_another_module_are_found(
     state = OrderedDict((f"{prefix}{name}", value) for name, value in WEIGHTS.items())
     torch.save({within: state, "epoch": 3, "hyper_parameters": {"lr": 0.1}}, tmp_path / "a.ckpt")
     assert list(read_arrays(tmp_path / "a.ckpt")) == list(WEIGHTS)
+    torch.save({"model": {within: state, "epoch": 3}}, tmp_path / "a.ckpt")
+    assert list(read_arrays(tmp_path / "a.ckpt")) == list(WEIGHTS)
+
+
+@pytest.mark.parametrize("name", ["a.pth", "a.npz"])
+def test_a_byte_that_changed_on_the_way_is_found(name: str, tmp_path: Path) -> None:
+    weights = torch.arange(999.0)
+    path = tmp_path / name
+    if name == "a.npz":
+        np.savez(path, x=weights.numpy())
+    else:
+        torch.save({"x": weights}, path)
+    content = bytearray(path.read_bytes())
+    content[content.index(weights[500:510].numpy().tobytes())] ^= 64
+    path.write_bytes(content)
+    with pytest.raises(ValueError, match=rf"{name}: not a file of weights that can be read \(.*CRC"):
+        read_arrays(path)
+
+
+def test_a_file_that_was_written_without_checksums_is_read(tmp_path: Path) -> None:
+    torch.serialization.set_crc32_options(False)
+    try:
+        torch.save(WEIGHTS, tmp_path / "a.pth")
+    finally:
+        torch.serialization.set_crc32_options(True)
+    assert list(read_arrays(tmp_path / "a.pth")) == list(WEIGHTS)
+
+
+def test_names_behind_another_beginning_are_told(tmp_path: Path) -> None:
+    for before, sign, importer in (
+        ("backbone.", "conv_block4.conv1.weight", import_panns),
+        ("model.", "features.0.0.weight", import_efficientat),
+    ):
+        torch.save({before + sign: torch.zeros(2), "loss_fn.weight": torch.zeros(2)}, tmp_path / "a.ckpt")
+        with pytest.raises(ValueError, match=f"names here begin with '{before}': save the weights without"):
+            importer(tmp_path / "a.ckpt", tmp_path / "out")  # and without a word of settings before it
+    with pytest.raises(ValueError, match=r"none\.pth: no such file"):
+        read_arrays(tmp_path / "none.pth")
 
 
 def test_what_else_is_in_a_file_is_named(tmp_path: Path) -> None:

@@ -36,7 +36,7 @@ def artifact(tmp_path_factory: pytest.TempPathFactory) -> Artifact:
     torch.set_num_threads(1)
     folder = tmp_path_factory.mktemp("decision")
     arrays = frozen_arrays(released_shapes("cnn14_decision", width=0.125)) | front_end(RATE)
-    path = write_checkpoint(folder / "Cnn14_DecisionLevelMax_mAP=0.385.pth", arrays)
+    path = write_checkpoint(folder / "Cnn14_DecisionLevelMax.pth", arrays)
     return import_panns(path, folder / "model", labels=LABELS, window=WINDOW / RATE)
 
 

@@ -7,6 +7,7 @@ import os
 import re
 import subprocess
 import sys
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -115,6 +116,38 @@ def test_a_server_that_is_not_there_is_one_line_too(tiny: str, monkeypatch: pyte
         ValueError, match=r"cannot be reached .*; fetch that file .* put it at .*tiny\.tflite$"
     ):
         load_artifact(tiny)
+
+
+@pytest.mark.parametrize("closed", ["cache", "record"])
+def test_what_cannot_be_written_is_told_with_the_folder_and_how_to_choose_another(
+    capsys: pytest.CaptureFixture[str],
+    own_cache: Path,
+    tiny: str,
+    monkeypatch: pytest.MonkeyPatch,
+    closed: str,
+) -> None:
+    """A cache that is no folder for this user; and one in which only the checksum cannot be kept."""
+    if closed == "cache":
+        own_cache.parent.mkdir(exist_ok=True)
+        own_cache.write_text("no folder")
+        status, _, said = run(capsys, "check", tiny, "--quiet")
+        assert (
+            status == 1 and said.count("\n") == 1 and "error: tiny: its file and its model are kept" in said
+        )
+        assert (
+            str(own_cache / "published") in said
+            and "to keep them in another folder set AURICLE_CACHE" in said
+        )
+        return
+
+    def refuse(path: Path) -> None:
+        raise PermissionError(13, "Permission denied", f"{path}.sha256.1.tmp")
+
+    monkeypatch.setattr(published, "pin", refuse)
+    with pytest.warns(
+        UserWarning, match=r"tiny: the model is made, but .*\.tflite\.sha256 cannot be written"
+    ):
+        assert load_artifact(tiny).name == "tiny"
 
 
 def test_a_file_that_was_put_there_by_hand_is_taken(server: Server, tiny: str) -> None:
@@ -265,10 +298,15 @@ def test_yamnet_by_name_is_the_import_of_its_file(shared_data: Path) -> None:
 
 
 def test_real_importers_are_given_what_they_take(own_cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Checkpoints of the released nesting and names, narrow ones, lie where the files are put by hand."""
+    """Checkpoints of the released nesting and names, narrow ones, lie where the files are put by hand.
+
+    A file of that name and another checksum than the listed one is told, and has not the release's licence.
+    """
     torch = pytest.importorskip("torch")
     from efficientat_release import arrays_of
     from panns_release import front_end, frozen_arrays, released_shapes, write_checkpoint
+
+    from auricle.interop.panns import import_panns
 
     monkeypatch.setenv("AURICLE_OFFLINE", "1")
     for name in ("panns-cnn6", "efficientat-mn04"):
@@ -281,6 +319,16 @@ def test_real_importers_are_given_what_they_take(own_cache: Path, monkeypatch: p
         saved = load_artifact(name)
         assert (saved.name, saved.licence, saved.rate) == (name, licence, 32000)
         assert saved.num_classes == 527 and saved.labels[0] == "Speech"
+    file, out = file_path(PUBLISHED["panns-cnn6"]), own_cache / "own"
+    md5 = hashlib.md5(file.read_bytes(), usedforsecurity=False).hexdigest()
+    for listed, licence in ((md5, "CC-BY-4.0"), ("0" * 32, "")):
+        monkeypatch.setitem(PUBLISHED, "panns-cnn6", dataclasses.replace(PUBLISHED["panns-cnn6"], md5=listed))
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            import_panns(file, out)
+        assert load_artifact(out).licence == licence and len(caught) == (not licence)
+        other = f"its MD5 begins with {md5[:8]}, that of the release with 00000000: it is another file, or"
+        assert all(other in str(one.message) for one in caught)
 
 
 def test_the_list_says_what_others_published(capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,6 +1,7 @@
 """Files of published models are fetched once, whatever happens on the way, and any other file is refused."""
 
 import hashlib
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -110,6 +111,21 @@ def test_a_server_that_falls_silent_is_not_waited_for(
     assert keep(server.url("a.pth"), tmp_path / "a.pth", quiet=True).read_bytes() == CONTENT
 
 
+def test_a_server_that_never_answers_is_told_while_it_is_waited_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("auricle.progress._silent", False)
+    for name, value in {"TIMEOUT_SECONDS": 0.3, "PATIENCE_SECONDS": 0.05, "TRIALS": 1}.items():
+        monkeypatch.setattr(download, name, value)
+    with socket.create_server(("127.0.0.1", 0)) as mute:
+        host = f"127.0.0.1:{mute.getsockname()[1]}"
+        for quiet in (True, False):
+            with pytest.raises(Unreachable, match=r"a\.pth: the server sends nothing \(timed out\)$"):
+                keep(f"http://{host}/a.pth", tmp_path / "a.pth", quiet=quiet)
+            told = capsys.readouterr().err
+            assert not told if quiet else told.startswith(f"auricle: waiting for {host}, which sends nothing")
+
+
 @pytest.mark.parametrize("digest", [{"sha256": "0" * 64}, {"md5": "0" * 32}])
 def test_a_published_checksum_counts_from_the_first(
     server: Server, tmp_path: Path, digest: dict[str, str]
@@ -163,6 +179,10 @@ def test_offline_no_server_is_asked(server: Server, tmp_path: Path, monkeypatch:
     assert server.asked == []
     (tmp_path / "a.pth").write_bytes(CONTENT)
     assert keep(server.url("a.pth"), tmp_path / "a.pth", quiet=True).is_file(), "by hand is well, too"
+    (tmp_path / "a.pth").write_bytes(b"damaged")
+    with pytest.raises(ValueError, match=r"remove it, and put there what http.*a\.pth gives"):
+        keep(server.url("a.pth"), tmp_path / "a.pth", quiet=True)
+    (tmp_path / "a.pth").write_bytes(CONTENT)
     monkeypatch.setenv("AURICLE_OFFLINE", "0")
     assert not download.is_offline()
 

@@ -98,9 +98,9 @@ def run_block(folder: Path, block: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-MODELS = {  # folder that a block makes -> labels, window in seconds, licence
-    "cnn14": (527, 10.0, "CC-BY-4.0"), "mn10": (527, 10.0, "MIT"),
-    "yamnet-float": (521, 0.975, "Apache-2.0"), "yamnet": (521, 0.975, ""),  # a stand-in's SHA-256
+MODELS = {  # folder that a block makes -> labels, window in seconds, licence: none of a stand-in's checksum
+    "cnn14": (527, 10.0, ""), "mn10": (527, 10.0, ""),
+    "yamnet-float": (521, 0.975, ""), "yamnet": (521, 0.975, ""),
     "tagger": (3, 1.0, ""), "birdnet": (6522, 3.0, "CC BY-NC-SA 4.0"), "perch": (14795, 5.0, "Apache-2.0"),
 }  # fmt: skip
 
@@ -114,7 +114,8 @@ def test_every_command_of_the_page_runs(folder: Path, number: int) -> None:
     done = run_block(folder, block)
     assert done.returncode == 0, done.stderr
     made = re.findall(r"--out (\S+)", block)
-    assert made and "Traceback" not in done.stderr and "warning" not in done.stderr
+    said = [line for line in done.stderr.splitlines() if "has the name of the released file" not in line]
+    assert made and not [line for line in said if "Traceback" in line or "warning" in line]
     for name in made:
         model = load_artifact(folder / name)
         assert (model.num_classes, model.window / model.rate, model.licence) == MODELS[name]

@@ -237,7 +237,8 @@ def test_labels_are_read_from_lists_and_tables(tmp_path: Path) -> None:
         read_labels(tmp_path / "a.txt")
     (tmp_path / "d.csv").write_text("code,word\nx,dog\n")
     with pytest.raises(
-        ValueError, match="expected a column display_name, label, name, category; got code, word"
+        ValueError,
+        match="expected a column display_name, label, name, category; got code, word; where these are a",
     ):
         read_labels(tmp_path / "d.csv")
 

@@ -108,6 +108,7 @@ def test_the_front_end_of_real_recordings_is_scipys_parts_put_together(shared_da
     assert len(worst) >= 40 and max(worst) < 5e-4, max(worst)  # of float32, where bands are quietest
 
 
+@pytest.mark.filterwarnings("ignore:.*has the name of the released file")  # of stand-ins
 @pytest.mark.parametrize("suffix", [".h5", ".npz", ".safetensors"])
 def test_the_imported_model_gives_what_the_second_implementation_gives(
     released: dict[str, np.ndarray], tmp_path: Path, suffix: str

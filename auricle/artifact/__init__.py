@@ -62,6 +62,10 @@ def load_artifact(name_or_path: str | Path) -> Artifact:
         inside = [name for name in ("best", "last") if (path / name / "model.json").is_file()]
         if inside:  # a training run
             raise ValueError(f"no model {name_or_path}: a run's models are in it, say {path / inside[0]}")
+        if path.is_file() and path.suffix == ".tflite":
+            raise ValueError(
+                f"no model {name_or_path}: a TFLite file becomes one, auricle import tflite {path} --out DIR"
+            )
         known = ", ".join(["default", *bundled_models()])
         reason = (
             f"neither a folder with a model.json nor an .onnx file nor one of {known}, nor one that "

@@ -23,6 +23,7 @@ from auricle.calibration.stages import (
     fit_stages,
     held_out_scores,
     placed,
+    with_examples,
 )
 from auricle.calibration.thresholds import FEWEST as FEWEST_FOR_THRESHOLDS
 from auricle.calibration.thresholds import Goal
@@ -32,6 +33,7 @@ from auricle.evaluation.heard import what_was_heard
 from auricle.evaluation.scoring import open_model, stream_logits
 from auricle.progress import Progress
 from auricle.shards import Pack
+from auricle.thresholds import NEVER
 
 __all__ = ["KEEP", "METHODS", "Goal", "calibrate", "count_runs", "fit_thresholds", "gather"]
 
@@ -74,7 +76,8 @@ def calibrate(
         subset: only clips of this subset of the pack.
         label_set: the labels to compare with.
         fewest: positives, and negatives, that a label must have for a map or a threshold of its own, in place
-            of those of all labels together; None takes 5 (30 for isotonic) and 10.
+            of those of all labels together; None takes 5 (30 for isotonic) and 10. A label without any keeps
+            the network's scores, and for a precision or a recall its threshold is never reached.
         hop: false alarms an hour are of recordings that are heard with a window every so many seconds; None
             takes the model's hop.
         draws: bootstrap draws of recordings, for the thresholds' uncertainty; None takes what is affordable.
@@ -124,12 +127,13 @@ def calibrate(
     with tempfile.TemporaryFile() as file:
         examples = gather(runner, pack, clips, label_set, columns, file, quiet=quiet)
         names = [artifact.labels[k] for k in ours]
+        about["labels_without_examples"] = [names[k] for k in np.flatnonzero(~with_examples(examples))]
         calibration, whole = _part(artifact.calibration, ours), artifact.calibration
         if method != KEEP:
             least = FEWEST[method] if fewest is None else fewest
             _refuse_too_little(examples, least, label_set)
-            old, (calibration, pooled, lent) = calibration, fit_stages(examples, method, least)
-            whole = placed(calibration, pooled, ours, len(artifact.labels))
+            old, (calibration, _, lent) = calibration, fit_stages(examples, method, least)
+            whole = placed(calibration, ours, len(artifact.labels))
             about |= {
                 "fewest": least,
                 "labels_pooled": [names[k] for k in np.flatnonzero(lent)],
@@ -154,10 +158,10 @@ def calibrate(
             about |= {
                 "goal": {goal.kind: goal.value},
                 "windows_of_a_clip": int(examples.counts.max()),  # of 1, scores are of clips and windows
-                "threshold_of_all": (of_all := found.pop("")),
+                "threshold_of_all": found.pop(""),
                 "thresholds": found,
             }
-            thresholds = [found[name]["threshold"] if name in found else of_all for name in artifact.labels]
+            thresholds = [found[name]["threshold"] if name in found else NEVER for name in artifact.labels]
     return save_changed(
         artifact,
         out,

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from auricle.calibration.stages import Examples, clip_scores, taken
+from auricle.calibration.stages import Examples, clip_scores, taken, with_examples
 from auricle.calibration.thresholds import (
     FEWEST,
     SLACK,
@@ -95,16 +95,24 @@ def fit_thresholds(
     affordable = DRAWN_SCORES // max(1, len(names) * (len(examples.logits) if alarms else len(hours_C)))
     draws = max(50, min(DRAWS, affordable)) if draws is None else draws
     together, rows = Together(goal), {}
+    # False alarms are counted where a label is not. For the others a label takes an example at least: the
+    # threshold of other labels' scores says nothing of its own, which are as the network gives them.
+    counted = np.full(len(names), True) if alarms else with_examples(examples)
     with Progress(len(names), "thresholds", unit="labels", quiet=quiet) as progress:
         for k, (name, mine) in enumerate(zip(names, labels(), strict=True)):
-            together.count(mine)
             known = examples.known[:, k]
+            if counted[k]:
+                together.count(mine)
             positives = int((examples.targets[:, k] & known).sum())
             row: dict[str, Any] = {"positives": positives, "hours_without": float(mine.hours.sum())}
             lent = not mine.hours.sum() if alarms else min(positives, int(known.sum()) - positives) < fewest
-            rows[name] = row if lent else row | _own(mine, examples.groups, goal, draws, seed)
+            if not counted[k]:
+                row |= {"threshold": NEVER, "pooled": False, "measured": None}
+            elif not lent:
+                row |= _own(mine, examples.groups, goal, draws, seed)
+            rows[name] = row
             progress.advance()
-    of_all = together.threshold(labels())
+    of_all = together.threshold(mine for k, mine in enumerate(labels()) if counted[k])
     for name, mine in zip(names, labels() if scores is not None else iter(()), strict=False):
         if "threshold" not in rows[name]:
             value = measured(_ranked(mine, examples.groups), goal, of_all)

@@ -26,6 +26,7 @@ STRENGTH = 8.0  # with which labels are drawn towards the pooled fit, see `fit_a
 VALUES = 2**24  # logits looked at together
 GRID, FAR = 64, 60.0  # pooled logits are rounded to 1/64, and cut at 60 either way
 PARTS = 5  # of the recordings, for figures of clips that the calibration was not fitted to
+SAME = {"x": [-1.0, 1.0], "y": [-1.0, 1.0]}  # a rising map that changes nothing
 FURTHEST = 30.0  # logit of a clip's mean score, either way: a mean may be 0 or 1
 
 
@@ -61,6 +62,8 @@ def fit_stages(
 ) -> tuple[dict[str, Any], dict[str, Any], np.ndarray]:
     """A calibration of the shared labels, the pooled one of a single label, and which labels took that one.
 
+    A label without any example in all clips keeps its scores: what fits the others says nothing of it.
+
     Args:
         examples: what to fit.
         method: one of `METHODS`.
@@ -80,7 +83,8 @@ def fit_stages(
     known = examples.known & chosen[:, None]
     positives = (examples.targets & known).sum(axis=0)
     negatives = (~examples.targets & known).sum(axis=0)
-    lent = np.minimum(positives, negatives) < least
+    heard = with_examples(examples)
+    lent = (np.minimum(positives, negatives) < least) & heard
     weights_C, owners = 1 / examples.counts, examples.owners
 
     def windows(part: slice) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -88,7 +92,7 @@ def fit_stages(
         logits = np.asarray(examples.logits[:, part], np.float64)
         return logits, examples.targets[:, part][owners], weights[owners]
 
-    calibration, pooled = _fit(windows, examples, method, lent)
+    calibration, pooled = _fit(windows, examples, method, lent, heard)
     if examples.counts.max() == 1:
         return calibration, pooled, lent
     means = clip_means(examples, calibration)
@@ -96,16 +100,28 @@ def fit_stages(
     def clips(part: slice) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         return as_logits(means[:, part]), examples.targets[:, part], known[:, part].astype(np.float64)
 
-    calibration["clips"], pooled["clips"] = _fit(clips, examples, method, lent)
+    calibration["clips"], pooled["clips"] = _fit(clips, examples, method, lent, heard)
     return calibration, pooled, lent
 
 
-def _fit(stage: Any, examples: Examples, method: str, lent: np.ndarray) -> tuple[Any, Any]:
+def with_examples(examples: Examples) -> np.ndarray:
+    """(S,) bool, labels that a clip has for sure.
+
+    >>> z, no = np.zeros((2, 2), np.float32), np.zeros((2, 2), bool)
+    >>> some = Examples(logits=z, starts=np.arange(2), targets=~no, known=no | [True, False], groups=z[:, 0])
+    >>> with_examples(some).tolist()
+    [True, False]
+    """
+    return (examples.targets & examples.known).any(axis=0)
+
+
+def _fit(stage: Any, examples: Examples, method: str, lent: np.ndarray, heard: np.ndarray) -> tuple[Any, Any]:
     """One map: that of the labels, and that of all labels together."""
     bins = 2 * round(FAR * GRID) + 1
     sums = np.zeros((2, bins))  # weights of what is not so, and what is
     for part in examples.blocks():
         logits, targets, weights = stage(part)
+        weights = weights * heard[part]
         places = np.rint(np.clip(logits, -FAR, FAR) * GRID).astype(np.int64) + bins // 2
         for row, there in enumerate((~targets, targets)):
             sums[row] += np.bincount(places.ravel(), (weights * there).ravel(), bins)
@@ -117,11 +133,10 @@ def _fit(stage: Any, examples: Examples, method: str, lent: np.ndarray) -> tuple
     targets = smoothed(true[:, None], weight[:, None])
     pair = fit_affine(z[:, None], targets, weight[:, None], offset=shifted)
     scale, offset = (value.item() for value in pair)
-    count = len(lent)
     if sloped:
-        scales, offsets = np.full(count, scale), np.full(count, offset)
+        scales, offsets = np.where(heard, scale, 1.0), np.where(heard, offset, 0.0)
         for part in examples.blocks():
-            own = np.flatnonzero(~lent[part])
+            own = np.flatnonzero((heard & ~lent)[part])
             logits, targets, weights = (array[:, own] for array in stage(part))
             scales[part][own], offsets[part][own] = fit_affine(
                 logits, targets, weights, offset=shifted, around=(scale, offset), strength=STRENGTH
@@ -129,10 +144,10 @@ def _fit(stage: Any, examples: Examples, method: str, lent: np.ndarray) -> tuple
         fitted = {"kind": "affine", "scale": scales.tolist(), "offset": offsets.tolist()}
         return fitted, {"kind": "affine", "scale": [scale], "offset": [offset]}
     everything = fit_isotonic(z, true, weight, scale)  # its ends go on as the affine map does
-    labels = [everything] * count
+    labels = [everything if there else dict(SAME) for there in heard.tolist()]
     for part in examples.blocks():
         logits, targets, weights = stage(part)
-        for place in np.flatnonzero(~lent[part]).tolist():
+        for place in np.flatnonzero((heard & ~lent)[part]).tolist():
             one = (logits[:, place], targets[:, place], weights[:, place])
             labels[part.start + place] = fit_isotonic(*one, scale)
     return {"kind": "isotonic", "labels": labels}, {"kind": "isotonic", "labels": [everything]}
@@ -179,23 +194,21 @@ def taken(calibration: Mapping[str, Any] | None, part: slice) -> dict[str, Any] 
     }
 
 
-def placed(
-    calibration: Mapping[str, Any], pooled: Mapping[str, Any], columns: list[int], num_classes: int
-) -> dict[str, Any]:
-    """A calibration of all K labels: the shared ones' own, and for the others the pooled one.
+def placed(calibration: Mapping[str, Any], columns: list[int], num_classes: int) -> dict[str, Any]:
+    """A calibration of all K labels: the shared ones' own, and for the others one that changes nothing.
 
-    >>> one = {"kind": "affine", "scale": [2.0], "offset": [1.0]}
-    >>> placed(one, {"kind": "affine", "scale": [3.0], "offset": [0.0]}, [1], 2)
-    {'kind': 'affine', 'scale': [3.0, 2.0], 'offset': [0.0, 1.0]}
+    >>> placed({"kind": "affine", "scale": [2.0], "offset": [1.0]}, [1], 2)
+    {'kind': 'affine', 'scale': [1.0, 2.0], 'offset': [0.0, 1.0]}
     """
+    same = {"scale": 1.0, "offset": 0.0, "labels": SAME}
     found: dict[str, Any] = {}
     for name, value in calibration.items():
         if name == "kind":
             found[name] = value
         elif name == "clips":
-            found[name] = placed(value, pooled[name], columns, num_classes)
+            found[name] = placed(value, columns, num_classes)
         else:
-            every = list(pooled[name]) * num_classes
+            every = [same[name]] * num_classes
             for column, own in zip(columns, value, strict=True):
                 every[column] = own
             found[name] = every

@@ -196,10 +196,15 @@ def _warn(about: dict[str, Any]) -> None:
         )
     if untold := untold_in_words(about["training_not_told"]):
         print_warning(untold)
-    if missing := about["labels_not_in_pack"]:
-        print_warning(
-            f"{_some(missing)}: not among the pack's labels; they get what fits all others together"
-        )
+    absent = about["labels_not_in_pack"]
+    without = about.get("labels_without_examples", [])
+    hidden = (
+        [*absent, *([] if "false_alarms" in about.get("goal", {}) else without)] if "goal" in about else []
+    )
+    if "before" in about and (kept := [*absent, *without]):
+        print_warning(f"{_some(kept)}: no example in the pack; the network's own scores stay, uncalibrated")
+    if hidden:
+        print_warning(f"{_some(hidden)}: no example in the pack, so no threshold; they will not be shown")
     if pooled := about.get("labels_pooled"):
         print_warning(
             f"{_some(pooled)}: fewer than {about['fewest']} positives or negatives; the map of all labels "
@@ -222,7 +227,7 @@ def _warn(about: dict[str, Any]) -> None:
     if missed := _missed(about):
         goal, value = next(iter(about["goal"].items()))
         print_warning(f"{_some(missed)}: with that threshold {goal} is less than {value:g}, on these clips")
-    if never := [label for label, row in found.items() if row["threshold"] > 1]:
+    if never := [label for label, row in found.items() if row["threshold"] > 1 and label not in hidden]:
         why = "no threshold is as precise as that"
         if "false_alarms" in about["goal"]:
             why = "scores of 1 alone are more false alarms than that"

@@ -99,6 +99,7 @@ def tflite(
     from auricle.interop.tflite import import_tflite
 
     _import_graph(import_tflite, file, out, outputs, given)
+    _tell_of_description(file, {name for name, value in given.items() if value})
 
 
 def onnx(
@@ -260,6 +261,31 @@ def _import_graph(
         f"{artifact.embedding_size} values"
     )
     print(artifact.path)
+
+
+def _tell_of_description(file: Path, given: set[str]) -> None:
+    """One line where `auricle export` wrote a description beside a graph, of what in it the model has not."""
+    import json
+
+    from auricle.progress import say
+
+    beside = file.with_name(f"{file.name}.json")
+    try:
+        said = json.loads(beside.read_text(encoding="utf-8"))
+        options = {"embedding": said["embedding"], "hop": said["hop_samples"], "peak": said["peak"]}
+        at_first = {"embedding": "", "hop": said["window_samples"], "peak": 0.0}
+        lost = [name for name in ("calibration", "thresholds") if said[name] is not None]
+    except (OSError, ValueError, KeyError, TypeError):  # none is there, or another's
+        return
+    missing = [
+        f"--{name} {value}"
+        for name, value in options.items()
+        if value != at_first[name] and name not in given
+    ]
+    told = [f"import it with {' '.join(missing)} --replace to have what it says"] * bool(missing)
+    told += [f"its {' and '.join(lost)} are only in the folder that it was exported from"] * bool(lost)
+    if told:
+        say(f"{beside.name} beside the graph is not read: {'; '.join(told)}")
 
 
 def _licence(given: str) -> dict[str, str]:

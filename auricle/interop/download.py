@@ -10,6 +10,7 @@ import hashlib
 import http.client
 import os
 import re
+import threading
 import time
 import urllib.error
 import urllib.parse
@@ -26,6 +27,7 @@ __all__ = ["cache_folder", "fetch", "held", "is_offline", "keep", "pin", "record
 
 PIECE = 1 << 20  # bytes read at a time
 TIMEOUT_SECONDS = 30.0  # without a byte
+PATIENCE_SECONDS = 5.0  # without a byte, before it is said what is waited for
 TRIALS = 5  # in a row that bring nothing new
 PAUSE_SECONDS = 1.0  # before the next trial
 FAR = 2.0  # times larger or smaller than expected is another file
@@ -146,6 +148,8 @@ def keep(
                     _write_record(record, found, path.name)
                 return path
     remove = f"; remove it, and it is fetched again from {url}"
+    if is_offline():
+        remove = f"; remove it, and put there what {url} gives (AURICLE_OFFLINE is set)"
     found = _check(path, expected, str(path), remove)
     kept = record.read_text(encoding="utf-8").split()[:1] if record.is_file() else []
     # The file first: without its record, a damaged one would be the right one from then on.
@@ -308,10 +312,27 @@ def _download(url: str, partial: Path, name: str, *, checked: bool, size: int, q
                 raise Unreachable(f"{url}: cannot be reached ({error.reason})") from error
             reason = f"cannot be reached ({error.reason})"
         except LOST as error:
-            reason = f"the connection was lost ({error or type(error).__name__})"
+            there = partial.stat().st_size if partial.is_file() else 0
+            what = "the connection was lost" if there else "the server sends nothing"
+            reason = f"{what} ({error or type(error).__name__})"
         after = partial.stat().st_size if partial.is_file() else 0
         fruitless = 0 if after > before else fruitless + 1
-    raise Unreachable(f"{url}: {reason}; the next try goes on from there")
+    raise Unreachable(f"{url}: {reason}{'; the next try goes on from there' if after else ''}")
+
+
+@contextlib.contextmanager
+def _waited_for(url: str, quiet: bool) -> Iterator[None]:
+    """Say what is waited for where that takes some seconds."""
+    host = urllib.parse.urlsplit(url).netloc
+    told = f"waiting for {host}, which sends nothing yet; it is given up after {TIMEOUT_SECONDS:g} s a trial"
+    timer = threading.Timer(PATIENCE_SECONDS, say, [told])
+    timer.daemon = True
+    if not quiet:
+        timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
 
 
 def _answered(error: urllib.error.HTTPError) -> str:
@@ -330,7 +351,8 @@ def _continue(url: str, partial: Path, name: str, *, checked: bool, size: int, q
     request = urllib.request.Request(url, headers=headers)  # noqa: S310 - http(s), see above
     try:
         opener = urllib.request.build_opener()  # urlopen keeps the proxies of its first call
-        answer = opener.open(request, timeout=TIMEOUT_SECONDS)
+        with _waited_for(url, quiet):
+            answer = opener.open(request, timeout=TIMEOUT_SECONDS)
     except urllib.error.HTTPError as error:
         if error.code != 416:
             raise
@@ -346,7 +368,8 @@ def _continue(url: str, partial: Path, name: str, *, checked: bool, size: int, q
             _forget(partial)
             raise http.client.HTTPException("it gives another part than the one asked for")
         _refuse_far(url, size if total is None else total, size)
-        piece = answer.read(PIECE)
+        with _waited_for(url, quiet):
+            piece = answer.read(PIECE)
         if not start:
             _refuse_page(url, piece, answer.headers.get_content_type())
         tag = answer.headers.get("ETag", "")

@@ -21,6 +21,7 @@ from auricle.interop.state import (
     in_words,
     label_names,
     licence_of_release,
+    prefix_told,
     read_arrays,
     save_network,
     with_counters,
@@ -121,12 +122,14 @@ def import_efficientat(
     architecture = _architecture(arrays, path, taken["strides"])
     names = label_names(labels, "efficientat", architecture["arguments"]["num_classes"], path)
     net = build(architecture["name"], **architecture["arguments"])
+    state = state_of(arrays, net, path)
+    _warn_of_assumed(path, sources)
     samples = round(window * RATE)
     return save_network(
         out,
         path=path,
         net=net,
-        state=state_of(arrays, net, path),
+        state=state,
         config=config,
         window=samples,
         hop=samples if hop is None else round(hop * RATE),
@@ -135,7 +138,7 @@ def import_efficientat(
         told=f"{in_words(**architecture)} (its arrays), {RATE} Hz, frame hop {taken['hop']:g} ms "
         f"({sources['hop']}), {config.bands} bands ({sources['bands']}), strides "
         f"{''.join(map(str, taken['strides']))} ({sources['strides']})",
-        **{"licence": licence_of_release(LICENCE, names, "efficientat"), **fields},
+        **{"licence": licence_of_release(LICENCE, names, "efficientat", path), **fields},
     )
 
 
@@ -219,6 +222,7 @@ def _architecture(arrays: Mapping[str, np.ndarray], path: Path, strides: Sequenc
         raise ValueError(
             f"{path}: expected arrays features.*, or in_c.*, layers.* and out_c.*, and a classifier.*, as "
             f"EfficientAT's files have them; got {', '.join(list(arrays)[:3]) or 'none'}"
+            f"{prefix_told(arrays, ('features.0.0.weight', 'in_c.0.weight'))}"
         )
     hidden = arrays.get("classifier.2.weight")
     wide = len(last) / (EXPANDED_LAST * LAST) if hidden is None else len(hidden) / UNITS
@@ -233,7 +237,7 @@ def _architecture(arrays: Mapping[str, np.ndarray], path: Path, strides: Sequenc
 
 
 def _settings(path: Path, given: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, str]]:
-    """What the arrays do not tell, and where each of it was taken from; a warning where from nowhere."""
+    """What the arrays do not tell, and where each of it was taken from."""
     said, released = _said_by(path.name), RELEASED.fullmatch(path.name)
     taken: dict[str, Any] = {"hop": FRAME_HOP, "bands": BANDS, "strides": STRIDES}
     sources = dict.fromkeys(taken, "its name" if released else "assumed")
@@ -242,6 +246,11 @@ def _settings(path: Path, given: Mapping[str, Any]) -> tuple[dict[str, Any], dic
             taken[key], sources[key] = value, "given"
         elif key in said:
             taken[key], sources[key] = said[key], "its name"
+    return taken, sources
+
+
+def _warn_of_assumed(path: Path, sources: Mapping[str, str]) -> None:
+    """Of settings that neither the file's name nor an option said."""
     if assumed := [key for key, source in sources.items() if source == "assumed"]:
         told = {"hop": f"frame hop {FRAME_HOP:g} ms", "bands": f"{BANDS} bands", "strides": "strides 2222"}
         listed = ", ".join(told[key] for key in assumed)
@@ -251,7 +260,6 @@ def _settings(path: Path, given: Mapping[str, Any]) -> tuple[dict[str, Any], dic
             f"scores are wrong without an error where they are others: say {options}",
             stacklevel=3,
         )
-    return taken, sources
 
 
 def _said_by(name: str) -> dict[str, Any]:

@@ -1,5 +1,6 @@
 """What an exported file says of itself to those who use it without auricle, and how it is written."""
 
+import contextlib
 import json
 from pathlib import Path
 from typing import Any
@@ -54,8 +55,11 @@ def write_whole(out: Path, content: bytes) -> None:
     try:
         part.write_bytes(content)
         part.replace(out)
+    except OSError as error:  # which names the part, of which nobody knows
+        raise type(error)(error.errno, error.strerror, str(out)) from error
     finally:
-        part.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            part.unlink(missing_ok=True)
 
 
 def _thresholds_hop(artifact: Artifact) -> int | str:

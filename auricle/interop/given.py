@@ -108,7 +108,10 @@ def _read_labels(file: str | Path) -> list[str]:
     head, table = header_of(Path(file)), Path(file).suffix.lower() == ".csv"
     if not _has_label_column(head):
         if len(head) > 1 and table:
-            raise ValueError(f"{file}: expected a column {', '.join(LABEL_COLUMNS)}; got {', '.join(head)}")
+            raise ValueError(
+                f"{file}: expected a column {', '.join(LABEL_COLUMNS)}; got {', '.join(head)}; where these "
+                "are a sound already, put a line above it that names the columns"
+            )
         lines = [line.strip() for line in read_text(Path(file)).splitlines() if line.strip()]
         return [_only_field(line) for line in lines] if table else lines
     labels = []

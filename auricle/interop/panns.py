@@ -24,6 +24,7 @@ from auricle.interop.state import (
     in_words,
     label_names,
     licence_of_release,
+    prefix_told,
     read_arrays,
     rounding,
     save_network,
@@ -112,7 +113,7 @@ def import_panns(
         labels=names,
         told=f"{in_words(name, arguments)} ({known}), {config.rate} Hz (its arrays), frame hop "
         f"{1000 * config.hop / config.rate:g} ms, {config.bands} bands",
-        **{"licence": licence_of_release(LICENCE, names, "panns"), **fields},
+        **{"licence": licence_of_release(LICENCE, names, "panns", path), **fields},
     )
 
 
@@ -203,6 +204,7 @@ def _architecture(arrays: Mapping[str, np.ndarray], path: Path) -> str:
         first = next(iter(arrays), "nothing")
         raise ValueError(
             f"{path}: holds {first} and the like; known are the keys of {', '.join(ARCHITECTURES)}"
+            f"{prefix_told(arrays, signs.values())}"
         )
     return name
 

@@ -10,7 +10,11 @@ README.md; VGGish, torchvggish's release v0.1. Sizes of PANNs and EfficientAT be
 mn10 are reckoned from the arrays in the files.
 """
 
-from collections.abc import Callable
+import contextlib
+import errno
+import hashlib
+import warnings
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -190,7 +194,7 @@ def obtain(name: str, *, quiet: bool = False) -> Path:
     if _is_made(folder):
         return folder
     _refuse_missing(entry)
-    with held(folder.with_name(f".{name}.lock"), f"the making of {name}"):
+    with _cache_told(name), held(folder.with_name(f".{name}.lock"), f"the making of {name}"):
         if not _is_made(folder):
             _make(entry, folder, quiet=quiet)
     return folder
@@ -226,7 +230,29 @@ def _make(entry: Published, folder: Path, *, quiet: bool) -> None:
             f"{entry.name}: {error}; if that is not the file of {entry.address}, remove {files}"
         ) from error
     if len(entry.sha256) < WHOLE:
-        pin(path)
+        try:
+            pin(path)
+        except OSError as error:
+            warnings.warn(
+                f"{entry.name}: the model is made, but {record_of(path)} cannot be written "
+                f"({error.strerror}): a later file is not held against this one",
+                stacklevel=3,
+            )
+
+
+@contextlib.contextmanager
+def _cache_told(name: str) -> Iterator[None]:
+    """One line that says which folder is meant, and how to choose another, where files cannot be written."""
+    try:
+        yield
+    except OSError as error:
+        if error.filename is None and error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EROFS):
+            raise  # not of a file
+        place = error.filename or cache_folder()
+        raise ValueError(
+            f"{name}: its file and its model are kept in {cache_folder() / 'published'}, but {place}: "
+            f"{error.strerror}; to keep them in another folder set AURICLE_CACHE"
+        ) from error
 
 
 def licence_of(sha256: str) -> str:
@@ -236,6 +262,27 @@ def licence_of(sha256: str) -> str:
     ('Apache-2.0', '')
     """
     return next((entry.licence for entry in LISTED if entry.sha256 == sha256), "")
+
+
+def other_than_released(path: Path) -> str:
+    """What is wrong with a file that has a published one's name; empty where nothing is known to be.
+
+    >>> other_than_released(Path("own.pth"))
+    ''
+    """
+    entry = next((entry for entry in PUBLISHED.values() if entry.file == path.name), None)
+    if entry is None or not (entry.sha256 or entry.md5):
+        return ""
+    kind, expected = ("sha256", entry.sha256) if entry.sha256 else ("md5", entry.md5)
+    with path.open("rb") as stream:
+        found = hashlib.file_digest(stream, lambda: hashlib.new(kind, usedforsecurity=False)).hexdigest()
+    if found.startswith(expected):
+        return ""
+    called = {"sha256": "SHA-256", "md5": "MD5"}[kind]
+    return (
+        f"{path}: has the name of the released file, but its {called} begins with {found[:8]}, that of the "
+        f"release with {expected[:8]}: it is another file, or damaged; the release's licence is not taken"
+    )
 
 
 def file_path(entry: Published) -> Path:
@@ -267,13 +314,21 @@ def describe_published() -> list[dict[str, Any]]:
     rows = []
     for entry in LISTED:
         fields = {name: value for name, value in vars(entry).items() if name not in ("sha256", "md5")}
-        here = "model" if _is_made(model_folder(entry.name)) else "file" if file_path(entry).is_file() else ""
+        here = "model" if _is_made(model_folder(entry.name)) else "file" if _is_file(file_path(entry)) else ""
         rows.append(fields | {"here": here})
     return rows
 
 
 def _is_made(folder: Path) -> bool:
-    return (folder / "model.json").is_file()
+    return _is_file(folder / "model.json")
+
+
+def _is_file(path: Path) -> bool:
+    """Whether it is one; no, too, where nobody may look."""
+    try:
+        return path.is_file()
+    except PermissionError:
+        return False
 
 
 def _refuse_missing(entry: Published) -> None:

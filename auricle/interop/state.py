@@ -5,7 +5,8 @@ import re
 import struct
 import warnings
 import zipfile
-from collections.abc import Mapping, Sequence
+import zlib
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,11 +21,13 @@ from auricle.datasets.audioset_labels import labels as audioset_labels
 from auricle.features import FeatureConfig
 from auricle.frontend import LogMel
 from auricle.interop.given import check_waveforms, origin, read_labels, refuse_far_hop, refuse_text
+from auricle.interop.published import other_than_released
 from auricle.progress import say
 
 NAMED = 3  # keys that a refusal names
 WITHIN = ("state_dict", "model", "model_state_dict")  # where training loops keep the weights
 WRAPPERS = ("module.", "_orig_mod.", "model.", "net.")  # before the names of a net that ran within another
+PIECE = 1 << 20  # bytes read at a time
 COUNTER = "num_batches_tracked"  # of a batch norm: what no inference needs, and not every file has
 HDF5_MAGIC, ZIP_MAGIC = b"\x89HDF\r\n\x1a\n", b"PK\x03\x04"
 CALLED = re.compile(r"[Uu]nsupported (?:\w+: )?(?:GLOBAL )?(\w+\.[\w.]+)")  # in what torch says of a pickle
@@ -48,9 +51,11 @@ def read_arrays(path: Path) -> dict[str, np.ndarray]:
     (128,)
     """
     content: Any
-    if path.is_file():
-        refuse_text(path)
+    if not path.is_file():
+        raise ValueError(f"{path}: no such file")
+    refuse_text(path)
     try:
+        _refuse_damaged(path)
         if path.suffix == ".safetensors":
             content = safetensors.torch.load_file(path)
         elif path.suffix == ".npz":
@@ -71,12 +76,14 @@ def read_arrays(path: Path) -> dict[str, np.ndarray]:
         struct.error,
         pickle.UnpicklingError,
         zipfile.BadZipFile,
+        zlib.error,
         safetensors.SafetensorError,
     ) as error:
         raise ValueError(f"{path}: not a file of weights{_unread(path, error)}") from error
-    for name in WITHIN:
-        if isinstance(content, Mapping) and isinstance(content.get(name), Mapping):
-            content = content[name]
+    while isinstance(content, Mapping) and (
+        name := next((one for one in WITHIN if isinstance(content.get(one), Mapping)), "")
+    ):
+        content = content[name]
     if not isinstance(content, Mapping) or not all(
         isinstance(value, torch.Tensor | np.ndarray) for value in content.values()
     ):
@@ -88,6 +95,33 @@ def read_arrays(path: Path) -> dict[str, np.ndarray]:
     while wrapper := next((one for one in WRAPPERS if arrays and all(n.startswith(one) for n in arrays)), ""):
         arrays = {name.removeprefix(wrapper): array for name, array in arrays.items()}
     return arrays
+
+
+def _refuse_damaged(path: Path) -> None:
+    """Refuse a ZIP file, as PyTorch and NumPy write them, that is damaged: torch looks at no CRC.
+
+    Where no entry of PyTorch's fits, it was written without (`torch.serialization.set_crc32_options`).
+    """
+    with path.open("rb") as stream:
+        if stream.read(len(ZIP_MAGIC)) != ZIP_MAGIC or not zipfile.is_zipfile(path):
+            return
+    damaged, checked = [], 0
+    with zipfile.ZipFile(path) as stored:
+        for entry in stored.infolist():
+            checked += entry.file_size > 0
+            try:
+                with stored.open(entry) as stream:
+                    while stream.read(PIECE):
+                        pass
+            except zipfile.BadZipFile as error:
+                if "CRC" not in str(error):
+                    raise
+                damaged.append(entry.filename)
+        without = len(damaged) == checked and any(name.endswith("data.pkl") for name in damaged)
+    if damaged and not without:
+        raise zipfile.BadZipFile(
+            f"damaged: {_some(damaged)} within it is not what its CRC says; fetch it again"
+        )
 
 
 def _unread(path: Path, error: Exception) -> str:
@@ -182,13 +216,33 @@ def label_names(
     return names
 
 
-def licence_of_release(licence: str, labels: Sequence[str], vocabulary: str) -> str:
+def licence_of_release(licence: str, labels: Sequence[str], vocabulary: str, path: Path) -> str:
     """The released files' licence, for weights of the released labels; nothing for weights of others.
 
-    >>> licence_of_release("MIT", ["my dog", "my cat"], "efficientat")
+    Nor for a file that has a released one's name and not its checksum, of which a warning tells.
+
+    >>> licence_of_release("MIT", ["my dog", "my cat"], "efficientat", Path("own.pt"))
     ''
     """
-    return licence if list(labels) == audioset_labels(vocabulary) else ""
+    if differs := other_than_released(path):
+        warnings.warn(differs, stacklevel=3)
+    return licence if list(labels) == audioset_labels(vocabulary) and not differs else ""
+
+
+def prefix_told(arrays: Mapping[str, np.ndarray], signs: Iterable[str]) -> str:
+    """What a refusal adds where names of a network are there, but after something else.
+
+    >>> prefix_told({"backbone.bn0.weight": np.zeros(1)}, ["bn0.weight"])
+    "; names here begin with 'backbone.': save the weights without that, and nothing beside them"
+    """
+    ends = tuple(f".{sign}" for sign in signs)
+    name = next((name for name in arrays if name.endswith(ends)), "")
+    end = next((end for end in ends if name.endswith(end)), "")
+    before = name.removesuffix(end[1:])
+    return (
+        before
+        and f"; names here begin with {before!r}: save the weights without that, and nothing beside them"
+    )
 
 
 def save_network(

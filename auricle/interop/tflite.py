@@ -1,5 +1,6 @@
 """Published TFLite taggers become artifacts like any other."""
 
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,7 @@ from auricle.interop.given import (
     refuse_text,
     refuse_twice,
 )
-from auricle.interop.published import licence_of
+from auricle.interop.published import licence_of, other_than_released
 from auricle.interop.tflite_metadata import Said, carried_files, listed, read_metadata
 from auricle.runners.tflite import Graph, logit
 
@@ -94,6 +95,8 @@ def import_tflite(
     outputs = np.stack([graph.run(waveform)[0] for waveform in waveforms])
     refuse_other_outputs(path, outputs, scores)
     training = origin(path)
+    if differs := other_than_released(path):
+        warnings.warn(differs, stacklevel=2)
     fields["licence"] = fields.get("licence") or licence_of(training["sha256"])
     described = {"name": "tflite", "scores": scores, "output": chosen, "embedding": embedding}
     return save_artifact(

@@ -6,6 +6,7 @@ from typing import Any
 
 from auricle.artifact import load_artifact
 from auricle.interop.exported import about, write_whole
+from auricle.runners.onnx import fixed_batch
 from auricle.runners.tflite import architecture
 
 LABELS, ABOUT = ".labels.txt", ".json"  # after the graph's own name
@@ -36,8 +37,10 @@ def export_tflite(model: str | Path, out: str | Path) -> list[Path]:
         raise ValueError(f"{out}: is a folder; name a file")
     artifact = load_artifact(model)
     if artifact.backend != "tflite":
-        within = any(part.backend == "tflite" for _, part in artifact.within.values())
-        instead = "tag with its folder as it is" if within else "export it to a name that ends in .onnx"
+        parts = [part for _, part in artifact.within.values()]
+        within = any(part.backend == "tflite" for part in parts)
+        single = within or any(fixed_batch(part) for part in parts)  # no part of an ONNX graph either
+        instead = "tag with its folder as it is" if single else "export it to a name that ends in .onnx"
         stands = "stands on a TFLite graph and is none itself" if within else "is no TFLite graph"
         raise ValueError(f"{artifact.path}: {stands}, and auricle makes none; {instead}")
     graph = architecture(artifact)

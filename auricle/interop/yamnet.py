@@ -80,7 +80,7 @@ def import_yamnet(
         architecture={"name": "yamnet", "arguments": {"num_classes": len(names)}},
         labels=names,
         told=f"yamnet, {FEATURES.rate} Hz, frame hop 10 ms, {FEATURES.bands} bands",
-        **{"licence": licence_of_release(LICENCE, names, "yamnet"), **fields},
+        **{"licence": licence_of_release(LICENCE, names, "yamnet", path), **fields},
     )
 
 
