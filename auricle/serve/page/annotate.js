@@ -94,7 +94,7 @@ export class Corrections extends EventTarget {
       if (known) return await this.#change(known, { verdict, start, end });
     } catch (error) {
       if (!isMissing(error)) throw error;
-      await this.load(); // the recording is there, and what was to be changed is not
+      await this.#catchUp(); // the recording is there, and what was to be changed is not
       if (undoes) throw new Error(ELSEWHERE);
     }
     return this.#put(await this.#post({ label, start, end, verdict }));

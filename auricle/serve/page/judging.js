@@ -70,7 +70,10 @@ export class Judging {
   #about(row, verdict) {
     const { correction } = row;
     // Of what was said of a longer stretch, a part can be judged otherwise: that is then said beside it.
-    const isOwn = correction && (correction.verdict === verdict || covers(row, correction));
+    // What is removed goes whole.
+    const isOwn =
+      correction &&
+      (verdict === "removed" || correction.verdict === verdict || covers(row, correction));
     const over = isOwn ? stateOf(correction) : null;
     const of = nameOf(this.stage.recording(), over ?? row);
     const last = this.outbox.last(of);
@@ -150,7 +153,7 @@ export class Judging {
     const recording = this.stage.recording();
     const { of, over, stands } = this.#about(row, how);
     if (recording === null || this.#isAgain(of, how)) return;
-    const [start, end] = how === "added" ? [row.start, row.end].map(rounded) : [row.start, row.end];
+    const [start, end] = how === "added" ? [row.start, row.end].map(cut) : [row.start, row.end];
     const wants = back || how === "removed" ? null : { label: row.label, start, end, verdict: how };
     const [id, at] = [`${Date.now()} ${++this.#numbered}`, Date.now()];
     const step = { id, recording, of, at, what, before: stands, left: wants };
@@ -265,7 +268,7 @@ function spanOf(recording, span) {
   return span ? `correction ${nameOf(recording, { ...span, label: "" })}` : "";
 }
 
-/** @param {number} seconds to the millisecond */
-function rounded(seconds) {
-  return Math.round(seconds * 1000) / 1000;
+/** @param {number} seconds to the millisecond, and not beyond the recording's end */
+function cut(seconds) {
+  return Math.floor(seconds * 1000 + 1e-6) / 1000;
 }

@@ -38,6 +38,7 @@ export class Outbox extends EventTarget {
   #awake = new AbortController(); // ended when the wishes are read anew
   #numbered = 0;
   #leaves = false;
+  #isRead = false; // what waited when the page was left: until then storage is not ours
   /** @type {(wish: Wish) => Promise<boolean>} */
   #send;
 
@@ -66,6 +67,7 @@ export class Outbox extends EventTarget {
     this.#awake = new AbortController();
     this.#sent = this.#trouble = null;
     this.#leaves = false;
+    this.#isRead = true;
     try {
       const kept = /** @type {Wish[]} */ (JSON.parse(sessionStorage.getItem(KEPT) ?? "[]"));
       const last = kept.filter(({ of }, place) => !kept.some((one, k) => k > place && one.of === of));
@@ -92,6 +94,7 @@ export class Outbox extends EventTarget {
    */
   add(given) {
     const { of, wants } = given;
+    this.#leaves = false;
     const sent = this.#sent?.of === of ? this.#sent : null;
     const older = this.all.filter((wish) => wish.of === of && wish !== sent);
     this.all = this.all.filter((wish) => !older.includes(wish));
@@ -196,6 +199,7 @@ export class Outbox extends EventTarget {
 
   /** @returns {boolean} is it there after a reload? */
   #keep() {
+    if (!this.#isRead) return true;
     try {
       if (this.all.length) sessionStorage.setItem(KEPT, JSON.stringify(this.all));
       else sessionStorage.removeItem(KEPT);
