@@ -19,6 +19,12 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 SHARED_DATA = Path(__file__).parents[2] / "shared" / "data"
 
 
+@pytest.fixture(autouse=True)
+def _loud(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A command of an earlier test that was asked to be quiet does not make this one so."""
+    monkeypatch.setattr("auricle.progress._silent", False)
+
+
 @pytest.fixture
 def shared_data() -> Path:
     """The folder of real recordings and annotations that is not part of the project."""
