@@ -49,6 +49,16 @@ def device_name() -> str:
     return platform.processor() or platform.machine()
 
 
+def finish(out: Path, rows: list[list[str]], results: Path | None) -> None:
+    """Print the intervals of all folds' scores; append the rows to a CSV."""
+    targets, scores, _, groups = read_scores(out)
+    for metric, (low, high) in bootstrap_intervals(targets, scores, groups).items():
+        print(f"out of fold, 95% interval over recordings: {metric} {low:.4f} to {high:.4f}")
+    if results:
+        with results.open("a", newline="") as stream:
+            csv.writer(stream, lineterminator="\n").writerows(rows)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -90,12 +100,7 @@ def main() -> None:
             ]
         )
         print(" ".join(rows[-1]), flush=True)
-    targets, scores, _, groups = read_scores(arguments.out)
-    for metric, (low, high) in bootstrap_intervals(targets, scores, groups).items():
-        print(f"out of fold, 95% interval over recordings: {metric} {low:.4f} to {high:.4f}")
-    if arguments.results:
-        with arguments.results.open("a", newline="") as stream:
-            csv.writer(stream, lineterminator="\n").writerows(rows)
+    finish(arguments.out, rows, arguments.results)
 
 
 if __name__ == "__main__":

@@ -16,7 +16,6 @@ Trainings run side by side, a thread each; what was stopped goes on. After `--un
 """
 
 import argparse
-import csv
 import subprocess
 import sys
 import time
@@ -27,7 +26,7 @@ from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
-from esc50_folds import FOLDS, METRICS, device_name, hours_of
+from esc50_folds import FOLDS, METRICS, device_name, finish, hours_of
 
 from auricle.evaluation import evaluate
 from auricle.metrics.ranking import bootstrap_intervals, summarise
@@ -163,12 +162,7 @@ def main() -> None:
         keep(STUDENT, fold, figures[fold], figures[fold]["hours"])
     means = {name: float(np.mean([entry[name] for entry in figures.values()])) for name in METRICS}
     keep(STUDENT, "mean", means, sum(entry["hours"] for entry in figures.values()))
-    targets, scores, _, groups = read_scores(arguments.out)
-    for metric, (low, high) in bootstrap_intervals(targets, scores, groups).items():
-        print(f"out of fold, 95% interval over recordings: {metric} {low:.4f} to {high:.4f}")
-    if arguments.results:
-        with arguments.results.open("a", newline="") as stream:
-            csv.writer(stream, lineterminator="\n").writerows(rows)
+    finish(arguments.out, rows, arguments.results)
 
 
 if __name__ == "__main__":

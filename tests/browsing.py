@@ -177,3 +177,23 @@ def said(page: Any) -> list[tuple[str, str]]:
 
 def row(page: Any, label: str) -> Any:
     return page.locator(f"tr[data-label='{label}']").first
+
+
+def at_a_recording(allowed: str = "") -> tuple[Any, Any]:
+    """Fixtures: `heard`, a file's recording and whose it is, and `page`, where it is open and nothing said.
+
+    Args:
+        allowed: what the browser may complain of, see `returning`.
+    """
+
+    @pytest.fixture(scope="module")
+    def heard(browser: Any, address: str) -> dict[str, Any]:
+        return heard_once(browser, address)
+
+    @pytest.fixture
+    def page(browser: Any, address: str, heard: dict[str, Any]) -> Iterator[Any]:
+        with returning(browser, address, heard, allowed=allowed) as page:
+            shown(page, heard)
+            yield page
+
+    return heard, page

@@ -2,15 +2,14 @@
 
 import csv
 import re
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from browsing import (
     asked,
+    at_a_recording,
     expect,
-    heard_once,
     needs_chromium,
     ready,
     returning,
@@ -38,17 +37,7 @@ LINED = """(name, share) => {
 }"""
 
 
-@pytest.fixture(scope="module")
-def heard(browser: Any, address: str) -> dict[str, Any]:
-    return heard_once(browser, address)
-
-
-@pytest.fixture
-def page(browser: Any, address: str, heard: dict[str, Any]) -> Iterator[Any]:
-    """The recording, of which nothing was said yet."""
-    with returning(browser, address, heard) as page:
-        shown(page, heard)
-        yield page
+heard, page = at_a_recording()
 
 
 def add_label(page: Any, label: str, start: float, end: float) -> None:

@@ -1,29 +1,17 @@
 """Files and folders in a real browser: dropped, refused, and waiting for a service that is away or busy."""
 
 import re
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import pytest
-from browsing import expect, heard_once, needs_chromium, returning, shown
+from browsing import at_a_recording, expect, needs_chromium, returning
 
 pytestmark = needs_chromium
 
 FAILED = "Failed to load resource: (net::|.+ (401|429) )"
 
 
-@pytest.fixture(scope="module")
-def heard(browser: Any, address: str) -> dict[str, Any]:
-    return heard_once(browser, address)
-
-
-@pytest.fixture
-def page(browser: Any, address: str, heard: dict[str, Any]) -> Iterator[Any]:
-    """A recording is open."""
-    with returning(browser, address, heard, allowed=FAILED) as page:
-        shown(page, heard)
-        yield page
+heard, page = at_a_recording(FAILED)
 
 
 def dragged(page: Any, *paths: Path) -> None:

@@ -1,12 +1,10 @@
 """What the page says in a browser when something is refused or lost: nothing that was said is lost."""
 
 import re
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import pytest
-from browsing import expect, heard_once, needs_chromium, ready, returning, row, said, saved, shown, until
+from browsing import at_a_recording, expect, needs_chromium, ready, row, said, saved, until
 
 pytestmark = needs_chromium
 
@@ -14,17 +12,7 @@ FAILED = "Failed to load resource: (net::|.+ (404|429|503) )"
 LINES = "document.querySelectorAll('#alarm p').length"
 
 
-@pytest.fixture(scope="module")
-def heard(browser: Any, address: str) -> dict[str, Any]:
-    return heard_once(browser, address)
-
-
-@pytest.fixture
-def page(browser: Any, address: str, heard: dict[str, Any]) -> Iterator[Any]:
-    """The recording, of which nothing was said yet."""
-    with returning(browser, address, heard, allowed=FAILED) as page:
-        shown(page, heard)
-        yield page
+heard, page = at_a_recording(FAILED)
 
 
 def lines(page: Any) -> list[str]:

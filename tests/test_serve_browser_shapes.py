@@ -1,10 +1,8 @@
 """The page in a browser of many shapes: nothing lies off a phone, names are whole, rows can be touched."""
 
-from collections.abc import Iterator
 from typing import Any
 
-import pytest
-from browsing import expect, heard_once, needs_chromium, ready, returning, row, shown, until
+from browsing import at_a_recording, expect, needs_chromium, ready, returning, row, shown, until
 
 pytestmark = needs_chromium
 
@@ -27,17 +25,7 @@ BROKEN = r"""rows => rows.flatMap((row) => {
 })"""
 
 
-@pytest.fixture(scope="module")
-def heard(browser: Any, address: str) -> dict[str, Any]:
-    return heard_once(browser, address)
-
-
-@pytest.fixture
-def page(browser: Any, address: str, heard: dict[str, Any]) -> Iterator[Any]:
-    """The recording, of which nothing was said yet."""
-    with returning(browser, address, heard) as page:
-        shown(page, heard)
-        yield page
+heard, page = at_a_recording()
 
 
 def say(page: Any, heard: dict[str, Any], label: str, start: float, end: float) -> None:

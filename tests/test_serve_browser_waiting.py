@@ -2,15 +2,13 @@
 
 import csv
 import re
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import pytest
 from browsing import (
     CHROMIUM,
+    at_a_recording,
     expect,
-    heard_once,
     needs_chromium,
     ready,
     returning,
@@ -29,17 +27,7 @@ FAILED = "Failed to load resource: (net::|.+ (404|429|500|503) )"
 LEAVES = "() => dispatchEvent(new Event('beforeunload', { cancelable: true }))"  # without being asked
 
 
-@pytest.fixture(scope="module")
-def heard(browser: Any, address: str) -> dict[str, Any]:
-    return heard_once(browser, address)
-
-
-@pytest.fixture
-def page(browser: Any, address: str, heard: dict[str, Any]) -> Iterator[Any]:
-    """The recording, of which nothing was said yet."""
-    with returning(browser, address, heard, allowed=FAILED) as page:
-        shown(page, heard)
-        yield page
+heard, page = at_a_recording(FAILED)
 
 
 def fail(page: Any, status: int) -> None:
