@@ -73,6 +73,16 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
     subprocess.run(["umount", str(disk)], check=True)
 
 
+@pytest.fixture
+def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Downloads as on a fresh machine: a cache of the test's own, no proxy, no pause between trials."""
+    for name in ("AURICLE_OFFLINE", "http_proxy", "HTTP_PROXY", "no_proxy", "NO_PROXY", "all_proxy"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("AURICLE_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr("auricle.interop.download.PAUSE_SECONDS", 0.0)
+    return tmp_path / "cache"
+
+
 @pytest.fixture(scope="session")
 def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """Of a service in a process of its own, for all who look at its page in a browser."""

@@ -6,6 +6,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 
 
 class Server(ThreadingHTTPServer):
@@ -91,3 +92,8 @@ def serving(content: bytes) -> Iterator[Server]:
         finally:
             server.shutdown()
             thread.join()
+
+
+def names(folder: Path) -> list[str]:
+    """Of what lies in a folder."""
+    return sorted(path.name for path in folder.iterdir())

@@ -14,32 +14,21 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
-from loopback import Server, serving
+from loopback import Server, names, serving
 from running import run
 
 from auricle.artifact import is_published, load_artifact
 from auricle.cli import completion
-from auricle.interop import download, published
+from auricle.interop import published
 from auricle.interop.published import LISTED, PUBLISHED, describe_published, file_path, obtain
 
-
-@pytest.fixture(autouse=True)
-def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    for name in ("AURICLE_OFFLINE", "http_proxy", "HTTP_PROXY", "no_proxy", "NO_PROXY", "all_proxy"):
-        monkeypatch.delenv(name, raising=False)
-    monkeypatch.setenv("AURICLE_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr(download, "PAUSE_SECONDS", 0.0)
-    return tmp_path / "cache"
+pytestmark = pytest.mark.usefixtures("own_cache")
 
 
 @pytest.fixture
 def server() -> Iterator[Server]:
     with serving(b"") as server:
         yield server
-
-
-def names(folder: Path) -> list[str]:
-    return sorted(path.name for path in folder.iterdir())
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from loopback import Server, serving
+from loopback import Server, names, serving
 
 from auricle.interop import download
 from auricle.interop.download import Unreachable, keep
@@ -19,23 +19,13 @@ SHA256 = hashlib.sha256(CONTENT).hexdigest()
 MD5 = hashlib.md5(CONTENT, usedforsecurity=False).hexdigest()
 
 
-@pytest.fixture(autouse=True)
-def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    for name in ("AURICLE_OFFLINE", "http_proxy", "HTTP_PROXY", "no_proxy", "NO_PROXY", "all_proxy"):
-        monkeypatch.delenv(name, raising=False)
-    monkeypatch.setenv("AURICLE_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr(download, "PAUSE_SECONDS", 0.0)
-    return tmp_path / "cache"
+pytestmark = pytest.mark.usefixtures("own_cache")
 
 
 @pytest.fixture
 def server() -> Iterator[Server]:
     with serving(CONTENT) as server:
         yield server
-
-
-def names(folder: Path) -> list[str]:
-    return sorted(path.name for path in folder.iterdir())
 
 
 def test_what_was_cut_off_goes_on_from_there(server: Server, tmp_path: Path) -> None:
