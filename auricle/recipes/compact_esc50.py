@@ -39,19 +39,11 @@ def compact_esc50_free(data: Path) -> TrainConfig:
 
 
 def compact_esc50_long(data: Path) -> TrainConfig:
-    """Twice as long; learns from stretches of 2 s and scores 5 s at a time, whole clips of ESC-50.
+    """Twice as long; a recording scores what its best window does: a sound need not fill it to be there.
 
-    A longer recording scores what its best window does: a sound need not fill it to be there.
     Models of the same kind may teach it: name them with `--set teachers=RUN/last,...`.
     """
-    return dataclasses.replace(
-        compact_esc50(data),
-        name="compact-esc50-long",
-        epochs=200,
-        window_at_use=80000,
-        hop=40000,
-        pooling="max",
-    )
+    return dataclasses.replace(compact_esc50(data), name="compact-esc50-long", epochs=200, pooling="max")
 
 
 def compact_esc50_long_free(data: Path) -> TrainConfig:
