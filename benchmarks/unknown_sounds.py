@@ -31,10 +31,11 @@ from typing import Any
 import numpy as np
 
 from auricle.artifact import Artifact, load_artifact
+from auricle.calibration.stages import clip_scores
 from auricle.evaluation.lines import Line, hop_samples, score_lines
 from auricle.event_settings import EventConfig, events_of, with_onset
 from auricle.events import find_events
-from auricle.probabilities import calibrated, clip_scores
+from auricle.probabilities import calibrated
 from auricle.recipes.quiet import corpus_examples
 from auricle.runners import load_runner
 from auricle.runners.windows import sigmoid, window_starts
@@ -105,15 +106,14 @@ class Corpus:
         """Each clip's scores through the model's own calibration."""
         examples, clips = corpus_examples(artifact, data, folds, threads=threads)
         scores = sigmoid(calibrated(artifact)(np.array(examples.logits)))
-        lines, means = [], []
+        lines = []
         for first, number, clip in zip(examples.starts, examples.counts, clips, strict=True):
             length = max(1, round(data.lengths[clip] * artifact.rate / data.rate))
             begins = window_starts(length, artifact.window, artifact.hop, artifact.tail)[:number]
             mine = scores[first : first + number]
             spans = np.stack([begins, np.minimum(begins + artifact.window, length)], 1)
             lines.append(Line(spans / artifact.rate, mine))
-            means.append(mine.mean(axis=0))
-        return cls(examples.targets, clip_scores(artifact)(np.array(means)), lines)
+        return cls(examples.targets, clip_scores(examples, artifact.calibration), lines)
 
     def kept(self, labels: Sequence[str], config: EventConfig) -> dict[str, float]:
         """What thresholds do to the corpus's own clips."""
