@@ -180,12 +180,14 @@ def of_window(
     parts = [(name, window) for name, window in fitted if abs(window - heard) > 1 / artifact.rate]
     if not parts:
         return ""
-    told = "; ".join(
-        f"{' and '.join(name for name, each in parts if each == window)} are for windows of {window:.3g} s"
-        for window in dict.fromkeys(window for _, window in parts)
-    )
+    told = []
+    for window in dict.fromkeys(window for _, window in parts):
+        names = [name for name, each in parts if each == window]
+        verb = "is" if names == ["calibration"] else "are"
+        told.append(f"{' and '.join(names)} {verb} for windows of {window:.3g} s")
     return (
-        f"the model's {told}; those of {heard:.3g} s score otherwise, and how well these fit was not measured"
+        f"the model's {'; '.join(told)}; those of {heard:.3g} s score otherwise, and how well these fit was "
+        "not measured"
     )
 
 

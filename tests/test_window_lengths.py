@@ -14,11 +14,12 @@ import soundfile
 import tiny_model
 import tiny_onnx
 from running import run
-from tiny_model import RATE, WINDOW
+from tiny_model import CONFIG, RATE, WINDOW
 
 from auricle.artifact import Artifact, embedding_input, load_artifact, save_artifact, save_changed
 from auricle.evaluation.events import open_model
 from auricle.events import EventConfig, event_config, events_of
+from auricle.features import FeatureConfig
 from auricle.probabilities import of_window
 from auricle.runners import load_runner
 from auricle.runners.lengths import at_window, runner_at, with_window
@@ -320,7 +321,15 @@ def tflite_of_one_length(folder: Path) -> Artifact:
     )
 
 
-def torch_net(folder: Path, name: str, **arguments: Any) -> Artifact:
+def torch_net(
+    folder: Path,
+    name: str,
+    *,
+    config: FeatureConfig = CONFIG,
+    window: int = WINDOW,
+    step: int = 0,
+    **arguments: Any,
+) -> Artifact:
     torch = pytest.importorskip("torch")
     from auricle.frontend import LogMel
     from auricle.models import build
@@ -328,11 +337,17 @@ def torch_net(folder: Path, name: str, **arguments: Any) -> Artifact:
     torch.set_num_threads(1)
     torch.manual_seed(0)
     net = build(name, num_classes=3, **arguments).eval()
-    waveforms = np.random.default_rng(0).uniform(-1, 1, (1, WINDOW)).astype(np.float32)
+    waveforms = np.random.default_rng(0).uniform(-1, 1, (1, window)).astype(np.float32)
     with torch.inference_mode():
-        logits = net(LogMel(tiny_model.CONFIG)(torch.from_numpy(waveforms))).numpy()
-    described = {"name": name, "arguments": {"num_classes": 3} | arguments}
-    fields = tiny_model.description() | {"architecture": described, "embedding_size": net.embedding_size}
+        logits = net(LogMel(config)(torch.from_numpy(waveforms))).numpy()
+    described: dict[str, Any] = {"name": name, "arguments": {"num_classes": 3} | arguments}
+    fields = tiny_model.description() | {
+        "inputs": [{"kind": "logmel", "rate": RATE, "features": dataclasses.asdict(config)}],
+        "architecture": described | ({"step": step} if step else {}),
+        "embedding_size": net.embedding_size,
+        "window": window,
+        "hop": window // 2,
+    }
     weights = {key: value.numpy() for key, value in net.state_dict().items()}
     return save_artifact(folder / "m", weights=weights, check=(waveforms, logits), **fields)
 
@@ -402,6 +417,19 @@ def test_a_torch_net_of_any_length_hears_other_windows(name: str, tmp_path: Path
     np.testing.assert_allclose(first.logits[:1], expected, atol=1e-4)
 
 
+def test_a_net_that_decides_for_steps_does_so_in_other_windows(tmp_path: Path) -> None:
+    step, bands = 32 * CONFIG.hop, dataclasses.replace(CONFIG, bands=32)
+    heard: dict[str, Any] = {"config": bands, "window": 4 * step, "step": step}
+    artifact = torch_net(tmp_path, "cnn14_decision", **heard, input_shape=[1, 126, 32], width=0.125)
+    path, length = write(tmp_path / "a.wav", 3), 2 * step + CONFIG.window  # two steps, to the frame
+    tagger = Tagger(artifact.path, threads=1, window=length / RATE)
+    assert (tagger.artifact.window, tagger.artifact.hop) == (length, length // 2)
+    (first, *_) = tagger.windows(path)
+    steps, _ = runner_at(artifact, length / RATE, threads=1).run_steps(samples_of(path)[None, :length])
+    assert steps.shape[1] == 2 and first.starts[:2].tolist() == [0, step]
+    np.testing.assert_allclose(first.logits[:2], steps[0], atol=1e-4)
+
+
 def test_a_model_that_is_broken_says_that_and_nothing_of_windows(tmp_path: Path) -> None:
     broken = tiny_model.save(
         tmp_path / "m", content=b"no graph", check=tiny_model.check_vector(tiny_model.graph())
@@ -431,7 +459,7 @@ def test_what_was_fitted_on_other_windows_is_told_in_one_line(
     for more in ([], ["--windows"], ["--events"], ["--windows", "--hop", 0.05]):
         assert run(capsys, *verb, *more, "--window", 0.1)[2] == both
     typed = run(capsys, *verb, "--window", 0.1, "--threshold", 0.4)[2]
-    assert typed == both.replace("calibration and thresholds are", "calibration are")
+    assert typed == both.replace("calibration and thresholds are", "calibration is")
     live = run(capsys, "tag", "--live", recording, "--model", made, "--window", 0.1, "--quiet")
     assert live[2] == both
     line = ["timeline", recording, "--out", tmp_path / "x.html", "--model", made, "--window", 0.1]

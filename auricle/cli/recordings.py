@@ -181,7 +181,8 @@ def tag(
     said = of_events(loaded, config, hop) if config is not None else ""
     if windows and format is not TagFormat.parquet:
         said = of_windows(loaded, hop)
-    foreign = of_window(loaded, window, threshold=threshold, config=config)
+    shown = 0.0 if format is TagFormat.parquet else threshold  # which has all scores
+    foreign = of_window(loaded, window, threshold=shown, config=config)
     if said := foreign or (said if threshold is None else ""):
         print_warning(said)
     remark = None if windows or config else partial(of_short_clips, loaded, threshold=threshold)
