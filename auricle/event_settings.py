@@ -12,6 +12,7 @@ from typing import Any
 from auricle.thresholds import is_threshold, own_thresholds
 
 PER_LABEL = ("smooth", "onset", "offset", "min_length", "max_gap")
+OF_ALL = ("hop", "window")
 
 Typed = dict[str, Any]  # some settings by their names
 
@@ -28,7 +29,8 @@ class EventConfig:
         min_length: seconds; shorter events are left out.
         max_gap: seconds; events that are no further apart become one.
         hop: seconds from window to window, when events are looked for; None is the model's own.
-        labels: label -> settings that differ for it, by their names above; `hop` cannot.
+        window: seconds of a window, when events are looked for; None is the model's own.
+        labels: label -> settings that differ for it, by their names above; `hop` and `window` cannot.
 
     Raises:
         ValueError: a setting is not what it can be.
@@ -44,6 +46,7 @@ class EventConfig:
     min_length: float = 0.0
     max_gap: float = 0.0
     hop: float | None = None
+    window: float | None = None
     labels: Mapping[str, Mapping[str, float | None]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -63,8 +66,10 @@ class EventConfig:
         for name in ("smooth", "min_length", "max_gap"):
             if not _is_number(getattr(self, name)) or getattr(self, name) < 0:
                 raise ValueError(f"{name}: expected seconds from 0 on, got {getattr(self, name)!r}")
-        if self.hop is not None and not (_is_number(self.hop) and self.hop > 0):
-            raise ValueError(f"hop: expected seconds above 0, got {self.hop!r}")
+        for name in OF_ALL:
+            value = getattr(self, name)
+            if value is not None and not (_is_number(value) and value > 0):
+                raise ValueError(f"{name}: expected seconds above 0, got {value!r}")
         for name in ("onset", "offset"):
             value = getattr(self, name)
             if (value is not None or name == "onset") and not is_threshold(value):
@@ -81,12 +86,15 @@ class EventConfig:
         return dataclasses.replace(self, labels={}, **own)
 
     def as_dict(self) -> dict[str, Any]:
-        """What an artifact stores.
+        """What an artifact stores; `window` only where there is one, which older versions do not know.
 
         >>> EventConfig(onset=0.25).as_dict()["onset"]
         0.25
         """
-        return dataclasses.asdict(self) | {"labels": {name: dict(own) for name, own in self.labels.items()}}
+        stored = dataclasses.asdict(self) | {"labels": {name: dict(own) for name, own in self.labels.items()}}
+        if self.window is None:
+            del stored["window"]
+        return stored
 
 
 def event_config(stored: Mapping[str, Any] | None, labels: Sequence[str] | None = None) -> EventConfig:
@@ -130,8 +138,8 @@ def events_of(artifact: Any) -> EventConfig:
 def with_onset(config: EventConfig, onset: float) -> EventConfig:
     """Settings by which a sound begins at one score, whatever its label; an offset above it comes down to it.
 
-    >>> with_onset(EventConfig(offset=0.4, labels={"dog": {"onset": 0.9}}), 0.3).of("dog")
-    EventConfig(smooth=0.0, onset=0.3, offset=0.3, min_length=0.0, max_gap=0.0, hop=None, labels={})
+    >>> with_onset(EventConfig(offset=0.4, labels={"dog": {"onset": 0.9}}), 0.3).of("dog").offset
+    0.3
     """
     return config_with(config, {"onset": repr(float(onset))})
 
@@ -156,7 +164,7 @@ def config_with(config: EventConfig, settings: Mapping[str, str], labels: Sequen
     0.4
     """
     changed, typed = _read_typed(settings)
-    common: Typed = {name: getattr(config, name) for name in (*PER_LABEL, "hop")} | changed
+    common: Typed = {name: getattr(config, name) for name in (*PER_LABEL, *OF_ALL)} | changed
     own = {
         label: {name: value for name, value in mine.items() if name not in changed}
         for label, mine in config.labels.items()
@@ -189,10 +197,10 @@ def _read_typed(settings: Mapping[str, str]) -> tuple[Typed, dict[str, Typed]]:
     of_one: dict[str, Typed] = {}
     for key, text in settings.items():
         label, _, name = key.rpartition(".")
-        known = PER_LABEL if label else (*PER_LABEL, "hop")
+        known = PER_LABEL if label else (*PER_LABEL, *OF_ALL)
         if name not in known:
             raise ValueError(f"{key}: no setting of events; there are {', '.join(known)}")
-        if text.lower() == "none" and name in ("offset", "hop"):
+        if text.lower() == "none" and name in ("offset", *OF_ALL):
             value = None
         else:
             try:

@@ -152,6 +152,53 @@ def of_windows(artifact: Any, hop: float | None = None) -> str:
     )
 
 
+def of_window(
+    artifact: Any, seconds: float | None, *, threshold: float | None = None, config: Any = None
+) -> str:
+    """What is to be said where a model hears windows of another length than what was fitted to it; else "".
+
+    Args:
+        artifact: the model as it is, with its own window.
+        seconds: of a window; None takes its own.
+        threshold: one that was given in place of the model's.
+        config: settings of events, where these are looked for, see `auricle.events.EventConfig`.
+
+    >>> from types import SimpleNamespace
+    >>> model = SimpleNamespace(window=80000, rate=16000, thresholds=[0.5], calibration=None, events=None)
+    >>> of_window(model, 1.0)[:69]
+    "the model's thresholds are for windows of 5 s; those of 1 s score oth"
+    >>> of_window(model, 5.0), of_window(model, 1.0, threshold=0.5)
+    ('', '')
+    """
+    own = artifact.window / artifact.rate
+    heard = own if seconds is None else seconds
+    fitted = [("calibration", own)] if artifact.calibration is not None else []
+    if config is None:
+        fitted += [("thresholds", own)] if artifact.thresholds is not None and threshold is None else []
+    elif artifact.events is not None:
+        fitted.append(("settings of events", artifact.events.get("window") or own))
+    elif _begin_at_thresholds(artifact, config):
+        fitted.append(("thresholds", own))
+    parts = [(name, window) for name, window in fitted if abs(window - heard) > 1 / artifact.rate]
+    if not parts:
+        return ""
+    told = []
+    for window in dict.fromkeys(window for _, window in parts):
+        names = [name for name, each in parts if each == window]
+        verb = "is" if names == ["calibration"] else "are"
+        told.append(f"{' and '.join(names)} {verb} for windows of {window:.3g} s")
+    return (
+        f"the model's {'; '.join(told)}; those of {heard:.3g} s score otherwise, and how well these fit was "
+        "not measured"
+    )
+
+
+def _begin_at_thresholds(artifact: Any, config: Any) -> bool:
+    """Whether events of a label begin at its threshold, as it came."""
+    own = zip(artifact.labels, own_thresholds(artifact) or (), strict=False)
+    return any(config.of(label).onset == least <= 1 for label, least in own)
+
+
 def of_events(artifact: Any, config: Any, hop: float | None = None) -> str:
     """What is to be said where events begin at the model's thresholds, as they came; else "".
 
@@ -174,9 +221,7 @@ def of_events(artifact: Any, config: Any, hop: float | None = None) -> str:
     >>> of_events(model, EventConfig(onset=0.5, hop=0.5))
     ''
     """
-    thresholds = own_thresholds(artifact) or ()
-    own = zip(artifact.labels, thresholds, strict=False)
-    if not any(config.of(label).onset == least <= 1 for label, least in own):
+    if not _begin_at_thresholds(artifact, config):
         return ""
     hop = config.hop if hop is None else hop
     return of_windows(artifact, hop) if artifact.events is None else alarms_at(artifact, hop)

@@ -8,6 +8,7 @@ Shape letters: B windows of a batch, K classes, E embedding.
 """
 
 import contextlib
+import dataclasses
 import queue
 import threading
 from collections.abc import Callable, Iterator
@@ -35,7 +36,7 @@ from auricle.listening import (
 )
 from auricle.pooling import pooling_of
 from auricle.probabilities import calibrated, chosen_thresholds, clip_scores
-from auricle.runners import load_runner
+from auricle.runners.lengths import at_window, runner_at
 from auricle.runners.windows import PooledScores, sigmoid, step_spans
 
 # Windows scored at once: as fast as 16 on long recordings, and three times as fast on clips of 5 seconds.
@@ -62,10 +63,12 @@ class Tagger:
         batch: windows scored at once.
         device: "cpu", or a torch device for a torch model.
         runner: of a model that is loaded already, as `load_runner` gives it: `model`, `threads` and `device`
-            then say nothing.
+            then say nothing, and its window is the only one.
+        window: seconds of a window; None takes the model's. `artifact` is then of such windows, with a hop in
+            proportion, see `auricle.runners.lengths.at_window`.
 
     Raises:
-        ValueError: no such model, or it is broken.
+        ValueError: no such model, or it is broken, or it takes no such windows.
 
     >>> Tagger("default").tag("examples/scene.mp3", top=1)["tags"][0]["label"]  # doctest: +SKIP
     'siren'
@@ -79,10 +82,39 @@ class Tagger:
         batch: int = BATCH,
         device: str = "cpu",
         runner: Any = None,
+        window: float | None = None,
     ):
-        self.artifact = load_artifact(model) if runner is None else runner.artifact
-        self.runner = runner or load_runner(self.artifact, threads=threads, batch=batch, device=device)
+        self._model = model
+        self._loading: dict[str, Any] | None = None
+        if runner is None:
+            self._loading = {"threads": threads, "batch": batch, "device": device}
+        self.runner = runner or runner_at(load_artifact(model), window, **(self._loading or {}))
+        self.artifact = self.runner.artifact
         self.batch = batch
+        self._other: Tagger | None = None  # for windows of another length, the last that were asked for
+        if runner is not None:
+            self.at(window)
+
+    def at(self, window: float | None) -> "Tagger":
+        """The same model for windows of another length; this one, for those that it has.
+
+        Args:
+            window: seconds; None takes those that it has.
+
+        Raises:
+            ValueError: as `Tagger`; or it was given its runner, and that one has others.
+
+        >>> Tagger("default").at(1.0).artifact.window  # doctest: +SKIP
+        16000
+        """
+        if window is None or (length := at_window(self.artifact, window).window) == self.artifact.window:
+            return self
+        if self._loading is None:
+            own = self.artifact.window / self.artifact.rate
+            raise ValueError(f"window is {window:g} s; what scores here was made for windows of {own:g} s")
+        if self._other is None or self._other.artifact.window != length:
+            self._other = Tagger(self._model, window=window, **self._loading)
+        return self._other
 
     def windows(
         self,
@@ -171,6 +203,7 @@ class Tagger:
         end: float | None = None,
         raw: RawFormat | None = None,
         hop: float | None = None,
+        window: float | None = None,
         warn: Callable[[str], None] | None = None,
         live: bool = False,
         stop: threading.Event | None = None,
@@ -194,6 +227,20 @@ class Tagger:
         >>> for piece in Tagger().follow("-", top=1):  # doctest: +SKIP
         ...     print(piece)
         """
+        window = events.window if events is not None and window is None else window
+        if (other := self.at(window)) is not self:
+            choice: dict[str, Any] = {
+                "top": top,
+                "threshold": threshold,
+                "windows": windows,
+                "scores": scores,
+            }
+            choice |= {"consistent": consistent, "start": start, "end": end, "raw": raw, "hop": hop}
+            if events is not None:
+                choice["events"] = dataclasses.replace(events, window=None)
+            listening: dict[str, Any] = {"warn": warn, "live": live, "stop": stop, "heard": heard}
+            yield from other.follow(source, **choice, **listening, decoded=decoded)
+            return
         thresholds_K = _checked_choice(self.artifact, top, threshold)
         if not self.artifact.labels:
             raise ValueError(f"{self.artifact.path}: has no labels, it embeds only: use `auricle embed`")
@@ -264,6 +311,7 @@ class Tagger:
         end: float | None = None,
         raw: RawFormat | None = None,
         hop: float | None = None,
+        window: float | None = None,
         warn: Callable[[str], None] | None = None,
         decoded: Iterator[Block] | None = None,
     ) -> dict[str, Any]:
@@ -288,7 +336,10 @@ class Tagger:
             start: as in `windows`.
             end: as in `windows`.
             raw: as in `windows`.
-            hop: seconds from window to window; None takes that of `events`, or the model's.
+            hop: seconds from window to window; None takes that of `events`, or the model's; with another
+                window than the model's own, the model's share of a window.
+            window: seconds of a window; None takes that of `events`, or the tagger's. Another than the
+                tagger's loads the network once more, see `at`.
             warn: as in `windows`; None puts what it would be told under "warnings", where there is something.
             decoded: as in `windows`.
 
@@ -307,6 +358,7 @@ class Tagger:
         choice: dict[str, Any] = {"top": top, "threshold": threshold, "windows": windows}
         choice |= {"consistent": consistent, "scores": scores, "events": events}
         place: dict[str, Any] = {"start": start, "end": end, "raw": raw, "hop": hop}
+        place["window"] = window
         *rows, result = self.follow(source, **choice, **place, warn=warn or warned.append, decoded=decoded)
         if windows:
             result["windows"] = rows
@@ -381,6 +433,7 @@ class TagOptions:
     end: float | None = None
     raw: RawFormat | None = None
     hop: float | None = None  # seconds
+    window: float | None = None  # seconds; None takes that of `events`, or the model's
     device: str = "cpu"
 
 
@@ -424,12 +477,23 @@ def load_tagger(options: TagOptions) -> Tagger:
     >>> load_tagger(TagOptions(threads=1)).artifact.name  # doctest: +SKIP
     'auricle-esc50'
     """
-    return _tagger(str(options.model), options.threads, options.batch, options.device)
+    return _tagger(str(options.model), options.threads, options.batch, options.device, window_of(options))
 
 
 @lru_cache(maxsize=2)
-def _tagger(model: str, threads: int | None, batch: int, device: str) -> Tagger:
-    return Tagger(model, threads=threads, batch=batch, device=device)
+def _tagger(model: str, threads: int | None, batch: int, device: str, window: float | None) -> Tagger:
+    return Tagger(model, threads=threads, batch=batch, device=device, window=window)
+
+
+def window_of(options: TagOptions) -> float | None:
+    """Seconds of a window by some options; None for the model's own.
+
+    >>> window_of(TagOptions(events=EventConfig(window=1.0))), window_of(TagOptions())
+    (1.0, None)
+    """
+    if options.window is None and options.events is not None:
+        return options.events.window
+    return options.window
 
 
 def hop_samples(seconds: float | None, artifact: Any) -> int | None:
@@ -454,7 +518,7 @@ def hop_samples(seconds: float | None, artifact: Any) -> int | None:
 
 def _wishes(options: TagOptions) -> dict[str, Any]:
     names = ("top", "threshold", "windows", "consistent", "scores", "events", "start", "end", "raw", "hop")
-    return {name: getattr(options, name) for name in names}
+    return {name: getattr(options, name) for name in names} | {"window": window_of(options)}
 
 
 def _as_window(event: Event) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 import csv
 import json
 from dataclasses import replace
+from operator import itemgetter
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -111,6 +112,45 @@ def test_the_events_that_are_judged_are_those_that_tag_finds(
         own = [{name: row[name] for name in ("start", "end", "label", "score")} for row in own]
         assert told["events"] == sorted(own, key=lambda row: (row["start"], row["label"]))
         assert list(told) == ["path", "duration", "tags", "events"]
+
+
+def test_events_of_other_windows_are_judged_as_tag_finds_them(
+    scenes: Path, tiny: Path, tmp_path: Path
+) -> None:
+    config = EventConfig(smooth=0.3, onset=0.32, offset=0.3, max_gap=0.2, hop=0.1, window=0.6)
+    figures = evaluate_events(
+        tiny, scenes, splits=["test"], config=config, out=tmp_path / "out", quiet=True, draws=0
+    )
+    assert (figures["window_seconds"], figures["hop_seconds"]) == (0.6, 0.1)
+    assert figures["settings"]["window"] == 0.6
+    own = evaluate_events(tiny, scenes, splits=["test"], quiet=True, draws=0)
+    assert figures["model"] == own["model"] and own["window_seconds"] == 0.25, "it is the same model"
+    judged, mixed, tagger = found_of(tmp_path / "out"), Pack(scenes), Tagger(tiny, threads=1)
+    found, others = [], []
+    for position in mixed.select(["test"]).tolist():
+        soundfile.write(tmp_path / "clip.wav", mixed.samples(position), RATE, subtype="PCM_16")
+        told = tagger.tag(tmp_path / "clip.wav", events=config)["events"]
+        found += [{"id": mixed.ids[position]} | event for event in told]
+        own_windows = tagger.tag(tmp_path / "clip.wav", events=replace(config, window=None))["events"]
+        others.append(told != own_windows)
+    by_place = itemgetter("id", "start", "label")
+    assert sorted(judged, key=by_place) == sorted(found, key=by_place) and found
+    assert any(others), "of the model's own windows they are others"
+
+
+def test_settings_are_chosen_for_the_windows_that_are_asked_for(
+    scenes: Path, tiny: Path, tmp_path: Path
+) -> None:
+    chosen = {"splits": ["validation"], "clips": 6, "per_label": 0, "quiet": True, "threads": 1}
+    config, about = choose_events(tiny, scenes, window=0.6, **chosen)  # type: ignore[arg-type]
+    assert (config.window, config.hop) == (0.6, 0.1)
+    own, _ = choose_events(tiny, scenes, **chosen)  # type: ignore[arg-type]
+    assert own.window is None
+    stored = save_changed(load_artifact(tiny), tmp_path / "m", name="m", events=config.as_dict())
+    again, told = choose_events(stored.path, scenes, **chosen)  # type: ignore[arg-type]
+    assert again == config and told["f1_macro"] == about["f1_macro"], "which the model's settings have"
+    figures = evaluate_events(stored.path, scenes, splits=["validation"], quiet=True, draws=0)
+    assert figures["window_seconds"] == 0.6
 
 
 def test_figures_are_those_of_slow_counts_over_the_truth(scenes: Path, tiny: Path, tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """`auricle evaluate --events`, and verb events: choose how scores become events, and store it in a model."""
 
+import dataclasses
 import json
 import sys
 from collections.abc import Sequence
@@ -9,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from auricle.cli.options import Window
 from auricle.cli.output import assignments, print_table, print_warning, refuse_file
 from auricle.cli.urban import options_given, refuse_options
 from auricle.remote import address_of
@@ -180,6 +182,7 @@ def events(
         float | None,
         typer.Option(metavar="S", help="Seconds from window to window.", show_default="the model's"),
     ] = None,
+    window: Window = None,
     by: Annotated[Kind, typer.Option(help="Whose macro F1 is to be best.")] = Kind.segments,
     collar: Annotated[
         float | None,
@@ -208,7 +211,9 @@ def events(
     --events` and `auricle evaluate --events` go by what is stored.
     """
     from auricle.artifact import load_artifact, save_changed
-    from auricle.probabilities import of_events
+    from auricle.evaluation.lines import hop_samples
+    from auricle.probabilities import of_events, of_window
+    from auricle.runners.lengths import with_window
 
     artifact = load_artifact(model)
     if out is not None:
@@ -218,18 +223,24 @@ def events(
     if pack is None:
         if annotations is not None:
             raise typer.BadParameter("is of a PACK or of recordings: name them", param_hint="--annotations")
-        if not set and hop is None:
+        typed = [
+            f"{name}={value:g}" for name, value in (("hop", hop), ("window", window)) if value is not None
+        ]
+        if not set and not typed:
             raise typer.BadParameter("give a PACK to choose on, or settings with --set", param_hint="PACK")
-        config = chosen_config(artifact, [*(set or []), *([f"hop={hop:g}"] if hop is not None else [])])
+        config = chosen_config(artifact, [*(set or []), *typed])
+        with_window(artifact, config.window)
+        hop_samples(artifact, config)
     else:
         config, about = _choose(
-            artifact, pack, annotations, split, hop, by, collar, per_label, clips, seed, threads
+            artifact, pack, annotations, split, hop, window, by, collar, per_label, clips, seed, threads
         )
         _warn_of_training(model, about)
         if set:
             config = _with_typed(config, set, artifact.labels)
     _print_settings(config, about)
-    if said := of_events(artifact, config):
+    new = dataclasses.replace(artifact, events=None)  # the settings are of the windows that they say
+    if said := of_window(new, config.window, config=config) or of_events(artifact, config):
         print_warning(said)
     if out is not None:
         metrics = artifact.metrics | ({"events": about} if about else {})
@@ -275,6 +286,7 @@ def _choose(
     annotations: Path | None,
     split: list[str] | None,
     hop: float | None,
+    window: float | None,
     by: Kind,
     collar: float | None,
     per_label: int,
@@ -293,6 +305,7 @@ def _choose(
         annotations=truth,
         splits=tuple(split) if split else None,
         hop=hop,
+        window=window,
         by=by.value,
         tolerances=wide,
         per_label=per_label or None,
@@ -341,7 +354,8 @@ def _print(figures: dict[str, Any]) -> None:
     if any(None in ends for ends in intervals.values()):
         print("no interval where draws of the groups all give the same figure")
     tolerances = figures["tolerances"]
-    every = f"; a window every {figures['hop_seconds']:g} s" if "hop_seconds" in figures else ""
+    of = f" of {figures['window_seconds']:g} s" if figures.get("settings", {}).get("window") else ""
+    every = f"; a window{of} every {figures['hop_seconds']:g} s" if "hop_seconds" in figures else ""
     print(
         f"segments of {tolerances['segment']:g} s; events may begin {tolerances['onset_collar']:g} s early "
         f"or late{every}"

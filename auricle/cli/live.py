@@ -33,7 +33,8 @@ def listen(
 
     Args:
         paths: one: "-", "microphone", KIND:NAME, or a path.
-        options: with `windows`; without a hop it is a second, or the model's where that is shorter.
+        options: with `windows`; without a hop it is a second, or the model's where that is shorter (its share
+            of a window, where the options have one).
         artifact: the model.
         format: table, csv and jsonl write each window at once; so do audacity, raven and webvtt.
         out: a file, or "-".
@@ -48,21 +49,22 @@ def listen(
         raise typer.BadParameter(f"hears one source, and these are {len(paths)}", param_hint="--live")
     from auricle.audio import find_device
     from auricle.listening import DECODER, LIVE_HOP_SECONDS
-    from auricle.probabilities import of_events, of_windows
+    from auricle.probabilities import of_events, of_window, of_windows
     from auricle.progress import format_seconds, say
     from auricle.tagging import follow_file, load_tagger
 
+    heard = load_tagger(options).artifact  # before Ctrl-C has another meaning
     if options.hop is None:
-        options = dataclasses.replace(options, hop=min(artifact.hop / artifact.rate, LIVE_HOP_SECONDS))
+        options = dataclasses.replace(options, hop=min(heard.hop / heard.rate, LIVE_HOP_SECONDS))
     if (config := options.events) is None:
         said = of_windows(artifact, options.hop)
     else:
         said = of_events(artifact, config, options.hop)
-    if options.threshold is None and said:
+    foreign = of_window(artifact, options.window, threshold=options.threshold, config=config)
+    if said := foreign or (said if options.threshold is None else ""):
         print_warning(said)
     source = find_device(paths[0]) or paths[0]
     name = str(source)
-    load_tagger(options)  # before Ctrl-C has another meaning
     with stopping() as stop, opened(out) as stream:
         pieces = follow_file(
             source, options, lambda text: print_warning(naming(name, text)), live=True, stop=stop

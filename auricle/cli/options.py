@@ -26,6 +26,10 @@ Raw = Annotated[
     str | None,
     typer.Option(metavar="RATE,CHANNELS,DTYPE", help="Input is PCM without a header, say 16000,1,s16le."),
 ]
+Window = Annotated[
+    float | None,
+    typer.Option(metavar="S", help="The length of a window, in seconds; at first the model's own."),
+]
 Split = Annotated[list[str] | None, typer.Option(metavar="NAME", help="Only this split; may be given again.")]
 Where = Annotated[
     list[str] | None,

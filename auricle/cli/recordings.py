@@ -29,6 +29,7 @@ from auricle.cli.options import (
     Quiet,
     Raw,
     Start,
+    Window,
     check_address,
     check_excerpt,
     raw_format,
@@ -102,6 +103,7 @@ def tag(
         float | None,
         typer.Option(metavar="S", help="Seconds from window to window; at first the model's own, live 1."),
     ] = None,
+    window: Window = None,
     start: Start = 0.0,
     end: End = None,
     jobs: Annotated[
@@ -134,14 +136,14 @@ def tag(
     _refuse_together(live, out, engine, jobs, redo, failures)
     from auricle.artifact import load_artifact
     from auricle.media_files import find_media
-    from auricle.probabilities import of_events, of_windows
+    from auricle.probabilities import of_events, of_window, of_windows
+    from auricle.runners.lengths import with_window
     from auricle.tagging import BATCH_ON_GPU, TagOptions, hop_samples
     from auricle.thresholds import of_short_clips
 
     place: dict[str, Any] = {"start": start, "end": end, "raw": None if raw is None else raw_format(raw)}
     found: list[tuple[str, str | None]] = [(path, None) for path in paths] if live else find_media(paths)
     loaded = load_artifact(model)  # a wrong model is one error, and comes before --out is touched
-    hop_samples(hop, loaded)
     if device != "cpu" and loaded.backend == "onnx":  # once, and not of each recording
         raise typer.BadParameter(
             f"{device!r}; an ONNX model runs on the CPU here: leave --device out", param_hint="--device"
@@ -156,8 +158,10 @@ def tag(
     config = _event_config(events, set, windows, loaded)
     if config is not None:
         hop = config.hop if hop is None else hop
+        window = config.window if window is None else window
     else:
         windows = windows or live or format.value in formats.TIMED  # these say when
+    hop_samples(hop, with_window(loaded, window, device=device))
     job = not live and is_job(out, files, engine)
     if engine is EngineName.ray:
         threads = threads or 1
@@ -169,7 +173,7 @@ def tag(
     about = formats.About.of(loaded, start)
     if device != "cpu":
         wishes |= {"device": device, "batch": BATCH_ON_GPU}
-    options = TagOptions(model=model, threads=threads, hop=hop, **wishes, **place)
+    options = TagOptions(model=model, threads=threads, hop=hop, window=window, **wishes, **place)
     if live:
         from auricle.cli.live import listen
 
@@ -177,7 +181,9 @@ def tag(
     said = of_events(loaded, config, hop) if config is not None else ""
     if windows and format is not TagFormat.parquet:
         said = of_windows(loaded, hop)
-    if threshold is None and said:
+    shown = 0.0 if format is TagFormat.parquet else threshold  # which has all scores
+    foreign = of_window(loaded, window, threshold=shown, config=config)
+    if said := foreign or (said if threshold is None else ""):
         print_warning(said)
     remark = None if windows or config else partial(of_short_clips, loaded, threshold=threshold)
     if job:

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from auricle.cli.options import End, Quiet, Start, check_excerpt
+from auricle.cli.options import End, Quiet, Start, Window, check_excerpt
 from auricle.cli.output import print_table, print_warning, refuse_file
 from auricle.text import for_terminal
 
@@ -35,6 +35,7 @@ def timeline(
             metavar="S", help="Seconds from window to window; smaller draws finer. Else the model's."
         ),
     ] = None,
+    window: Window = None,
     threads: Annotated[
         int | None, typer.Option(min=1, metavar="N", help="Threads that score; else every core.")
     ] = None,
@@ -50,9 +51,11 @@ def timeline(
     if hop is not None and not 0 < hop < float("inf"):
         raise typer.BadParameter(f"{hop:g}; expected a number of seconds above 0", param_hint="--hop")
     check_names(path, out, (*PICTURES, *PAGES, *FILMS))
+    from auricle.artifact import load_artifact
+    from auricle.probabilities import of_window, of_windows
     from auricle.tagging import Tagger
 
-    tagger = Tagger(model, threads=threads)
+    tagger = Tagger(model, threads=threads, window=window)
     if not tagger.artifact.labels:
         raise ValueError(f"{tagger.artifact.path}: has no labels, it embeds only: use `auricle embed`")
     step = None if hop is None else max(1, round(hop * tagger.artifact.rate))
@@ -60,6 +63,9 @@ def timeline(
         from auricle.report.film import check_film  # before the scoring, which may take long
 
         check_film(path)
+    loaded = load_artifact(model)
+    if said := of_window(loaded, window) or of_windows(loaded, None if step is None else step / loaded.rate):
+        print_warning(said)
     line = _scored(tagger, path, top=top, start=start, end=end, hop=step)
     first, last = float(line.starts[0]), float(line.stops[-1])
     if out.suffix.lower() not in PAGES:
@@ -114,16 +120,20 @@ def check_names(path: str, out: Path, suffixes: tuple[str, ...]) -> None:
 
 
 def _scored(
-    tagger: "Tagger", path: str, *, top: int, start: float, end: float | None, hop: int | None
+    tagger: "Tagger",
+    path: str,
+    *,
+    top: int,
+    start: float,
+    end: float | None,
+    hop: int | None,
 ) -> "Timeline":
     from auricle.audio import probe
-    from auricle.probabilities import calibrated, chosen_thresholds, of_windows
+    from auricle.probabilities import calibrated, chosen_thresholds
     from auricle.progress import Progress
     from auricle.report.timeline import gather
 
     artifact = tagger.artifact
-    if said := of_windows(artifact, None if hop is None else hop / artifact.rate):
-        print_warning(said)
     ends = [value for value in (probe(path).duration, end) if value is not None]
     total = max(1, round(min(ends) - start)) if ends else None
     with Progress(total, "scoring", unit="seconds", quiet=total is not None and total < 60) as progress:

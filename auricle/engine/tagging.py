@@ -23,8 +23,9 @@ from auricle.engine.journals import result_file
 from auricle.engine.names import result_names
 from auricle.engine.spools import Result, read_part, windows_of, write_line
 from auricle.engine.underway import listening, note_of, noting
+from auricle.runners.lengths import at_window
 from auricle.shards.layout import publish
-from auricle.tagging import TagOptions, follow_file, hop_samples, load_tagger
+from auricle.tagging import TagOptions, follow_file, hop_samples, load_tagger, window_of
 
 __all__ = ["JOURNAL", "result_names", "spool_file", "tag_to_file", "tag_to_folder"]
 T = TypeVar("T")
@@ -64,7 +65,8 @@ def tag_to_file(
     >>> tag_to_file(["a.wav", "b.mp3"], "tags.csv", TagOptions(), write_csv)  # doctest: +SKIP
     """
     artifact, sizes = load_artifact(options.model), remote.sizes_of(files)
-    hop_samples(options.hop, artifact)  # what is wrong with it is wrong with no recording
+    # What is wrong with these is wrong with no recording.
+    hop_samples(options.hop, at_window(artifact, window_of(options)))
     with result_file(out) as (target, away):
 
         def join(parts: Iterator[tuple[Path, dict[str, Any]]], temporary: Path) -> T:
@@ -136,7 +138,8 @@ def tag_to_folder(
     if away is None and Path(out).exists() and not Path(out).is_dir():
         raise ValueError(f"{out}: is a file; give a folder")
     names, artifact = result_names(files, suffix, given), load_artifact(options.model)
-    hop_samples(options.hop, artifact)  # what is wrong with it is wrong with no recording
+    # What is wrong with these is wrong with no recording.
+    hop_samples(options.hop, at_window(artifact, window_of(options)))
     with contextlib.ExitStack() as stack:
         folder = Path(out)
         if away is not None:

@@ -35,6 +35,7 @@ def choose_events(
     *,
     splits: Sequence[str] | None = None,
     hop: float | None = None,
+    window: float | None = None,
     by: str = "segments",
     tolerances: Tolerances | None = None,
     per_label: int | None = 20,
@@ -60,6 +61,7 @@ def choose_events(
         pack: a folder that `auricle scenes` made, or a `Pack` of it.
         splits: of which clips are taken, and no test split among them; None takes all.
         hop: seconds from window to window; None takes that of the model's settings, or its own.
+        window: seconds of a window, likewise.
         by: "segments" or "events", whose F1 is to be best.
         tolerances: None is `Tolerances()`.
         per_label: true events that a label needs for an onset of its own; None: no label gets one.
@@ -84,10 +86,15 @@ def choose_events(
     if by not in KINDS:
         raise ValueError(f"by is {by!r}; expected one of {', '.join(KINDS)}")
     pack = opened(pack)
-    runner, artifact = open_model(model, pack, batch=batch, threads=threads, device=device)
+    how: dict[str, Any] = {"batch": batch, "threads": threads, "device": device}
+    runner, artifact = open_model(model, pack, window, **how)
     before = events_of(artifact)
     if hop is not None:
         before = dataclasses.replace(before, hop=hop)
+    if window is not None:
+        before = dataclasses.replace(before, window=window)
+    elif before.window is not None:
+        runner, _ = open_model(runner, pack, before.window, **how)
     chosen = select_clips(pack, splits)
     if annotations is not None:
         chosen = annotated_clips(pack, chosen, annotations)[0]
@@ -95,14 +102,14 @@ def choose_events(
     chosen, names, columns, truth, _ = judged_truth(pack, chosen, artifact, label_set, annotations)
     if not len(truth.label):
         raise ValueError(f"{pack.path}: no event of a label that the model has is in these clips")
-    step = hop_samples(artifact, before)
+    step = hop_samples(runner.artifact, before)
     lines: list[Line] = []
     with Progress(len(chosen), "scoring", unit="clips", quiet=quiet) as progress:
         for line in score_lines(runner, pack, chosen, columns, hop=step, batch=batch):
             lines.append(line)
             progress.advance()
     trial = _Trial(lines, names, truth, pack.lengths[chosen] / pack.rate, by, tolerances or Tolerances())
-    found = _search(trial, EventConfig(hop=before.hop), step / artifact.rate, quiet)
+    found = _search(trial, EventConfig(hop=before.hop, window=before.window), step / artifact.rate, quiet)
     if per_label is not None:
         found = _onsets_of_labels(trial, found, per_label)
     found = _unjudged_as_before(found, before, artifact.labels, names, truth)

@@ -22,7 +22,7 @@ from auricle.evaluation.files import Replacing, jsonable, write_figures
 from auricle.evaluation.fitted import clips_of_settings
 from auricle.evaluation.heard import in_training
 from auricle.evaluation.lines import hop_samples, score_lines, smoothed_line
-from auricle.evaluation.mapped import MappedRunner
+from auricle.evaluation.mapped import MappedArtifact, MappedRunner
 from auricle.evaluation.recordings import Recordings, annotated_clips, annotated_truth
 from auricle.evaluation.scoring import open_model
 from auricle.events import EventConfig, events_of, find_events, stretches
@@ -121,12 +121,17 @@ def evaluate_events(
     """
     pack = opened(pack)
     tolerances = tolerances or Tolerances()
-    runner, artifact = open_model(model, pack, batch=batch, threads=threads, device=device)
+    how: dict[str, Any] = {"batch": batch, "threads": threads, "device": device}
+    runner, artifact = open_model(model, pack, None if config is None else config.window, **how)
     if label_map is not None:
         there = pack.label_names(label_set) if annotations is None else annotations.labels
         runner = MappedRunner(runner, label_map, there)
-        artifact = runner.artifact
-    config = config or events_of(artifact)
+        artifact = MappedArtifact(artifact, label_map, there)
+    if config is None:
+        config = events_of(artifact)
+        if config.window is not None:  # which a model with mapped labels has not
+            runner, _ = open_model(runner, pack, config.window, **how)
+    step = hop_samples(runner.artifact, config)
     clips = select_clips(pack, splits, where, subset)
     clips, names, columns, truth, left_out = judged_truth(pack, clips, artifact, label_set, annotations)
     judges = {name: Psds(len(names), rules) for name, rules in RULES.items()}
@@ -136,7 +141,7 @@ def evaluate_events(
     with results_folder(out, ("metrics.json",)) as folder:
         started = time.perf_counter()
         with Progress(len(clips), "finding events", unit="clips", quiet=quiet) as progress:
-            lines = score_lines(runner, pack, clips, columns, hop=hop_samples(artifact, config), batch=batch)
+            lines = score_lines(runner, pack, clips, columns, hop=step, batch=batch)
             for clip, (line, own) in enumerate(zip(lines, by_clip(truth, len(clips)), strict=True)):
                 for event in find_events(line.times, line.scores, names, config):
                     rows.append((clip, position[event["label"]], event["start"], event["end"]))
@@ -157,7 +162,11 @@ def evaluate_events(
         )
         figures |= _about(artifact, pack, clips, names, truth, found) | left_out
         figures |= {"settings": config.as_dict(), "tolerances": dataclasses.asdict(tolerances)}
-        figures |= {"hop_seconds": hop_samples(artifact, config) / artifact.rate, "subset": subset}
+        figures |= {
+            "hop_seconds": step / artifact.rate,
+            "window_seconds": runner.artifact.window / artifact.rate,
+        }
+        figures |= {"subset": subset}
         figures |= {"label_map": artifact.judged.about if label_map is not None else None}
         figures |= provenance(artifact, pack, clips, splits, where, label_set, seconds)
         figures = jsonable(figures)

@@ -14,6 +14,7 @@ import soxr
 from auricle.evaluation.recordings import Recordings
 from auricle.events import EventConfig, smoothed
 from auricle.probabilities import calibrated
+from auricle.runners.lengths import at_window
 from auricle.runners.windows import sigmoid, step_spans, window_starts
 
 
@@ -28,12 +29,13 @@ def hop_samples(artifact: Any, config: EventConfig) -> int:
     """Samples from window to window when events are looked for.
 
     Raises:
-        ValueError: the hop is longer than a window, or shorter than a sample.
+        ValueError: the hop is longer than a window, or shorter than a sample; no window has such a length.
 
     >>> from types import SimpleNamespace
     >>> hop_samples(SimpleNamespace(rate=16000, window=32000, hop=32000), EventConfig(hop=0.5))
     8000
     """
+    artifact = at_window(artifact, config.window)
     if config.hop is None:
         return int(artifact.hop)
     if not 1 <= config.hop * artifact.rate <= artifact.window:

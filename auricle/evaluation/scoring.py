@@ -13,7 +13,7 @@ from auricle.artifact import load_artifact
 from auricle.pooling import pooling_of
 from auricle.probabilities import calibrated, clip_scores
 from auricle.progress import Progress
-from auricle.runners import load_runner
+from auricle.runners.lengths import at_window, runner_at
 from auricle.runners.windows import PooledScores, window_starts
 
 
@@ -146,17 +146,20 @@ def _windows(artifact: Any, pack: Any, clips: np.ndarray) -> Iterator[tuple[int,
             yield row, window.astype(np.float32) / 32768 if window.dtype == np.int16 else window
 
 
-def open_model(model: Any, pack: Any, **options: Any) -> tuple[Any, Any]:
+def open_model(model: Any, pack: Any, window: float | None = None, **options: Any) -> tuple[Any, Any]:
     """Runner and artifact of what the caller gave; the rate is looked at before anything heavy is loaded.
+
+    With a `window`, in seconds, the runner is for such windows, and the artifact still says the model's own.
 
     >>> runner, artifact = open_model("default", Pack("out/pack"), threads=1)  # doctest: +SKIP
     """
     if hasattr(model, "run"):
         check_rate(model.artifact, pack)
-        return model, model.artifact
+        same = at_window(model.artifact, window) is model.artifact
+        return (model if same else runner_at(model.artifact, window, **options)), model.artifact
     artifact = model if hasattr(model, "labels") else load_artifact(model)
     check_rate(artifact, pack)
-    return load_runner(artifact, **options), artifact
+    return runner_at(artifact, window, **options), artifact
 
 
 def check_rate(artifact: Any, pack: Any) -> None:

@@ -76,7 +76,7 @@ class _Session:
     def __init__(self, artifact: Any, size: int, threads: int):
         self.artifact = artifact
         options = onnxruntime.SessionOptions()
-        options.log_severity_level = 3  # errors: warnings about devices that are not there help nobody
+        options.log_severity_level = 4  # what goes wrong is raised; warnings of devices not there help nobody
         options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_ALL
         options.execution_mode = onnxruntime.ExecutionMode.ORT_SEQUENTIAL
         options.intra_op_num_threads = threads

@@ -15,7 +15,9 @@ from starlette.staticfiles import StaticFiles
 from starlette.types import Scope
 
 from auricle import __version__
-from auricle.artifact import load_artifact
+from auricle.artifact import Artifact, load_artifact
+from auricle.events import events_of
+from auricle.runners.lengths import at_window
 from auricle.serve import (
     corrections,
     docs,
@@ -113,6 +115,7 @@ def _opened(settings: Settings, stack: contextlib.ExitStack) -> Service:
     artifact = load_artifact(settings.model)
     if not artifact.labels:
         raise ValueError(f"{artifact.path}: has no labels, it embeds only; serve a model that tags")
+    _refuse_other_windows(artifact)
     scorer = Scorer(artifact, threads=settings.threads)
     stack.callback(scorer.close)
     jobs = JobQueue(settings, data)
@@ -125,6 +128,17 @@ def _opened(settings: Settings, stack: contextlib.ExitStack) -> Service:
     jobs.start()
     warm()
     return service
+
+
+def _refuse_other_windows(artifact: Artifact) -> None:
+    """All clients' windows are scored in one queue of batches, of one length: the model's own."""
+    window = events_of(artifact).window
+    if at_window(artifact, window) is not artifact:
+        own = artifact.window / artifact.rate
+        raise ValueError(
+            f"{artifact.path}: its events are of windows of {window:g} s, and a service hears in the model's "
+            f"own, {own:g} s; choose with these: auricle events {artifact.path} --set window=none --out NEW"
+        )
 
 
 @contextlib.contextmanager
