@@ -65,6 +65,7 @@ def save_family(
         "window": root.window,
         "hop": root.hop,
         "tail": root.tail,
+        "pooling": root.pooling,
         "embedding_size": root.embedding_size,
     }
     family = SimpleNamespace(rate=root.rate, **described)

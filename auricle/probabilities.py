@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 
+from auricle.pooling import pooling_of
 from auricle.runners.windows import PooledScores, logit, sigmoid
 from auricle.thresholds import own_thresholds, thresholds_of
 
@@ -46,7 +47,7 @@ def to_scores(artifact: Any) -> Mapped:
 
 
 def clip_scores(artifact: Any) -> Mapped:
-    """A function from means of windows' scores (..., K) to scores of the recording (..., K), float64.
+    """A function from pooled scores of windows (..., K) to scores of the recording (..., K), float64.
 
     >>> from types import SimpleNamespace
     >>> clips = {"kind": "affine", "scale": [1.0], "offset": [2.0]}
@@ -61,10 +62,10 @@ def clip_scores(artifact: Any) -> Mapped:
     return lambda scores: sigmoid(mapped(logit(np.asarray(scores, np.float64))))
 
 
-def pooled(artifact: Any, logits_WK: np.ndarray, pooling: str = "mean") -> np.ndarray:
+def pooled(artifact: Any, logits_WK: np.ndarray, pooling: str | None = None) -> np.ndarray:
     """Scores of a clip (K,), float64, from its windows: see `auricle.runners.windows.PooledScores`.
 
-    The calibration of clips, where there is one, is of the mean.
+    None is the model's own way, which is the one that a calibration of clips, where there is one, is of.
 
     Raises:
         ValueError: there is no window, or the pooling is unknown.
@@ -74,8 +75,9 @@ def pooled(artifact: Any, logits_WK: np.ndarray, pooling: str = "mean") -> np.nd
     array([0.5, 0.5])
     """
     mapped_WK = calibrated(artifact)(logits_WK)
-    score_K = PooledScores(mapped_WK.shape[1], pooling).add(mapped_WK).score()
-    return clip_scores(artifact)(score_K) if pooling == "mean" else score_K
+    own = pooling_of(artifact)
+    score_K = PooledScores(mapped_WK.shape[1], pooling or own).add(mapped_WK).score()
+    return clip_scores(artifact)(score_K) if pooling in (None, own) else score_K
 
 
 def chosen_thresholds(artifact: Any, threshold: float | None = None) -> np.ndarray:

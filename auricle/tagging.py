@@ -33,6 +33,7 @@ from auricle.listening import (
     seconds_of,
     source_name,
 )
+from auricle.pooling import pooling_of
 from auricle.probabilities import calibrated, chosen_thresholds, clip_scores
 from auricle.runners import load_runner
 from auricle.runners.windows import PooledScores, sigmoid, step_spans
@@ -215,8 +216,7 @@ class Tagger:
             "raw": raw,
             "hop": hop_samples(hop, self.artifact),
         }
-        # A net that decides for steps says of a clip what it says of the loudest of them.
-        pooled = PooledScores(self.artifact.num_classes, "max" if self.artifact.step else "mean")
+        pooled = PooledScores(self.artifact.num_classes, pooling_of(self.artifact))
         first = last = None
         for part in self.windows(source, **place, warn=warn, live=live, stop=stop, decoded=decoded):
             logits = mapped(part.logits)
@@ -269,10 +269,10 @@ class Tagger:
     ) -> dict[str, Any]:
         """The tags of a recording, as one object that JSON can hold.
 
-        A score is the mean over the windows of theirs, over the windows that the model's `tail` names: the
-        sigmoid of their logits, calibrated where the model has a calibration; of a net that decides for steps
-        within a window the greatest. Scores are rounded to six
-        significant digits, times to the microsecond.
+        A score is the mean over the windows of theirs, or what the model's `pooling` says, over the windows
+        that its `tail` names: the sigmoid of their logits, calibrated where the model has a calibration; of a
+        net that decides for steps within a window the greatest. Scores are rounded to six significant
+        digits, times to the microsecond.
 
         Args:
             source: as in `windows`.

@@ -3,8 +3,18 @@
     auricle pack ../shared/data/esc50/meta.csv out/esc50
     python benchmarks/esc50_folds.py --data out/esc50 --out runs/folds
 
-Nothing is chosen on the test fold: the length of training is fixed and the last weights count.  A run that
+Nothing is chosen on the test fold: the length of training is fixed and the last weights count. A run that
 was stopped goes on.
+
+The model that comes with the package, with sounds of no class beside the clips, and what it is judged by:
+
+    python benchmarks/esc50_with_unknown.py ../shared/data/esc50/meta.csv out/with-unknown
+    auricle pack out/with-unknown/meta.csv out/esc50-unknown
+    python benchmarks/esc50_folds.py --data out/esc50-unknown --beside made --recipe compact-esc50-long \
+        --shipped --jobs 2 --out runs/long
+
+`--taught-by runs/long` has each fold's model of an earlier run, which has not heard that fold either, teach
+the new one (given again, they teach in turn); the shipped one is taught by the shipped one.
 """
 
 import argparse
@@ -12,6 +22,9 @@ import csv
 import json
 import platform
 import subprocess
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
@@ -24,15 +37,52 @@ from auricle.training import train
 
 FOLDS = tuple(f"fold{number}" for number in range(1, 6))
 METRICS = ("accuracy", "map", "auc", "d_prime")
+SHIPPED = "shipped"
 
 
-def run_fold(data: Path, out: Path, recipe: str, fold: str, settings: dict[str, str]) -> dict[str, float]:
-    """Train without the fold, score it, and keep figures and scores under out/fold."""
-    rest = ",".join(name for name in FOLDS if name != fold)
-    config = configure(recipe, data=data, settings={"train_splits": rest, **settings})
-    model = train(config, out / fold / "run", resume=True)
-    figures = evaluate(model, data, splits=[fold], out=out / fold)
-    return {**figures, "hours": hours_of(out / fold / "run")}
+@dataclass(frozen=True)
+class Job:
+    """One training: of all folds but one, or of the model that is shipped."""
+
+    fold: str  # that is tested, or SHIPPED
+    recipe: str
+    data: Path
+    run: Path
+    settings: dict[str, str]
+    threads: int | None = None
+
+
+def jobs_of(options: argparse.Namespace) -> list[Job]:
+    """The shipped one first, where it is asked for: most is done with it afterwards."""
+    settings = dict(item.split("=", 1) for item in options.set)
+    found = []
+    for fold in ((SHIPPED,) if options.shipped else ()) + tuple(options.folds.split(",")):
+        given = {}
+        if fold == SHIPPED:
+            recipe, within = f"{options.recipe}-free", Path(SHIPPED)
+        else:
+            recipe, within = options.recipe, Path(fold, "run")
+            rest = [name for name in FOLDS if name != fold]
+            given["train_splits"] = ",".join(rest + ([options.beside] if options.beside else []))
+        if options.taught_by:
+            given["teachers"] = ",".join(str(runs / within / "last") for runs in options.taught_by)
+        threads = 1 if options.jobs > 1 else None
+        found.append(Job(fold, recipe, options.data, options.out / within, given | settings, threads))
+    return found
+
+
+def do(job: Job) -> dict[str, float]:
+    """Train, and judge by the fold: figures, scores beside the run."""
+    config = configure(job.recipe, data=job.data, settings=job.settings, threads=job.threads)
+    alone = job.threads is None
+    model = train(config, job.run, resume=True, quiet=not alone)
+    figures = {"hours": hours_of(job.run)}
+    if job.fold != SHIPPED:
+        found = evaluate(model, job.data, splits=[job.fold], out=job.run.parent, quiet=not alone)
+        figures |= {name: float(found[name]) for name in METRICS}
+    said = ", ".join(f"{name} {value:.4f}" for name, value in figures.items())
+    print(f"{job.fold}: {said}", flush=True)
+    return figures
 
 
 def hours_of(run: Path) -> float:
@@ -49,14 +99,24 @@ def device_name() -> str:
     return platform.processor() or platform.machine()
 
 
-def finish(out: Path, rows: list[list[str]], results: Path | None) -> None:
-    """Print the intervals of all folds' scores; append the rows to a CSV."""
-    targets, scores, _, groups = read_scores(out)
-    for metric, (low, high) in bootstrap_intervals(targets, scores, groups).items():
-        print(f"out of fold, 95% interval over recordings: {metric} {low:.4f} to {high:.4f}")
-    if results:
-        with results.open("a", newline="") as stream:
-            csv.writer(stream, lineterminator="\n").writerows(rows)
+def rows_of(options: argparse.Namespace, figures: dict[str, dict[str, float]]) -> list[list[str]]:
+    """Rows for results.csv: each fold, and the mean where all are there."""
+    commit = subprocess.run(
+        ["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True
+    ).stdout.strip()
+    recipe = ", ".join([options.recipe, *options.set])
+    if options.taught_by:
+        recipe += f", taught by {len(options.taught_by)}"
+    data = f"ESC-50, {options.beside} sounds beside" if options.beside else "ESC-50"
+    told = dict(figures)
+    if set(figures) == set(FOLDS):
+        means = {name: float(np.mean([one[name] for one in figures.values()])) for name in METRICS}
+        told["mean"] = means | {"hours": sum(one["hours"] for one in figures.values())}
+    return [
+        [recipe, data, fold, metric, f"{one[metric]:.4f}", "", commit, f"{one['hours']:.3f}", device_name()]
+        for fold, one in told.items()
+        for metric in METRICS
+    ]
 
 
 def main() -> None:
@@ -67,40 +127,31 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--recipe", default="compact-esc50")
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE")
+    parser.add_argument("--beside", metavar="SPLIT", help="trained on by all, beside the folds")
+    parser.add_argument("--taught-by", type=Path, action="append", default=[], metavar="RUNS")
+    parser.add_argument("--shipped", action="store_true", help="also train RECIPE-free on all folds")
+    parser.add_argument("--jobs", type=int, default=1, help="trainings side by side, a thread each")
     parser.add_argument("--folds", default=",".join(FOLDS), help="only these; the table needs all five")
     parser.add_argument("--results", type=Path, help="append the rows to this CSV")
-    arguments = parser.parse_args()
-    settings = dict(item.split("=", 1) for item in arguments.set)
-    commit = subprocess.run(
-        ["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True
-    ).stdout.strip()
-    rows, figures = [], {}
-    for fold in arguments.folds.split(","):
-        figures[fold] = run_fold(arguments.data, arguments.out, arguments.recipe, fold, settings)
-        for metric in METRICS:
-            rows.append([arguments.recipe, "ESC-50", fold, metric, f"{figures[fold][metric]:.4f}", "", commit,
-                         f"{figures[fold]['hours']:.3f}", device_name()])  # fmt: skip
-            print(" ".join(rows[-1]), flush=True)
+    options = parser.parse_args()
+    jobs = jobs_of(options)
+    if options.jobs > 1:
+        with ProcessPoolExecutor(options.jobs, mp_context=get_context("spawn")) as pool:
+            done = list(pool.map(do, jobs))
+    else:
+        done = [do(job) for job in jobs]
+    figures = {job.fold: one for job, one in zip(jobs, done, strict=True) if job.fold != SHIPPED}
+    rows = rows_of(options, figures)
+    for row in rows:
+        print(" ".join(row))
     if set(figures) != set(FOLDS):
         return
-    hours = sum(entry["hours"] for entry in figures.values())
-    for metric in METRICS:
-        mean = np.mean([entry[metric] for entry in figures.values()])
-        rows.append(
-            [
-                arguments.recipe,
-                "ESC-50",
-                "mean",
-                metric,
-                f"{mean:.4f}",
-                "",
-                commit,
-                f"{hours:.3f}",
-                device_name(),
-            ]
-        )
-        print(" ".join(rows[-1]), flush=True)
-    finish(arguments.out, rows, arguments.results)
+    targets, scores, _, groups = read_scores(options.out)
+    for metric, (low, high) in bootstrap_intervals(targets, scores, groups).items():
+        print(f"out of fold, 95% interval over recordings: {metric} {low:.4f} to {high:.4f}")
+    if options.results:
+        with options.results.open("a", newline="") as stream:
+            csv.writer(stream, lineterminator="\n").writerows(rows)
 
 
 if __name__ == "__main__":

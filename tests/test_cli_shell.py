@@ -71,7 +71,8 @@ def test_every_option_of_fixed_values_is_completed(shell: str, offered: Any) -> 
         (
             "train",
             "--recipe",
-        ): "chen compact-esc50 compact-esc50-free hershey taught-esc50 taught-esc50-free tompkins",
+        ): "chen compact-esc50 compact-esc50-free compact-esc50-long compact-esc50-long-free "
+        "hershey tompkins",
         ("train", "--family"): "coarse all",
         ("export", "--quantize"): "int8",
         ("embed", "--precision"): "float32 float16",

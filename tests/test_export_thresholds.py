@@ -47,10 +47,15 @@ def run_page(file: Path, waveform: np.ndarray) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("tail", ["align", "drop"])
-@pytest.mark.parametrize("clips", CLIPS)
-def test_the_lines_of_the_page_show_what_tag_shows(tmp_path: Path, clips: str, tail: str) -> None:
+@pytest.mark.parametrize(
+    ("clips", "pooling"), [*((clips, "") for clips in CLIPS), ("affine", "max"), ("none", "attention")]
+)
+def test_the_lines_of_the_page_show_what_tag_shows(
+    tmp_path: Path, clips: str, pooling: str, tail: str
+) -> None:
     rng = np.random.default_rng(0)
     fields: dict[str, Any] = {"calibration": CLIPS[clips], "tail": tail, "metrics": metrics(precision=0.9)}
+    fields["pooling"] = pooling
     tiny_model.save(tmp_path / "plain", **fields)
     sounds = [rng.uniform(-level, level, 2000 + 700 * n) for n, level in enumerate((0.1, 0.4, 0.8, 0.9))]
     every = []

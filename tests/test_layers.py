@@ -8,7 +8,7 @@ import pytest
 
 PACKAGE = Path(__file__).parents[1] / "auricle"
 LAYERS = [  # lowest first; modules of one layer do not import each other
-    {"text", "tables", "disk", "hierarchy", "grids", "remote", "thresholds"},
+    {"text", "tables", "disk", "hierarchy", "grids", "remote", "thresholds", "pooling"},
     {
         "event_settings",
         "audio",

@@ -3,6 +3,7 @@
 from typing import Any
 
 from auricle.artifact.card_robustness import robustness_sections
+from auricle.pooling import POOLINGS, pooling_of
 from auricle.text import counted
 from auricle.thresholds import threshold_text
 
@@ -16,6 +17,7 @@ def model_card(artifact: Any) -> str:
         "architecture": artifact.architecture.get("name", "-"),
         "input": " and ".join(_input(entry) for entry in artifact.inputs),
         "window": f"{artifact.window / rate:g} s every {artifact.hop / rate:g} s, tail: {artifact.tail}",
+        "a recording's score": f"the {POOLINGS[pooling_of(artifact)]} of its windows' scores",
         "labels": str(artifact.num_classes),
         "embedding": f"{artifact.embedding_size} values",
         "licence of the weights": artifact.licence or "not stated",

@@ -49,6 +49,8 @@ class Artifact:
         window: samples that are scored at once.
         hop: samples from one window to the next.
         tail: "drop" an incomplete last window, or "align" one more to the end (for clip scores).
+        pooling: how the scores of a recording's windows become the recording's: "mean", "max" or "attention";
+            "" is the mean, and of a net that decides for steps within a window the greatest.
         embedding_size: E.
         parents: for each label, the list of labels above it; None where labels are flat.
         calibration: what turns logits into probabilities; None is the plain sigmoid.
@@ -76,6 +78,7 @@ class Artifact:
     window: int
     hop: int
     tail: str = "drop"
+    pooling: str = ""
     embedding_size: int
     parents: list[list[str]] | None = None
     calibration: dict[str, Any] | None = None

@@ -13,6 +13,7 @@ from auricle.events import event_config
 from auricle.features import LATER, FeatureConfig
 from auricle.gating import plan_gates
 from auricle.hierarchy import parents_of
+from auricle.pooling import POOLINGS
 from auricle.thresholds import is_threshold
 
 FORMAT = 1
@@ -46,6 +47,7 @@ def validate(artifact: Any) -> None:
         expect(isinstance(getattr(artifact, name), dict | None), name, "an object or null")
     expect(artifact.backend in BACKENDS, "backend", f"one of {', '.join(BACKENDS)}")
     expect(artifact.tail in ("drop", "align"), "tail", '"drop" or "align"')
+    expect(artifact.pooling in ("", *POOLINGS), "pooling", f"one of {', '.join(POOLINGS)}, or nothing")
     expect(artifact.format == FORMAT, "format", str(FORMAT))
     texts = isinstance(labels, tuple) and all(isinstance(label, str) for label in labels)
     expect(texts, "labels", "a list of names, empty for a model that embeds only")

@@ -31,6 +31,7 @@ from auricle.evaluation.choice import match_labels, positives_of, select_clips, 
 from auricle.evaluation.fitted import KEPT, clips_calibrated_with
 from auricle.evaluation.heard import what_was_heard
 from auricle.evaluation.scoring import open_model, stream_logits
+from auricle.pooling import pooling_of
 from auricle.progress import Progress
 from auricle.shards import Pack
 from auricle.thresholds import NEVER
@@ -226,7 +227,8 @@ def gather(
     known[unknown_of(pack, clips, label_set, theirs)] = False
     groups = np.unique(pack.recordings[clips], return_inverse=True)[1]
     logits = np.memmap(file, np.float32, "r", shape=(windows, len(ours)))
-    return Examples(logits=logits, starts=starts, targets=targets, known=known, groups=groups)
+    rule = pooling_of(runner.artifact)
+    return Examples(logits=logits, starts=starts, targets=targets, known=known, groups=groups, pooling=rule)
 
 
 def _unheard(artifact: Artifact, pack: Pack, clips: np.ndarray) -> tuple[np.ndarray, int, tuple[str, ...]]:

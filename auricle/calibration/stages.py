@@ -2,8 +2,9 @@
 
 Two maps, one after the other. That of windows is fitted to each window with its clip's labels, the windows of
 a clip together counting as one: of the windows that score 0.8, eight in ten are in clips with the label. That
-of clips is fitted to the mean of these scores over a clip's windows: a sound may fill one window of many, and
-means of probabilities are too cautious (Ranjan and Gneiting, "Combining probability forecasts", 2010).
+of clips is fitted to what the model's `pooling` makes of a clip's windows' scores, at first their mean: a
+sound may fill one window of many, and means of probabilities are too cautious (Ranjan and Gneiting,
+"Combining probability forecasts", 2010).
 
 Shape letters: W windows, C clips, K labels of the model, S labels that model and data share.
 """
@@ -27,7 +28,7 @@ VALUES = 2**24  # logits looked at together
 GRID, FAR = 64, 60.0  # pooled logits are rounded to 1/64, and cut at 60 either way
 PARTS = 5  # of the recordings, for figures of clips that the calibration was not fitted to
 SAME = {"x": [-1.0, 1.0], "y": [-1.0, 1.0]}  # a rising map that changes nothing
-FURTHEST = 30.0  # logit of a clip's mean score, either way: a mean may be 0 or 1
+FURTHEST = 30.0  # logit of a clip's pooled score, either way: it may be 0 or 1
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -39,6 +40,7 @@ class Examples:
     targets: np.ndarray  # (C, S) bool
     known: np.ndarray  # (C, S) bool, False where nobody knows whether the label holds
     groups: np.ndarray  # (C,) int, the recording that each clip is of
+    pooling: str = "mean"  # how windows' scores become a clip's
 
     @property
     def counts(self) -> np.ndarray:
@@ -95,10 +97,10 @@ def fit_stages(
     calibration, pooled = _fit(windows, examples, method, lent, heard)
     if examples.counts.max() == 1:
         return calibration, pooled, lent
-    means = clip_means(examples, calibration)
+    scored = pooled_scores(examples, calibration)
 
     def clips(part: slice) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        return as_logits(means[:, part]), examples.targets[:, part], known[:, part].astype(np.float64)
+        return as_logits(scored[:, part]), examples.targets[:, part], known[:, part].astype(np.float64)
 
     calibration["clips"], pooled["clips"] = _fit(clips, examples, method, lent, heard)
     return calibration, pooled, lent
@@ -153,29 +155,34 @@ def _fit(stage: Any, examples: Examples, method: str, lent: np.ndarray, heard: n
     return {"kind": "isotonic", "labels": labels}, {"kind": "isotonic", "labels": [everything]}
 
 
-def clip_means(examples: Examples, calibration: Mapping[str, Any] | None) -> np.ndarray:
-    """(C, S) float32, the mean over each clip's windows of their calibrated scores.
+def pooled_scores(examples: Examples, calibration: Mapping[str, Any] | None) -> np.ndarray:
+    """(C, S) float32, what the model's pooling makes of the calibrated scores of each clip's windows.
 
     >>> z, no = np.zeros((3, 1), np.float32), np.zeros((2, 1), bool)
     >>> two = Examples(logits=z, starts=np.array([0, 1]), targets=no, known=~no, groups=np.arange(2))
-    >>> clip_means(two, None).ravel().tolist()
+    >>> pooled_scores(two, None).ravel().tolist()
     [0.5, 0.5]
     """
-    means = np.empty(examples.targets.shape, np.float32)
+    found = np.empty(examples.targets.shape, np.float32)
     for part in examples.blocks():
         scores = sigmoid(as_function(taken(calibration, part))(examples.logits[:, part]))
-        means[:, part] = np.add.reduceat(scores, examples.starts) / examples.counts[:, None]
-    return means
+        if examples.pooling == "max":
+            found[:, part] = np.maximum.reduceat(scores, examples.starts)
+            continue
+        weights = np.exp(scores) if examples.pooling == "attention" else np.ones_like(scores)
+        sums = np.add.reduceat(scores * weights, examples.starts)
+        found[:, part] = sums / np.add.reduceat(weights, examples.starts)
+    return found
 
 
 def clip_scores(examples: Examples, calibration: Mapping[str, Any] | None) -> np.ndarray:
     """(C, S) float32, scores of the clips, as `tag` and `evaluate` give them."""
-    means = clip_means(examples, calibration)
+    found = pooled_scores(examples, calibration)
     if calibration is not None and "clips" in calibration:
         for part in examples.blocks():
             mapped = as_function(taken(calibration["clips"], part))
-            means[:, part] = sigmoid(mapped(logit(means[:, part].astype(np.float64))))
-    return means
+            found[:, part] = sigmoid(mapped(logit(found[:, part].astype(np.float64))))
+    return found
 
 
 def as_logits(scores: np.ndarray) -> np.ndarray:

@@ -18,9 +18,9 @@ RECIPES = (
     "chen",
     "compact-esc50",
     "compact-esc50-free",
+    "compact-esc50-long",
+    "compact-esc50-long-free",
     "hershey",
-    "taught-esc50",
-    "taught-esc50-free",
     "tompkins",
 )
 NETWORKS = (

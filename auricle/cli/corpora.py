@@ -161,8 +161,11 @@ def evaluate(
     ] = None,
     subset: Subset = None,
     pooling: Annotated[
-        Pooling, typer.Option(help="How the scores of a clip's windows become the clip's.")
-    ] = Pooling.mean,
+        Pooling | None,
+        typer.Option(
+            help="How the scores of a clip's windows become the clip's.", show_default="the model's own way"
+        ),
+    ] = None,
     class_share: Annotated[
         float,
         typer.Option(metavar="X", help="Figures over a random share of the classes, say 0.2."),
@@ -269,7 +272,7 @@ def evaluate(
         out=out,
         label_set=label_set or "labels",
         label_map=label_map,
-        pooling=pooling.value,
+        pooling=pooling and pooling.value,
         class_share=class_share,
         half=half,
         threads=threads,

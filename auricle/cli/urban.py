@@ -108,7 +108,7 @@ def _of_model(asked: dict[str, Any]) -> dict[str, Any]:
         levels=asked["level"] and [str(asked["level"])],
         out=asked["out"],
         label_set=asked["label_set"] or LABEL_SET,
-        pooling=asked["pooling"].value,
+        pooling=asked["pooling"] and asked["pooling"].value,
         threads=asked["threads"],
         draws=asked["draws"],
         seed=asked["seed"],

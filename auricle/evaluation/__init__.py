@@ -37,6 +37,7 @@ from auricle.evaluation.reliability import reliability_figures
 from auricle.evaluation.scoring import open_model, score_clips, stream_scores
 from auricle.metrics.blocks import MEMORY, Ranking, rank_blocks
 from auricle.metrics.bootstrap import bootstrap_blocks
+from auricle.pooling import pooling_of
 from auricle.progress import Progress
 from auricle.remote import results_folder
 from auricle.shards import Pack
@@ -62,7 +63,7 @@ def evaluate(
     out: str | Path | None = None,
     label_set: str = "labels",
     label_map: str | Path | LabelMap | None = None,
-    pooling: str = "mean",
+    pooling: str | None = None,
     class_share: float = 1.0,
     half: bool = False,
     batch: int = 16,
@@ -91,7 +92,7 @@ def evaluate(
         label_map: a bundled map's name, or a file, that says which labels of the model stand for which of the
             pack: see `auricle.datasets.label_maps`. A clip's score for a label is then the greatest of its
             scores for those that stand for it. None takes equal names.
-        pooling: "mean", or what else `auricle.runners.windows.PooledScores` has.
+        pooling: "mean", or what else `auricle.runners.windows.PooledScores` has; None is the model's own way.
         class_share: of the shared classes, chosen at random, that the figures are over.
         half: keep clip scores as float16 logits, and rank those: half the room, 11 bits of a logit.
         batch: windows scored at once.
@@ -170,6 +171,7 @@ def evaluate(
         figures |= level_figures(names, classes, hierarchy_of(judged, pack, label_set))
         figures |= left_out(judged.labels, labels, names, classes)
         figures |= in_training(artifact, pack, clips)
+        pooling = pooling or pooling_of(artifact)
         figures |= {"pooling": pooling, "class_share": class_share, "seed": seed, "subset": subset}
         figures |= {"training_prior_of": priors_of, "stored_as": "logits" if half else "scores"}
         figures |= {"label_map": judged.about}

@@ -10,6 +10,7 @@ import numpy as np
 import soxr
 
 from auricle.artifact import load_artifact
+from auricle.pooling import pooling_of
 from auricle.probabilities import calibrated, clip_scores
 from auricle.progress import Progress
 from auricle.runners import load_runner
@@ -22,7 +23,7 @@ def score_clips(
     clips: np.ndarray,
     *,
     batch: int = 16,
-    pooling: str = "mean",
+    pooling: str | None = None,
     quiet: bool = False,
 ) -> np.ndarray:
     """Scores of clips of a pack, by the artifact's window, hop and tail.
@@ -32,7 +33,8 @@ def score_clips(
         pack: a `Pack` whose rate is at least the model's.
         clips: (M,) positions in the pack.
         batch: windows scored at once.
-        pooling: how windows' scores become a clip's: see `auricle.runners.windows.PooledScores`.
+        pooling: how windows' scores become a clip's: see `auricle.runners.windows.PooledScores`; None is the
+            model's own way.
         quiet: show no progress.
 
     Returns:
@@ -55,7 +57,7 @@ def score_clips(
 
 
 def stream_scores(
-    runner: Any, pack: Any, clips: np.ndarray, *, batch: int = 16, pooling: str = "mean"
+    runner: Any, pack: Any, clips: np.ndarray, *, batch: int = 16, pooling: str | None = None
 ) -> Iterator[np.ndarray]:
     """(K,) float64 of each clip in turn, as `score_clips` has them, holding one batch of windows.
 
@@ -64,7 +66,8 @@ def stream_scores(
     """
     artifact = runner.artifact
     of_windows = calibrated(artifact)
-    of_clip = clip_scores(artifact) if pooling == "mean" else np.asarray
+    pooling = pooling or pooling_of(artifact)
+    of_clip = clip_scores(artifact) if pooling == pooling_of(artifact) else np.asarray
     batches = (
         (of_windows(logits), owners) for logits, owners in stream_logits(runner, pack, clips, batch=batch)
     )

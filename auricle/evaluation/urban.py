@@ -37,6 +37,7 @@ from auricle.evaluation.truth import (
 )
 from auricle.hierarchy import coarse_from_fine
 from auricle.metrics.urban import Branch, coarse_metrics, fine_metrics, urban_intervals
+from auricle.pooling import pooling_of
 from auricle.progress import Progress
 from auricle.remote import results_folder
 from auricle.shards import Pack
@@ -118,7 +119,7 @@ def evaluate_urban(
     levels: Sequence[str] | None = None,
     out: str | Path | None = None,
     label_set: str = LABEL_SET,
-    pooling: str = "mean",
+    pooling: str | None = None,
     batch: int = 16,
     threads: int | None = None,
     device: str = "cpu",
@@ -181,7 +182,7 @@ def evaluate_urban(
             figures[level] = level_figures(truth, submission, level, draws=draws, seed=seed)
         figures |= {"coarse_inferred": inferred, "taxonomy": taxonomy.as_dict()}
         figures |= in_training(artifact, pack, clips)
-        figures |= {"pooling": pooling, "seed": seed, "subset": subset}
+        figures |= {"pooling": pooling or pooling_of(artifact), "seed": seed, "subset": subset}
         figures |= provenance(artifact, pack, clips, splits, where, label_set, seconds)
         figures = jsonable(figures)
         if folder is not None:

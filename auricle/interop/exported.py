@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from auricle.artifact import Artifact
+from auricle.pooling import pooling_of
 from auricle.runners.onnx import fixed_batch
 from auricle.thresholds import own_thresholds, thresholds_of
 
@@ -23,6 +24,7 @@ def about(artifact: Artifact) -> dict[str, Any]:
         "hop_samples": artifact.hop,
         "batch_size": fixed_batch(artifact) or "",
         "tail": artifact.tail,
+        "pooling": pooling_of(artifact),
         "thresholds": own_thresholds(artifact),
         "thresholds_of": thresholds_of(artifact),
         "thresholds_hop_samples": _thresholds_hop(artifact),

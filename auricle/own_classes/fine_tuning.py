@@ -155,6 +155,7 @@ def base_config(
         window=model.window,
         hop=model.hop,
         tail=model.tail,
+        pooling=model.pooling,
         label_set=label_set,
         validation_fraction=0.0,
         epochs=EPOCHS,
@@ -202,6 +203,7 @@ def start_model(path: Path, model: Artifact, found: Linear, labels: tuple[str, .
         window=model.window,
         hop=model.hop,
         tail=model.tail,
+        pooling=model.pooling,
         embedding_size=model.embedding_size,
         training=model.training,  # of which the network that starts here has heard, too
     )

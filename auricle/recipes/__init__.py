@@ -8,8 +8,8 @@ from auricle.recipes.chen import chen
 from auricle.recipes.compact_esc50 import (
     compact_esc50,
     compact_esc50_free,
-    taught_esc50,
-    taught_esc50_free,
+    compact_esc50_long,
+    compact_esc50_long_free,
 )
 from auricle.recipes.hershey import hershey
 from auricle.recipes.tompkins import tompkins
@@ -19,10 +19,10 @@ from auricle.training import configure as change
 RECIPES: dict[str, Callable[[Path], TrainConfig]] = {
     "compact-esc50": compact_esc50,
     "compact-esc50-free": compact_esc50_free,
+    "compact-esc50-long": compact_esc50_long,
+    "compact-esc50-long-free": compact_esc50_long_free,
     "hershey": hershey,
     "chen": chen,
-    "taught-esc50": taught_esc50,
-    "taught-esc50-free": taught_esc50_free,
     "tompkins": tompkins,
 }
 

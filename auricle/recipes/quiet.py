@@ -31,6 +31,7 @@ from auricle.evaluation.choice import match_labels, positives_of
 from auricle.evaluation.fitted import KEPT
 from auricle.evaluation.heard import what_was_heard
 from auricle.evaluation.scoring import open_model, stream_logits
+from auricle.pooling import pooling_of
 from auricle.shards import Pack
 
 CHOOSE = "choose"  # the split of unknown sounds that thresholds may be chosen on
@@ -103,7 +104,10 @@ def corpus_examples(
     groups = np.unique(data.recordings[clips], return_inverse=True)[1]
     logits = np.concatenate([part[1] for part in parts])
     known = np.ones(targets.shape, bool)
-    return Examples(logits=logits, starts=starts, targets=targets, known=known, groups=groups), clips
+    rule = pooling_of(model)
+    return Examples(
+        logits=logits, starts=starts, targets=targets, known=known, groups=groups, pooling=rule
+    ), clips
 
 
 def unknown_examples(model: Any, sounds: Pack, split: str, **options: Any) -> dict[str, Examples]:

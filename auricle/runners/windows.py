@@ -7,7 +7,7 @@ from typing import Self
 
 import numpy as np
 
-POOLINGS = ("mean", "max", "attention")
+from auricle.pooling import POOLINGS
 
 
 def check_windows(waveforms_BN: np.ndarray, window: int) -> None:

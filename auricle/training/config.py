@@ -8,6 +8,7 @@ from typing import Any
 from auricle.augment import MIXINGS
 from auricle.changes import NOISES, ChangeRanges
 from auricle.features import FeatureConfig
+from auricle.pooling import POOLINGS
 from auricle.remote import address_of
 from auricle.sampling import BALANCES
 
@@ -19,6 +20,7 @@ CHOICES = {
     "balance": BALANCES,
     "precision": ("auto", "bfloat16", "float32"),
     "tail": ("drop", "align"),
+    "pooling": ("", *POOLINGS),
     "unlabelled": ("keep", "drop"),
     "unknown": ("negative", "mask"),
 }
@@ -83,6 +85,7 @@ class TrainConfig:
     window_at_use: int | None = None  # samples scored at once at use, of a net of any length; None: `window`
     hop: int = 32000  # samples from one window to the next: at use, and on the grid of balance="patches"
     tail: str = "align"  # what happens to an incomplete last window
+    pooling: str = ""  # how windows' scores become a clip's; "": their mean
     embeddings: str = (
         ""  # an embedding set of the pack, for models that take embeddings; it says window and hop
     )

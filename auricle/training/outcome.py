@@ -58,6 +58,7 @@ class LiveRunner:
             window=window,
             hop=hop,
             tail=config.tail,
+            pooling=config.pooling,
         )
         self.batch = batch
         self.net, self.device, self.dtype, self.embeddings = net, device, dtype, embeddings
@@ -266,6 +267,7 @@ def save_model(
         window=live.artifact.window,
         hop=live.artifact.hop,
         tail=config.tail,
+        pooling=config.pooling,
         embedding_size=net.embedding_size,
         licence=config.licence,
         training=training | ({"init_from": counted(state.start)} if state.start else {}),

@@ -15,6 +15,7 @@ from auricle.evaluation.scoring import pool, stream_scores
 from auricle.metrics.blocks import ALONE, Together, rank_blocks
 from auricle.metrics.ranking import summarise
 from auricle.metrics.urban import Branch, coarse_metrics, fine_metrics
+from auricle.pooling import pooling_of
 from auricle.runners.windows import logit, window_starts
 from auricle.sampling import share
 from auricle.shards import Pack
@@ -145,13 +146,14 @@ def _named(figures: dict[str, Any], level: str) -> dict[str, float]:
 
 
 def stream(live: LiveRunner, pack: Pack, clips: np.ndarray) -> Iterator[np.ndarray]:
-    """(K,) float64 of each clip in turn: the mean of its windows' scores."""
+    """(K,) float64 of each clip in turn: from its windows' scores by the model's `pooling`."""
+    rule = pooling_of(live.artifact)
     short = bool((pack.lengths[clips] <= live.artifact.window).all())  # a clip is one window
     if live.beside is not None and short and live.beside.serves(clips):
-        return pool(_of_both(live, live.beside, pack, clips), len(live.artifact.labels))
+        return pool(_of_both(live, live.beside, pack, clips), len(live.artifact.labels), rule)
     if live.embeddings is None:
         return stream_scores(live, pack, clips, batch=live.batch)
-    return pool(_embedded(live, live.embeddings, clips), len(live.artifact.labels))
+    return pool(_embedded(live, live.embeddings, clips), len(live.artifact.labels), rule)
 
 
 def _of_both(
