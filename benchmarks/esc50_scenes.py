@@ -14,8 +14,8 @@ mixtures   1000 a fold, of 5 s, two sounds each, as in docs/results.md: those of
            scenes, so that its figures stand beside the other rows there. Judged by labels alone: their
            sounds fill most of the scene.
 
-Labels are judged as `auricle evaluate` does, at the model's own window and hop, and dense scenes also in the
-other windows of events (`--window`), with the mean and the greatest score of a scene's windows side by side.
+Labels are judged as `auricle evaluate` does, in the model's own windows first, then in others (`--window`;
+mixtures in the first of these), with the mean and the greatest score of a scene's windows side by side.
 
 Events are judged as `auricle evaluate --events` does, in all windows side by side, each by three settings:
 those of the model (an onset of 0.5, no smoothing, where it has none of its own), and those that
@@ -66,6 +66,7 @@ from auricle.metrics.bootstrap import bootstrap_intervals, group_weights, moved_
 from auricle.metrics.events import EventTable, event_table, f1_figures
 from auricle.metrics.psds import Psds, PsdsRules
 from auricle.metrics.ranking import summarise
+from auricle.pooling import pooling_of
 from auricle.recipes.robustness import read_models
 
 POOLINGS = ("mean", "max")
@@ -189,10 +190,11 @@ def means(by_fold: dict[str, dict[str, float]]) -> dict[str, float]:
 
 
 def measure_labels(folds: Sequence[Fold], window: Window, replays: list[Replay], draws: int) -> list[Row]:
-    """A row for each pooling; where a scene is one window they are the same, and there is one."""
+    """A row for each pooling, the model's own first; where a scene is one window they are the same: one."""
     longer = any(fold.durations.max() > window.seconds for fold in folds)
     rows = []
-    for pooling in POOLINGS if longer else POOLINGS[:1]:
+    own_first = dict.fromkeys((pooling_of(replays[0].artifact), *POOLINGS))
+    for pooling in own_first if longer else POOLINGS[:1]:
         scores = [
             np.array([*stream_scores(replay, fold.pack, np.arange(len(fold.pack)), pooling=pooling)])
             for fold, replay in zip(folds, replays, strict=True)
@@ -294,7 +296,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True, help="for scenes, scores, settings, figures.json")
     parser.add_argument("--recipe", default="compact-esc50", help="of the models, for the table's rows")
     parser.add_argument("--window", action="append", metavar="S:HOP",
-                        help="beside the models' own; default: 2:0.5 and 1:0.25")  # fmt: skip
+                        help="beside the models' own; default: 5:2.5, 2:0.5 and 1:0.25")  # fmt: skip
     parser.add_argument("--quick", action="store_true", help="few scenes and draws")
     parser.add_argument("--threads", type=int, help="for scoring; default: all cores")
     parser.add_argument("--results", type=Path, help="append the rows to this CSV")
@@ -318,7 +320,7 @@ def main() -> None:
         ]
         groups = len(np.unique(gathered(folds, "groups")))
         tell(f"{kind.name}: {scenes} scenes of each of {', '.join(models)}, {groups} groups")
-        for window in windows if kind.events else windows[:1]:
+        for window in windows if kind.events else windows[:2]:
             replays = [hear(fold, window, keep, given.threads) for fold in folds]
             tell(f"heard, {window}")
             labels[kind.name] += measure_labels(folds, window, replays, draws)

@@ -78,7 +78,7 @@ class Window(NamedTuple):
         return f"{self.seconds:g} s every {self.hop:g} s"
 
 
-OTHER_WINDOWS = (Window(2.0, 0.5), Window(1.0, 0.25))
+OTHER_WINDOWS = (Window(5.0, 2.5), Window(2.0, 0.5), Window(1.0, 0.25))
 
 
 def windows_of(artifact: Artifact, asked: Sequence[str] | None) -> list[Window]:
@@ -91,7 +91,7 @@ def windows_of(artifact: Artifact, asked: Sequence[str] | None) -> list[Window]:
     for window in others:
         if not fits(artifact, window.seconds):
             raise ValueError(f"the net takes no other window than its own: {window}; --window names others")
-    return [Window(artifact.window / artifact.rate, artifact.hop / artifact.rate), *others]
+    return [*dict.fromkeys([Window(artifact.window / artifact.rate, artifact.hop / artifact.rate), *others])]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
