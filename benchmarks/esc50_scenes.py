@@ -8,7 +8,7 @@ The scenes of a fold are mixed from its clips alone, and heard by the model that
 (one that has heard the fold is refused). Figures are of the scenes of all folds together, with 95% intervals
 over groups of scenes that share no recording, and the mean of the folds' own. There are two kinds of scenes:
 
-dense      150 a fold, of 10 s, five sounds each in the mean, three at one time at most, over a synthetic
+dense      100 a fold, of 10 s, five sounds each in the mean, three at one time at most, over a synthetic
            noise 20 to 30 dB below; all labels equally often. Judged by labels and by events.
 mixtures   1000 a fold, of 5 s, two sounds each, as in docs/results.md: those of fold 5 are the very same
            scenes, so that its figures stand beside the other rows there. Judged by labels alone: their

@@ -52,7 +52,7 @@ KINDS = (
         recipe=SceneRecipe(seed=4, seconds=10.0, events=5.0, most=7, polyphony=3, pools=10, orders=0.0,
                            ambience_share=0.0, noise_share=1.0, snr_low=20.0, snr_high=30.0),
         orders=None,
-        scenes=150,
+        scenes=100,
         few=20,
         events=True,
     ),
