@@ -158,7 +158,8 @@ def gathered(folds: Sequence[Fold], name: str) -> np.ndarray:
 def at_window(artifact: Artifact, window: Window) -> Artifact:
     """A model that hears in other windows, the last aligned to the end, as events are looked for."""
     length, hop = (round(seconds * artifact.rate) for seconds in window)
-    events = artifact.events and {**artifact.events, "hop": None}
+    stored = artifact.events
+    events = stored and {name: value for name, value in stored.items() if name not in ("hop", "window")}
     return dataclasses.replace(artifact, window=length, hop=hop, tail="align", events=events, training={})
 
 
