@@ -7,6 +7,7 @@ import dataclasses
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 from auricle.thresholds import is_threshold, own_thresholds
@@ -79,8 +80,16 @@ class EventConfig:
 
     def of(self, label: str) -> "EventConfig":
         """The settings of one label; its `labels` are empty, its `offset` is a number."""
-        own = self._with(self.labels.get(label, {}))
-        return own if own.offset is not None else dataclasses.replace(own, offset=own.onset)
+        own = self.labels.get(label)
+        return self._told(own) if own else self._common
+
+    @cached_property
+    def _common(self) -> "EventConfig":
+        return self._told({})
+
+    def _told(self, own: Mapping[str, Any]) -> "EventConfig":
+        told = self._with(own)
+        return told if told.offset is not None else dataclasses.replace(told, offset=told.onset)
 
     def _with(self, own: Mapping[str, Any]) -> "EventConfig":
         return dataclasses.replace(self, labels={}, **own)
