@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from auricle.pooling import POOLINGS
 from auricle.text import counted
 
 PERCENT = "95% of draws of recordings"
@@ -41,10 +42,12 @@ def robustness_sections(about: Mapping[str, Any]) -> list[str]:
 
 
 def _about_windows(about: Mapping[str, Any]) -> str:
+    pooled = POOLINGS[about.get("pooling", "mean")]
     text = (
         f"The model hears windows of {about['window']:g} s every {about['hop']:g} s; a clip's score is the "
-        "mean of theirs. Here are windows of other lengths side by side, the last one ending with the clip; "
-        "of each clip its loudest stretch alone, as one window; and the model's own windows at other hops."
+        f"{pooled} of theirs. Here are windows of other lengths side by side, the last one ending with the "
+        "clip; of each clip its loudest stretch alone, as one window; and the model's own windows at other "
+        "hops."
     )
     if any(row.get("padded") for row in about["windows"]):
         text += " The net takes no window but its own: stretches are heard in it, padded with zeros."

@@ -25,6 +25,7 @@ from auricle.evaluation.reliability import reliability_figures
 from auricle.evaluation.scoring import check_rate, stream_scores
 from auricle.metrics.areas import positives
 from auricle.metrics.bootstrap import figure_draws, moved_interval
+from auricle.pooling import pooling_of
 from auricle.recipes.conditions import Change, changes, loudest
 from auricle.runners import load_runner
 from auricle.shards import Pack
@@ -97,8 +98,8 @@ def measure(
 
     Returns:
         What a model card holds under the metric "robustness", for JSON: "clips", "recordings", "window" and
-        "hop" (seconds), "rate" (Hz), "models" (fold -> fingerprint), "changes" and "windows" (rows as
-        `paired` gives them), "confused" (rows of `most_confused`), "calibration".
+        "hop" (seconds), "pooling", "rate" (Hz), "models" (fold -> fingerprint), "changes" and "windows"
+        (rows as `paired` gives them), "confused" (rows of `most_confused`), "calibration".
 
     Raises:
         ValueError: there is no model, models differ in labels or window, no such change, or a model's scores
@@ -136,6 +137,7 @@ def measure(
         "recordings": len(np.unique(groups)),
         "window": some.window / some.rate,
         "hop": some.hop / some.rate,
+        "pooling": pooling_of(some),
         "rate": some.rate,
         "models": {fold: artifact.fingerprint for fold, artifact in models.items()},
         "changes": [row for row in rows if row not in in_windows],
