@@ -16,7 +16,7 @@ tag: $(VENV)/installed
 	$(VENV)/bin/auricle tag examples/scene.ogg --windows --top 3
 
 test: $(DEV)/installed
-	$(DEV)/bin/python -m pytest -n auto --dist loadfile
+	$(DEV)/bin/python -m pytest -n auto --dist loadfile --durations=20 --durations-min=5
 
 slow: $(DEV)/installed
 	$(DEV)/bin/python -m pytest -m 'slow and not gpu and not network'
