@@ -1,5 +1,6 @@
 # make tag     install the base (no torch) and tag the example recording
-# make test    install everything for development and run the tests
+# make test    install everything for development and run the quick tests, in one process per core
+# make slow    the tests that take more than 20 s each, one after another
 # make check   format, lint, types, doctests, layers, docs
 # make docs    write the generated parts of the documentation anew
 # make clean   remove what these made
@@ -9,13 +10,16 @@ VENV := .venv
 DEV := .venv-dev
 PIP_OPTIONS := --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: tag test check docs clean
+.PHONY: tag test slow check docs clean
 
 tag: $(VENV)/installed
 	$(VENV)/bin/auricle tag examples/scene.ogg --windows --top 3
 
 test: $(DEV)/installed
-	$(DEV)/bin/python -m pytest
+	$(DEV)/bin/python -m pytest -n auto --dist loadfile --durations=20 --durations-min=5
+
+slow: $(DEV)/installed
+	$(DEV)/bin/python -m pytest -m 'slow and not gpu and not network'
 
 check: $(DEV)/installed
 	$(DEV)/bin/ruff format --check .

@@ -1,5 +1,6 @@
 """Fixtures that several test files share."""
 
+import os
 import shutil
 import signal
 import subprocess
@@ -7,8 +8,14 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
+
+# Processes of `pytest -n` share the cores: one thread each. NumPy and torch ask when they are imported, here
+# and in what tests start.
+if "PYTEST_XDIST_WORKER" in os.environ:
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+import numpy as np
 import soundfile
 
 # A shell lets what it runs in the background ignore interrupts, and processes started here would inherit

@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 import soundfile
 import torch
+from running import run
 
 from auricle.engine import pack
 from auricle.experiments import Options, choose_rates, choose_splits, compare
@@ -458,20 +459,20 @@ def test_rows_for_results_csv_are_appended_once_and_only_when_asked(finished: Pa
 # --- the command
 
 
-def test_the_verb_plans_runs_and_names_its_table(corpus: Path, tmp_path: Path) -> None:
-    root = Path(__file__).parents[1]
-    command = [sys.executable, "-W", "error", "-m", "auricle", "compare", "architectures"]
-    command += ["--data", str(corpus), "--out", str(tmp_path / "out"), "--device", "cpu", "--threads", "1"]
-    command += "--models fully_connected --steps 4 --batch 4 --width 0.02 --draws 0".split()
-    planned = subprocess.run([*command, "--plan"], capture_output=True, text=True, cwd=root)
-    assert planned.returncode == 0, planned.stderr
-    assert "1 runs to do, 0 done: about" in planned.stderr and not (tmp_path / "out").exists()
-    done = subprocess.run(
-        [*command, "--results", str(tmp_path / "r.csv")], capture_output=True, text=True, cwd=root
+def test_the_verb_plans_runs_and_names_its_table(
+    corpus: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    given = ["compare", "architectures", "--data", str(corpus), "--out", str(tmp_path / "out")]
+    given += (
+        "--device cpu --threads 1 --models fully_connected --steps 4 --batch 4 --width 0.02 --draws 0".split()
     )
+    status, _, error = run(capsys, *given, "--plan")
+    assert status == 0 and "1 runs to do, 0 done: about" in error and not (tmp_path / "out").exists(), error
+    command = [sys.executable, "-W", "error", "-m", "auricle", *given, "--results", str(tmp_path / "r.csv")]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=Path(__file__).parents[1])
     assert (done.returncode, done.stdout) == (0, f"{tmp_path}/out/table.md\n"), done.stderr
     assert "auricle compare architectures --data" in (tmp_path / "out/table.md").read_text()
     assert (tmp_path / "r.csv").read_text().startswith("recipe,data,fold,metric")
-    refused = subprocess.run([*command, "--steps", "5"], capture_output=True, text=True, cwd=root)
-    assert refused.returncode == 1 and len(refused.stderr.splitlines()) == 1
-    assert "holds rows with steps 4, and 5 is asked for now" in refused.stderr
+    status, _, error = run(capsys, *given, "--steps", "5")
+    assert status == 1 and len(error.splitlines()) == 1
+    assert "holds rows with steps 4, and 5 is asked for now" in error

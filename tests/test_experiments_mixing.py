@@ -4,14 +4,13 @@ import csv
 import dataclasses
 import json
 import re
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from mixing import SMALL, make_mixtures, mixing_options
+from running import run
 from test_experiments import make_corpus
 
 from auricle.evaluation import evaluate
@@ -71,9 +70,9 @@ def test_the_four_strategies_have_the_same_steps_rates_and_clips(corpus: Path) -
     )
     assert (first.optimizer, first.schedule, first.balance) == ("adam", "constant", "classes")
     assert (first.window, first.hop) == (4096, 4096)  # windows one beside the other, of clips and of scenes
-    for run in runs:
+    for one in runs:
         alike = {"mixing": "none", "finetune_mixing": "none", "train_fraction": 1.0}
-        assert dataclasses.replace(run.config, **alike) == first
+        assert dataclasses.replace(one.config, **alike) == first
     assert {run.config.train_fraction for run in runs[4:]} == {0.5}
 
 
@@ -305,51 +304,28 @@ def test_another_length_of_fine_tuning_does_not_compare(corpus: Path, finished: 
 # --- the command
 
 
-def test_the_verb_takes_settings_of_one_model_and_scenes(corpus: Path, scenes: Path, tmp_path: Path) -> None:
-    root = Path(__file__).parents[1]
-    command = [
-        sys.executable,
-        "-W",
-        "error",
-        "-m",
-        "auricle",
-        "compare",
-        "mix-training",
-        "--data",
-        str(corpus),
-    ]
-    command += [
-        "--out",
-        str(tmp_path / "out"),
-        "--mixtures",
-        str(scenes),
-        "--device",
-        "cpu",
-        "--threads",
-        "1",
-    ]
-    command += "--steps 5 --batch 4 --width 0.02 --draws 0 --set window=4096".split()
-    command += [part for key, text in SMALL.items() for part in ("--set", f"raw_waveform:{key}={text}")]
+def test_the_verb_takes_settings_of_one_model_and_scenes(
+    corpus: Path, scenes: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    given = ["compare", "mix-training", "--data", corpus, "--out", tmp_path / "out", "--mixtures", scenes]
+    given += "--device cpu --threads 1 --steps 5 --batch 4 --width 0.02 --draws 0 --set window=4096".split()
+    given += [part for key, text in SMALL.items() for part in ("--set", f"raw_waveform:{key}={text}")]
 
-    def run(*more: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run([*command, *more], capture_output=True, text=True, cwd=root)
+    def said(*more: object) -> tuple[int, str]:
+        status, _, error = run(capsys, *given, *more)
+        return status, " ".join(error.split())
 
-    planned = run("--plan")
-    assert planned.returncode == 0, planned.stderr
-    assert "4 runs to do, 0 done: about" in planned.stderr and "6 steps" in planned.stderr
+    status, error = said("--plan")
+    assert status == 0 and "4 runs to do, 0 done: about" in error and "6 steps" in error, error
     assert not (tmp_path / "out").exists()
-    planned = run("--plan", "--mix-ranges", "0:1,.2:.8", "--judge-training")
-    assert planned.returncode == 0 and "6 runs to do, 0 done: about" in planned.stderr, planned.stderr
-    assert "raw_waveform-mix-training-a-in-0.2-0.8-seed0" in planned.stderr
-    refused = run("--mix-ranges", "0-1")
-    assert refused.returncode == 2 and "'0-1': expected ranges LOW:HIGH separated by commas" in " ".join(
-        refused.stderr.split()
-    )
-    refused = run("--set", ":window=3")
-    assert refused.returncode == 2 and "expected KEY or MODEL:KEY" in refused.stderr
-    refused = run("--embedder", "vgg")
-    assert refused.returncode == 2 and "is for embeddings, not for mix-training" in " ".join(
-        refused.stderr.split()
-    )
-    refused = run("--mixtures", str(corpus))
-    assert refused.returncode == 1 and "is not a pack of mixed scenes" in refused.stderr
+    status, error = said("--plan", "--mix-ranges", "0:1,.2:.8", "--judge-training")
+    assert status == 0 and "6 runs to do, 0 done: about" in error, error
+    assert "raw_waveform-mix-training-a-in-0.2-0.8-seed0" in error
+    status, error = said("--mix-ranges", "0-1")
+    assert status == 2 and "'0-1': expected ranges LOW:HIGH separated by commas" in error
+    status, error = said("--set", ":window=3")
+    assert status == 2 and "expected KEY or MODEL:KEY" in error
+    status, error = said("--embedder", "vgg")
+    assert status == 2 and "is for embeddings, not for mix-training" in error
+    status, error = said("--mixtures", corpus)
+    assert status == 1 and "is not a pack of mixed scenes" in error
