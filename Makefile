@@ -13,7 +13,7 @@ PIP_OPTIONS := --quiet --disable-pip-version-check -c constraints.txt
 .PHONY: tag test slow check docs clean
 
 tag: $(VENV)/installed
-	$(VENV)/bin/auricle tag examples/scene.ogg --windows --top 3
+	$(VENV)/bin/auricle tag examples/scene.ogg --windows --threshold 0.3
 
 test: $(DEV)/installed
 	$(DEV)/bin/python -m pytest -n auto --dist loadfile --durations=20 --durations-min=5
