@@ -1,9 +1,11 @@
 """A model says how its windows' scores become a recording's; all that makes scores of recordings obeys."""
 
+import dataclasses
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 import soundfile
 import tiny_model
@@ -11,6 +13,7 @@ import tiny_model
 from auricle.artifact import Artifact, load_artifact
 from auricle.calibration import calibrate
 from auricle.calibration.stages import Examples, pooled_scores
+from auricle.cli import main
 from auricle.engine import pack as pack_corpus
 from auricle.evaluation import evaluate, score_clips
 from auricle.interop.onnx import export_artifact, export_onnx
@@ -66,6 +69,25 @@ def test_tag_and_evaluate_pool_as_the_model_says(
         np.testing.assert_allclose(evaluated[clip], expected, atol=1e-6)
     figures = evaluate(model, corpus, draws=0, quiet=True)
     assert figures["pooling"] == (pooling or "mean")
+
+
+def test_evaluate_hears_windows_of_another_length(tmp_path: Path, corpus: Pack) -> None:
+    """As a model whose own windows have that length, and twice as many of half the length."""
+    model = tiny_model.save(tmp_path / "m", pooling="max")
+    half = tiny_model.WINDOW // 2
+    figures = evaluate(
+        model.path, corpus, window=half / tiny_model.RATE, out=tmp_path / "half", draws=0, quiet=True
+    )
+    shorter = load_runner(dataclasses.replace(model, window=half, hop=half), threads=1)
+    expected = score_clips(shorter, corpus, np.arange(16), quiet=True)
+    found = np.stack(pq.read_table(tmp_path / "half" / "scores.parquet")["scores"].to_numpy())
+    np.testing.assert_allclose(found, expected, atol=1e-6)
+    own = score_clips(load_runner(model, threads=1), corpus, np.arange(16), quiet=True)
+    assert figures["window_seconds"] == half / tiny_model.RATE and np.abs(found - own).max() > 1e-3
+    command = ["evaluate", str(model.path), str(corpus.path), "--window", "0.125", "--format", "json"]
+    with pytest.raises(SystemExit) as ended:
+        main([*command, "--draws", "0", "--quiet"])
+    assert not ended.value.code
 
 
 def test_another_pooling_that_is_asked_for_has_no_calibration_of_clips(tmp_path: Path, corpus: Pack) -> None:

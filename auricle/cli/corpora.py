@@ -18,6 +18,7 @@ from auricle.cli.options import (
     Subset,
     Threads,
     Where,
+    Window,
     check_address,
 )
 from auricle.cli.output import assignments, print_error, print_table, print_warning, refuse_file
@@ -166,6 +167,7 @@ def evaluate(
             help="How the scores of a clip's windows become the clip's.", show_default="the model's own way"
         ),
     ] = None,
+    window: Window = None,
     class_share: Annotated[
         float,
         typer.Option(metavar="X", help="Figures over a random share of the classes, say 0.2."),
@@ -273,6 +275,7 @@ def evaluate(
         label_set=label_set or "labels",
         label_map=label_map,
         pooling=pooling and pooling.value,
+        window=window,
         class_share=class_share,
         half=half,
         threads=threads,

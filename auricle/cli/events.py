@@ -21,7 +21,18 @@ if TYPE_CHECKING:
     from auricle.formats.reading import Annotated as Events
 
 NEVER = ("pooling", "class_share", "half", "protocol")
-OF_A_MODEL = ("model", "pack", "split", "where", "subset", "set", "label_set", "label_map", "threads")
+OF_A_MODEL = (
+    "model",
+    "pack",
+    "split",
+    "where",
+    "subset",
+    "set",
+    "label_set",
+    "label_map",
+    "threads",
+    "window",
+)
 
 
 class Kind(StrEnum):
@@ -77,6 +88,8 @@ def evaluate_events(context: typer.Context) -> None:
     model, pack = require_model(asked["model"], asked["pack"], "MODEL and PACK")
     chosen = assignments(asked["where"] or [], "--where")
     artifact = load_artifact(model)
+    typed = [] if asked["window"] is None else [f"window={asked['window']:g}"]
+    settings = [*(asked["set"] or []), *typed]
     mapped = artifact if asked["label_map"] is None else MappedArtifact(artifact, asked["label_map"])
     source, annotations = _source(pack, asked["annotations"], artifact)
     if annotations is not None:
@@ -87,7 +100,7 @@ def evaluate_events(context: typer.Context) -> None:
         splits=tuple(asked["split"]) if asked["split"] else None,
         where={key: tuple(value.split(",")) for key, value in chosen.items()} or None,
         subset=asked["subset"],
-        config=chosen_config(mapped, asked["set"]),
+        config=chosen_config(mapped, settings),
         tolerances=tolerances,
         out=asked["out"],
         label_set=asked["label_set"] or "labels",

@@ -14,7 +14,7 @@ FIGURES = ("micro_auprc", "micro_f1", "macro_auprc")
 LEVELS = ("fine", "coarse")
 OF_FILES = ("predictions", "annotations", "taxonomy")
 # What the protocol has no use for, and what predictions that are there already have none for.
-NEVER = ("class_share", "half", "events", "set", "collar", "segment", "label_map")
+NEVER = ("class_share", "half", "events", "set", "collar", "segment", "label_map", "window")
 NOT_OF_FILES = ("where", "label_set", "subset", "pooling", "threads")
 
 

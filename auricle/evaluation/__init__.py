@@ -64,6 +64,7 @@ def evaluate(
     label_set: str = "labels",
     label_map: str | Path | LabelMap | None = None,
     pooling: str | None = None,
+    window: float | None = None,
     class_share: float = 1.0,
     half: bool = False,
     batch: int = 16,
@@ -93,6 +94,7 @@ def evaluate(
             pack: see `auricle.datasets.label_maps`. A clip's score for a label is then the greatest of its
             scores for those that stand for it. None takes equal names.
         pooling: "mean", or what else `auricle.runners.windows.PooledScores` has; None is the model's own way.
+        window: seconds of a window; None is the model's own.
         class_share: of the shared classes, chosen at random, that the figures are over.
         half: keep clip scores as float16 logits, and rank those: half the room, 11 bits of a logit.
         batch: windows scored at once.
@@ -119,7 +121,7 @@ def evaluate(
     Source: Hershey et al. (2017), section 3.2; intervals are not from there.
     """
     pack = pack if hasattr(pack, "label_names") else Pack(pack)
-    runner, artifact = open_model(model, pack, batch=batch, threads=threads, device=device)
+    runner, artifact = open_model(model, pack, window, batch=batch, threads=threads, device=device)
     clips = select_clips(pack, splits, where, subset, clips)
     labels = pack.label_names(label_set)
     judged = judged_as(artifact, label_map, labels)
@@ -172,6 +174,7 @@ def evaluate(
         figures |= left_out(judged.labels, labels, names, classes)
         figures |= in_training(artifact, pack, clips)
         pooling = pooling or pooling_of(artifact)
+        figures |= {"window_seconds": runner.artifact.window / artifact.rate}
         figures |= {"pooling": pooling, "class_share": class_share, "seed": seed, "subset": subset}
         figures |= {"training_prior_of": priors_of, "stored_as": "logits" if half else "scores"}
         figures |= {"label_map": judged.about}
