@@ -40,7 +40,7 @@ def sounds(tmp_path: Path) -> Path:
     return tmp_path
 
 
-NONE = "       none reaches its threshold; --threshold 0 shows all\n"
+NONE = "       none reaches its threshold; --threshold 0 shows the highest scores\n"
 
 
 def test_a_table_without_a_row_says_why_and_long_recordings_are_told_of_once(
