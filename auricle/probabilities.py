@@ -227,6 +227,31 @@ def of_events(artifact: Any, config: Any, hop: float | None = None) -> str:
     return of_windows(artifact, hop) if artifact.events is None else alarms_at(artifact, hop)
 
 
+def unnamed(artifact: Any, config: Any = None, threshold: float | None = None) -> str:
+    """What is to be said of recordings in which no label reaches the model's own threshold for it; else "".
+
+    Args:
+        artifact: the model.
+        config: the settings where events are looked for, see `auricle.events.EventConfig`.
+        threshold: one that was given in place of the model's.
+
+    >>> from types import SimpleNamespace
+    >>> unnamed(SimpleNamespace(labels=("dog",), thresholds=[0.5], metrics={}))
+    "no label reaches the model's threshold for it; --threshold 0 shows the highest scores"
+    >>> unnamed(SimpleNamespace(labels=("dog",), thresholds=None, metrics={}))
+    ''
+    """
+    thresholds = own_thresholds(artifact)
+    if threshold is not None or not thresholds:
+        return ""
+    if config is None:
+        return "no label reaches the model's threshold for it; --threshold 0 shows the highest scores"
+    pairs = zip(artifact.labels, thresholds, strict=True)
+    if not any(config.of(label).onset == least for label, least in pairs):
+        return ""
+    return "no label reaches the model's threshold for it; --set onset=0.2 finds weaker events"
+
+
 def as_function(calibration: Mapping[str, Any] | None) -> Mapped:
     """What `calibrated` gives, of a calibration as model.json holds it.
 

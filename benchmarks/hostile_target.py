@@ -65,7 +65,7 @@ class Target:
             name.replace("_", "-"): value for name, value in headers.items()
         }
         while True:
-            status, said = self.ask("POST", "/v1/tag?wait=600&format=jsonl", content, sent)
+            status, said = self.ask("POST", "/v1/tag?wait=600&threshold=0&format=jsonl", content, sent)
             if status != 429:
                 return status, said
             time.sleep(0.5)
@@ -84,7 +84,9 @@ class Target:
     def by_path(self, path: str) -> tuple[int, bytes]:
         """(status, body) of a recording below the root."""
         asked = json.dumps({"path": path}).encode()
-        return self.ask("POST", "/v1/tag?format=jsonl", asked, {"Content-Type": "application/json"})
+        return self.ask(
+            "POST", "/v1/tag?threshold=0&format=jsonl", asked, {"Content-Type": "application/json"}
+        )
 
     def answers(self) -> Counter[str]:
         """How many answers had which status since the start, as /metrics counts them."""
@@ -142,6 +144,7 @@ def attacked(folder: Path, share: float) -> Iterator[Target]:
     (folder / "root" / "device.wav").symlink_to("/dev/zero")
     os.mkfifo(folder / "root" / "pipe.wav")
     command = [sys.executable, "-m", "auricle", "tag", str(good), "--format", "jsonl", "--quiet"]
+    command += ["--threshold", "0"]
     expected = numbers(subprocess.run(command, capture_output=True, check=True).stdout)
     options = [*SETTINGS, "--max-hours", str(share), "--root", str(folder / "root")]
     options += ["--data", str(folder / "data")]

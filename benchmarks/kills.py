@@ -110,10 +110,12 @@ def make_verbs(work: Path, recordings: int) -> dict[str, Verb]:
         return ["pack", str(table), str(out), "--jobs", "2"]
 
     def tagging(out: Path) -> list[str]:
-        return ["tag", sounds, "--format", "jsonl", "--out", str(out / "tags.jsonl"), "--jobs", "2"]
+        given = ["tag", sounds, "--threshold", "0", "--jobs", "2"]
+        return [*given, "--format", "jsonl", "--out", str(out / "tags.jsonl")]
 
     def into_folder(out: Path) -> list[str]:
-        return ["tag", sounds, "--format", "csv", "--windows", "--out", f"{out}/tags/", "--jobs", "2"]
+        given = ["tag", sounds, "--threshold", "0", "--jobs", "2"]
+        return [*given, "--format", "csv", "--windows", "--out", f"{out}/tags/"]
 
     def embedding(out: Path) -> list[str]:
         return ["embed", sounds, "--out", str(out / "embeddings.parquet"), "--jobs", "2"]

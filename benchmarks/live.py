@@ -49,7 +49,7 @@ COMMAND = [sys.executable, "-m", "auricle", "tag", "--live", "-", "--quiet"]
 SCENE = Path(__file__).parents[1] / "examples" / "scene.ogg"
 # What is written -> the stream that is heard, and the options.
 FORMS = {
-    "jsonl": ("raw", ["--format", "jsonl"]),
+    "jsonl": ("raw", ["--threshold", "0", "--format", "jsonl"]),
     "events": ("mp3", ["--events", "--set", "onset=0.3", "--format", "csv"]),
     "table": ("wav", ["--threshold", "0.3"]),
 }
@@ -126,7 +126,7 @@ def encoded(kind: str, noise: np.ndarray) -> Chunks:
 
 def delays(chunks: Chunks, options: list[str]) -> list[float]:
     """Seconds from the end of each window to its line."""
-    command = [*COMMAND, "--format", "csv", "--top", "1"]
+    command = [*COMMAND, "--format", "csv", "--top", "1", "--threshold", "0"]  # a line a window
     pipe, found, began = subprocess.PIPE, [], 0.0
     with subprocess.Popen([*command, *options], stdin=pipe, stdout=pipe) as process:
         assert process.stdin is not None and process.stdout is not None

@@ -62,10 +62,10 @@ def first_sentence(path: Path) -> str:
 
 
 def scene() -> str | None:
-    """What `auricle tag examples/scene.ogg --windows --top 3` prints; None without a model."""
+    """What `auricle tag examples/scene.ogg --windows --threshold 0.3` prints; None without a model."""
     if not (BUNDLED / "auricle-esc50").is_dir():
         return None
-    verb = ["tag", "examples/scene.ogg", "--windows", "--top", "3"]
+    verb = ["tag", "examples/scene.ogg", "--windows", "--threshold", "0.3"]
     command = [sys.executable, "-m", "auricle", *verb, "--threads", "1"]
     printed = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
     return f"```text\n$ auricle {' '.join(verb)}\n{printed}```\n"

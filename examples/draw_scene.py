@@ -26,7 +26,7 @@ def main(out: Path) -> None:
     scene = HERE / "scene.ogg"
     config = FeatureConfig()
     logmel = log_mel(read(scene, config.rate), config)
-    result = Tagger().tag(scene, top=None, windows=True)
+    result = Tagger().tag(scene, top=None, threshold=0.0, windows=True)
     seconds = result["duration"]
     figure, axes = pyplot.subplots(
         3, 1, figsize=(9, 6.4), sharex=True, height_ratios=(1.2, 1, 1.5), layout="constrained"

@@ -91,11 +91,22 @@ def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.fixture(scope="session")
-def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def keen(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The bundled model with thresholds that several sounds of the example reach, whatever its own are."""
+    from auricle.artifact import load_artifact, save_changed
+
+    loaded, path = load_artifact("default"), tmp_path_factory.mktemp("keen") / "model"
+    save_changed(loaded, path, thresholds=[0.3] * loaded.num_classes, metrics={})
+    return path
+
+
+@pytest.fixture(scope="session")
+def address(tmp_path_factory: pytest.TempPathFactory, keen: Path) -> Iterator[str]:
     """Of a service in a process of its own, for all who look at its page in a browser."""
     from serving import served
 
-    with served("--data", str(tmp_path_factory.mktemp("data")), "--threads", "1") as (address, _):
+    given = ("--model", str(keen), "--data", str(tmp_path_factory.mktemp("data")), "--threads", "1")
+    with served(*given) as (address, _):
         yield address + "/"
 
 

@@ -98,7 +98,11 @@ def test_a_verb_that_needs_torch_says_what_to_install(verb: str) -> None:
 
 def test_the_bundled_model_names_the_sounds_of_the_example_without_torch() -> None:
     assert BUNDLED.is_dir(), f"the bundled model is missing: {BUNDLED} does not exist"
-    arguments = ["tag", "examples/scene.ogg", *"--format jsonl --top 50 --windows --threads 1".split()]
+    arguments = [
+        "tag",
+        "examples/scene.ogg",
+        *"--format jsonl --top 50 --windows --threshold 0 --threads 1".split(),
+    ]
     done = without_torch("from auricle.cli import main\nmain(sys.argv[1:])", *arguments)
     assert done.returncode == 0, done.stderr
     result = json.loads(done.stdout)

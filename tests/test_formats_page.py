@@ -36,13 +36,13 @@ def test_the_examples_run(
         tmp_path / "scene.labels.txt"
     ).read_text()
     events = (tmp_path / "scene.labels.txt").read_text().splitlines()
-    assert events[0].startswith("4.000000\t8.000000\tchurch_bells 0.")
+    assert events[0].startswith("0.000000\t4.000000\tclock_tick 0.")
     capsys.readouterr()
     blocks = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
     for block in blocks:
         exec(compile(block, "docs/formats.md", "exec"), {})  # noqa: S102
     printed = capsys.readouterr().out
-    assert "[10. 12.]" in printed and "church_bells 0.93" in printed
+    assert "[10. 12.]" in printed and "siren 0.81" in printed
     [query] = re.findall(r"```sql\n(.*?)```", PAGE, re.DOTALL)
     with duckdb.connect() as base:
         found = base.execute(query).fetchall()

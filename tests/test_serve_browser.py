@@ -27,18 +27,23 @@ from browsing import (
     until,
     visiting,
 )
+from serving import served
+
+from auricle.artifact import load_artifact, save_changed
 
 pytestmark = needs_chromium
 
 
-def test_a_dropped_recording_shows_the_sounds_of_the_command_line(page: Any) -> None:
+def test_a_dropped_recording_shows_the_sounds_of_the_command_line(page: Any, keen: Path) -> None:
     drop(page, "scene.ogg", SCENE.read_bytes())
     ready(page)
     expect(page.get_by_test_id("name")).to_have_text("scene.ogg")
     expect(page.get_by_test_id("facts")).to_contain_text("0:26")
     assert "auricle-esc50" in page.get_by_test_id("facts").inner_text()
     command = [sys.executable, "-m", "auricle", "tag", str(SCENE), "--events", "--format", "jsonl", "--quiet"]
-    told = subprocess.run([*command, "--hop", "1"], capture_output=True, check=True).stdout
+    told = subprocess.run(
+        [*command, "--model", str(keen), "--hop", "1"], capture_output=True, check=True
+    ).stdout
     events = sorted((event["start"], event["label"]) for event in json.loads(told)["events"])
     assert sorted(label for label, _ in rows(page)) == sorted(label for _, label in events)
     assert {"rain", "siren", "church_bells"} <= {label for label, _ in rows(page)}
@@ -203,6 +208,17 @@ def test_the_microphone_is_heard_and_can_be_kept(page: Any) -> None:
     expect(page.get_by_test_id("name")).to_have_text(re.compile(r"Microphone .+\.wav"))
     assert "rain" in {label for label, _ in rows(page)}
     expect(page.get_by_test_id("alarm")).to_be_hidden()
+
+
+def test_the_microphone_takes_each_labels_own_threshold(browser: Any, tmp_path: Path) -> None:
+    loaded = load_artifact("default")
+    save_changed(loaded, tmp_path / "model", thresholds=[0.02] * loaded.num_classes, metrics={})
+    with served("--model", str(tmp_path / "model"), "--threads", "1") as (address, _):
+        with visiting(browser, address + "/") as page:
+            page.get_by_test_id("listen").click()
+            expect(page.get_by_test_id("live-row").first).to_contain_text(", ")  # rain, and what it could be
+            page.get_by_test_id("live-stop").click()
+            page.get_by_test_id("live-discard").click()
 
 
 def test_a_film_is_shown_and_played(page: Any, tmp_path: Path) -> None:

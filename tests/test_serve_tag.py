@@ -135,6 +135,8 @@ def test_the_bundled_model_says_what_the_command_line_says_to_the_last_byte(tmp_
         "--windows",
         "--top",
         "50",
+        "--threshold",
+        "0",
     ]
     environment = {"PYTHONPATH": str(ROOT), "PATH": ""}
     said = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True, env=environment)
@@ -142,7 +144,7 @@ def test_the_bundled_model_says_what_the_command_line_says_to_the_last_byte(tmp_
     with serving(jobs_at_once=4, threads=1) as (address, service), httpx.Client(timeout=120) as client:
 
         def ask(name: str) -> str:
-            query = {"windows": True, "top": 50, "format": "jsonl", "wait": 100}
+            query = {"windows": True, "top": 50, "threshold": 0, "format": "jsonl", "wait": 100}
             files = {"file": (name, (tmp_path / name).read_bytes())}
             return client.post(f"{address}/v1/tag", params=query, files=files).raise_for_status().text
 

@@ -40,7 +40,7 @@ def sounds(tmp_path: Path) -> Path:
     return tmp_path
 
 
-NONE = "       none reaches its threshold; --threshold 0 shows all\n"
+NONE = "       none reaches its threshold; --threshold 0 shows the highest scores\n"
 
 
 def test_a_table_without_a_row_says_why_and_long_recordings_are_told_of_once(
@@ -59,6 +59,44 @@ def test_a_table_without_a_row_says_why_and_long_recordings_are_told_of_once(
     assert err.count(" are of clips of ") == 1 and NONE in (sounds / "tags" / "c.wav.txt").read_text()
     out, err = tagged(capsys, sounds / "a.wav", "--model", model, "--threshold", "0", "--top", "1")
     assert "none reaches" not in out and " are of clips of " not in err
+
+
+SAID = "no label reaches the model's threshold for it; "
+
+
+def test_where_no_row_is_written_a_line_says_why(
+    model: Path, sounds: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shown = "--threshold 0 shows the highest scores\n"
+    for one in (["csv"], ["jsonl", "--windows"], ["webvtt"]):
+        err = tagged(capsys, sounds / "a.wav", "--model", model, "--format", *one)[1]
+        assert err.endswith(f"auricle: {sounds}/a.wav: {SAID}{shown}"), one
+    for where in ([], ["--out", sounds / "tags.csv"], ["--out", f"{sounds}/tags/"]):
+        err = tagged(capsys, sounds, "--model", model, "--format", "csv", "--windows", *where)[1]
+        assert err.endswith(f"auricle: in 3 of 3 recordings {SAID}{shown}"), where
+    err = tagged(capsys, sounds / "a.wav", "--model", model, "--live")[1]
+    assert err.endswith(f" heard; {SAID}{shown}")
+    err = tagged(capsys, sounds / "a.wav", "--model", model, "--events")[1]
+    assert err.endswith(f"{SAID}--set onset=0.2 finds weaker events\n")
+    for hushed in (["--quiet"], ["--threshold", "0.999"], ["--model", str(sounds / "loud")]):
+        save_changed(load_artifact("default"), sounds / "loud", thresholds=[0.0] * 50)
+        for how in ([], ["--live"], ["--events"]):
+            given = [sounds / "a.wav", "--model", model, "--format", "csv", *how, *hushed]
+            assert SAID not in tagged(capsys, *given)[1], given
+
+
+def test_more_windows_are_more_false_alarms_also_of_the_whole_where_one_window_is_enough(
+    sounds: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    loaded = load_artifact("default")
+    about = {"calibration": ABOUT["calibration"] | {"goal": {"false_alarms": 2.0}, "goal_hop": 2.0}}
+    for pooling, said in (("max", True), ("mean", False)):
+        path = sounds / pooling
+        given = {"thresholds": [0.5] * loaded.num_classes, "metrics": about}
+        save_changed(replace(loaded, pooling=pooling), path, **given)
+        err = tagged(capsys, sounds / "a.wav", "--model", path, "--hop", 0.5)[1]
+        assert ("about 4 times as many" in err) is said
+        assert "times as many" not in tagged(capsys, sounds / "a.wav", "--model", path)[1]
 
 
 def test_only_what_is_of_clips_is_held_against_a_recordings_length(model: Path) -> None:

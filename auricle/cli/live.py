@@ -14,6 +14,7 @@ import typer
 from auricle.cli.output import opened, print_warning
 from auricle.cli.results import TagFormat, naming, write_results
 from auricle.formats import About
+from auricle.formats.results import noticing
 from auricle.text import for_terminal
 
 if TYPE_CHECKING:
@@ -49,7 +50,7 @@ def listen(
         raise typer.BadParameter(f"hears one source, and these are {len(paths)}", param_hint="--live")
     from auricle.audio import find_device
     from auricle.listening import DECODER, LIVE_HOP_SECONDS
-    from auricle.probabilities import of_events, of_window, of_windows
+    from auricle.probabilities import of_events, of_window, of_windows, unnamed
     from auricle.progress import format_seconds, say
     from auricle.tagging import follow_file, load_tagger
 
@@ -65,10 +66,12 @@ def listen(
         print_warning(said)
     source = find_device(paths[0]) or paths[0]
     name = str(source)
+    named: list[bool] = []
     with stopping() as stop, opened(out) as stream:
         pieces = follow_file(
             source, options, lambda text: print_warning(naming(name, text)), live=True, stop=stop
         )
+        pieces = noticing(pieces, named)
         result: dict[str, Any] = {"path": name}
         if format is TagFormat.table:
             _write_lines(_until_the_end(pieces, result), stream)
@@ -78,7 +81,11 @@ def listen(
             result["windows"] = _until_the_end(pieces, result)
             write_results([result], stream, format, About.of(artifact, options.start))
     if not quiet and "duration" in result:
-        say(f"{for_terminal(name)}: {format_seconds(result['duration'])} heard")
+        silent = not named and format is not TagFormat.parquet
+        nothing = unnamed(artifact, config, options.threshold) if silent else ""
+        say(
+            f"{for_terminal(name)}: {format_seconds(result['duration'])} heard" + (nothing and f"; {nothing}")
+        )
     if any(thread.name == DECODER for thread in threading.enumerate()):
         # It waits for a silent source, cannot be ended, and holds what Python would complain of as it ends.
         sys.stdout.flush()

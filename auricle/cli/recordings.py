@@ -136,7 +136,8 @@ def tag(
     _refuse_together(live, out, engine, jobs, redo, failures)
     from auricle.artifact import load_artifact
     from auricle.media_files import find_media
-    from auricle.probabilities import of_events, of_window, of_windows
+    from auricle.pooling import pooling_of
+    from auricle.probabilities import alarms_at, of_events, of_window, of_windows, unnamed
     from auricle.runners.lengths import with_window
     from auricle.tagging import BATCH_ON_GPU, TagOptions, hop_samples
     from auricle.thresholds import of_short_clips
@@ -181,16 +182,20 @@ def tag(
     said = of_events(loaded, config, hop) if config is not None else ""
     if windows and format is not TagFormat.parquet:
         said = of_windows(loaded, hop)
+    elif config is None and pooling_of(loaded) == "max":  # of which one window is enough
+        said = alarms_at(loaded, hop)
     shown = 0.0 if format is TagFormat.parquet else threshold  # which has all scores
     foreign = of_window(loaded, window, threshold=shown, config=config)
     if said := foreign or (said if threshold is None else ""):
         print_warning(said)
     remark = None if windows or config else partial(of_short_clips, loaded, threshold=threshold)
+    told = format is TagFormat.table and config is None  # by the table itself
+    nothing = "" if told or format is TagFormat.parquet else unnamed(loaded, config, threshold)
     if job:
         chosen = engine_for(engine, address, jobs, len(files))
-        return _tag_job(found, paths, out, options, format, about, chosen, redo, failures, remark)
+        return _tag_job(found, paths, out, options, format, about, chosen, redo, failures, remark, nothing)
     assert jobs is not None
-    results = Told(_results(found, options, jobs), failures, remark)
+    results = Told(_results(found, options, jobs), failures, remark, nothing)
     nowhere = out != STDIN and not files  # what is there stays where nothing was found
     with opened(os.devnull if nowhere else out) as stream:
         write_results(results, stream, format, about)
@@ -244,6 +249,7 @@ def _tag_job(
     redo: bool,
     failures: Path | None,
     remark: Callable[[float], str] | None,
+    nothing: str,
 ) -> None:
     from auricle.engine.tagging import tag_to_file, tag_to_folder
 
@@ -253,7 +259,7 @@ def _tag_job(
     told: list[Told] = []
 
     def all_of(results: Iterator[dict[str, Any]]) -> Told:
-        told.append(Told(_merged(found, results), failures, remark))
+        told.append(Told(_merged(found, results), failures, remark, nothing))
         return told[0]
 
     if is_folder(out):

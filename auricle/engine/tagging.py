@@ -23,6 +23,7 @@ from auricle.engine.journals import result_file
 from auricle.engine.names import result_names
 from auricle.engine.spools import Result, read_part, windows_of, write_line
 from auricle.engine.underway import listening, note_of, noting
+from auricle.formats.results import noticing
 from auricle.runners.lengths import at_window
 from auricle.shards.layout import publish
 from auricle.tagging import TagOptions, follow_file, hop_samples, load_tagger, window_of
@@ -127,7 +128,8 @@ def tag_to_folder(
         given: the folders and globs that the recordings were found by; see `result_names`.
 
     Returns:
-        In the order of `files`: {"path", "warnings"}, or {"path", "error", "warnings"} of what failed.
+        In the order of `files`: {"path", "warnings"}, with "silent": true where no label was named, or
+        {"path", "error", "warnings"} of what failed.
 
     Raises:
         ValueError: as `tag_to_file`; two recordings would have one name.
@@ -252,7 +254,8 @@ def _write_files(
     told, seconds = [], 0.0
     for position, (path, item) in enumerate(zip(paths, items, strict=True)):
         warned: list[str] = []
-        pieces = _heard(item, options, explain, given_up.get(position), warned)
+        named: list[bool] = []
+        pieces = noticing(_heard(item, options, explain, given_up.get(position), warned), named)
         result: Result = {"path": item}
         if options.windows:
             result["windows"] = windows_of(pieces, result)
@@ -262,6 +265,8 @@ def _write_files(
             with path.open("w", encoding="utf-8", errors="backslashreplace", newline="") as stream:
                 write([result], stream)
         told.append({"path": item, "warnings": warned, "duration": result.get("duration", 0.0)})
+        if not named:
+            told[-1]["silent"] = True
         seconds += told[-1]["duration"]
         if "error" in result:  # also where that was met after the first windows
             path.unlink(missing_ok=True)

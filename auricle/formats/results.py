@@ -116,6 +116,19 @@ def only_one(results: Iterable[Result], format: str) -> Iterator[Result]:
         yield result
 
 
+def noticing(pieces: Iterable[Result], named: list[bool]) -> Iterator[Result]:
+    """The same results, or pieces of one; `named` gets an entry where a label is there to show.
+
+    >>> named = []
+    >>> list(noticing([{"tags": []}, {"tags": [{"label": "dog", "score": 0.9}]}], named))[0], named
+    ({'tags': []}, [True])
+    """
+    for piece in pieces:
+        if not named and (piece.get("tags") or piece.get("events")):
+            named.append(True)
+        yield piece
+
+
 def in_a_cell(text: str) -> str:
     r"""Text that ends neither a cell nor a line, in formats that know no quotes.
 

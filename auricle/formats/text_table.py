@@ -10,7 +10,7 @@ from auricle.formats.jsonl import SPOOL_CHARACTERS
 from auricle.formats.results import Result, as_json
 from auricle.text import aligned, for_terminal
 
-NO_TAGS = "none reaches its threshold; --threshold 0 shows all"
+NO_TAGS = "none reaches its threshold; --threshold 0 shows the highest scores"
 TAGS, WINDOWS, EVENTS = ("score>", "label"), ("from>", "to>", "sounds"), ("from>", "to>", "score>", "event")
 
 
@@ -64,7 +64,7 @@ def tag_rows(result: Result) -> list[list[str]]:
     """The cells of a recording's tags, under `TAGS`.
 
     >>> tag_rows({"tags": []})
-    [['', 'none reaches its threshold; --threshold 0 shows all']]
+    [['', 'none reaches its threshold; --threshold 0 shows the highest scores']]
     """
     return [[f"{tag['score']:.2f}", tag["label"]] for tag in result["tags"]] or [["", NO_TAGS]]
 

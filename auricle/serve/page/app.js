@@ -290,7 +290,7 @@ async function start() {
   recording = new RecordingView(service, (id, count) => library.count(id, count));
   live = new Live({
     most: limits.max_upload_bytes,
-    threshold: models[0].threshold,
+    threshold: (label) => models[0].thresholds?.[label] ?? models[0].threshold,
     keep: (file, name) => uploads?.add(file, name),
     leave: () => (location.hash = ""),
   });

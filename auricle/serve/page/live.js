@@ -27,7 +27,7 @@ export class Live {
   #frame = 0;
   #shown = false; // is the view, so that nothing else need tell of the microphone?
 
-  /** @param {{most: number, threshold: number, keep: (file: Blob, name: string) => void, leave: () => void}} given */
+  /** @param {{most: number, threshold: (label: string) => number, keep: (file: Blob, name: string) => void, leave: () => void}} given */
   constructor({ most, threshold, keep, leave }) {
     this.most = most;
     this.threshold = threshold;
@@ -160,7 +160,7 @@ export class Live {
     this.#heard = [...this.#heard.filter((one) => one.end > heard.end - SECONDS), heard];
     for (const { label, score } of heard.tags)
       this.#best.set(label, Math.max(score, this.#best.get(label) ?? 0));
-    const sure = heard.tags.filter(({ score }) => score >= this.threshold);
+    const sure = heard.tags.filter(({ label, score }) => score >= this.threshold(label));
     byId("live-note").textContent = sure.length
       ? `Now: ${sure.map(({ label }) => label).join(", ")}`
       : "Now: nothing that the model is sure of";
@@ -238,7 +238,7 @@ export class Live {
       for (const { label, score } of heard.tags) {
         const row = names.indexOf(label);
         if (row < 0) continue;
-        const pixel = ramp.pixel(score, this.threshold);
+        const pixel = ramp.pixel(score, this.threshold(label));
         context.fillStyle = `rgb(${pixel & 255}, ${(pixel >> 8) & 255}, ${(pixel >> 16) & 255})`;
         const from = Math.max(gutter, x(since));
         context.fillRect(from, row * ROW_HEIGHT, Math.max(1, x(until) - from + 0.5), ROW_HEIGHT - 2);
