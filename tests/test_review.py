@@ -557,7 +557,7 @@ def test_the_page_runs_as_it_stands(tmp_path: Path) -> None:
         done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
         assert done.returncode == 0, f"{block}\n{done.stdout}\n{done.stderr}"
         printed += done.stdout
-    assert re.search(r"0\.98\d +0\.0 +2\.0 +out/corpus/audio/siren_", printed)
+    assert re.search(r"0\.9[678]\d +0\.0 +2\.0 +out/corpus/audio/siren_", printed)
     assert "(0 heard, 50 unchanged, 0 removed)" in printed
     assert re.search(r"12\.0 +14\.0 +siren 0\.[5-9]", printed) and re.search(
         r"2\.0 +4\.0 +siren 0\.[0-4]", printed

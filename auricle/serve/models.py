@@ -55,9 +55,9 @@ class Models(BaseModel):
                         "labels": ["airplane", "breathing", "..."],
                         "rate": 16000,
                         "window": 2.0,
-                        "hop": 1.0,
-                        "licence": "CC BY-NC 3.0",
-                        "thresholds": None,
+                        "hop": 2.0,
+                        "licence": "Apache-2.0",
+                        "thresholds": {"airplane": 0.61, "breathing": 0.55},
                         "threshold": 0.5,
                         "fingerprint": "3f5b...",
                     }
