@@ -1,0 +1,50 @@
+"""What is trained for ESC-50's folds, and who teaches it: none hears the fold that it is asked about."""
+
+from argparse import Namespace
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+from running import load_script
+
+
+@pytest.fixture(scope="module")
+def script() -> ModuleType:
+    return load_script("benchmarks/esc50_folds.py")
+
+
+def options(**changed: Any) -> Namespace:
+    given = {"recipe": "compact-esc50-long", "data": Path("pack"), "out": Path("new"), "set": ["epochs=3"]}
+    given |= {"beside": "made", "taught_by": [], "shipped": False, "jobs": 1}
+    return Namespace(**given | {"folds": "fold1,fold2,fold3,fold4,fold5"} | changed)
+
+
+def test_each_fold_is_left_out_once_and_what_is_beside_is_in_all(script: ModuleType) -> None:
+    jobs = script.jobs_of(options())
+    for job in jobs:
+        splits = job.settings["train_splits"].split(",")
+        assert job.fold not in splits and sorted([*splits, job.fold]) == [*script.FOLDS, "made"]
+        assert job.settings["epochs"] == "3" and "teachers" not in job.settings and job.threads is None
+        assert job.run == Path("new", job.fold, "run")
+    assert [job.fold for job in jobs] == list(script.FOLDS)
+
+
+def test_teachers_are_the_models_of_the_same_fold(script: ModuleType) -> None:
+    jobs = script.jobs_of(options(taught_by=[Path("a"), Path("b")], shipped=True, jobs=2))
+    shipped, *folds = jobs
+    assert (shipped.fold, shipped.recipe, shipped.threads) == ("shipped", "compact-esc50-long-free", 1)
+    assert shipped.settings["teachers"] == "a/shipped/last,b/shipped/last"
+    assert "train_splits" not in shipped.settings
+    for job in folds:
+        assert job.settings["teachers"] == f"a/{job.fold}/run/last,b/{job.fold}/run/last"
+
+
+def test_rows_name_what_was_set_and_have_a_mean_of_five_alone(script: ModuleType) -> None:
+    figures = {fold: dict.fromkeys((*script.METRICS, "hours"), 0.5) for fold in script.FOLDS}
+    rows = script.rows_of(options(taught_by=[Path("a")]), figures)
+    assert {row[0] for row in rows} == {"compact-esc50-long, epochs=3, taught by 1"}
+    assert {row[1] for row in rows} == {"ESC-50, made sounds beside"}
+    assert rows[-1][2:5] == ["mean", "d_prime", "0.5000"] and rows[-1][7] == "2.500"
+    few = {fold: figures[fold] for fold in ("fold1", "fold2")}
+    assert {row[2] for row in script.rows_of(options(), few)} == {"fold1", "fold2"}
