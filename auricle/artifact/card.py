@@ -75,12 +75,22 @@ def _calibration(about: dict[str, Any]) -> list[str]:
         ]
     if "goal" in about:
         kind, value = next(iter(about["goal"].items()))
-        lines += ["", f"Thresholds for {kind.replace('_', ' ')} {value:g}:", ""]
-        lines += ["| label | threshold | 95% interval | reached |", "|---|---|---|---|"]
-        for label, row in about["thresholds"].items():
-            ends = " to ".join(map(threshold_text, row.get("interval") or ()))
-            cells = [label, threshold_text(row["threshold"]), ends, _cell(row.get("measured"))]
-            lines.append(f"| {' | '.join(_cell(cell) for cell in cells)} |")
+        an_hour = " an hour" if kind == "false_alarms" else ""
+        lines += ["", f"Thresholds for {kind.replace('_', ' ')} {value:g}{an_hour}:", ""]
+        rows = [
+            (
+                label,
+                threshold_text(row["threshold"]),
+                " to ".join(map(threshold_text, row.get("interval") or ())),
+                _cell(row.get("measured")),
+                row.get("of", ""),
+            )
+            for label, row in about["thresholds"].items()
+        ]
+        heads = ("label", "threshold", "95% interval", f"reached{an_hour}", "decided by")
+        told = [k for k in range(len(heads)) if k < 2 or any(row[k] for row in rows)]
+        lines += [f"| {' | '.join(heads[k] for k in told)} |", "|---" * len(told) + "|"]
+        lines += [f"| {' | '.join(_cell(row[k]) for k in told)} |" for row in rows]
     return lines
 
 

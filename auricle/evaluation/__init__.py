@@ -76,9 +76,9 @@ def evaluate(
 ) -> dict[str, Any]:
     """Score a model on a pack's clips and compare with their labels.
 
-    A clip's score is the mean over its windows of the sigmoid of their logits, calibrated where the model has
-    a calibration; windows are cut as the artifact says and never across clips. Labels are matched by name,
-    and figures are over those that both sides have.
+    A clip's score is the mean over its windows of the sigmoid of their logits, or what else `pooling` says,
+    calibrated where the model has a calibration; windows are cut as the artifact says and never across clips.
+    Labels are matched by name, and figures are over those that both sides have.
 
     Args:
         model: a model's name or path, an artifact, or a runner.

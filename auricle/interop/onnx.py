@@ -16,6 +16,7 @@ from auricle import __version__
 from auricle.artifact import CHECK_KEY, METADATA_KEY, Artifact, encode_check, load_artifact, save_artifact
 from auricle.artifact.checksum import checksum, graph_digest
 from auricle.interop.exported import about, as_json, write_whole
+from auricle.pooling import POOLINGS, pooling_of
 from auricle.thresholds import thresholds_of
 
 QUANTISATIONS = ("", "int8")
@@ -213,8 +214,9 @@ def _of_scores(artifact: Artifact) -> str:
         return said
     if thresholds_of(artifact) != "clips":
         return f"{said}; a label is heard from its score in metadata 'thresholds' on"
+    pooled = POOLINGS[pooling_of(artifact)]
     mapped = ", through metadata 'clip_calibration'" if "clips" in (artifact.calibration or {}) else ""
-    return f"{said}; metadata 'thresholds' are of clips: of the mean over a clip's windows{mapped}"
+    return f"{said}; metadata 'thresholds' are of clips: of the {pooled} over a clip's windows{mapped}"
 
 
 def _in_words(loss: dict[str, Any]) -> str:

@@ -42,9 +42,10 @@ Says which of 50 environmental sounds are in a recording: the classes of ESC-50 
   {made} computed sounds of no class (noise, hum, tones, music, speech by a synthesiser), so that it learns
   when to say nothing.
 - Figures are out of fold: five models by the same recipe, each trained on four of ESC-50's folds (clips of
-  every licence) and the same computed sounds, and asked about the fifth, on which nothing was chosen. No
-  source recording is on both sides, but for four (nine clips) that ESC-50's own folds share. The model in
-  this folder was trained on clips of all folds and cannot be judged on them.
+  every licence) and the same computed sounds, and asked about the fifth, which no run looked at.
+  (Settings were tried on folds 4, 1 and 3: docs/results.md.) No source recording is on both sides, but for
+  four (nine clips) that ESC-50's own folds share. The model in this folder was trained on clips of all folds
+  and cannot be judged on them.
 - A score is not a probability: it has not been calibrated. Sounds outside the 50 classes get scores too,
   mostly low ones. Training clips are 5 s long and hold one sound each, or two mixed.
 """

@@ -1,7 +1,7 @@
 """The package's own recipe: the compact net on ESC-50, 5-second clips of 50 environmental sounds.
 
 Measured by the five official folds (benchmarks/esc50_folds.py): see results.csv and docs/results.md.
-Nothing is chosen on a test fold: the length of training is fixed, and the weights kept are the running
+No run looks at its test fold: the length of training is fixed, and the weights kept are the running
 average at its end. About 8 minutes a fold on two cores with bfloat16 matrix units.
 """
 

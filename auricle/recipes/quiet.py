@@ -10,9 +10,11 @@ sound by itself, so that much of one kind cannot hide what another does, and of 
 label, for which --confusions sets another number: something was to be heard there.
 
 Clips of the corpus are scored out of fold, as the model would score new ones: each by the model that was not
-trained on its fold. Unknown sounds were in nobody's training, so the model itself hears them, of their split
-"choose" alone: "judge" is for benchmarks/unknown_sounds.py. Without --folds, the clips are those that
-the model was not trained on.
+trained on its fold. Unknown sounds the model hears itself, of their split "choose" alone: "judge" is for
+benchmarks/unknown_sounds.py. A model that was trained on sounds of the same script, by another seed, scores
+them lower than strange ones. Where a part is too short for a single window an hour, as most kinds are, none
+of its windows may pass, and the threshold is half-way between the loudest of them and 1. Without --folds, the
+clips are those that the model was not trained on.
 
 Shape letters: W windows, C clips, K labels.
 """
@@ -208,13 +210,14 @@ def make_quiet(
     hop = artifact.hop / artifact.rate
     asked: dict[str, Any] = {"false_alarms": false_alarms, "confusions": confusions, "hop": hop}
     rows = quiet_thresholds(parts, artifact.calibration, artifact.labels, **asked)
+    heard = sum(len(part.starts) for part in kinds.values())
     about = {
         "by": "`python -m auricle.recipes.quiet`",
         "method": KEEP,
-        "pack": f"{corpus.path.name} and of unknown sounds",
-        "clips": sum(len(part.starts) for part in parts.values()),
-        "recordings": sum(len(np.unique(part.groups)) for part in parts.values()),
-        "hours": sum(len(part.logits) for part in parts.values()) * hop / 3600,
+        "pack": f"{corpus.path.name}, and its own of {heard} unknown sounds",
+        "clips": len(known.starts),
+        "recordings": len(np.unique(known.groups)),
+        "hours": len(known.logits) * hop / 3600,
         "out_of_fold": 0 if folds is None else len(list(folds.glob("fold*/run/last"))),
         "goal": {"false_alarms": max(false_alarms, confusions or 0)},  # what holds for any sound
         "of_unknown": false_alarms,
