@@ -1,5 +1,6 @@
 """Teachers: what they say is what a student learns, whichever of them is asked, and all of it is told."""
 
+import dataclasses
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -59,6 +60,12 @@ def opened(config: TrainConfig) -> Teachers:
 
 def targets_of(config: TrainConfig, step: int = 0) -> tuple[torch.Tensor, torch.Tensor]:
     """What the student is to learn at a step, and the labels of the same patches, mixed alike."""
+    (_, targets), (_, labels) = prepared(config, step)
+    return targets, labels
+
+
+def prepared(config: TrainConfig, step: int = 0) -> list[tuple[torch.Tensor, torch.Tensor]]:
+    """What the student hears and is to learn at a step, with its teachers and without."""
     setting = prepare(config, resume=False)
     live, task = setting.live, setting.task
     batch = read_ahead(setting.pack, task.train_clips, setting.sampler, range(1), live, config).read(step)
@@ -66,8 +73,9 @@ def targets_of(config: TrainConfig, step: int = 0) -> tuple[torch.Tensor, torch.
     found = []
     for of in (task, SimpleNamespace(teachers=None, recordings=None)):
         generator = seed_step(config.seed, step, live.device)
-        found.append(prepare_batch(batch, labels, nothing, generator, step, live, config, of)[1])  # type: ignore[arg-type]
-    return found[0], found[1]
+        heard, targets, _ = prepare_batch(batch, labels, nothing, generator, step, live, config, of)  # type: ignore[arg-type]
+        found.append((heard[0], targets))
+    return found
 
 
 @pytest.mark.parametrize("number", [0, 1, 2])
@@ -114,6 +122,14 @@ def test_a_target_is_the_labels_and_the_teachers_word_by_share(
     assert ((labels > 0.05) & (labels < 0.95)).any()  # mixed
 
 
+def test_a_teacher_hears_clean_what_its_student_hears_degraded(corpus: Path, teachers: list[str]) -> None:
+    config = config_for(corpus, teachers=(teachers[0],), teacher_share=1.0, mask_frames=0, mask_bands=0)
+    (clean, told), _ = prepared(config, step=3)
+    (heard, told_of_it), (alone, _) = prepared(dataclasses.replace(config, degrade=0.9), step=3)
+    assert torch.equal(told, told_of_it) and torch.equal(heard, alone)
+    assert ((heard - clean).abs().amax((1, 2, 3)) > 0.1).float().mean() > 0.5
+
+
 def test_a_student_of_wrong_labels_learns_from_its_teachers(
     corpus: Path, teachers: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -141,7 +157,7 @@ def test_a_student_of_wrong_labels_learns_from_its_teachers(
 def test_a_killed_and_resumed_student_ends_with_the_same_weights(
     corpus: Path, teachers: list[str], tmp_path: Path
 ) -> None:
-    config = config_for(corpus, teachers=tuple(teachers), steps=12, validate_every=6)
+    config = config_for(corpus, teachers=tuple(teachers), steps=12, validate_every=6, degrade=0.5)
     train(config, tmp_path / "whole", quiet=True)
 
     def stop(step: int, *_: Any) -> None:

@@ -20,6 +20,8 @@ RECIPES = (
     "compact-esc50-free",
     "compact-esc50-long",
     "compact-esc50-long-free",
+    "compact-esc50-robust",
+    "compact-esc50-robust-free",
     "hershey",
     "tompkins",
 )

@@ -10,6 +10,8 @@ from auricle.recipes.compact_esc50 import (
     compact_esc50_free,
     compact_esc50_long,
     compact_esc50_long_free,
+    compact_esc50_robust,
+    compact_esc50_robust_free,
 )
 from auricle.recipes.hershey import hershey
 from auricle.recipes.tompkins import tompkins
@@ -21,6 +23,8 @@ RECIPES: dict[str, Callable[[Path], TrainConfig]] = {
     "compact-esc50-free": compact_esc50_free,
     "compact-esc50-long": compact_esc50_long,
     "compact-esc50-long-free": compact_esc50_long_free,
+    "compact-esc50-robust": compact_esc50_robust,
+    "compact-esc50-robust-free": compact_esc50_robust_free,
     "hershey": hershey,
     "chen": chen,
     "tompkins": tompkins,

@@ -33,9 +33,7 @@ def compact_esc50(data: Path) -> TrainConfig:
 
 def compact_esc50_free(data: Path) -> TrainConfig:
     """The same on the clips under CC0 or CC-BY only."""
-    return dataclasses.replace(
-        compact_esc50(data), name="auricle-esc50", licence="Apache-2.0", where={"licence": FREE_LICENCES}
-    )
+    return _freed(compact_esc50(data))
 
 
 def compact_esc50_long(data: Path) -> TrainConfig:
@@ -48,7 +46,20 @@ def compact_esc50_long(data: Path) -> TrainConfig:
 
 def compact_esc50_long_free(data: Path) -> TrainConfig:
     """The same on the clips under CC0 or CC-BY only, as its teachers have to be."""
-    free = compact_esc50_free(data)
-    return dataclasses.replace(
-        compact_esc50_long(data), name=free.name, licence=free.licence, where=free.where
-    )
+    return _freed(compact_esc50_long(data))
+
+
+def compact_esc50_robust(data: Path) -> TrainConfig:
+    """As long, and a fifth of the patches in a room, as many in noise, as many over a narrow channel."""
+    return dataclasses.replace(compact_esc50_long(data), name="compact-esc50-robust", degrade=0.2)
+
+
+def compact_esc50_robust_free(data: Path) -> TrainConfig:
+    """The same on the clips under CC0 or CC-BY only, as its teachers have to be."""
+    return _freed(compact_esc50_robust(data))
+
+
+def _freed(config: TrainConfig) -> TrainConfig:
+    """The bundled model's name and licence, and the clips that may have a part in it."""
+    where: dict[str, tuple[str, ...]] = {"licence": FREE_LICENCES}
+    return dataclasses.replace(config, name="auricle-esc50", licence="Apache-2.0", where=where)

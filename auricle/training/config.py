@@ -33,7 +33,8 @@ RANGES |= dict.fromkeys(("log_every", "validate_every", "checkpoint_every", "pat
 RANGES |= dict.fromkeys(("validation_fraction", "average"), (0, 1))
 RANGES |= dict.fromkeys(("weight_decay", "warmup_steps", "gain_decibels", "speed_spread"), (0, INFINITY))
 RANGES |= dict.fromkeys(("mask_frames", "mask_bands", "drop_at", "seed", "validation_clips"), (0, INFINITY))
-RANGES |= dict.fromkeys(("class_weights", "lowest_rate", "gentler"), (0, INFINITY)) | {"cut": (0, 1)}
+RANGES |= dict.fromkeys(("class_weights", "lowest_rate", "gentler"), (0, INFINITY))
+RANGES |= {"cut": (0, 1), "degrade": (0, 1)}
 POSITIVE = (
     "epochs",
     "learning_rate",
@@ -57,6 +58,7 @@ WAVEFORM_CHANGES = (
     "finetune_mixing",
     "gain_decibels",
     "speed_spread",
+    "degrade",
     "mask_frames",
     "mask_bands",
     "pitch_semitones",
@@ -146,6 +148,9 @@ class TrainConfig:
     noise_snr: tuple[float, float] = (10.0, 30.0)  # dB that it lies below the clip
     noise_pack: str = ""  # where noise="recording" comes from; "": the clips that are trained on
     noise_splits: tuple[str, ...] = ()  # of that pack; (): those that are named train
+    degrade: float = (
+        0.0  # of the patches are heard in a room, as many in noise, as many over a narrow channel
+    )
     mask_frames: int = 0
     mask_bands: int = 0
 

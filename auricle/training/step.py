@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from auricle import distributed
 from auricle.augment import mix, random_masks, random_speed
 from auricle.changes import apply_changes, draw_changes, generator_of_step
+from auricle.degrade import degrade
 from auricle.features import FeatureConfig, in_decibels
 from auricle.sampling import hash_uint64, share
 from auricle.training.batches import Batch
@@ -163,9 +164,13 @@ def prepare(
     targets_BK, unknown_BK = both[:, :num_classes], both[:, num_classes:]
     if unknown_BK.shape[1]:
         unknown_BK = (unknown_BK > 0) & (targets_BK < 1)
+    clean_BN = waveform_BN
+    if config.degrade:
+        waveform_BN = degrade(clean_BN, generator, rate=config.features.rate, share=config.degrade)
     logmel = live.frontend(waveform_BN)
-    if task.teachers is not None:
-        told_BK = task.teachers.listen(waveform_BN, logmel, config.seed, step)
+    if task.teachers is not None:  # who need not bear what the student is to learn to
+        heard = live.frontend(clean_BN) if config.degrade else logmel
+        told_BK = task.teachers.listen(clean_BN, heard, config.seed, step)
         targets_BK = torch.lerp(targets_BK, told_BK, config.teacher_share)
     if config.mask_frames or config.mask_bands:
         logmel = random_masks(

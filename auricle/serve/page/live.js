@@ -27,7 +27,10 @@ export class Live {
   #frame = 0;
   #shown = false; // is the view, so that nothing else need tell of the microphone?
 
-  /** @param {{most: number, threshold: (label: string) => number, keep: (file: Blob, name: string) => void, leave: () => void}} given */
+  /**
+   * @param {{most: number, threshold: (label: string) => number, keep: (file: Blob, name: string) => void,
+   *   leave: () => void}} given
+   */
   constructor({ most, threshold, keep, leave }) {
     this.most = most;
     this.threshold = threshold;

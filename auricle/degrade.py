@@ -1,0 +1,109 @@
+"""What happens to sound between its source and a file: a room, noise, a narrow channel.
+
+A training that hears clean clips alone makes a network that fails in rooms, in noise and on the telephone.
+What is drawn here are kinds, not the conditions by which a model is judged (`auricle.recipes.conditions`).
+
+Source of rooms: Polack's model as Jot, Cerveau and Warusfel have it, AES Convention 103 (1997), section 1.
+
+Shape letters: B clips, N samples, M of a padded clip, F bins.
+"""
+
+import math
+
+import torch
+from scipy.fft import next_fast_len
+from torch import Generator, Tensor
+
+from auricle.augment import uniform
+
+RT60 = (0.1, 1.0)  # seconds, even in their logarithm
+DIRECT = (-6.0, 12.0)  # dB, of the direct sound over the tail
+SNR = (0.0, 30.0)  # dB that noise lies below a clip
+SLOPE = (0.0, 1.0)  # amplitude of noise falls with frequency to this power: white to brown
+LOWEST = 20.0  # Hz: noise is flat below
+HIGH_END = (1500.0, 7500.0)  # Hz: nothing above; even in its logarithm
+LOW_END = (20.0, 500.0)  # Hz: nothing below
+EDGE = 0.1  # octaves from all to nothing
+
+
+def degrade(waveform_BN: Tensor, generator: Generator, *, rate: int, share: float) -> Tensor:
+    """(B, N) float32: `share` of the clips in a room, `share` in noise, `share` over a narrow channel.
+
+    Each is drawn by itself, and in this order: noise is not of the room, and a channel takes its part of the
+    noise too. A clip's energy stays as it was through a room, and what a channel leaves keeps its level.
+
+    Args:
+        waveform_BN: full scale at 1.
+        generator: where all numbers come from: as many are drawn whatever is done.
+        rate: Hz.
+        share: 0 to 1.
+
+    Raises:
+        ValueError: a share that is none.
+
+    >>> degrade(torch.ones(2, 1600), Generator().manual_seed(0), rate=16000, share=0.0).unique().tolist()
+    [1.0]
+    """
+    if not 0 <= share <= 1:
+        raise ValueError(f"share is {share}; expected 0 to 1")
+    batch, samples = waveform_BN.shape
+    rooms, noises, channels = (uniform(batch, 0.0, 1.0, generator)[:, 0] < share for _ in range(3))
+    rt60, direct = _log_uniform(batch, RT60, generator), uniform(batch, *DIRECT, generator)
+    snr, slope = uniform(batch, *SNR, generator), uniform(batch, *SLOPE, generator)
+    low, high = _log_uniform(batch, LOW_END, generator), _log_uniform(batch, HIGH_END, generator)
+    out_BN = waveform_BN.clone()
+    if (there := rooms.nonzero()[:, 0]).numel():
+        out_BN[there] = _in_rooms(out_BN[there], rt60[there], direct[there], generator, rate)
+    if (there := noises.nonzero()[:, 0]).numel():
+        out_BN[there] += _noise(out_BN[there], snr[there], slope[there], generator, rate)
+    if (there := channels.nonzero()[:, 0]).numel():
+        out_BN[there] = _through_channels(out_BN[there], low[there], high[there], rate)
+    assert out_BN.shape == (batch, samples)
+    return out_BN
+
+
+def _log_uniform(batch: int, ends: tuple[float, float], generator: Generator) -> Tensor:
+    return torch.exp(uniform(batch, math.log(ends[0]), math.log(ends[1]), generator))
+
+
+def _rms(waveform_BN: Tensor) -> Tensor:
+    return waveform_BN.square().mean(1, keepdim=True).sqrt()
+
+
+def _in_rooms(
+    waveform_BN: Tensor, rt60_B1: Tensor, direct_B1: Tensor, generator: Generator, rate: int
+) -> Tensor:
+    """Convolved with a direct path and a decaying tail of noise, cut where the clip ends."""
+    batch, samples = waveform_BN.shape
+    tail = min(samples, round(RT60[1] * rate))
+    times = torch.arange(1, tail + 1, device=waveform_BN.device) / rate
+    response_BN = torch.randn(batch, tail, generator=generator, device=waveform_BN.device)
+    response_BN *= torch.exp(-math.log(1000) / rt60_B1 * times)  # 60 dB
+    response_BN *= 10 ** (-direct_B1 / 20) / response_BN.square().sum(1, keepdim=True).sqrt()
+    size = next_fast_len(samples + tail, real=True)
+    spectrum = torch.fft.rfft(waveform_BN, size) * torch.fft.rfft(response_BN, size)
+    wet_BN = waveform_BN.clone()
+    wet_BN[:, 1:] += torch.fft.irfft(spectrum, size)[:, : samples - 1]
+    return wet_BN * (_rms(waveform_BN) / _rms(wet_BN).clamp(min=1e-9))
+
+
+def _noise(waveform_BN: Tensor, snr_B1: Tensor, slope_B1: Tensor, generator: Generator, rate: int) -> Tensor:
+    """Gaussian noise of each clip's slope and level."""
+    batch, samples = waveform_BN.shape
+    size = next_fast_len(samples, real=True)
+    frequency_F = torch.arange(size // 2 + 1, device=waveform_BN.device) * (rate / size)
+    drawn_BF2 = torch.randn(batch, len(frequency_F), 2, generator=generator, device=waveform_BN.device)
+    shape_BF = frequency_F.clamp(min=LOWEST) ** -slope_B1
+    noise_BN = torch.fft.irfft(torch.view_as_complex(drawn_BF2) * shape_BF, size)[:, :samples]
+    return noise_BN * (10 ** (-snr_B1 / 20) * _rms(waveform_BN) / _rms(noise_BN).clamp(min=1e-12))
+
+
+def _through_channels(waveform_BN: Tensor, low_B1: Tensor, high_B1: Tensor, rate: int) -> Tensor:
+    """What lies between two frequencies, by straight slopes over frequency's logarithm."""
+    samples = waveform_BN.shape[1]
+    size = next_fast_len(samples + rate // 10, real=True)  # what rings over the end meets nothing
+    frequency_F = torch.arange(size // 2 + 1, device=waveform_BN.device) * (rate / size)
+    octaves_F = frequency_F.clamp(min=1e-3).log2()
+    below_BF = ((high_B1.log2() - octaves_F) / EDGE + 0.5).clamp(0, 1)
+    above_BF = ((octaves_F - low_B1.log2()) / EDGE + 0.5).clamp(0, 1)
+    return torch.fft.irfft(torch.fft.rfft(waveform_BN, size) * (below_BF * above_BF), size)[:, :samples]

@@ -1,0 +1,93 @@
+"""Rooms, noise and narrow channels of a training, each against NumPy or SciPy on its own."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from scipy.signal import fftconvolve
+
+from auricle import degrade as module
+from auricle.degrade import degrade
+
+RATE = 16000
+
+
+def drawn(seed: int = 0) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+def noise(batch: int, samples: int = 2 * RATE, seed: int = 5) -> torch.Tensor:
+    return 0.1 * torch.randn(batch, samples, generator=drawn(seed))
+
+
+def rms(wave_BN: torch.Tensor) -> torch.Tensor:
+    return wave_BN.square().mean(1).sqrt()
+
+
+def test_the_shares_are_kept_and_each_is_drawn_by_itself() -> None:
+    wave_BN = noise(2000, samples=400)
+    heard_BN = degrade(wave_BN, drawn(), rate=RATE, share=0.3)
+    untouched = float((heard_BN == wave_BN).all(1).float().mean())
+    assert untouched == pytest.approx(0.7**3, abs=0.04)
+    assert torch.isfinite(heard_BN).all()
+
+
+def test_the_same_generator_gives_the_same_sound_and_what_comes_in_is_left_alone() -> None:
+    wave_BN = noise(8)
+    before = wave_BN.clone()
+    one, two = (degrade(wave_BN, drawn(3), rate=RATE, share=0.9) for _ in range(2))
+    assert torch.equal(one, two) and torch.equal(wave_BN, before)
+    assert not torch.equal(one, degrade(wave_BN, drawn(4), rate=RATE, share=0.9))
+
+
+def test_a_room_is_a_convolution_that_keeps_the_energy() -> None:
+    wave_BN = torch.zeros(1, RATE)
+    wave_BN[0, 100] = 1.0  # the response itself
+    rt60, direct = torch.tensor([[0.3]]), torch.tensor([[3.0]])
+    response = module._in_rooms(wave_BN, rt60, direct, drawn(1), RATE)[0, 100:]
+    assert float(response.square().sum()) == pytest.approx(1.0, rel=1e-5)
+    tail = response[1:]
+    ratio = 10 * math.log10(float(response[0] ** 2 / tail.square().sum()))
+    assert ratio == pytest.approx(3.0, abs=0.01)
+    # Schroeder: the energy that is still to come falls by 60 dB in RT60.
+    left = 10 * np.log10(np.cumsum(tail.double().numpy()[::-1] ** 2)[::-1])
+    first, last = (int(np.argmax(left < left[0] - fall)) for fall in (5, 35))
+    assert (last - first) / RATE == pytest.approx(0.15, rel=0.1)
+    other_BN = noise(1, RATE)
+    heard = module._in_rooms(other_BN, rt60, direct, drawn(1), RATE)[0].double().numpy()
+    there = fftconvolve(other_BN[0].double().numpy(), response.double().numpy())[:RATE]
+    there *= np.sqrt(np.mean(other_BN[0].double().numpy() ** 2) / np.mean(there**2))
+    assert np.abs(heard - there).max() < 1e-5
+
+
+@pytest.mark.parametrize("slope", [0.0, 0.5, 1.0])
+def test_noise_has_its_ratio_and_its_slope(slope: float) -> None:
+    wave_BN = noise(4)
+    snr = torch.tensor([[0.0], [10.0], [20.0], [30.0]])
+    added_BN = module._noise(wave_BN, snr, torch.full((4, 1), slope), drawn(2), RATE)
+    ratios = 20 * torch.log10(rms(wave_BN) / rms(added_BN))
+    assert ratios.tolist() == pytest.approx([0, 10, 20, 30], abs=0.01)
+    power = np.abs(np.fft.rfft(added_BN.double().numpy())) ** 2
+    frequency = np.fft.rfftfreq(added_BN.shape[1], 1 / RATE)
+    octave = [power[:, (frequency >= low) & (frequency < 2 * low)].mean() for low in (250, 2000)]
+    assert 10 * np.log10(octave[0] / octave[1]) == pytest.approx(slope * 6.02 * 3, abs=1.0)
+
+
+def test_a_channel_takes_what_lies_outside_and_leaves_the_rest() -> None:
+    times = torch.arange(RATE) / RATE
+    low, high = torch.tensor([[300.0]]), torch.tensor([[3400.0]])
+    for frequency, expected in ((1000.0, 1.0), (2500.0, 1.0), (200.0, 0.0), (5000.0, 0.0)):
+        tone = torch.sin(2 * math.pi * frequency * times)[None] * torch.hann_window(RATE)
+        heard = module._through_channels(tone, low, high, RATE)
+        assert float(rms(heard) / rms(tone)) == pytest.approx(expected, abs=0.002), frequency
+
+
+def test_silence_stays_silent_and_the_shortest_clip_works() -> None:
+    assert degrade(torch.zeros(32, 800), drawn(), rate=RATE, share=0.99).abs().max() == 0
+    assert degrade(noise(32, samples=1), drawn(), rate=RATE, share=0.99).shape == (32, 1)
+
+
+def test_a_share_that_is_none_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"share is 1\.5; expected 0 to 1"):
+        degrade(noise(1), drawn(), rate=RATE, share=1.5)
