@@ -29,7 +29,6 @@ import csv
 import dataclasses
 import json
 import platform
-import subprocess
 import tempfile
 import threading
 from pathlib import Path
@@ -212,20 +211,20 @@ def held() -> np.ndarray:
 
 def append(results: Path, figures: dict[str, dict[str, Any]], folds: Path) -> None:
     """A row for each calibration and figure."""
-    from esc50_folds import device_name  # needs torch
+    from esc50_folds import command_line, commit_name, device_name, seed_of  # needs torch
 
-    asked = ["git", "rev-parse", "--short", "HEAD"]
-    commit = subprocess.run(asked, capture_output=True, text=True).stdout.strip()
     logs = [(folds / fold / "run" / "log.jsonl").read_text().splitlines() for fold in FOLDS]
     hours = sum(json.loads(lines[-1])["seconds"] for lines in logs) / 3600
+    seed = seed_of(folds / FOLDS[0] / "run")
     with results.open("a", newline="") as stream:
         writer = csv.writer(stream, lineterminator="\n")
         for name, mine in figures.items():
             where = name.replace("within", "within the fold").replace("across", "across folds")
             recipe = "compact-esc50" + (f", calibrated ({where})" if not name.startswith("none") else "")
             for metric in FIGURES:
-                row = [recipe, "ESC-50", "all out of fold", metric, f"{mine[metric]:.4f}", "", commit]
-                writer.writerow([*row, f"{hours:.3f}", device_name()])
+                row = [recipe, "ESC-50", "all out of fold", metric, f"{mine[metric]:.4f}", ""]
+                row += [commit_name(), f"{hours:.3f}", device_name(), seed, command_line()]
+                writer.writerow(row)
 
 
 def main() -> None:

@@ -14,18 +14,22 @@ The model that comes with the package, with sounds of no class beside the clips,
         --shipped --jobs 2 --out runs/long
 
 `--taught-by runs/long` has each fold's model of an earlier run, which has not heard that fold either, teach
-the new one (given again, they teach in turn); the shipped one is taught by the shipped one.
+the new one (given again, they teach in turn); the shipped one is taught by the shipped one. `--window 5`
+judges the same models in windows of 5 s.
 """
 
 import argparse
 import csv
 import json
 import platform
+import shlex
 import subprocess
+import sys
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from multiprocessing import get_context
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -50,6 +54,7 @@ class Job:
     run: Path
     settings: dict[str, str]
     threads: int | None = None
+    window: float | None = None  # seconds, at the test; None: the model's own
 
 
 def jobs_of(options: argparse.Namespace) -> list[Job]:
@@ -67,7 +72,9 @@ def jobs_of(options: argparse.Namespace) -> list[Job]:
         if options.taught_by:
             given["teachers"] = ",".join(str(runs / within / "last") for runs in options.taught_by)
         threads = 1 if options.jobs > 1 else None
-        found.append(Job(fold, recipe, options.data, options.out / within, given | settings, threads))
+        found.append(
+            Job(fold, recipe, options.data, options.out / within, given | settings, threads, options.window)
+        )
     return found
 
 
@@ -78,7 +85,9 @@ def do(job: Job) -> dict[str, float]:
     model = train(config, job.run, resume=True, quiet=not alone)
     figures = {"hours": hours_of(job.run)}
     if job.fold != SHIPPED:
-        found = evaluate(model, job.data, splits=[job.fold], out=job.run.parent, quiet=not alone)
+        out = job.run.parent if job.window is None else job.run.parent / f"windows-{job.window:g}s"
+        given: dict[str, Any] = {"splits": [job.fold], "window": job.window, "out": out, "quiet": not alone}
+        found = evaluate(model, job.data, **given)
         figures |= {name: float(found[name]) for name in METRICS}
     said = ", ".join(f"{name} {value:.4f}" for name, value in figures.items())
     print(f"{job.fold}: {said}", flush=True)
@@ -90,6 +99,11 @@ def hours_of(run: Path) -> float:
     return float(json.loads((run / "log.jsonl").read_text().splitlines()[-1])["seconds"]) / 3600
 
 
+def seed_of(run: Path) -> str:
+    """What a run was trained with."""
+    return str(json.loads((run / "config.json").read_text())["seed"])
+
+
 def device_name() -> str:
     """The processor, its cores counted."""
     for line in Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").is_file() else ():
@@ -99,21 +113,33 @@ def device_name() -> str:
     return platform.processor() or platform.machine()
 
 
+def command_line() -> str:
+    """How this script was called."""
+    return shlex.join(["python", f"benchmarks/{Path(sys.argv[0]).name}", *sys.argv[1:]])
+
+
+def commit_name() -> str:
+    """The commit that is checked out; "" where there is none."""
+    asked = ["git", "rev-parse", "--short", "HEAD"]
+    return subprocess.run(asked, capture_output=True, text=True).stdout.strip()
+
+
 def rows_of(options: argparse.Namespace, figures: dict[str, dict[str, float]]) -> list[list[str]]:
     """Rows for results.csv: each fold, and the mean where all are there."""
-    commit = subprocess.run(
-        ["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True
-    ).stdout.strip()
     recipe = ", ".join([options.recipe, *options.set])
     if options.taught_by:
         recipe += f", taught by {len(options.taught_by)}"
+    if options.window:
+        recipe += f", windows of {options.window:g} s"
+    seed = dict(item.split("=", 1) for item in options.set).get("seed", "0")
     data = f"ESC-50, {options.beside} sounds beside" if options.beside else "ESC-50"
     told = dict(figures)
     if set(figures) == set(FOLDS):
         means = {name: float(np.mean([one[name] for one in figures.values()])) for name in METRICS}
         told["mean"] = means | {"hours": sum(one["hours"] for one in figures.values())}
     return [
-        [recipe, data, fold, metric, f"{one[metric]:.4f}", "", commit, f"{one['hours']:.3f}", device_name()]
+        [recipe, data, fold, metric, f"{one[metric]:.4f}", "", commit_name(), f"{one['hours']:.3f}"]
+        + [device_name(), seed, command_line()]
         for fold, one in told.items()
         for metric in METRICS
     ]
@@ -130,6 +156,9 @@ def main() -> None:
     parser.add_argument("--beside", metavar="SPLIT", help="trained on by all, beside the folds")
     parser.add_argument("--taught-by", type=Path, action="append", default=[], metavar="RUNS")
     parser.add_argument("--shipped", action="store_true", help="also train RECIPE-free on all folds")
+    parser.add_argument(
+        "--window", type=float, metavar="S", help="test in windows of so long; trains nothing that is there"
+    )
     parser.add_argument("--jobs", type=int, default=1, help="trainings side by side, a thread each")
     parser.add_argument("--folds", default=",".join(FOLDS), help="only these; the table needs all five")
     parser.add_argument("--results", type=Path, help="append the rows to this CSV")
@@ -146,7 +175,8 @@ def main() -> None:
         print(" ".join(row))
     if set(figures) != set(FOLDS):
         return
-    targets, scores, _, groups = read_scores(options.out)
+    which = f"fold*/windows-{options.window:g}s" if options.window else "fold*"
+    targets, scores, _, groups = read_scores(options.out, which)
     for metric, (low, high) in bootstrap_intervals(targets, scores, groups).items():
         print(f"out of fold, 95% interval over recordings: {metric} {low:.4f} to {high:.4f}")
     if options.results:

@@ -33,7 +33,6 @@ Shape letters: M scenes, W windows, T segments of a second, K labels of the mode
 import argparse
 import csv
 import json
-import subprocess
 import sys
 import time
 from collections.abc import Sequence
@@ -41,7 +40,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from esc50_folds import FOLDS, device_name, hours_of
+from esc50_folds import FOLDS, command_line, commit_name, device_name, hours_of, seed_of
 from fold_scenes import (
     KINDS,
     WIDE,
@@ -255,18 +254,17 @@ def print_tables(labels: dict[str, list[Row]], events: Sequence[Row]) -> None:
 
 
 def table_rows(
-    recipe: str, labels: dict[str, list[Row]], events: Sequence[Row], hours: dict[str, float]
+    recipe: str, labels: dict[str, list[Row]], events: Sequence[Row], hours: dict[str, float], seed: str
 ) -> list[list[str]]:
     """Rows of results.csv; of other windows than the models' own, and of events, without single folds."""
-    asked = ["git", "rev-parse", "--short", "HEAD"]
-    commit = subprocess.run(asked, capture_output=True, text=True).stdout.strip()
-    device, spent, rows = device_name(), hours | {MEAN: sum(hours.values()), ALL: sum(hours.values())}, []
+    commit, device, rows = commit_name(), device_name(), list[list[str]]()
+    spent = hours | {MEAN: sum(hours.values()), ALL: sum(hours.values())}
 
     def keep(what: str, kind: Kind, row: Row, over: str, names: Sequence[str]) -> None:
         for name in names:
             rows.append(
                 [recipe + what, kind.data, over, name, f"{row[over][name]:.4f}", "", commit]
-                + [f"{spent[over]:.3f}", device]
+                + [f"{spent[over]:.3f}", device, seed, command_line()]
             )
 
     for kind in KINDS:
@@ -332,7 +330,7 @@ def main() -> None:
     if given.results:
         hours = {name: hours_of(given.folds / name / "run") for name in models}
         with given.results.open("a", newline="") as stream:
-            rows = table_rows(given.recipe, labels, events, hours)
+            rows = table_rows(given.recipe, labels, events, hours, seed_of(given.folds / FOLDS[0] / "run"))
             csv.writer(stream, lineterminator="\n").writerows(rows)
 
 

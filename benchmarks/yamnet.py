@@ -1,13 +1,13 @@
 """YAMNet's int8 file on ESC-50 by a label map, class by class; its speed beside the interpreter's own loop.
 
     auricle pack ../shared/data/esc50/meta.csv out/esc50
-    python benchmarks/yamnet.py --data out/esc50 [--folds runs/folds] [--out out/yamnet]
+    python benchmarks/yamnet.py --data out/esc50 [--folds runs/long] [--out out/yamnet]
     python benchmarks/yamnet.py --speed [--quick]
 
 With --data: accuracy by class, by the bundled map from AudioSet's labels; beside it, on the same clips and
-among the same classes, the recipe of the bundled model out of fold (--folds: what benchmarks/esc50_folds.py
-left).  With --speed: windows from memory, one thread and one a core; rounds alternate, so that what else the
-machine does hits all.  Processor seconds a second say whether all cores work.
+among the same classes, models of a recipe out of fold (--folds: what benchmarks/esc50_folds.py left).  With
+--speed: windows from memory, one thread and one a core; rounds alternate, so that what else the machine does
+hits all.  Processor seconds a second say whether all cores work.
 """
 
 import argparse
@@ -15,7 +15,6 @@ import csv
 import json
 import os
 import statistics
-import subprocess
 import tempfile
 import time
 from collections.abc import Callable
@@ -26,6 +25,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow.parquet as pq
+from esc50_folds import FOLDS, command_line, commit_name, device_name, hours_of, seed_of
 
 from auricle.artifact import Artifact, load_artifact
 from auricle.evaluation import evaluate
@@ -37,7 +37,7 @@ from auricle.runners.cores import usable_cores
 YAMNET = Path(__file__).parents[2] / "shared" / "data" / "yamnet" / "yamnet-int8.tflite"
 EMBEDDING, RATE, MAP = "layer28/reduce_mean", 16000, "audioset-esc50"
 METRICS = ("accuracy", "map", "auc", "d_prime")
-DRAWS, RECIPE = 2000, "compact-esc50"
+DRAWS = 2000
 
 
 class Scored(NamedTuple):
@@ -56,7 +56,8 @@ def main() -> None:
     )
     parser.add_argument("--yamnet", type=Path, default=YAMNET, help="the TFLite file")
     parser.add_argument("--data", type=Path, help="ESC-50 as a pack")
-    parser.add_argument("--folds", type=Path, help="scores of the recipe out of fold")
+    parser.add_argument("--folds", type=Path, help="scores of a recipe out of fold")
+    parser.add_argument("--recipe", default="compact-esc50-long", help="of these, for the table's rows")
     parser.add_argument("--out", type=Path, help="keep the evaluation here")
     parser.add_argument("--results", type=Path, help="append the rows to this CSV")
     parser.add_argument("--speed", action="store_true", help="measure speed, too")
@@ -70,12 +71,14 @@ def main() -> None:
         model = import_tflite(options.yamnet, Path(folder) / "yamnet", rate=RATE, embedding=EMBEDDING)
         if options.data is not None:
             out = options.out or Path(folder) / "eval"
-            judge(model, options.data, options.folds, out, options.results)
+            judge(model, options.data, options.folds, options.recipe, out, options.results)
         if options.speed:
             speed(model, quick=options.quick)
 
 
-def judge(model: Artifact, data: Path, folds: Path | None, out: Path, results: Path | None) -> None:
+def judge(
+    model: Artifact, data: Path, folds: Path | None, recipe: str, out: Path, results: Path | None
+) -> None:
     """Print accuracies by class, and what the recipe's fold models have beside them."""
     sources = evaluate(model, data, label_map=MAP, out=out)["label_map"]["sources"]
     yamnet = read(out / "scores.parquet")
@@ -102,17 +105,16 @@ def judge(model: Artifact, data: Path, folds: Path | None, out: Path, results: P
     for name, scored in columns.items():
         whole = summarise(truth[:, None] == np.array(scored.labels), scored.scores)
         print(f"{name}: { ({key: round(whole[key], 4) for key in METRICS}) }")
-        recipe, fold = ("YAMNet int8", "all") if scored is yamnet else (RECIPE, "all, out of fold")
-        rows += [[recipe, where, fold, key, f"{whole[key]:.4f}", "", commit(), "", ""] for key in METRICS]
+        of, fold, spent, seed = "YAMNet int8", "all", "", ""
+        if folds is not None and scored is not yamnet:
+            runs = [folds / fold / "run" for fold in FOLDS]
+            of, fold, seed = recipe, "all, out of fold", seed_of(runs[0])
+            spent = f"{sum(map(hours_of, runs)):.3f}"
+        begin, end = [of, where, fold], ["", commit_name(), spent, device_name(), seed, command_line()]
+        rows += [[*begin, key, f"{whole[key]:.4f}", *end] for key in METRICS]
     if results is not None:
         with results.open("a", newline="") as stream:
             csv.writer(stream, lineterminator="\n").writerows(rows)
-
-
-def commit() -> str:
-    """Of this code; "" where git is not there to ask."""
-    asked = ["git", "rev-parse", "--short", "HEAD"]
-    return subprocess.run(asked, capture_output=True, text=True).stdout.strip()
 
 
 def read(path: Path) -> Scored:

@@ -8,6 +8,8 @@ from typing import Any
 import pytest
 from running import load_script
 
+from auricle.experiments.lines import RESULTS
+
 
 @pytest.fixture(scope="module")
 def script() -> ModuleType:
@@ -16,7 +18,7 @@ def script() -> ModuleType:
 
 def options(**changed: Any) -> Namespace:
     given = {"recipe": "compact-esc50-long", "data": Path("pack"), "out": Path("new"), "set": ["epochs=3"]}
-    given |= {"beside": "made", "taught_by": [], "shipped": False, "jobs": 1}
+    given |= {"beside": "made", "taught_by": [], "shipped": False, "jobs": 1, "window": None}
     return Namespace(**given | {"folds": "fold1,fold2,fold3,fold4,fold5"} | changed)
 
 
@@ -45,6 +47,9 @@ def test_rows_name_what_was_set_and_have_a_mean_of_five_alone(script: ModuleType
     rows = script.rows_of(options(taught_by=[Path("a")]), figures)
     assert {row[0] for row in rows} == {"compact-esc50-long, epochs=3, taught by 1"}
     assert {row[1] for row in rows} == {"ESC-50, made sounds beside"}
+    assert {row[9] for row in rows} == {"0"} and {len(row) for row in rows} == {len(RESULTS)}
+    (seeded, *_) = script.rows_of(options(set=["seed=3"], window=5.0), figures)
+    assert seeded[0] == "compact-esc50-long, seed=3, windows of 5 s" and seeded[9] == "3"
     assert rows[-1][2:5] == ["mean", "d_prime", "0.5000"] and rows[-1][7] == "2.500"
     few = {fold: figures[fold] for fold in ("fold1", "fold2")}
     assert {row[2] for row in script.rows_of(options(), few)} == {"fold1", "fold2"}

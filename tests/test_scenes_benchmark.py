@@ -86,6 +86,7 @@ def folds(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for fold, bias in zip(FOLDS, (1.0, 4.0), strict=True):
         made = tiny_model.save(folder / fold / "run" / "last", content=listener(bias), tail="align")
         (made.path.parent / "log.jsonl").write_text('{"seconds": 1800}\n')
+        (made.path.parent / "config.json").write_text('{"seed": 2}')
     return folder
 
 
@@ -168,7 +169,8 @@ def test_figures_of_all_scenes_and_rows_of_the_table(figures: Any, out: Path) ->
     assert low <= row["all out of fold"]["segments_error_rate"] <= high
     with (out / "results.csv").open(newline="") as stream:
         rows = list(csv.reader(stream))
-    assert {len(row) for row in rows} == {9} and {row[7] for row in rows} == {"0.500", "1.000"}
+    assert {len(row) for row in rows} == {11} and {row[7] for row in rows} == {"0.500", "1.000"}
+    assert {row[9] for row in rows} == {"2"}
     own = [
         row for row in rows if row[0] == "compact-esc50" and row[1].startswith("Dense") and row[3] == "map"
     ]

@@ -235,7 +235,7 @@ def compare(
     if plan:
         return
     if results is not None:
-        append_results(load(out), experiment, results)
+        append_results(load(out), experiment, results, command)
     print(out / "table.md")
 
 

@@ -8,19 +8,22 @@ from typing import Any
 from auricle.experiments.cells import FIGURES
 from auricle.experiments.options import RANKING
 
-RESULTS = ("recipe", "data", "fold", "metric", "ours", "paper", "commit", "hours", "device")
+RESULTS = (
+    *("recipe", "data", "fold", "metric", "ours", "paper"),
+    *("commit", "hours", "device", "seed", "command"),
+)
 
 
-def append_results(results: Mapping[str, Any], experiment: str, path: Path) -> int:
+def append_results(results: Mapping[str, Any], experiment: str, path: Path, command: str = "") -> int:
     """Append the finished runs to a table like the project's results.csv; how many lines were new.
 
-    A line that is there already is not written again.
+    A line that is there already, by whatever command, is not written again.
 
     Args:
         results: as results.json holds them.
         experiment: goes before the row's name in the column `recipe`.
-        path: a CSV file with the columns recipe, data, fold, metric, ours, paper, commit, hours, device; made
-            where there is none.
+        path: a CSV file with the columns `RESULTS`; made where there is none.
+        command: how to repeat it.
 
     Raises:
         ValueError: the file has other columns.
@@ -31,14 +34,15 @@ def append_results(results: Mapping[str, Any], experiment: str, path: Path) -> i
             there = list(csv.reader(stream))
         if there and tuple(there[0]) != RESULTS:
             raise ValueError(f"{path}: has the columns {', '.join(there[0])}; expected {', '.join(RESULTS)}")
-    new = [line for line in lines_of(results, experiment) if line not in there]
+    known = {tuple(line[:-1]) for line in there}
+    new = [[*line, command] for line in lines_of(results, experiment) if tuple(line) not in known]
     with path.open("a", newline="", encoding="utf-8") as stream:
         csv.writer(stream, lineterminator="\n").writerows([list(RESULTS)] * (not there) + new)
     return len(new)
 
 
 def lines_of(results: Mapping[str, Any], experiment: str) -> Iterator[list[str]]:
-    """A line a run and figure: on the test clips, then on the mixtures where there are some."""
+    """A line a run and figure, without the command: on the test clips, then on mixtures, if there are any."""
     for run in results["runs"]:
         if not run["shown"]:
             continue
@@ -50,18 +54,20 @@ def lines_of(results: Mapping[str, Any], experiment: str) -> Iterator[list[str]]
             if entry not in judged or metric not in results.get("figures", RANKING):
                 continue
             name, figures = judged[entry]
-            value = figures.get(metric)
+            if (value := figures.get(metric)) is None:
+                continue
             paper = None if entry else run["paper"].get(metric)  # the paper judged no mixtures
             yield [
                 f"{experiment}: {run['row']}, {trained(run)}",
                 name,
                 "+".join(results["judged_on"]),
                 metric,
-                "" if value is None else f"{value:.4f}",
+                f"{value:.4f}",
                 "" if paper is None else f"{paper:g}",
                 run["commit"],
                 f"{run['hours']:.3f}",
                 run["device"],
+                str(run["seed"]),
             ]
 
 

@@ -1,0 +1,68 @@
+"""results.csv: every row says what it is of and how to make it again, by a command that a page has."""
+
+import csv
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+from typer.main import get_command
+
+from auricle.cli import app
+from auricle.experiments.lines import RESULTS
+
+ROOT = Path(__file__).parents[1]
+with (ROOT / "results.csv").open(newline="", encoding="utf-8") as stream:
+    ROWS = list(csv.DictReader(stream))
+COMMANDS = sorted({row["command"] for row in ROWS})
+
+
+def printed() -> set[str]:
+    """Commands of all pages, each in one line."""
+    found = set()
+    for page in [*(ROOT / "docs").glob("*.md"), ROOT / "README.md"]:
+        for line in page.read_text(encoding="utf-8").replace("\\\n", " ").splitlines():
+            for command in re.findall(r"(?:^|`|\$ )((?:auricle|python) [^`]*)", line):
+                found.add(" ".join(command.split()))
+    return found
+
+
+def test_every_row_is_whole() -> None:
+    assert tuple(ROWS[0]) == RESULTS
+    for row in ROWS:
+        assert None not in row and None not in row.values(), row
+        trained = "int8" not in row["recipe"]
+        for name in RESULTS:
+            if name != "paper" and (trained or name not in ("hours", "seed")):
+                assert row[name], (name, row)
+        assert not trained or float(row["hours"]) > 0, row
+        assert re.fullmatch(r"\d+(, \d+)*", row["seed"]) or not trained, row
+        float(row["ours"])
+
+
+def test_a_seed_in_a_rows_name_is_that_of_its_column() -> None:
+    for row in ROWS:
+        if named := re.search(r"\bseed[ =](\d+)$", row["recipe"]):
+            assert row["seed"] == named[1], row
+
+
+def test_no_row_is_there_twice() -> None:
+    seen = [tuple(row[name] for name in ("recipe", "data", "fold", "metric")) for row in ROWS]
+    twice = {row for row in seen if seen.count(row) > 1}
+    assert not twice
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_each_command_is_on_a_page_and_its_options_are_there(command: str) -> None:
+    pages = printed()
+    for part in command.split(" && "):
+        assert part in pages, f"no page prints {part!r}"
+        program, *words = shlex.split(part)
+        options = [word for word in words if word.startswith("--")]
+        if program == "auricle":
+            verb = get_command(app).commands[words[0]]  # type: ignore[attr-defined]
+            known = {name for parameter in verb.params for name in parameter.opts}
+        else:
+            text = (ROOT / words[0]).read_text(encoding="utf-8")
+            known = {option for option in options if f'"{option}"' in text}
+        assert set(options) <= known, (part, set(options) - known)
