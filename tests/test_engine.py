@@ -494,6 +494,18 @@ def test_results_errors_and_deaths_of_every_item_come_once() -> None:
     assert list(run_files(work, [], jobs=2)) == []
 
 
+def test_a_folder_for_temporary_files_with_a_long_name_is_no_hindrance(tmp_path: Path) -> None:
+    """Sockets have names of some hundred bytes at most, and a fork server has one there."""
+    long = tmp_path / ("n" * 60) / ("n" * 60)
+    long.mkdir(parents=True)
+    code = "from auricle.engine import run_files\nprint(dict(run_files(len, ['ab', 'c'], jobs=2)))"
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, env=os.environ | {"TMPDIR": str(long)}
+    )
+    assert done.stdout in ("{0: 2, 1: 1}\n", "{1: 1, 0: 2}\n"), done.stderr
+    assert not list(long.iterdir())
+
+
 def test_an_initializer_that_fails_is_every_items_result() -> None:
     [(_, first), (_, second)] = run_files(work, [1, 2], jobs=1, initializer=work, initargs=(3,), ordered=True)
     assert isinstance(first, ValueError) and isinstance(second, ValueError)

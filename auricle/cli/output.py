@@ -146,7 +146,7 @@ def opened(out: str) -> Iterator[TextIO]:
     except BrokenPipeError:
         raise
     except OSError as error:
-        if error.filename is not None:
+        if error.filename is not None or error.errno is None:  # of a file elsewhere, or of none
             raise
         raise OSError(error.errno, error.strerror, "standard output" if out == "-" else out) from error
 

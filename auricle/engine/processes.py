@@ -10,6 +10,7 @@ import os
 import pickle
 import signal
 import sys
+import tempfile
 import threading
 from collections import deque
 from collections.abc import Callable, Generator, Iterator, Sequence
@@ -20,6 +21,7 @@ from multiprocessing import connection
 from typing import Any
 
 KILLED = "the process that worked on it was killed: a crash in a decoder, or too little memory"
+SOCKET_NAME = 103  # bytes: Linux takes 107, macOS 103
 _start_error: Exception | None = None  # in a worker: why its initializer failed
 
 
@@ -163,11 +165,17 @@ def _outcome(future: Future[Any]) -> Any:
 
 def _new_pool(jobs: int, start: Callable[[], None]) -> ProcessPoolExecutor:
     # Never a plain fork: this process may have threads that hold locks (torch, a progress bar).
-    if "forkserver" in multiprocessing.get_all_start_methods():
+    if "forkserver" in multiprocessing.get_all_start_methods() and _room_for_a_socket():
         context = multiprocessing.get_context("forkserver")
         context.set_forkserver_preload(["auricle.engine"])  # imported once, not by every worker
         return ProcessPoolExecutor(jobs, mp_context=context, initializer=start)
     return ProcessPoolExecutor(jobs, mp_context=multiprocessing.get_context("spawn"), initializer=start)
+
+
+def _room_for_a_socket() -> bool:
+    """Whether a socket in the folder for temporary files, as a fork server has one, can have a name."""
+    name = os.path.join(tempfile.gettempdir(), "pymp-12345678", "listener-12345678")
+    return len(os.fsencode(name)) <= SOCKET_NAME
 
 
 def _stop(pool: ProcessPoolExecutor) -> None:
