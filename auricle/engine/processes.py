@@ -18,6 +18,7 @@ from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wai
 from concurrent.futures.process import BrokenProcessPool
 from functools import partial
 from multiprocessing import connection
+from pathlib import Path
 from typing import Any
 
 KILLED = "the process that worked on it was killed: a crash in a decoder, or too little memory"
@@ -174,8 +175,7 @@ def _new_pool(jobs: int, start: Callable[[], None]) -> ProcessPoolExecutor:
 
 def _room_for_a_socket() -> bool:
     """Whether a socket in the folder for temporary files, as a fork server has one, can have a name."""
-    name = os.path.join(tempfile.gettempdir(), "pymp-12345678", "listener-12345678")
-    return len(os.fsencode(name)) <= SOCKET_NAME
+    return len(os.fsencode(Path(tempfile.gettempdir(), "pymp-12345678", "listener-12345678"))) <= SOCKET_NAME
 
 
 def _stop(pool: ProcessPoolExecutor) -> None:
