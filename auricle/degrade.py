@@ -1,7 +1,8 @@
 """What happens to sound between its source and a file: a room, noise, a narrow channel.
 
 A training that hears clean clips alone makes a network that fails in rooms, in noise and on the telephone.
-What is drawn here are kinds, not the conditions by which a model is judged (`auricle.recipes.conditions`).
+Most conditions by which `auricle.recipes.robustness` judges a model are of the kinds that are drawn here:
+of a model that was trained so, it tells what was learned, not how strange a room or noise may be.
 
 Source of rooms: Polack's model as Jot, Cerveau and Warusfel have it, AES Convention 103 (1997), section 1.
 
@@ -31,10 +32,11 @@ def degrade(waveform_BN: Tensor, generator: Generator, *, rate: int, share: floa
 
     Each is drawn by itself, and in this order: noise is not of the room, and a channel takes its part of the
     noise too. A clip's energy stays as it was through a room, and what a channel leaves keeps its level.
+    Noise lies below the RMS of the whole clip, its silence included.
 
     Args:
         waveform_BN: full scale at 1.
-        generator: where all numbers come from: as many are drawn whatever is done.
+        generator: where all numbers come from; how many are drawn depends on how many clips are changed.
         rate: Hz.
         share: 0 to 1.
 
@@ -99,9 +101,13 @@ def _noise(waveform_BN: Tensor, snr_B1: Tensor, slope_B1: Tensor, generator: Gen
 
 
 def _through_channels(waveform_BN: Tensor, low_B1: Tensor, high_B1: Tensor, rate: int) -> Tensor:
-    """What lies between two frequencies, by straight slopes over frequency's logarithm."""
+    """What lies between two frequencies, by straight slopes over frequency's logarithm, without delay.
+
+    Slopes are steep and of zero phase: a click rings before and after itself, for some milliseconds at the
+    high end, and softly for tenths of a second at the lowest low ends.
+    """
     samples = waveform_BN.shape[1]
-    size = next_fast_len(samples + rate // 10, real=True)  # what rings over the end meets nothing
+    size = next_fast_len(samples + rate // 10, real=True)  # room for most of what rings beyond the ends
     frequency_F = torch.arange(size // 2 + 1, device=waveform_BN.device) * (rate / size)
     octaves_F = frequency_F.clamp(min=1e-3).log2()
     below_BF = ((high_B1.log2() - octaves_F) / EDGE + 0.5).clamp(0, 1)

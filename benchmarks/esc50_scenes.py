@@ -270,7 +270,8 @@ def table_rows(
     for kind in KINDS:
         for place, row in enumerate(labels[kind.name]):
             what = f", windows of {row['window']}, {row['pooling']} of them" if place else ""
-            for over in (MEAN, ALL) if place else spent:
+            few = (MEAN, ALL, "fold5") if kind.name == "mixtures" else (MEAN, ALL)
+            for over in few if place else spent:
                 keep(what, kind, row, over, LABEL_FIGURES)
     for row in events:
         for over in (MEAN, ALL):

@@ -20,6 +20,7 @@ threshold of its label), that of events, the share of labels shown that is right
 """
 
 import argparse
+import dataclasses
 import json
 import sys
 from collections import Counter, defaultdict
@@ -38,6 +39,7 @@ from auricle.events import find_events
 from auricle.probabilities import calibrated
 from auricle.recipes.quiet import corpus_examples
 from auricle.runners import load_runner
+from auricle.runners.lengths import at_window
 from auricle.runners.windows import sigmoid, window_starts
 from auricle.shards import Pack
 
@@ -84,6 +86,12 @@ def count(
         mine.shown += int((line.scores >= least).any(axis=1).sum())
         mine.events.update(event["label"] for event in find_events(line.times, line.scores, labels, config))
     return dict(found)
+
+
+def in_windows(artifact: Artifact, window: float | None, hop: float | None) -> Artifact:
+    """The model on windows of another length or hop, both in seconds."""
+    changed = at_window(artifact, window)
+    return changed if hop is None else dataclasses.replace(changed, hop=round(hop * changed.rate))
 
 
 def heard(artifact: Artifact, sounds: Pack, clips: np.ndarray, threads: int | None) -> list[Line]:
@@ -190,6 +198,10 @@ def main() -> None:
     parser.add_argument("--data", type=Path, help="pack of the corpus, for what thresholds keep of it")
     parser.add_argument("--folds", type=Path)
     parser.add_argument("--thresholds", default=",".join(map(str, LEVELS)))
+    parser.add_argument(
+        "--window", type=float, metavar="S", help="in place of the model's own; without --data"
+    )
+    parser.add_argument("--hop", type=float, metavar="S", help="from window to window; without --data")
     parser.add_argument("--most", type=float, metavar="N")
     parser.add_argument("--threads", type=int)
     parser.add_argument("--json", type=Path, help="write the figures here, too")
@@ -199,6 +211,10 @@ def main() -> None:
     kinds = [str(kind) for kind in sounds.attributes("kind")[clips]]
     runs = sorted(given.folds.glob("fold*/run/last")) if given.folds and not given.model else []
     models = [load_artifact(run) for run in runs] or [load_artifact(given.model or "default")]
+    if given.window or given.hop:
+        if given.data:
+            parser.error("--window and --hop are for unknown sounds alone; leave out --data")
+        models = [in_windows(model, given.window, given.hop) for model in models]
     first = models[0]
     labels, own = first.labels, events_of(first)
     lines = [heard(model, sounds, clips, given.threads) for model in models]

@@ -85,7 +85,33 @@ def test_a_channel_takes_what_lies_outside_and_leaves_the_rest() -> None:
 
 def test_silence_stays_silent_and_the_shortest_clip_works() -> None:
     assert degrade(torch.zeros(32, 800), drawn(), rate=RATE, share=0.99).abs().max() == 0
-    assert degrade(noise(32, samples=1), drawn(), rate=RATE, share=0.99).shape == (32, 1)
+    short = degrade(noise(32, samples=1), drawn(), rate=RATE, share=0.99)
+    assert short.shape == (32, 1) and torch.isfinite(short).all()
+
+
+@pytest.mark.parametrize("rate", [8000, 44100])
+def test_other_rates_have_the_same_channels(rate: int) -> None:
+    """And what lies above half the rate is no limit."""
+    times = torch.arange(rate) / rate
+    tone = torch.sin(2 * math.pi * 1000.0 * times)[None] * torch.hann_window(rate)
+    for high, expected in ((500.0, 0.0), (2000.0, 1.0), (7000.0, 1.0)):
+        heard = module._through_channels(tone, torch.tensor([[50.0]]), torch.tensor([[high]]), rate)
+        assert float(rms(heard) / rms(tone)) == pytest.approx(expected, abs=0.002)
+    assert torch.isfinite(degrade(noise(16, samples=rate), drawn(), rate=rate, share=0.9)).all()
+
+
+def test_noise_comes_after_the_room_and_the_channel_after_both(monkeypatch: pytest.MonkeyPatch) -> None:
+    called: list[str] = []
+    for name in ("_in_rooms", "_noise", "_through_channels"):
+        real = getattr(module, name)
+
+        def noted(*given: object, name: str = name, real: object = real) -> torch.Tensor:
+            called.append(name)
+            return real(*given)  # type: ignore[operator, no-any-return]
+
+        monkeypatch.setattr(module, name, noted)
+    degrade(noise(64, samples=400), drawn(), rate=RATE, share=0.9)
+    assert called == ["_in_rooms", "_noise", "_through_channels"]
 
 
 def test_a_share_that_is_none_is_refused() -> None:

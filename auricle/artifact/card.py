@@ -57,14 +57,15 @@ def model_card(artifact: Any) -> str:
 
 def _calibration(about: dict[str, Any]) -> list[str]:
     """What scores were fitted to, how good they are, and the thresholds."""
-    lines = ["## Calibration", ""]
+    scores_changed = "before" in about or "by" not in about
+    lines = ["## Calibration" if scores_changed else "## Thresholds", ""]
     clips = f"{counted(about['clips'], 'clip')} of {counted(about['recordings'], 'recording')} of the pack "
     clips += _cell(about["pack"])
     verb = "`auricle calibrate`"
     if "out_of_fold" in about:
         verb, clips = "`auricle train --calibrate`", f"scores out of {about['out_of_fold']} folds of {clips}"
     lines.append(f"By {about.get('by', verb)}, method {about['method']}, on {clips}.")
-    if "before" in about or "by" not in about:  # else thresholds alone
+    if scores_changed:
         lines.append("Scores are probabilities where labels are as frequent as in these.")
     if "before" in about:
         before = "before, fitted to some of these clips" if about.get("before_fitted_to") else "before"
@@ -76,7 +77,15 @@ def _calibration(about: dict[str, Any]) -> list[str]:
     if "goal" in about:
         kind, value = next(iter(about["goal"].items()))
         an_hour = " an hour" if kind == "false_alarms" else ""
-        lines += ["", f"Thresholds for {kind.replace('_', ' ')} {value:g}{an_hour}:", ""]
+        what = f"Thresholds for {kind.replace('_', ' ')} {value:g}{an_hour}:"
+        if "of_unknown" in about:
+            what = (
+                f"Each label has the lowest threshold that at most {about['of_unknown']:g} windows an hour "
+                "reach, of each kind of unknown sound by itself, and at most "
+                f"{about['of_corpus']:g} of clips without the label. Which of these asked for the highest "
+                "decided; the number is how many do reach it:"
+            )
+        lines += ["", what, ""]
         rows = [
             (
                 label,

@@ -46,7 +46,7 @@ Says which of 50 environmental sounds are in a recording: the classes of ESC-50 
   (Settings were tried on folds 4, 1 and 3: docs/results.md.) No source recording is on both sides, but for
   four (nine clips) that ESC-50's own folds share. The model in this folder was trained on clips of all folds
   and cannot be judged on them.
-- A score is not a probability: it has not been calibrated. Sounds outside the 50 classes get scores too,
+- A score is not a probability: scores are the network's own. Sounds outside the 50 classes get scores too,
   mostly low ones. Training clips are 5 s long and hold one sound each, or two mixed.
 """
 

@@ -214,7 +214,7 @@ def make_quiet(
     about = {
         "by": "`python -m auricle.recipes.quiet`",
         "method": KEEP,
-        "pack": f"{corpus.path.name}, and its own of {heard} unknown sounds",
+        "pack": f"{corpus.path.name}, and on its own scores of {heard} unknown sounds",
         "clips": len(known.starts),
         "recordings": len(np.unique(known.groups)),
         "hours": len(known.logits) * hop / 3600,
