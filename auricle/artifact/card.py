@@ -80,10 +80,10 @@ def _calibration(about: dict[str, Any]) -> list[str]:
         what = f"Thresholds for {kind.replace('_', ' ')} {value:g}{an_hour}:"
         if "of_unknown" in about:
             what = (
-                f"Each label has the lowest threshold that at most {about['of_unknown']:g} windows an hour "
-                "reach, of each kind of unknown sound by itself, and at most "
-                f"{about['of_corpus']:g} of clips without the label. Which of these asked for the highest "
-                "decided; the number is how many do reach it:"
+                f"Each label has the lowest threshold, from {about.get('least', 0.0):g} on, that at most "
+                f"{about['of_unknown']:g} windows an hour reach, of each kind of unknown sound, and "
+                f"at most {about['of_corpus']:g} of clips without the label. Which of these asked for the "
+                "highest decided; the number is how many do reach it:"
             )
         lines += ["", what, ""]
         rows = [
@@ -91,7 +91,7 @@ def _calibration(about: dict[str, Any]) -> list[str]:
                 label,
                 threshold_text(row["threshold"]),
                 " to ".join(map(threshold_text, row.get("interval") or ())),
-                _cell(row.get("measured")),
+                "" if row.get("measured") is None else _cell(row["measured"]),
                 row.get("of", ""),
             )
             for label, row in about["thresholds"].items()

@@ -1,9 +1,9 @@
 """Thresholds with which a model stays quiet on what it does not know, and still says what it does.
 
-    python examples/make_unknown.py out/unknown-sounds
+    python examples/make_unknown.py out/unknown-sounds --share 4
     auricle pack out/unknown-sounds/meta.csv out/unknown --rate 32000
     python -m auricle.recipes.quiet --model runs/model --data out/esc50 --folds runs/folds \
-        --unknown out/unknown --false-alarms 2 --out out/quiet
+        --unknown out/unknown --false-alarms 5 --least 0.5 --out out/quiet
 
 A label's threshold is the lowest at which no more than so many windows an hour pass: of each kind of unknown
 sound by itself, so that much of one kind cannot hide what another does, and of the corpus's clips without the
@@ -12,9 +12,10 @@ label, for which --confusions sets another number: something was to be heard the
 Clips of the corpus are scored out of fold, as the model would score new ones: each by the model that was not
 trained on its fold. Unknown sounds the model hears itself, of their split "choose" alone: "judge" is for
 benchmarks/unknown_sounds.py. A model that was trained on sounds of the same script, by another seed, scores
-them lower than strange ones. Where a part is too short for a single window an hour, as most kinds are, none
-of its windows may pass, and the threshold is half-way between the loudest of them and 1. Without --folds, the
-clips are those that the model was not trained on.
+them lower than strange ones. No label gets less than --least, since a label that nothing unknown sounds like
+would be shown at any score. Where a part is too short for a single window an hour, none of its windows may
+pass, and the threshold is half-way between the loudest of them and 1. Without --folds, the clips are those
+that the model was not trained on.
 
 Shape letters: W windows, C clips, K labels.
 """
@@ -38,6 +39,7 @@ from auricle.shards import Pack
 
 CHOOSE = "choose"  # the split of unknown sounds that thresholds may be chosen on
 CORPUS = "the corpus, other labels"
+LEAST = "none: the least"
 
 
 def logits_of(model: Any, pack: Pack, clips: np.ndarray, **options: Any) -> tuple[np.ndarray, np.ndarray]:
@@ -136,6 +138,7 @@ def quiet_thresholds(
     *,
     false_alarms: float,
     confusions: float | None = None,
+    least: float = 0.0,
     hop: float,
 ) -> dict[str, dict[str, Any]]:
     """Label -> its row, as `fit_thresholds` gives it, of the part that asks for the highest threshold ("of").
@@ -146,6 +149,7 @@ def quiet_thresholds(
         names: (K,) the labels.
         false_alarms: windows an hour that may pass, of each label in each part.
         confusions: the same of the part `CORPUS`, where that is another number.
+        least: no threshold is below this one.
         hop: seconds from window to window.
 
     >>> none = np.zeros((4, 1), bool)
@@ -165,7 +169,8 @@ def quiet_thresholds(
             row = found[name] | {"of": part}
             if name not in rows or row["threshold"] > rows[name]["threshold"]:
                 rows[name] = row
-    return rows
+    raised = {"threshold": least, "measured": None, "of": LEAST}
+    return {name: row if row["threshold"] >= least else row | raised for name, row in rows.items()}
 
 
 def make_quiet(
@@ -176,6 +181,7 @@ def make_quiet(
     *,
     false_alarms: float,
     confusions: float | None = None,
+    least: float = 0.0,
     folds: Path | None = None,
     without: Sequence[str] = (),
     **options: Any,
@@ -189,6 +195,7 @@ def make_quiet(
         out: the new folder.
         false_alarms: windows an hour that may pass, of each label in each kind of sound.
         confusions: the same of the corpus's clips; None is as many.
+        least: no threshold is below this one.
         folds: what benchmarks/esc50_folds.py wrote; None asks the model itself about clips new to it.
         without: kinds of unknown sound that have no say.
         **options: of the runner, as "threads".
@@ -208,7 +215,12 @@ def make_quiet(
         raise ValueError(f"{unknown}: {there}")
     parts = {CORPUS: known, **{kind: kinds[kind] for kind in kinds if kind not in without}}
     hop = artifact.hop / artifact.rate
-    asked: dict[str, Any] = {"false_alarms": false_alarms, "confusions": confusions, "hop": hop}
+    asked: dict[str, Any] = {
+        "false_alarms": false_alarms,
+        "confusions": confusions,
+        "least": least,
+        "hop": hop,
+    }
     rows = quiet_thresholds(parts, artifact.calibration, artifact.labels, **asked)
     heard = sum(len(part.starts) for part in kinds.values())
     about = {
@@ -222,6 +234,7 @@ def make_quiet(
         "goal": {"false_alarms": max(false_alarms, confusions or 0)},  # what holds for any sound
         "of_unknown": false_alarms,
         "of_corpus": false_alarms if confusions is None else confusions,
+        "least": least,
         "goal_hop": hop,
         "windows_of_a_clip": int(max(part.counts.max() for part in parts.values())),
         "thresholds": rows,
@@ -250,6 +263,7 @@ def main() -> None:
     parser.add_argument("--folds", type=Path)
     parser.add_argument("--false-alarms", type=float, required=True, help="windows an hour, label and kind")
     parser.add_argument("--confusions", type=float, help="the same in the corpus's clips, at first as many")
+    parser.add_argument("--least", type=float, default=0.0, help="no threshold is below this one")
     parser.add_argument("--without", action="append", default=[], metavar="KIND", help="that has no say")
     parser.add_argument("--threads", type=int)
     made = make_quiet(**vars(parser.parse_args()))
