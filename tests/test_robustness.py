@@ -1,7 +1,9 @@
 """Changes of sound do what they say, and what a card says of them is what was measured."""
 
 import csv
+import itertools
 import json
+import math
 from collections import Counter
 from pathlib import Path
 from types import SimpleNamespace
@@ -140,6 +142,35 @@ def test_a_room_is_a_convolution_cut_at_the_end() -> None:
     )
     with pytest.raises(ValueError, match="rt60 is 0"):
         conditions.room_response(0, RATE, seed=1)
+
+
+def test_a_box_shaped_room_has_the_reflections_that_one_counts_by_hand() -> None:
+    """Each image by a loop of its own: which walls it met, how far it is."""
+    for seed in (1, 2):
+        response = conditions.image_response(0.2, RATE, seed=seed)
+        rng = np.random.default_rng(seed)
+        size = rng.uniform((3.0, 3.0, 2.4), (8.0, 6.0, 3.5))
+        source, microphone = (rng.uniform(0.5, size - 0.5) for _ in range(2))
+        area = 2 * (size[0] * size[1] + size[1] * size[2] + size[2] * size[0])
+        kept = math.sqrt(1 - 0.161 * float(size.prod()) / (area * 0.2))
+        direct, found = math.dist(source, microphone), np.zeros(len(response))
+        for x, y, z in itertools.product(range(-15, 16), repeat=3):
+            # Walls are met one after the other: after m of them a coordinate is mirrored where m is odd.
+            image = [
+                m * length + (at if m % 2 == 0 else length - at)
+                for m, length, at in zip((x, y, z), size, source, strict=True)
+            ]
+            distance = math.dist(image, microphone)
+            place = round((distance - direct) * RATE / 343.0)
+            if place < len(found):
+                found[place] += kept ** (abs(x) + abs(y) + abs(z)) / distance
+        found /= np.sqrt((found**2).sum())
+        early = slice(0, round(0.03 * RATE))  # all images that near are in the loop
+        scale = response[0] / found[0]
+        np.testing.assert_allclose(response[early], scale * found[early], rtol=1e-9, atol=1e-12)
+        assert len(np.flatnonzero(response[early])) > 10
+    with pytest.raises(ValueError, match=r"rt60 is 0\.01: a room of"):
+        conditions.image_response(0.01, RATE, seed=1)
 
 
 # --- MP3
