@@ -15,6 +15,7 @@ NEEDS_TORCH = (
     "frontend",
     "augment",
     "changes",
+    "degrade",
     "noise",
     "pitch",
     "distributed",
