@@ -93,18 +93,18 @@ def test_a_second_verdict_replaces_the_first_and_undo_gives_that_back(page: Any)
 def test_a_double_click_or_a_key_that_is_held_says_it_once(page: Any) -> None:
     row(page, "siren").get_by_test_id("event-right").dblclick()
     expect(row(page, "siren")).to_have_attribute("data-verdict", "right")
-    row(page, "rain").get_by_test_id("event-wrong").focus()
+    row(page, "clock_tick").get_by_test_id("event-wrong").focus()
     for _ in range(4):
         page.keyboard.down("Enter")
         page.wait_for_timeout(150)
     page.keyboard.up("Enter")
-    page.locator("tr[data-label=church_bells]").get_by_test_id("event-play").click()
+    page.locator("tr[data-label=sneezing]").get_by_test_id("event-play").click()
     for _ in range(4):
         page.keyboard.down("r")
         page.wait_for_timeout(150)
     page.keyboard.up("r")
-    expect(row(page, "church_bells")).to_have_attribute("data-verdict", "right")
-    assert said(page) == [("siren", "right"), ("rain", "wrong"), ("church_bells", "right")]
+    expect(row(page, "sneezing")).to_have_attribute("data-verdict", "right")
+    assert said(page) == [("siren", "right"), ("clock_tick", "wrong"), ("sneezing", "right")]
     row(page, "siren").get_by_test_id("event-right").click()  # later, it is a change of mind
     expect(row(page, "siren")).to_have_attribute("data-verdict", "")
 
@@ -137,12 +137,12 @@ def test_what_another_window_says_is_shown_and_what_it_took_back_is_not_undone_f
         other.goto(page.url)
         row(other, "siren").get_by_test_id("event-wrong").click()
         expect(row(other, "siren")).to_have_attribute("data-verdict", "")
-        row(other, "rain").get_by_test_id("event-wrong").click()
-        expect(row(other, "rain")).to_have_attribute("data-verdict", "wrong")
+        row(other, "clock_tick").get_by_test_id("event-wrong").click()
+        expect(row(other, "clock_tick")).to_have_attribute("data-verdict", "wrong")
         other.close()
         page.get_by_test_id("undo").click()
         expect(page.get_by_test_id("alarm")).to_contain_text("“siren wrong” was not undone")
-        expect(row(page, "rain")).to_have_attribute("data-verdict", "wrong")
+        expect(row(page, "clock_tick")).to_have_attribute("data-verdict", "wrong")
         expect(row(page, "siren")).to_have_attribute("data-verdict", "")
         page.get_by_test_id("undo").click()  # the step before it: taken back is taken back
         expect(page.get_by_test_id("undo")).to_be_disabled()
@@ -150,7 +150,7 @@ def test_what_another_window_says_is_shown_and_what_it_took_back_is_not_undone_f
 
 
 def test_at_every_threshold_the_table_is_what_is_exported(page: Any, tmp_path: Path) -> None:
-    row(page, "rain").get_by_test_id("event-wrong").click()
+    row(page, "sneezing").get_by_test_id("event-wrong").click()
     row(page, "siren").get_by_test_id("event-right").click()
     add_label(page, "door_wood_creaks", 0.46, 0.6)
     for threshold in ("0.05", "0.20", "0.50", "0.95"):
@@ -169,11 +169,11 @@ def test_at_every_threshold_the_table_is_what_is_exported(page: Any, tmp_path: P
         assert [one[1:] for one in table] == [pytest.approx(one[1:], abs=0.051) for one in exported], (
             threshold
         )
-    # The rain is longer at the lowest threshold: what was not said to be wrong is listed beside it.
+    # The sneeze is longer at the lowest threshold: what was not said to be wrong is listed beside it.
     page.get_by_test_id("threshold").fill("0.05")
-    expect(page.locator("tr[data-label=rain]")).to_have_count(2)
-    page.locator("tr[data-label=rain][data-verdict=wrong]").get_by_test_id("event-wrong").click()
-    expect(page.locator("tr[data-label=rain]")).to_have_count(1)
+    expect(page.locator("tr[data-label=sneezing]")).to_have_count(2)
+    page.locator("tr[data-label=sneezing][data-verdict=wrong]").get_by_test_id("event-wrong").click()
+    expect(page.locator("tr[data-label=sneezing]")).to_have_count(1)
 
 
 def test_an_added_label_that_the_model_does_not_have_has_a_row(page: Any) -> None:
