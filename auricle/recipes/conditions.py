@@ -112,7 +112,7 @@ def reverberant(
 
 
 def image_response(rt60: float, rate: int, *, seed: int) -> np.ndarray:
-    """(M,) float64: a box-shaped room's response from its mirror images, with energy 1, from the direct sound.
+    """(M,) float64: a box-shaped room's response from its mirror images, with energy 1, direct sound first.
 
     Size, source and microphone follow from the seed: 3 to 8 m by 3 to 6 m by 2.4 to 3.5 m, half a metre and
     more from each wall. Walls reflect all frequencies alike, as much as Sabine's formula has it for `rt60`;
