@@ -90,7 +90,7 @@ def _network(row: Mapping[str, str]) -> tuple[int, Network] | None:
         return 0, Network(FILE, "yamnet", of="47 classes, by a label map")
     if data not in CORPORA:
         return None
-    if (named := re.fullmatch(r"([\w-]+)(?:, \w+=[^,]+)*(?:, taught by \d+)?", recipe)) and named[
+    if (named := re.fullmatch(r"([\w-]+)(?:, seed=\d+)?(?:, taught by \d+)?", recipe)) and named[
         1
     ] in RECIPES:
         config = configure(named[1], data=Path("pack"))

@@ -9,8 +9,10 @@
     python benchmarks/robustness.py --data out/esc50-unknown --folds runs/robust --json robustness.json
     python -m auricle.recipes.bundled --run runs/robust/shipped/last --data out/esc50-unknown \
         --folds runs/robust --robustness robustness.json --out out/auricle-esc50
+    python examples/make_unknown.py out/unknown-sounds --share 4
+    auricle pack out/unknown-sounds/meta.csv out/unknown --rate 32000
     python -m auricle.recipes.quiet --model out/auricle-esc50 --data out/esc50-unknown --folds runs/robust \
-        --unknown out/unknown --false-alarms 2 --confusions 5 --out auricle/bundled/auricle-esc50
+        --unknown out/unknown --false-alarms 2 --confusions 5 --least 0.5 --out auricle/bundled/auricle-esc50
 
 Every figure is out of fold: of five models by the same recipe, each asked about clips of recordings that it
 never saw. The model itself has heard the clips that it may, so nothing can be said of it on them.

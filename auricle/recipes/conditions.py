@@ -14,13 +14,14 @@ from fractions import Fraction
 import av
 import numpy as np
 import soxr
-from scipy.signal import fftconvolve
+from scipy.signal import butter, fftconvolve, sosfilt
 
 from auricle.audio import read
 from auricle.noise import add_noise, coloured_noise
 
 BIT_RATE = 32_000  # of MP3, bits a second
 SOUND = 343.0  # metres a second
+LOWEST = 100.0  # Hz: images are pulses of one sign, which would add up to a boom below
 DECAY = 60.0  # dB, of which RT60 is the time
 MP3_RATES = (8000, 11025, 12000, 16000, 22050, 24000, 32000, 44100, 48000)  # Hz: no other has a frame
 Response = Callable[..., np.ndarray]  # RT60, Hz, seed=... -> (M,)
@@ -116,8 +117,8 @@ def image_response(rt60: float, rate: int, *, seed: int) -> np.ndarray:
 
     Size, source and microphone follow from the seed: 3 to 8 m by 3 to 6 m by 2.4 to 3.5 m, half a metre and
     more from each wall. Walls reflect all frequencies alike, as much as Sabine's formula has it for `rt60`;
-    sound between such walls decays 1.2 to 1.6 times as long. Unlike those of `room_response`, early
-    reflections are single ones, and rooms differ in how loud the direct sound is.
+    below 100 Hz nothing is left. Unlike those of `room_response`, early reflections are single ones, and
+    rooms differ in how loud the direct sound is.
 
     Args:
         rt60: seconds.
@@ -131,7 +132,7 @@ def image_response(rt60: float, rate: int, *, seed: int) -> np.ndarray:
     >>> bool(response[0] > 0), round(float((response**2).sum()), 6)
     (True, 1.0)
 
-    Source: Allen and Berkley, JASA 65(4), 1979, equations 9 and 10.
+    Source: Allen and Berkley, JASA 65(4), 1979, equations 9 and 10, and the high-pass after them.
     """
     if not rt60 > 0:
         raise ValueError(f"rt60 is {rt60}: expected seconds above 0")
@@ -158,7 +159,9 @@ def image_response(rt60: float, rate: int, *, seed: int) -> np.ndarray:
     place = np.rint((distance - direct) * rate / SOUND).astype(np.int64)
     heard = place < round(rt60 * rate)
     weight = np.sqrt(1 - swallowed) ** met[heard] / distance[heard]
-    response_M = np.bincount(place[heard], weight)
+    response_M = sosfilt(
+        butter(2, LOWEST, "highpass", fs=rate, output="sos"), np.bincount(place[heard], weight)
+    )
     return response_M / np.sqrt((response_M**2).sum())
 
 
