@@ -270,7 +270,8 @@ def table_rows(
     for kind in KINDS:
         for place, row in enumerate(labels[kind.name]):
             what = f", windows of {row['window']}, {row['pooling']} of them" if place else ""
-            few = (MEAN, ALL, "fold5") if kind.name == "mixtures" else (MEAN, ALL)
+            also = ["fold5"] if kind.name == "mixtures" and "fold5" in row else []  # those of mix-training
+            few = [MEAN, ALL, *also]
             for over in few if place else spent:
                 keep(what, kind, row, over, LABEL_FIGURES)
     for row in events:
