@@ -46,7 +46,7 @@ def test_a_dropped_recording_shows_the_sounds_of_the_command_line(page: Any, kee
     ).stdout
     events = sorted((event["start"], event["label"]) for event in json.loads(told)["events"])
     assert sorted(label for label, _ in rows(page)) == sorted(label for _, label in events)
-    assert {"rain", "siren", "church_bells"} <= {label for label, _ in rows(page)}
+    assert {"clock_tick", "siren", "church_bells"} <= {label for label, _ in rows(page)}
 
 
 def test_it_plays_and_a_click_on_a_sound_plays_that_sound(page: Any) -> None:
@@ -79,14 +79,14 @@ def test_the_threshold_and_the_labels_chosen_are_kept_over_a_reload(page: Any) -
     expect(page.get_by_test_id("threshold-value")).to_have_text("0.05")
     many = len(rows(page))
     assert many > before
-    page.get_by_test_id("filter").fill("rain")
+    page.get_by_test_id("filter").fill("clock_tick")
     page.get_by_test_id("label-tick").first.check()
     until(page, "location.hash.includes('labels=') && location.hash.includes('threshold=0.05')")
-    assert {label for label, _ in rows(page)} == {"rain"}
+    assert {label for label, _ in rows(page)} == {"clock_tick"}
     page.reload()
     ready(page)
     expect(page.get_by_test_id("threshold-value")).to_have_text("0.05")
-    assert {label for label, _ in rows(page)} == {"rain"}
+    assert {label for label, _ in rows(page)} == {"clock_tick"}
     page.get_by_test_id("labels-clear").click()
     expect(page.get_by_test_id("event")).to_have_count(many)
     page.get_by_test_id("threshold-own").click()
@@ -96,7 +96,7 @@ def test_the_threshold_and_the_labels_chosen_are_kept_over_a_reload(page: Any) -
 def test_corrections_are_exported_and_kept_over_a_reload(page: Any, tmp_path: Path) -> None:
     add(page, SCENE)
     page.locator("[data-label=siren]").first.get_by_test_id("event-wrong").click()
-    page.locator("[data-label=rain]").first.get_by_test_id("event-right").click()
+    page.locator("[data-label=clock_tick]").first.get_by_test_id("event-right").click()
     expect(page.locator("[data-verdict=wrong]")).to_have_count(1)
     expect(page.locator("[data-verdict=right]")).to_have_count(1)
     select(page, 0.70, 0.72)
@@ -107,7 +107,7 @@ def test_corrections_are_exported_and_kept_over_a_reload(page: Any, tmp_path: Pa
     page.get_by_test_id("bar-add").click()
     expect(page.locator("[data-label='Kettle drum']")).to_have_count(1)
     expect(page.get_by_test_id("alarm")).to_be_hidden()
-    said = {("siren", "wrong"), ("rain", "right"), ("Kettle drum", "added")}
+    said = {("siren", "wrong"), ("clock_tick", "right"), ("Kettle drum", "added")}
     assert said <= set(rows(page))
     page.reload()
     ready(page)
@@ -117,10 +117,10 @@ def test_corrections_are_exported_and_kept_over_a_reload(page: Any, tmp_path: Pa
 
     with saved(page, "csv", tmp_path).open(newline="") as file:
         labels = {row["label"] for row in csv.DictReader(file)}
-    assert "Kettle drum" in labels and "rain" in labels and "siren" not in labels
+    assert "Kettle drum" in labels and "clock_tick" in labels and "siren" not in labels
     with saved(page, "manifest", tmp_path).open(newline="") as file:
         table = list(csv.DictReader(file))
-    assert {row["labels"] for row in table if row["labels"]} == {"Kettle drum", "rain"}
+    assert {row["labels"] for row in table if row["labels"]} == {"Kettle drum", "clock_tick"}
     assert [row["no"] for row in table if row["no"]] == ["siren"]
 
     page.locator("[data-label='Kettle drum']").get_by_test_id("event-remove").click()
@@ -200,13 +200,13 @@ def test_an_empty_file_is_refused_with_a_line(page: Any) -> None:
 
 def test_the_microphone_is_heard_and_can_be_kept(page: Any) -> None:
     page.get_by_test_id("listen").click()
-    expect(page.get_by_test_id("live-row").first).to_contain_text("rain")
+    expect(page.get_by_test_id("live-row").first).to_contain_text("clock_tick")
     until(page, "document.querySelectorAll('[data-testid=live-row]').length > 1")
     page.get_by_test_id("live-stop").click()
     page.get_by_test_id("live-keep").click()
     ready(page)
     expect(page.get_by_test_id("name")).to_have_text(re.compile(r"Microphone .+\.wav"))
-    assert "rain" in {label for label, _ in rows(page)}
+    assert "clock_tick" in {label for label, _ in rows(page)}
     expect(page.get_by_test_id("alarm")).to_be_hidden()
 
 
@@ -216,7 +216,7 @@ def test_the_microphone_takes_each_labels_own_threshold(browser: Any, tmp_path: 
     with served("--model", str(tmp_path / "model"), "--threads", "1") as (address, _):
         with visiting(browser, address + "/") as page:
             page.get_by_test_id("listen").click()
-            expect(page.get_by_test_id("live-row").first).to_contain_text(", ")  # rain, and what it could be
+            expect(page.get_by_test_id("live-row").first).to_contain_text(", ")  # and what else it could be
             page.get_by_test_id("live-stop").click()
             page.get_by_test_id("live-discard").click()
 
@@ -270,6 +270,6 @@ def test_on_a_phone_nothing_is_wider_than_the_screen(browser: Any, address: str)
         page.get_by_test_id("toggle-library").click()
         expect(page.get_by_test_id("recording-link")).to_be_visible()
         page.get_by_test_id("recording-link").click()
-        page.locator("[data-label=rain]").first.get_by_test_id("event-right").tap()
-        expect(page.locator("[data-label=rain][data-verdict=right]")).to_have_count(1)
+        page.locator("[data-label=clock_tick]").first.get_by_test_id("event-right").tap()
+        expect(page.locator("[data-label=clock_tick][data-verdict=right]")).to_have_count(1)
         assert not page.evaluate(wide)

@@ -366,16 +366,16 @@ def test_behind_a_proxy_with_a_prefix_all_is_there(browser: Any, address: str, s
             "document.querySelector('audio').currentTime > 2",
         )
         assert {answer.status for answer in parts} == {206}
-        page.locator("[data-label=rain]").first.get_by_test_id("event-right").click()
+        page.locator("[data-label=clock_tick]").first.get_by_test_id("event-right").click()
         expect(page.locator("[data-verdict=right]")).to_have_count(1)
         page.get_by_test_id("export").click()
         with page.expect_download() as saved:
             page.get_by_test_id("export-csv").click()
-        assert "rain" in Path(saved.value.path()).read_text()
+        assert "clock_tick" in Path(saved.value.path()).read_text()
         with page.expect_websocket() as waited:
             page.keyboard.press("m")
         assert waited.value.url.startswith(outside.replace("http:", "ws:") + "v1/live")
-        expect(page.get_by_test_id("live-row").first).to_contain_text("rain")
+        expect(page.get_by_test_id("live-row").first).to_contain_text("clock_tick")
         page.get_by_test_id("live-stop").click()
         expect(page.get_by_test_id("live-keep")).to_be_visible()
         page.get_by_test_id("live-discard").click()

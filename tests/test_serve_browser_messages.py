@@ -31,7 +31,7 @@ def test_a_message_stands_until_its_own_cause_is_gone_or_it_is_closed(page: Any)
     )
     row(page, "siren").get_by_test_id("event-wrong").click()
     expect(page.get_by_test_id("alarm")).to_contain_text("“siren wrong” was not kept: the clock is wrong")
-    row(page, "rain").get_by_test_id("event-right").click()
+    row(page, "clock_tick").get_by_test_id("event-right").click()
     until(page, f"{LINES} === 2")
     page.route(re.compile("/(peaks|scores)"), lambda route: route.abort())
     page.get_by_test_id("plot").focus()
@@ -42,7 +42,7 @@ def test_a_message_stands_until_its_own_cause_is_gone_or_it_is_closed(page: Any)
     assert "The picture is not whole" in lines(page)[2]
     page.unroute_all()
     until(page, f"{LINES} === 2")  # the picture is whole again: no more than that
-    row(page, "rain").get_by_test_id("event-right").click()
+    row(page, "clock_tick").get_by_test_id("event-right").click()
     until(page, f"{LINES} === 1")  # what was said now is kept
     assert lines(page) == ["“siren wrong” was not kept: the clock is wrong"]
     page.get_by_role("button", name="Close this message").press("Enter")
@@ -63,10 +63,10 @@ def test_what_is_said_while_the_service_is_away_is_told_of_and_sent_again_in_its
         "Not kept yet (siren wrong): The service does not answer"
     )
     expect(waits).to_have_attribute("aria-busy", "true")
-    row(page, "rain").get_by_test_id("event-right").click()
+    row(page, "clock_tick").get_by_test_id("event-right").click()
     row(page, "siren").get_by_test_id("event-right").click()  # another mind
     expect(page.get_by_test_id("alarm")).to_contain_text(
-        "Not kept yet (siren wrong, rain right, siren right)"
+        "Not kept yet (siren wrong, clock_tick right, siren right)"
     )
     assert row(page, "siren").get_attribute("data-verdict") == ""
     kept = page.evaluate(
@@ -80,8 +80,8 @@ def test_what_is_said_while_the_service_is_away_is_told_of_and_sent_again_in_its
     ready(page)
     expect(page.get_by_test_id("alarm")).to_be_hidden()
     expect(row(page, "siren")).to_have_attribute("data-verdict", "right")
-    expect(row(page, "rain")).to_have_attribute("data-verdict", "right")
-    assert sorted(said(page)) == [("rain", "right"), ("siren", "right")]
+    expect(row(page, "clock_tick")).to_have_attribute("data-verdict", "right")
+    assert sorted(said(page)) == [("clock_tick", "right"), ("siren", "right")]
 
 
 def test_the_last_of_several_minds_is_kept_whatever_was_shown_meanwhile(page: Any) -> None:
@@ -143,11 +143,11 @@ def test_what_two_windows_say_of_one_sound_is_one_correction_and_both_show_what_
     expect(page.get_by_test_id("undo")).to_be_disabled()
     assert said(page) == [("siren", "wrong")]
     # What both say is said once, and not taken back by the second.
-    row(other, "rain").get_by_test_id("event-right").click()
-    expect(row(other, "rain")).to_have_attribute("data-verdict", "right")
-    row(page, "rain").get_by_test_id("event-right").click()
-    expect(row(page, "rain")).to_have_attribute("data-verdict", "right")
-    assert said(page) == [("siren", "wrong"), ("rain", "right")]
+    row(other, "clock_tick").get_by_test_id("event-right").click()
+    expect(row(other, "clock_tick")).to_have_attribute("data-verdict", "right")
+    row(page, "clock_tick").get_by_test_id("event-right").click()
+    expect(row(page, "clock_tick")).to_have_attribute("data-verdict", "right")
+    assert said(page) == [("siren", "wrong"), ("clock_tick", "right")]
 
 
 # ---- exports ------------------------------------------------------------------------------------------

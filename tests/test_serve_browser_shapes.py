@@ -86,11 +86,11 @@ def test_a_click_on_a_row_is_a_click_on_its_time_and_one_on_its_buttons_is_not(p
     expect(page.get_by_test_id("bar-name")).to_have_text("siren")
     expect(row(page, "siren")).to_have_attribute("aria-current", "true")
     until(page, "!document.querySelector('audio').paused")
-    row(page, "rain").get_by_test_id("event-wrong").click()
-    expect(row(page, "rain")).to_have_attribute("data-verdict", "wrong")
+    row(page, "clock_tick").get_by_test_id("event-wrong").click()
+    expect(row(page, "clock_tick")).to_have_attribute("data-verdict", "wrong")
     expect(page.get_by_test_id("bar-name")).to_have_text("siren")
-    row(page, "rain").locator("td").nth(2).click()
-    expect(page.get_by_test_id("bar-name")).to_have_text("rain")
+    row(page, "clock_tick").locator("td").nth(2).click()
+    expect(page.get_by_test_id("bar-name")).to_have_text("clock_tick")
     assert page.locator("#events tr").first.locator("button").count() == 3  # by keyboard as before
     assert page.locator("#events tr").first.get_attribute("tabindex") is None
 

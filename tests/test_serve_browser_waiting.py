@@ -52,8 +52,8 @@ def hurried(page: Any, times: int) -> None:
 def test_while_it_waits_one_may_change_ones_mind_and_any_good_answer_sends_it(
     page: Any, tmp_path: Path
 ) -> None:
-    row(page, "rain").get_by_test_id("event-wrong").click()
-    expect(row(page, "rain")).to_have_attribute("data-verdict", "wrong")
+    row(page, "clock_tick").get_by_test_id("event-wrong").click()
+    expect(row(page, "clock_tick")).to_have_attribute("data-verdict", "wrong")
     alarm, undo = page.get_by_test_id("alarm"), page.get_by_test_id("undo")
     wrong = row(page, "siren").get_by_test_id("event-wrong")
     fail(page, 503)
@@ -71,12 +71,12 @@ def test_while_it_waits_one_may_change_ones_mind_and_any_good_answer_sends_it(
     expect(wrong).to_have_attribute("aria-busy", "true")
     undo.click()  # the service may have it: so it is taken back there
     expect(alarm).to_contain_text("(siren wrong, undo of siren wrong)")
-    expect(undo).to_have_attribute("title", "Undo: rain wrong")
+    expect(undo).to_have_attribute("title", "Undo: clock_tick wrong")
     hurried(page, 5)
     page.unroute_all()
     page.evaluate("dispatchEvent(new Event('focus'))")
     expect(alarm).to_be_hidden(timeout=5000)
-    assert said(page) == [("rain", "wrong")] and rows(page).count(("siren", "")) == 1
+    assert said(page) == [("clock_tick", "wrong")] and rows(page).count(("siren", "")) == 1
     # An export sends what waits, and says what it lacks even so.
     fail(page, 503)
     row(page, "siren").get_by_test_id("event-wrong").click()
@@ -92,13 +92,15 @@ def test_while_it_waits_one_may_change_ones_mind_and_any_good_answer_sends_it(
 def test_what_the_service_fails_at_is_set_aside_until_it_is_sent_again_or_dropped(page: Any) -> None:
     fail(page, 500)
     row(page, "siren").get_by_test_id("event-wrong").click()
-    row(page, "rain").get_by_test_id("event-right").click()
-    expect(page.get_by_test_id("alarm")).to_contain_text("Not kept yet (siren wrong, rain right): no luck")
+    row(page, "clock_tick").get_by_test_id("event-right").click()
+    expect(page.get_by_test_id("alarm")).to_contain_text(
+        "Not kept yet (siren wrong, clock_tick right): no luck"
+    )
     hurried(page, 4)
     expect(page.get_by_test_id("alarm")).to_contain_text("“siren wrong” was not kept: no luck")
     page.unroute_all()
-    expect(row(page, "rain")).to_have_attribute("data-verdict", "right")  # it goes on
-    assert said(page) == [("rain", "right")] and not page.evaluate(LEAVES)
+    expect(row(page, "clock_tick")).to_have_attribute("data-verdict", "right")  # it goes on
+    assert said(page) == [("clock_tick", "right")] and not page.evaluate(LEAVES)
     page.get_by_role("button", name="Send again").click()
     expect(row(page, "siren")).to_have_attribute("data-verdict", "wrong")
     expect(page.get_by_test_id("alarm")).to_be_hidden()
@@ -108,13 +110,13 @@ def test_what_the_service_fails_at_is_set_aside_until_it_is_sent_again_or_droppe
     hurried(page, 4)
     page.get_by_role("button", name="Send again").wait_for()
     page.get_by_role("button", name="Close this message").click()
-    assert page.evaluate(LEAVES) and sorted(said(page)) == [("rain", "right"), ("siren", "wrong")]
+    assert page.evaluate(LEAVES) and sorted(said(page)) == [("clock_tick", "right"), ("siren", "wrong")]
 
 
 def test_what_waits_outlives_a_reload(page: Any) -> None:
     fail(page, 503)
     row(page, "siren").get_by_test_id("event-wrong").click()
-    row(page, "rain").get_by_test_id("event-right").click()
+    row(page, "clock_tick").get_by_test_id("event-right").click()
     page.get_by_test_id("undo").click()  # it was not sent yet: it never is
     expect(page.get_by_test_id("alarm")).to_contain_text("Not kept yet (siren wrong): no luck")
     page.unroute_all()
@@ -167,34 +169,34 @@ def test_what_is_wished_anew_of_a_row_takes_the_place_of_what_is_stuck(page: Any
 
 def test_two_undos_that_are_stuck_have_each_a_message_and_a_button(page: Any) -> None:
     alarm = page.get_by_test_id("alarm")
-    for label in ("siren", "rain"):
+    for label in ("siren", "clock_tick"):
         row(page, label).get_by_test_id("event-right").click()
         expect(row(page, label)).to_have_attribute("data-verdict", "right")
     fail(page, 500)
-    for label in ("rain", "siren"):
+    for label in ("clock_tick", "siren"):
         stuck(page, page.get_by_test_id("undo").click)
         expect(alarm).to_contain_text(f"“{label} right” was not undone: no luck")
     page.unroute_all()
     own = alarm.locator("div").filter(has_text="siren right")
     own.get_by_role("button", name="Send again").click()
     expect(row(page, "siren")).to_have_attribute("data-verdict", "")
-    assert said(page) == [("rain", "right")]
+    assert said(page) == [("clock_tick", "right")]
     page.get_by_role("button", name="Send again").click()
-    expect(row(page, "rain")).to_have_attribute("data-verdict", "")
+    expect(row(page, "clock_tick")).to_have_attribute("data-verdict", "")
     expect(alarm).to_be_hidden()
     assert said(page) == [] and held(page) == []
 
 
 def test_said_undone_and_said_again_is_said(page: Any) -> None:
     alarm, undo = page.get_by_test_id("alarm"), page.get_by_test_id("undo")
-    right = row(page, "rain").get_by_test_id("event-right")
+    right = row(page, "clock_tick").get_by_test_id("event-right")
 
     def add() -> None:
         select(page, 2 / 26, 3 / 26)
         page.get_by_test_id("bar-label").fill("my thing")
         page.keyboard.press("Enter")
 
-    for say, what in ((right.click, "rain right"), (add, "my thing added")):
+    for say, what in ((right.click, "clock_tick right"), (add, "my thing added")):
         fail(page, 503)
         say()
         expect(alarm).to_contain_text(f"({what}): no luck")
@@ -207,7 +209,7 @@ def test_said_undone_and_said_again_is_said(page: Any) -> None:
         page.get_by_role("button", name="Send now").click()
         expect(alarm).to_be_hidden()
     expect(page.locator("tr[data-label='my thing']")).to_have_count(1)
-    assert said(page) == [("rain", "right"), ("my thing", "added")]
+    assert said(page) == [("clock_tick", "right"), ("my thing", "added")]
     # Also while the service is well, and slow.
     page.route("**/corrections**", lambda route: page.wait_for_timeout(300) or route.continue_())
     wrong = row(page, "siren").get_by_test_id("event-wrong")
@@ -238,19 +240,19 @@ def test_an_undo_outlives_a_reload_though_nobody_knew_whether_the_service_had_ta
     for trouble in (away, broken):
         taken.clear()
         page.route("**/corrections**", trouble)
-        row(page, "rain").get_by_test_id("event-right").click()
-        expect(page.get_by_test_id("alarm")).to_contain_text("Not kept yet (rain right)")
+        row(page, "clock_tick").get_by_test_id("event-right").click()
+        expect(page.get_by_test_id("alarm")).to_contain_text("Not kept yet (clock_tick right)")
         undo.click()
-        expect(page.get_by_test_id("alarm")).to_contain_text("undo of rain right")
+        expect(page.get_by_test_id("alarm")).to_contain_text("undo of clock_tick right")
         page.unroute_all()
         if trouble is broken:
             fail(page, 0)
             page.get_by_role("button", name="Send now").click()
-            expect(page.get_by_test_id("alarm")).to_contain_text("Not kept yet (undo of rain right)")
+            expect(page.get_by_test_id("alarm")).to_contain_text("Not kept yet (undo of clock_tick right)")
             page.unroute_all()
         page.reload()
         ready(page)
-        expect(row(page, "rain")).to_have_attribute("data-verdict", "")
+        expect(row(page, "clock_tick")).to_have_attribute("data-verdict", "")
         until(page, "Object.keys(sessionStorage).every((key) => !/auricle/.test(key))")
         assert said(page) == [] and len(taken) == 1
         expect(undo).to_be_disabled()
