@@ -250,24 +250,24 @@ def test_a_click_on_the_open_recording_changes_nothing(page: Any) -> None:
 
 
 def test_of_very_many_sounds_those_in_view_are_asked_for(page: Any) -> None:
-    page.route("**/events?*", lambda route: route.continue_(url=route.request.url.replace("=5000", "=3")))
+    page.route("**/events?*", lambda route: route.continue_(url=route.request.url.replace("=5000", "=6")))
     page.get_by_test_id("threshold").fill("0.05")
     whole = asked(page, "events?threshold=0.05")["events"]
-    expect(page.get_by_test_id("sounds-count")).to_have_text(f"3 of {len(whole)}")
+    expect(page.get_by_test_id("sounds-count")).to_have_text(f"6 of {len(whole)}")
     expect(page.locator("#events-none")).to_contain_text("Zoom in")
     until(page, f"({LINED})('engine', 24 / 26) && !({LINED})('engine', 10 / 26)")  # also what is not listed
-    zoomed(page, 21, 25)
+    zoomed(page, 14, 26)
     page.get_by_test_id("in-view").check()
-    there = asked(page, "events?threshold=0.05&from=21&to=25")["total"]
-    expect(page.get_by_test_id("sounds-count")).to_have_text(f"3 of {there}")
+    there = asked(page, "events?threshold=0.05&from=14&to=26")["total"]
+    expect(page.get_by_test_id("sounds-count")).to_have_text(f"6 of {there}")
     zoomed(page, 21.6, 22.1)
     page.get_by_test_id("in-view").check()
-    expect(page.get_by_test_id("sounds-count")).to_have_text(re.compile("^[1-3]$"))
+    expect(page.get_by_test_id("sounds-count")).to_have_text(re.compile("^[1-5]$"))
     assert "snoring" in {label for label, _ in rows(page)}
     page.get_by_test_id("in-view").uncheck()
     page.get_by_test_id("plot").focus()
     page.keyboard.press("Home")
-    for sound in [one for one in whole if one["start"] > 0][:12]:  # far beyond the first three
+    for sound in [one for one in whole if one["start"] > 0][:12]:  # far beyond the first six
         page.keyboard.press("n")
         expect(page.get_by_test_id("bar-name")).to_have_text(sound["label"])
     page.keyboard.press("Escape")
