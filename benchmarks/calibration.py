@@ -216,6 +216,7 @@ def append(results: Path, figures: dict[str, dict[str, Any]], folds: Path) -> No
     logs = [(folds / fold / "run" / "log.jsonl").read_text().splitlines() for fold in FOLDS]
     hours = sum(json.loads(lines[-1])["seconds"] for lines in logs) / 3600
     seed = seed_of(folds / FOLDS[0] / "run")
+    made = [commit_name(), f"{hours:.3f}", device_name(), seed, command_line()]
     with results.open("a", newline="") as stream:
         writer = csv.writer(stream, lineterminator="\n")
         for name, mine in figures.items():
@@ -223,8 +224,7 @@ def append(results: Path, figures: dict[str, dict[str, Any]], folds: Path) -> No
             recipe = "compact-esc50" + (f", calibrated ({where})" if not name.startswith("none") else "")
             for metric in FIGURES:
                 row = [recipe, "ESC-50", "all out of fold", metric, f"{mine[metric]:.4f}", ""]
-                row += [commit_name(), f"{hours:.3f}", device_name(), seed, command_line()]
-                writer.writerow(row)
+                writer.writerow([*row, *made])
 
 
 def main() -> None:

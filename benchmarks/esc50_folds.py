@@ -132,14 +132,14 @@ def rows_of(options: argparse.Namespace, figures: dict[str, dict[str, float]]) -
     if options.window:
         recipe += f", windows of {options.window:g} s"
     seed = dict(item.split("=", 1) for item in options.set).get("seed", "0")
+    commit, made = commit_name(), [device_name(), seed, command_line()]
     data = f"ESC-50, {options.beside} sounds beside" if options.beside else "ESC-50"
     told = dict(figures)
     if set(figures) == set(FOLDS):
         means = {name: float(np.mean([one[name] for one in figures.values()])) for name in METRICS}
         told["mean"] = means | {"hours": sum(one["hours"] for one in figures.values())}
     return [
-        [recipe, data, fold, metric, f"{one[metric]:.4f}", "", commit_name(), f"{one['hours']:.3f}"]
-        + [device_name(), seed, command_line()]
+        [recipe, data, fold, metric, f"{one[metric]:.4f}", "", commit, f"{one['hours']:.3f}", *made]
         for fold, one in told.items()
         for metric in METRICS
     ]

@@ -90,12 +90,11 @@ def _network(row: Mapping[str, str]) -> tuple[int, Network] | None:
         return 0, Network(FILE, "yamnet", of="47 classes, by a label map")
     if data not in CORPORA:
         return None
-    if (named := re.fullmatch(r"([\w-]+)(?:, seed=\d+)?(?:, taught by \d+)?", recipe)) and named[
-        1
-    ] in RECIPES:
-        config = configure(named[1], data=Path("pack"))
+    name = re.sub(r"(, seed=\d+)?(, taught by \d+)?$", "", recipe)
+    if name in RECIPES:
+        config = configure(name, data=Path("pack"))
         settings = (config.window, config.features)
-        return 0, Network(named[1], config.model, dict(config.model_arguments), settings)
+        return 0, Network(name, config.model, dict(config.model_arguments), settings)
     for shape, more in SHAPES:
         if match := re.fullmatch(shape, recipe):
             arguments: dict[str, Any] = {**more, **match.groupdict()}

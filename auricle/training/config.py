@@ -148,9 +148,7 @@ class TrainConfig:
     noise_snr: tuple[float, float] = (10.0, 30.0)  # dB that it lies below the clip
     noise_pack: str = ""  # where noise="recording" comes from; "": the clips that are trained on
     noise_splits: tuple[str, ...] = ()  # of that pack; (): those that are named train
-    degrade: float = (
-        0.0  # of the patches are heard in a room, as many in noise, as many over a narrow channel
-    )
+    degrade: float = 0.0  # of the patches in a room, as many in noise, as many over a narrow channel
     mask_frames: int = 0
     mask_bands: int = 0
 
