@@ -4,18 +4,15 @@ A background thread decodes and resamples, a few blocks ahead; the caller's thre
 gathered into batches of one fixed shape across blocks, so that neither the decoder's blocks nor the
 neighbours in a batch change a score.
 
-Shape letters: B windows of a batch, K classes, E embedding.
+Shape letters: K classes, W windows.
 """
 
-import contextlib
-import dataclasses
-import queue
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, BinaryIO, NamedTuple
+from typing import Any, BinaryIO
 
 import numpy as np
 
@@ -24,34 +21,16 @@ from auricle.audio import Block, Device, RawFormat
 from auricle.events import Event, EventConfig, EventFinder, by_time
 from auricle.hierarchy import consistent as consistent_scores
 from auricle.hierarchy import parents_of
-from auricle.listening import (
-    BLOCKS_AHEAD,
-    LIVE_AHEAD_SECONDS,
-    LIVE_BLOCK_SECONDS,
-    cut,
-    decoded_ahead,
-    never_empty,
-    seconds_of,
-    source_name,
-)
+from auricle.listening import seconds_of, source_name
 from auricle.pooling import pooling_of
 from auricle.probabilities import calibrated, chosen_thresholds, clip_scores
 from auricle.runners.lengths import at_window, runner_at
-from auricle.runners.windows import PooledScores, sigmoid, step_spans
+from auricle.runners.windows import PooledScores, sigmoid
+from auricle.scoring import Windows, scored_windows
 
 # Windows scored at once: as fast as 16 on long recordings, and three times as fast on clips of 5 seconds.
 BATCH = 4
 BATCH_ON_GPU = 64
-
-
-class Windows(NamedTuple):
-    """Some windows and what the model says of them."""
-
-    starts: np.ndarray  # (B,) int64, first sample, counted from the recording's beginning at the model's rate
-    stops: np.ndarray  # (B,) int64, end of what was heard: before start + window in a shorter recording
-    on_grid: np.ndarray  # (B,) bool; False for the one that was aligned to the end
-    logits: np.ndarray  # (B, K) float32
-    embeddings: np.ndarray  # (B, E) float32
 
 
 class Tagger:
@@ -161,33 +140,12 @@ class Tagger:
         >>> for part in Tagger().windows("day.flac"):  # doctest: +SKIP
         ...     print(part.starts / 16000, part.logits.argmax(1))
         """
-        window, hop = self.artifact.window, self.artifact.hop if hop is None else hop
-        if hop < 1:
-            raise ValueError(f"hop is {hop}; expected at least 1 sample")
-        gathered = np.empty((self.batch, window), np.float32)
-        spans: list[tuple[int, int, bool]] = []  # (start, stop, on grid) of the windows gathered so far
-        in_steps = self.artifact.step and not whole and hasattr(self.runner, "run_steps")
-        covered = 0 if in_steps else None  # the end of what steps were told of
-        depth = round(LIVE_AHEAD_SECONDS / LIVE_BLOCK_SECONDS) if live else BLOCKS_AHEAD
-        ready: queue.Queue[Block | BaseException | None] = queue.Queue(depth)
         place: dict[str, Any] = {"start": start, "end": end, "raw": raw}
-        if decoded is None:
-            how: dict[str, Any] = {"warn": warn, "live": live, "stop": stop}
-            ahead = decoded_ahead(ready, source, self.artifact.rate, **place, **how)
-        else:
-            ahead = never_empty(decoded, source_name(source))
-        with contextlib.closing(ahead):  # its thread ends here, also where the caller stops early
-            for piece in cut(ahead, window, hop):
-                if piece is not None:
-                    samples, begin, upto, on_grid = piece
-                    gathered[len(spans), : len(samples)] = samples
-                    gathered[len(spans), len(samples) :] = 0
-                    spans.append((begin, upto, on_grid))
-                if len(spans) == self.batch or (live and spans and piece is None and ready.empty()):
-                    yield self._score(source, gathered[: len(spans)], spans, covered)
-                    covered, spans = None if covered is None else spans[-1][1], []
-            if spans:
-                yield self._score(source, gathered[: len(spans)], spans, covered)
+        listening: dict[str, Any] = {"warn": warn, "live": live, "stop": stop, "decoded": decoded}
+        hop = self.artifact.hop if hop is None else hop
+        return scored_windows(
+            self.runner, source, batch=self.batch, hop=hop, whole=whole, **place, **listening
+        )
 
     def follow(
         self,
@@ -227,45 +185,23 @@ class Tagger:
         >>> for piece in Tagger().follow("-", top=1):  # doctest: +SKIP
         ...     print(piece)
         """
-        window = events.window if events is not None and window is None else window
-        if (other := self.at(window)) is not self:
-            choice: dict[str, Any] = {
-                "top": top,
-                "threshold": threshold,
-                "windows": windows,
-                "scores": scores,
-            }
-            choice |= {"consistent": consistent, "start": start, "end": end, "raw": raw, "hop": hop}
-            if events is not None:
-                choice["events"] = dataclasses.replace(events, window=None)
-            listening: dict[str, Any] = {"warn": warn, "live": live, "stop": stop, "heard": heard}
-            yield from other.follow(source, **choice, **listening, decoded=decoded)
-            return
-        thresholds_K = _checked_choice(self.artifact, top, threshold)
-        if not self.artifact.labels:
-            raise ValueError(f"{self.artifact.path}: has no labels, it embeds only: use `auricle embed`")
-        fitted = self._consistent if consistent else np.asarray
-        mapped = calibrated(self.artifact)
-        if consistent and self.artifact.parents is None:
-            raise ValueError(
-                f"{self.artifact.path}: its labels are flat, so no score can contradict another; leave out "
-                "--consistent"
-            )
-        rate, drops = self.artifact.rate, self.artifact.tail == "drop"
-        finder = None
+        if window is None and events is not None:
+            window = events.window
+        tagger = self.at(window)
+        artifact = tagger.artifact
+        thresholds_K = _checked_choice(artifact, top, threshold, consistent)
+        fitted = tagger._consistent if consistent else np.asarray
+        mapped = calibrated(artifact)
+        rate, drops = artifact.rate, artifact.tail == "drop"
+        finder, found = None, list[Event]()
         if events is not None:
-            finder = EventFinder(self.artifact.labels, events, least=threshold or 0.0)
-        hop = events.hop if events is not None and hop is None else hop
-        found: list[Event] = []
-        place: dict[str, Any] = {
-            "start": start,
-            "end": end,
-            "raw": raw,
-            "hop": hop_samples(hop, self.artifact),
-        }
-        pooled = PooledScores(self.artifact.num_classes, pooling_of(self.artifact))
+            finder = EventFinder(artifact.labels, events, least=threshold or 0.0)
+            hop = events.hop if hop is None else hop
+        samples = hop_samples(hop, artifact)
+        place: dict[str, Any] = {"start": start, "end": end, "raw": raw, "hop": samples}
+        pooled = PooledScores(artifact.num_classes, pooling_of(artifact))
         first = last = None
-        for part in self.windows(source, **place, warn=warn, live=live, stop=stop, decoded=decoded):
+        for part in tagger.windows(source, **place, warn=warn, live=live, stop=stop, decoded=decoded):
             logits = mapped(part.logits)
             pooled.add(logits[part.on_grid if drops else slice(None)])
             first, last = (part.starts[0] if first is None else first), part.stops[-1]
@@ -279,15 +215,14 @@ class Tagger:
                 yield from map(_as_window, found)
                 found.clear()
             if windows:
-                for row, (begin, upto) in enumerate(zip(part.starts, part.stops, strict=True)):
-                    span = {"start": seconds_of(begin / rate), "end": seconds_of(upto / rate)}
+                for span, on_grid, row_K in zip(_spans(part, rate), part.on_grid, scored, strict=True):
                     if scores:
-                        yield span | {"on_grid": bool(part.on_grid[row]), "scores": scored[row]}
+                        yield span | {"on_grid": bool(on_grid), "scores": row_K}
                     else:
-                        yield span | {"tags": self._tags(scored[row], top, thresholds_K)}
+                        yield span | {"tags": tagger._tags(row_K, top, thresholds_K)}
         assert first is not None and last is not None  # `windows` raises where there is no sample
         duration = seconds_of((last - first) / rate)
-        tags = self._tags(fitted(clip_scores(self.artifact)(pooled.score())[None])[0], top, thresholds_K)
+        tags = tagger._tags(fitted(clip_scores(artifact)(pooled.score())[None])[0], top, thresholds_K)
         result = {"path": source_name(source), "duration": duration, "tags": tags}
         if finder is not None:
             found += finder.finish()
@@ -365,45 +300,6 @@ class Tagger:
         if warned:
             result["warnings"] = warned
         return result
-
-    def _score(
-        self,
-        source: Any,
-        waveforms: np.ndarray,
-        spans: list[tuple[int, int, bool]],
-        covered: int | None,
-    ) -> Windows:
-        if covered is not None:
-            return self._score_steps(source, waveforms, spans, covered)
-        starts, stops, on_grid = zip(*spans, strict=True)
-        logits, embeddings = self.runner.run(waveforms)
-        self._check_finite(source, logits, starts)
-        return Windows(
-            np.array(starts, np.int64), np.array(stops, np.int64), np.array(on_grid), logits, embeddings
-        )
-
-    def _score_steps(
-        self, source: Any, waveforms: np.ndarray, spans: list[tuple[int, int, bool]], covered: int
-    ) -> Windows:
-        logits_BSK, embeddings_BSE = self.runner.run_steps(waveforms)
-        rows: list[tuple[np.ndarray, ...]] = []
-        for (start, stop, on_grid), logits, embeddings in zip(spans, logits_BSK, embeddings_BSE, strict=True):
-            which, starts, stops = step_spans(
-                start, stop, step=self.artifact.step, count=len(logits), covered=covered
-            )
-            self._check_finite(source, logits[which], starts)
-            rows.append((starts, stops, np.full(len(starts), on_grid), logits[which], embeddings[which]))
-            covered = stop
-        return Windows(*(np.concatenate(column) for column in zip(*rows, strict=True)))
-
-    def _check_finite(self, source: Any, logits: np.ndarray, starts: Any) -> None:
-        finite = np.isfinite(logits).all(axis=1)
-        if not finite.all():
-            seconds = starts[int(np.argmin(finite))] / self.artifact.rate
-            raise ValueError(
-                f"{source_name(source)}: the model {self.artifact.name} gives a score that is no number at "
-                f"{seconds:.2f} s; auricle check tells whether the model is damaged"
-            )
 
     def _consistent(self, scores_WK: np.ndarray) -> np.ndarray:
         labels = self.artifact.labels
@@ -526,11 +422,27 @@ def _as_window(event: Event) -> dict[str, Any]:
     return {"start": event["start"], "end": event["end"], "tags": [tag]}
 
 
-def _checked_choice(artifact: Any, top: int | None, threshold: float | None) -> np.ndarray:
+def _spans(part: Windows, rate: int) -> list[dict[str, Any]]:
+    """{"start", "end"} of windows, in seconds."""
+    pairs = zip(part.starts / rate, part.stops / rate, strict=True)
+    return [{"start": seconds_of(start), "end": seconds_of(end)} for start, end in pairs]
+
+
+def _checked_choice(
+    artifact: Any, top: int | None, threshold: float | None, consistent: bool = False
+) -> np.ndarray:
     """(K,) the thresholds that count, or ValueError."""
     if top is not None and top < 1:
         raise ValueError(f"top is {top}; expected at least 1")
-    return chosen_thresholds(artifact, threshold)
+    thresholds_K = chosen_thresholds(artifact, threshold)
+    if not artifact.labels:
+        raise ValueError(f"{artifact.path}: has no labels, it embeds only: use `auricle embed`")
+    if consistent and artifact.parents is None:
+        raise ValueError(
+            f"{artifact.path}: its labels are flat, so no score can contradict another; leave out "
+            "--consistent"
+        )
+    return thresholds_K
 
 
 def _rounded(value: float) -> float:

@@ -24,7 +24,7 @@ LAYERS = [  # lowest first; modules of one layer do not import each other
     {"media_files", "frontend", "presets"},
     {"datasets", "models", "augment", "noise", "pitch", "distributed", "events", "listening"},
     {"shards", "sampling", "artifact", "runners"},
-    {"probabilities"},
+    {"probabilities", "scoring"},
     {"changes", "degrade", "tagging", "evaluation", "report", "planning", "hear", "family", "heads"},
     {"embedding", "search"},
     {"training", "engine", "calibration", "doctor", "interop"},

@@ -219,7 +219,7 @@ def test_the_stream_of_the_benchmark_has_no_damaged_packet_where_it_begins_again
 def test_a_model_that_is_too_slow_is_told_once_and_a_fast_source_is_not(
     tagger: Tagger, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("auricle.tagging.LIVE_AHEAD_SECONDS", 0.5)
+    monkeypatch.setattr("auricle.scoring.LIVE_AHEAD_SECONDS", 0.5)
     told: list[str] = []
     sizes = []
     with Playing(noise(2)) as playing:

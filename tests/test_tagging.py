@@ -12,7 +12,7 @@ import pytest
 import soundfile
 import tiny_model
 
-from auricle import listening, tagging
+from auricle import listening, scoring, tagging
 from auricle.artifact import save_artifact
 from auricle.audio import AudioError, AudioWarning, Block, RawFormat, read
 from auricle.runners.windows import clip_scores, sigmoid, window_starts
@@ -313,7 +313,7 @@ def test_an_interrupt_does_not_wait_for_a_silent_source(
         raise KeyboardInterrupt
 
     monkeypatch.setattr(listening, "blocks", blocks)
-    monkeypatch.setattr(tagging.queue.Queue, "get", interrupted)
+    monkeypatch.setattr(scoring.queue.Queue, "get", interrupted)
     began = time.monotonic()
     with pytest.raises(KeyboardInterrupt):
         tagger.tag("x")
