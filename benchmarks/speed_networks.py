@@ -67,7 +67,10 @@ class Network:
 
 
 def trained(results: Path) -> list[Network]:
-    """The networks that results.csv has an accuracy on ESC-50 of, the longest training of each."""
+    """The networks that results.csv has an accuracy on ESC-50 of.
+
+    The longest training of each counts, and of a recipe the one with most teachers.
+    """
     with results.open(newline="") as stream:
         rows = [row for row in csv.DictReader(stream) if row["metric"] == "accuracy"]
     found: dict[str, tuple[int, Network, list[tuple[str, float]]]] = {}
@@ -84,17 +87,17 @@ def trained(results: Path) -> list[Network]:
 
 
 def _network(row: Mapping[str, str]) -> tuple[int, Network] | None:
-    """(steps of training, network) that a row is of; None where the row is of something else."""
+    """(steps of training, or number of teachers, network) of a row; None where it is of something else."""
     recipe, data = row["recipe"], row["data"]
     if recipe == FILE and data.startswith("ESC-50"):
         return 0, Network(FILE, "yamnet", of="47 classes, by a label map")
     if data not in CORPORA:
         return None
-    name = re.sub(r"(, seed=\d+)?(, taught by \d+)?$", "", recipe)
-    if name in RECIPES:
-        config = configure(name, data=Path("pack"))
+    bare = re.fullmatch(r"([\w-]+)(?:, seed=\d+)?(?:, taught by (\d+))?", recipe)
+    if bare and bare[1] in RECIPES:
+        config = configure(bare[1], data=Path("pack"))
         settings = (config.window, config.features)
-        return 0, Network(name, config.model, dict(config.model_arguments), settings)
+        return int(bare[2] or 0), Network(bare[1], config.model, dict(config.model_arguments), settings)
     for shape, more in SHAPES:
         if match := re.fullmatch(shape, recipe):
             arguments: dict[str, Any] = {**more, **match.groupdict()}

@@ -477,6 +477,11 @@ def test_the_figure_is_drawn_from_made_up_results(tmp_path: Path, monkeypatch: p
         for w in (0.25, 0.5, 1.0)
     ]
     rows += [("architectures: vgg, width 0.25, 600 steps, seed 0", "Scenes", "test", "accuracy", 0.99)]
+    for told, value in (("", 0.8), (", seed=2, taught by 2", 0.9), (", seed=1, taught by 1", 0.7)):
+        for fold in ("fold1", "fold2", "mean"):
+            rows.append(
+                (f"compact-esc50-robust{told}", "ESC-50, made sounds beside", fold, "accuracy", value)
+            )
     with (tmp_path / "results.csv").open("w", newline="") as stream:
         writer = csv.writer(stream)
         writer.writerow(["recipe", "data", "fold", "metric", "ours"])
@@ -488,6 +493,8 @@ def test_the_figure_is_drawn_from_made_up_results(tmp_path: Path, monkeypatch: p
     raw = by_name["raw_waveform, width 0.25"]
     assert (raw.accuracy, raw.low, raw.high) == (pytest.approx(0.5), 0.4, 0.6)
     assert not any("vgg" in name for name in by_name), "not on ESC-50"
+    taught = by_name["compact-esc50-robust"]
+    assert (taught.accuracy, taught.low, taught.high) == (0.9, 0.9, 0.9), "the one with most teachers counts"
     networks += speed.published()
     for n, one in enumerate(networks):
         one.speed = {"1": 40.0 + n, "2": 70.0 + n}  # as near to each other as can be
