@@ -1,6 +1,8 @@
 """Teachers: what they say is what a student learns, whichever of them is asked, and all of it is told."""
 
 import dataclasses
+import json
+import shutil
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -165,6 +167,38 @@ def test_a_killed_and_resumed_student_ends_with_the_same_weights(
 
     with pytest.raises(KeyboardInterrupt):
         train(config, tmp_path / "parts", quiet=True, on_validation=stop)
+    train(config, tmp_path / "parts", quiet=True, resume=True)
+    assert same_weights(tmp_path / "whole", tmp_path / "parts")
+
+
+def test_a_run_goes_on_with_its_own_teacher_only(corpus: Path, teachers: list[str], tmp_path: Path) -> None:
+    """Another model in the teacher's place: neither a stopped run goes on with it nor a whole one passes."""
+    teacher = tmp_path / "teacher"
+    shutil.copytree(teachers[0], teacher)
+    config = config_for(corpus, teachers=(str(teacher),), steps=4, validate_every=2, checkpoint_every=2)
+
+    def stop(step: int, *_: Any) -> None:
+        raise KeyboardInterrupt
+
+    train(config, tmp_path / "whole", quiet=True)
+    with pytest.raises(KeyboardInterrupt):
+        train(config, tmp_path / "parts", quiet=True, on_validation=stop)
+    made = load_artifact(tmp_path / "whole" / "last").training["teachers"]
+    own = load_artifact(teacher)
+    assert made == [{"model": own.name, "fingerprint": own.fingerprint}]
+    shutil.rmtree(teacher)
+    shutil.copytree(teachers[1], teacher)
+    for run in ("whole", "parts"):
+        with pytest.raises(
+            ValueError, match=f"another configuration: teacher_fingerprints was .'{own.fingerprint}"
+        ):
+            train(config, tmp_path / run, quiet=True, resume=True)
+    shutil.rmtree(teacher)
+    shutil.copytree(teachers[0], teacher)
+    kept = tmp_path / "parts" / "config.json"
+    known = json.loads(kept.read_text())
+    del known["teacher_fingerprints"]  # a run of before they were kept goes on, too
+    kept.write_text(json.dumps(known))
     train(config, tmp_path / "parts", quiet=True, resume=True)
     assert same_weights(tmp_path / "whole", tmp_path / "parts")
 

@@ -4,6 +4,7 @@ import hashlib
 import json
 import os
 import shutil
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from auricle.training.log import BOARD, LOG
 
 CHECKPOINT = "checkpoint.pt"
 CONFIG = "config.json"
+TEACHERS = "teacher_fingerprints"
 BEGUN = {CONFIG, CONFIG + ".tmp", CHECKPOINT + ".tmp", LOG, BOARD, LOCK}  # all that a run has at first
 
 
@@ -51,7 +53,9 @@ def load_checkpoint(run: Path) -> dict[str, Any] | None:
         raise ValueError(f"{path}: damaged; delete the folder {run} and train again") from error
 
 
-def open_run(run: Path, config: TrainConfig, pack: Pack, *, resume: bool) -> None:
+def open_run(
+    run: Path, config: TrainConfig, pack: Pack, teachers: Sequence[Mapping[str, str]] = (), *, resume: bool
+) -> None:
     """Describe a new run in its folder, or see that the one to resume is of the same configuration and data.
 
     A run that left neither a checkpoint nor a model has nothing to lose (its first batch did not fit into
@@ -62,14 +66,15 @@ def open_run(run: Path, config: TrainConfig, pack: Pack, *, resume: bool) -> Non
         run: an existing folder.
         config: what is asked for now.
         pack: its content counts, not where it lies.
+        teachers: as `Teachers.named` has them: they, too, count and not where they lie.
         resume: go on with the run that is there.
 
     Raises:
         ValueError: the folder holds a run and `resume` is not asked for; or the run is of another
-            configuration or another pack, or its checkpoint is gone; or the folder holds something else.
+            configuration, pack or teacher, or its checkpoint is gone; or the folder holds something else.
     """
     kept = run / CONFIG
-    wanted = json.loads(json.dumps(config.as_dict() | content_of(pack, config.label_set)))
+    wanted = json.loads(json.dumps(config.as_dict())) | what_is_read(config, pack, teachers)
     if not kept.is_file():
         if any(entry.name not in (LOCK, CONFIG + ".tmp") for entry in run.iterdir()):
             raise ValueError(f"{run}: is not empty and holds no run; name another folder")
@@ -86,7 +91,9 @@ def open_run(run: Path, config: TrainConfig, pack: Pack, *, resume: bool) -> Non
     if not resume:
         raise ValueError(f"{run}: holds a run; --resume goes on with it, or name another folder")
     # A setting that was not known yet when the run began was at what is its default now.
-    found = json.loads(json.dumps(TrainConfig(data=config.data, steps=1).as_dict())) | found
+    known = json.loads(json.dumps(TrainConfig(data=config.data, steps=1).as_dict()))
+    known |= {name: wanted[name] for name in (TEACHERS,) if name in wanted}  # nor were they always kept
+    found = known | found
     names = sorted((set(found) | set(wanted)) - set(MACHINE_FIELDS))
     differing = [name for name in names if found.get(name) != wanted.get(name)]
     if differing:
@@ -101,11 +108,13 @@ def open_run(run: Path, config: TrainConfig, pack: Pack, *, resume: bool) -> Non
         )
 
 
-def what_counts(config: TrainConfig, pack: Pack) -> dict[str, Any]:
-    """All that decides what a run computes, as JSON has it: settings, and what its data is."""
+def what_counts(
+    config: TrainConfig, pack: Pack, teachers: Sequence[Mapping[str, str]] = ()
+) -> dict[str, Any]:
+    """All that decides what a run computes, as JSON has it: settings, and what its data and teachers are."""
     settings = json.loads(json.dumps(config.as_dict()))
     settings = {name: value for name, value in settings.items() if name not in MACHINE_FIELDS}
-    return settings | content_of(pack, config.label_set)
+    return settings | what_is_read(config, pack, teachers)
 
 
 def check_alike(every: list[dict[str, Any]]) -> None:
@@ -155,6 +164,12 @@ def describe(run: Path, wanted: dict[str, Any]) -> None:
     temporary = run / (CONFIG + ".tmp")
     temporary.write_text(json.dumps(wanted, indent=2) + "\n")
     temporary.replace(run / CONFIG)
+
+
+def what_is_read(config: TrainConfig, pack: Pack, teachers: Sequence[Mapping[str, str]]) -> dict[str, Any]:
+    """What a run reads, wherever it lies: fingerprints of its data and of its teachers."""
+    told = [teacher["fingerprint"] for teacher in teachers]
+    return content_of(pack, config.label_set) | ({TEACHERS: told} if told else {})
 
 
 def content_of(pack: Pack, label_set: str) -> dict[str, str]:

@@ -122,12 +122,12 @@ def train(
         with distributed.agreed():
             setting = prepare(config, resume=resume)
         state, stages = setting.state, setting.stages
-        counting = distributed.gather(what_counts(config, setting.pack))
+        counting = distributed.gather(what_counts(config, setting.pack, state.teachers))
         with distributed.agreed():
             check_alike(counting)
         held.enter_context(full_disk_told(run, remedy))
         held.enter_context(full_memory_told(setting.live.device, config))
-        saved, finished = distributed.first(lambda: begin(copy, config, setting.pack, held, resume=resume))
+        saved, finished = distributed.first(lambda: begin(copy, config, setting, held, resume=resume))
         if saved is not None:
             restore(state, saved)
         elif config.init_from:
@@ -166,7 +166,8 @@ def prepare(config: TrainConfig, *, resume: bool) -> Setting:
     )
     teachers = open_teachers(config, live, dtype)
     task = make_task(config, pack, (train_clips, validation_clips), sampler.epoch_size, device, teachers)
-    state.taught = [] if teachers is None else teachers.heard()
+    if teachers is not None:
+        state.taught, state.teachers = teachers.heard(), teachers.named()
     if embeddings is not None:
         find_embedder(config, embeddings)  # now, rather than when the first model is to be kept
     if config.init_from and not resume:
@@ -175,7 +176,7 @@ def prepare(config: TrainConfig, *, resume: bool) -> Setting:
 
 
 def begin(
-    copy: remote.WorkingCopy, config: TrainConfig, pack: Pack, held: ExitStack, *, resume: bool
+    copy: remote.WorkingCopy, config: TrainConfig, setting: Setting, held: ExitStack, *, resume: bool
 ) -> tuple[dict[str, Any] | None, bool]:
     """Take the run's folder: its last checkpoint, if it has one, and whether it has its last model."""
     run = copy.folder
@@ -185,7 +186,7 @@ def begin(
         held.enter_context(remote.held(copy.address))
         copy.fetch()
     with copy.told():
-        open_run(run, config, pack, resume=resume)
+        open_run(run, config, setting.pack, setting.state.teachers, resume=resume)
     return load_checkpoint(run), (run / "last").is_dir()
 
 

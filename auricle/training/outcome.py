@@ -245,6 +245,8 @@ def save_model(
     before = state.start.get(BEFORE) if state.start else None
     if before is not None or state.taught:
         training["within"] = [*(before or []), *state.taught]
+    if state.teachers:
+        training["teachers"] = state.teachers
     if mixed := pack.manifest.get("mixed_from"):
         splits = {name: list(made["from"]) for name, made in mixed.get("splits", {}).items()}
         training["mixed_from"] = {"data": mixed["fingerprint"], "splits": splits}

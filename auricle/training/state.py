@@ -32,6 +32,7 @@ class State:
     arguments: dict[str, Any]  # that the net was built with, but for the number of classes
     start: dict[str, Any] = field(default_factory=dict)  # `take_weights`: what it started from
     taught: list[dict[str, Any]] = field(default_factory=list)  # what its teachers were trained on
+    teachers: list[dict[str, str]] = field(default_factory=list)  # "model" and "fingerprint" of each
     step: int = 0
     began: int = 0  # the step at which this stage of the training began
     best: dict[str, float] = field(default_factory=dict)  # figure -> the highest at which a model was kept

@@ -1,8 +1,11 @@
-"""Teachers: trained models that tell a network in training what they hear in each mixed and changed patch.
+"""Teachers: trained models that tell a network in training what they hear in each mixed patch.
 
 Source: knowledge distillation, Hinton, Vinyals and Dean, "Distilling the Knowledge in a Neural Network",
 2015 (section 2), with sigmoids for its softmax; that teacher and student hear the same augmented patch is
-after Beyer et al., "Knowledge distillation: A good teacher is patient and consistent", CVPR 2022.
+after Beyer et al., "Knowledge distillation: A good teacher is patient and consistent", CVPR 2022. Where the
+student's patch is in a room, in noise or over a channel (`auricle.degrade`), the teacher hears it without.
+
+A teacher says what its network does: a calibration that it was given later has no part in it.
 
 Shape letters: B patches, N samples, K classes.
 """
@@ -45,8 +48,8 @@ class Teachers:
         student learns the mean of all at the cost of one.
 
         Args:
-            waveform_BN: changed and mixed as the student hears it.
-            features: what the student's front end made of it, before any of it is masked.
+            waveform_BN: changed and mixed as the student hears it, but degraded by nothing.
+            features: what the student's front end makes of that, before any of it is masked.
             seed: of the training.
             step: of the training.
         """
@@ -60,6 +63,10 @@ class Teachers:
     def heard(self) -> list[dict[str, Any]]:
         """What they were trained on: their student knows of it too."""
         return [entry for artifact in self.artifacts for entry in heard_before(artifact)]
+
+    def named(self) -> list[dict[str, str]]:
+        """Which ones they are, wherever they lie."""
+        return [{"model": artifact.name, "fingerprint": artifact.fingerprint} for artifact in self.artifacts]
 
 
 def open_teachers(config: TrainConfig, live: Any, dtype: torch.dtype) -> Teachers | None:
