@@ -12,7 +12,7 @@ across  to the other four folds, as their own models scored them out of fold: 32
 
 Figures are of all 2000 clips together, with intervals over source recordings. Then thresholds, fitted across:
 what they do on the folds that they were not fitted to. --save NEW writes --model once more, with the
-calibration of all five folds' scores out of fold; --results FILE appends the figures to that CSV.
+calibration of all five folds' scores out of fold; --results FILE puts the figures into that CSV.
 
 Two more questions, each by itself:
 
@@ -25,7 +25,6 @@ is right. --memory chooses thresholds of 50 labels by so many made windows, and 
 """
 
 import argparse
-import csv
 import dataclasses
 import json
 import platform
@@ -43,6 +42,7 @@ from auricle.calibration.stages import FEWEST, Examples, clip_scores, fit_stages
 from auricle.evaluation.choice import clips_heard, match_labels
 from auricle.evaluation.heard import what_was_heard
 from auricle.evaluation.reliability import reliability_figures
+from auricle.experiments.lines import write_lines
 from auricle.probabilities import as_function, chosen_thresholds, to_scores
 from auricle.report.reliability import draw_reliability
 from auricle.report.style import save
@@ -217,14 +217,14 @@ def append(results: Path, figures: dict[str, dict[str, Any]], folds: Path) -> No
     hours = sum(json.loads(lines[-1])["seconds"] for lines in logs) / 3600
     seed = seed_of(folds / FOLDS[0] / "run")
     made = [commit_name(), f"{hours:.3f}", device_name(), seed, command_line()]
-    with results.open("a", newline="") as stream:
-        writer = csv.writer(stream, lineterminator="\n")
-        for name, mine in figures.items():
-            where = name.replace("within", "within the fold").replace("across", "across folds")
-            recipe = "compact-esc50" + (f", calibrated ({where})" if not name.startswith("none") else "")
-            for metric in FIGURES:
-                row = [recipe, "ESC-50", "all out of fold", metric, f"{mine[metric]:.4f}", ""]
-                writer.writerow([*row, *made])
+    rows = []
+    for name, mine in figures.items():
+        where = name.replace("within", "within the fold").replace("across", "across folds")
+        recipe = "compact-esc50" + (f", calibrated ({where})" if not name.startswith("none") else "")
+        for metric in FIGURES:
+            row = [recipe, "ESC-50", "all out of fold", metric, f"{mine[metric]:.4f}", ""]
+            rows.append([*row, *made])
+    write_lines(rows, results)
 
 
 def main() -> None:
@@ -240,7 +240,7 @@ def main() -> None:
         "--model", default="default", help="of the same labels, trained on clips of all folds"
     )
     parser.add_argument("--save", type=Path, help="a new folder")
-    parser.add_argument("--results", type=Path, help="append the rows to this CSV")
+    parser.add_argument("--results", type=Path, help="put the rows into this CSV")
     parser.add_argument("--windows", action="store_true", help="what thresholds for clips do to windows")
     parser.add_argument("--memory", type=int, help="windows: what memory thresholds by them take")
     arguments = parser.parse_args()

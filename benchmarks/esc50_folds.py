@@ -19,7 +19,6 @@ judges the same models in windows of 5 s.
 """
 
 import argparse
-import csv
 import json
 import platform
 import shlex
@@ -34,6 +33,7 @@ from typing import Any
 import numpy as np
 
 from auricle.evaluation import evaluate
+from auricle.experiments.lines import write_lines
 from auricle.metrics.ranking import bootstrap_intervals
 from auricle.recipes import configure
 from auricle.recipes.bundled import read_scores
@@ -161,7 +161,7 @@ def main() -> None:
     )
     parser.add_argument("--jobs", type=int, default=1, help="trainings side by side, a thread each")
     parser.add_argument("--folds", default=",".join(FOLDS), help="only these; the table needs all five")
-    parser.add_argument("--results", type=Path, help="append the rows to this CSV")
+    parser.add_argument("--results", type=Path, help="put the rows into this CSV")
     options = parser.parse_args()
     jobs = jobs_of(options)
     if options.jobs > 1:
@@ -180,8 +180,7 @@ def main() -> None:
     for metric, (low, high) in bootstrap_intervals(targets, scores, groups).items():
         print(f"out of fold, 95% interval over recordings: {metric} {low:.4f} to {high:.4f}")
     if options.results:
-        with options.results.open("a", newline="") as stream:
-            csv.writer(stream, lineterminator="\n").writerows(rows)
+        write_lines(rows, options.results)
 
 
 if __name__ == "__main__":

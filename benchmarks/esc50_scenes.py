@@ -31,7 +31,6 @@ Shape letters: M scenes, W windows, T segments of a second, K labels of the mode
 """
 
 import argparse
-import csv
 import json
 import sys
 import time
@@ -61,6 +60,7 @@ from auricle.evaluation.lines import Line, score_lines, smoothed_line
 from auricle.evaluation.scoring import stream_scores
 from auricle.event_settings import EventConfig, events_of
 from auricle.events import find_events, stretches
+from auricle.experiments.lines import write_lines
 from auricle.metrics.bootstrap import bootstrap_intervals, group_weights, moved_interval
 from auricle.metrics.events import EventTable, event_table, f1_figures
 from auricle.metrics.psds import Psds, PsdsRules
@@ -299,7 +299,7 @@ def main() -> None:
                         help="beside the models' own; default: 5:2.5, 2:0.5 and 1:0.25")  # fmt: skip
     parser.add_argument("--quick", action="store_true", help="few scenes and draws")
     parser.add_argument("--threads", type=int, help="for scoring; default: all cores")
-    parser.add_argument("--results", type=Path, help="append the rows to this CSV")
+    parser.add_argument("--results", type=Path, help="put the rows into this CSV")
     given = parser.parse_args()
     began, draws, keep = time.monotonic(), 100 if given.quick else 1000, given.out / "heard"
 
@@ -331,9 +331,8 @@ def main() -> None:
     (given.out / "figures.json").write_text(json.dumps({"labels": labels, "events": events}, indent=1) + "\n")
     if given.results:
         hours = {name: hours_of(given.folds / name / "run") for name in models}
-        with given.results.open("a", newline="") as stream:
-            rows = table_rows(given.recipe, labels, events, hours, seed_of(given.folds / FOLDS[0] / "run"))
-            csv.writer(stream, lineterminator="\n").writerows(rows)
+        seed = seed_of(given.folds / FOLDS[0] / "run")
+        write_lines(table_rows(given.recipe, labels, events, hours, seed), given.results)
 
 
 if __name__ == "__main__":

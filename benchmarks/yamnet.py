@@ -11,7 +11,6 @@ hits all.  Processor seconds a second say whether all cores work.
 """
 
 import argparse
-import csv
 import json
 import os
 import statistics
@@ -29,6 +28,7 @@ from esc50_folds import FOLDS, command_line, commit_name, device_name, hours_of,
 
 from auricle.artifact import Artifact, load_artifact
 from auricle.evaluation import evaluate
+from auricle.experiments.lines import write_lines
 from auricle.interop.tflite import import_tflite
 from auricle.metrics.ranking import summarise
 from auricle.runners import load_runner
@@ -59,7 +59,7 @@ def main() -> None:
     parser.add_argument("--folds", type=Path, help="scores of a recipe out of fold")
     parser.add_argument("--recipe", default="compact-esc50-long", help="of these, for the table's rows")
     parser.add_argument("--out", type=Path, help="keep the evaluation here")
-    parser.add_argument("--results", type=Path, help="append the rows to this CSV")
+    parser.add_argument("--results", type=Path, help="put the rows into this CSV")
     parser.add_argument("--speed", action="store_true", help="measure speed, too")
     parser.add_argument("--quick", action="store_true", help="a tenth of the windows, three rounds")
     options = parser.parse_args()
@@ -113,8 +113,7 @@ def judge(
         begin, end = [of, where, fold], ["", commit_name(), spent, device_name(), seed, command_line()]
         rows += [[*begin, key, f"{whole[key]:.4f}", *end] for key in METRICS]
     if results is not None:
-        with results.open("a", newline="") as stream:
-            csv.writer(stream, lineterminator="\n").writerows(rows)
+        write_lines(rows, results)
 
 
 def read(path: Path) -> Scored:

@@ -23,7 +23,7 @@ from auricle.experiments import Options, choose_rates, choose_splits, compare
 from auricle.experiments.architectures import LONGER, MODELS, architectures
 from auricle.experiments.cells import as_html
 from auricle.experiments.claims import FAILS, HOLDS, OPEN, UNTESTED, Scored, draw_figures, judge
-from auricle.experiments.lines import append_results
+from auricle.experiments.lines import write_results
 from auricle.experiments.options import LEARNING_RATES, Claim
 from auricle.experiments.runs import fingerprint
 from auricle.experiments.training_size import training_size
@@ -438,13 +438,13 @@ def test_differences_are_drawn_over_recordings_alike_for_both_rows() -> None:
 # --- results.csv
 
 
-def test_rows_for_results_csv_are_appended_once_and_only_when_asked(finished: Path, tmp_path: Path) -> None:
+def test_rows_for_results_csv_are_written_once_and_only_when_asked(finished: Path, tmp_path: Path) -> None:
     assert not list(finished.rglob("*.csv")) or not (finished / "results.csv").exists()
     results, path = json.loads((finished / "results.json").read_text()), tmp_path / "results.csv"
     header = (Path(__file__).parents[1] / "results.csv").read_text().splitlines()[0]
     path.write_text(header + "\n")
-    assert append_results(results, "architectures", path) == 8
-    assert append_results(results, "architectures", path) == 0
+    assert write_results(results, "architectures", path) == 8
+    assert write_results(results, "architectures", path) == 0
     with path.open(newline="") as stream:
         rows = list(csv.DictReader(stream))
     row = next(row for row in rows if row["metric"] == "map" and "alexnet" in row["recipe"])
@@ -453,7 +453,7 @@ def test_rows_for_results_csv_are_appended_once_and_only_when_asked(finished: Pa
     assert float(row["ours"]) == pytest.approx(results["rows"][1]["figures"]["map"], abs=5.1e-5)
     path.write_text("a,b\n")
     with pytest.raises(ValueError, match="has the columns a, b; expected recipe, data"):
-        append_results(results, "architectures", path)
+        write_results(results, "architectures", path)
 
 
 # --- the command

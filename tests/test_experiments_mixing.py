@@ -17,7 +17,7 @@ from auricle.evaluation import evaluate
 from auricle.experiments import choose_rates, compare
 from auricle.experiments.claims import draw_figures, judge, read_scores
 from auricle.experiments.estimate import estimate
-from auricle.experiments.lines import append_results
+from auricle.experiments.lines import write_results
 from auricle.experiments.mix_training import mix_training
 from auricle.experiments.mixtures import shared_labels
 from auricle.experiments.options import Claim
@@ -241,8 +241,8 @@ def test_claims_are_judged_on_the_mixtures_by_the_labels_of_both(
 
 def test_both_evaluations_go_into_results_csv(finished: Path, tmp_path: Path) -> None:
     results, path = json.loads((finished / "results.json").read_text()), tmp_path / "results.csv"
-    assert append_results(results, "mix-training", path) == 8 * (4 + 3)
-    assert append_results(results, "mix-training", path) == 0
+    assert write_results(results, "mix-training", path) == 8 * (4 + 3)
+    assert write_results(results, "mix-training", path) == 0
     with path.open(newline="") as stream:
         rows = [row for row in csv.DictReader(stream) if row["metric"] == "map"]
     recipe = "mix-training: raw_waveform, mix-training, width 0.02, 4 + 2 steps, "

@@ -167,7 +167,7 @@ def compare(
     device: Annotated[str, typer.Option(help="cpu, cuda, cuda:1, or auto.")] = "auto",
     threads: Threads = None,
     results: Annotated[
-        Path | None, typer.Option(metavar="CSV", help="Append the figures to a table like results.csv.")
+        Path | None, typer.Option(metavar="CSV", help="Write the figures to a table like results.csv.")
     ] = None,
     quiet: Quiet = False,
 ) -> None:
@@ -186,7 +186,7 @@ def compare(
     }
     from auricle.experiments import Options, choose_rates, choose_splits
     from auricle.experiments import compare as compare_models
-    from auricle.experiments.lines import append_results
+    from auricle.experiments.lines import write_results
     from auricle.experiments.table import load
     from auricle.shards import Pack
 
@@ -235,7 +235,7 @@ def compare(
     if plan:
         return
     if results is not None:
-        append_results(load(out), experiment, results, command)
+        write_results(load(out), experiment, results, command)
     print(out / "table.md")
 
 

@@ -1,7 +1,7 @@
 """The finished runs of an experiment as lines of a table like the project's results.csv."""
 
 import csv
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,12 +12,11 @@ RESULTS = (
     *("recipe", "data", "fold", "metric", "ours", "paper"),
     *("commit", "hours", "device", "seed", "command"),
 )
+KEY = 4  # columns that say of what a line is
 
 
-def append_results(results: Mapping[str, Any], experiment: str, path: Path, command: str = "") -> int:
-    """Append the finished runs to a table like the project's results.csv; how many lines were new.
-
-    A line that is there already, by whatever command, is not written again.
+def write_results(results: Mapping[str, Any], experiment: str, path: Path, command: str = "") -> int:
+    """Write the finished runs to a table like the project's results.csv, see `write_lines`.
 
     Args:
         results: as results.json holds them.
@@ -28,17 +27,50 @@ def append_results(results: Mapping[str, Any], experiment: str, path: Path, comm
     Raises:
         ValueError: the file has other columns.
     """
+    return write_lines([[*line, command] for line in lines_of(results, experiment)], path)
+
+
+def write_lines(lines: Iterable[Sequence[str]], path: Path) -> int:
+    """Put lines into a table like the project's results.csv; how many are new there, or differ.
+
+    A line takes the place of the one of the same recipe, data, fold and metric, or stands at the end. One
+    that differs by nothing but its command stays as it is.
+
+    Args:
+        lines: a value for each of `RESULTS`, in this order.
+        path: a CSV file with these columns; made where there is none.
+
+    Raises:
+        ValueError: the file has other columns.
+
+    >>> import tempfile
+    >>> path = Path(tempfile.mkdtemp()) / "results.csv"
+    >>> line = ["compact", "ESC-50", "fold1", "map", "0.9", "", "1a2b3c4", "0.5", "a processor", "0", "make"]
+    >>> other = [*line[:4], "0.8", *line[5:]]
+    >>> [write_lines([each], path) for each in (line, line, other)]
+    [1, 0, 1]
+    >>> len(path.read_text().splitlines())
+    2
+    """
     there: list[list[str]] = []
     if path.is_file():
         with path.open(newline="", encoding="utf-8") as stream:
             there = list(csv.reader(stream))
-        if there and tuple(there[0]) != RESULTS:
-            raise ValueError(f"{path}: has the columns {', '.join(there[0])}; expected {', '.join(RESULTS)}")
-    known = {tuple(line[:-1]) for line in there}
-    new = [[*line, command] for line in lines_of(results, experiment) if tuple(line) not in known]
-    with path.open("a", newline="", encoding="utf-8") as stream:
-        csv.writer(stream, lineterminator="\n").writerows([list(RESULTS)] * (not there) + new)
-    return len(new)
+    if there and tuple(there[0]) != RESULTS:
+        raise ValueError(f"{path}: has the columns {', '.join(there[0])}; expected {', '.join(RESULTS)}")
+    kept = {tuple(line[:KEY]): line for line in there[1:]}
+    changed = 0
+    for line in map(list, lines):
+        key = tuple(line[:KEY])
+        if key not in kept or kept[key][:-1] != line[:-1]:
+            kept[key] = line
+            changed += 1
+    if changed or not there:
+        new = path.with_name(f".{path.name}.tmp")
+        with new.open("w", newline="", encoding="utf-8") as stream:
+            csv.writer(stream, lineterminator="\n").writerows([RESULTS, *kept.values()])
+        new.replace(path)
+    return changed
 
 
 def lines_of(results: Mapping[str, Any], experiment: str) -> Iterator[list[str]]:
