@@ -16,6 +16,8 @@ second at those of --thresholds, each for all labels: false alarms an hour over 
 alike, the worst kind, and of the corpus's own clips the recall of `auricle tag` (the clip's score reaches the
 threshold of its label), that of events, the share of labels shown that is right, and wrong events an hour.
 
+--card OUT writes the model once more, with the first table, recall and precision in its card.
+
 --most N ends with status 1 where any kind has more than N false alarms an hour at the model's own thresholds.
 """
 
@@ -31,7 +33,7 @@ from typing import Any
 
 import numpy as np
 
-from auricle.artifact import Artifact, load_artifact
+from auricle.artifact import Artifact, load_artifact, save_changed
 from auricle.calibration.stages import clip_scores
 from auricle.evaluation.lines import Line, hop_samples, score_lines
 from auricle.event_settings import EventConfig, events_of, with_onset
@@ -176,6 +178,15 @@ def print_kinds(
         )
 
 
+def about_kinds(counts: dict[str, Count]) -> dict[str, Any]:
+    """What a model's card says of the sounds: of each kind, and the mean of their rates."""
+    kinds = {}
+    for kind, count in counts.items():
+        labels = {label: number / count.hours for label, number in count.events.most_common()}
+        kinds[kind] = {"hours": count.hours, "false_alarms": count.rate, "labels": labels}
+    return {"kinds": kinds, "false_alarms": float(np.mean([count.rate for count in counts.values()]))}
+
+
 def print_level(name: str, counts: Sequence[dict[str, Count]], kept: dict[str, float] | None) -> None:
     """A row of the second table."""
     rates = mean_rates(counts)
@@ -205,6 +216,9 @@ def main() -> None:
     parser.add_argument("--most", type=float, metavar="N")
     parser.add_argument("--threads", type=int)
     parser.add_argument("--json", type=Path, help="write the figures here, too")
+    parser.add_argument(
+        "--card", type=Path, metavar="OUT", help="write the model here, the figures in its card"
+    )
     given = parser.parse_args()
     sounds = Pack(given.sounds)
     clips = sounds.select([given.split])
@@ -214,6 +228,8 @@ def main() -> None:
     if given.window or given.hop:
         if given.data:
             parser.error("--window and --hop are for unknown sounds alone; leave out --data")
+        if given.card:
+            parser.error("the card tells of the model's own windows; leave out --window and --hop")
         models = [in_windows(model, given.window, given.hop) for model in models]
     first = models[0]
     labels, own = first.labels, events_of(first)
@@ -237,6 +253,10 @@ def main() -> None:
         figures[text] = {"rates": mean_rates(at), **(kept or {})}
     if given.json:
         given.json.write_text(json.dumps(figures, indent=1))
+    if given.card:
+        about = {"sounds": len(clips), **about_kinds(counts[0]), **figures["own"]}
+        del about["rates"]
+        save_changed(first, given.card, metrics={**first.metrics, "unknown_sounds": about})
     rates = figures["own"]["rates"]
     loud = {kind: rate for kind, rate in rates.items() if given.most is not None and rate > given.most}
     if loud:

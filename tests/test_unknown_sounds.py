@@ -284,6 +284,20 @@ def test_a_loud_mouthed_model_is_told_and_quieted(
     out = judged(tmp_path / "quiet", "--split", "choose", "--data", str(corpus))
     own = next(row for row in out.splitlines() if row.startswith("| the model's own |"))
     assert own.split(" | ")[1] == "0.0"
+    # What is measured of a model stands in its card, and changes nothing else of it.
+    with pytest.raises(SystemExit):
+        judged(tmp_path / "loud", "--data", str(corpus), "--card", str(tmp_path / "carded"))
+    carded, loud = load_artifact(tmp_path / "carded"), load_artifact(tmp_path / "loud")
+    assert carded.fingerprint == loud.fingerprint and carded.thresholds == loud.thresholds
+    about = carded.metrics["unknown_sounds"]
+    assert about["kinds"]["noise"]["false_alarms"] == pytest.approx(5400)
+    assert about["kinds"]["noise"]["labels"] == pytest.approx(dict.fromkeys(tiny_model.LABELS, 1800))
+    card = (tmp_path / "carded" / "README.md").read_text()
+    assert "| noise | 0.00 | 5400.0 | " in card
+    assert "show 1.000 of the labels that are there, and 0.333 of what they show is right" in card
+    with pytest.raises(SystemExit):
+        judged(tmp_path / "loud", "--window", "0.5", "--card", str(tmp_path / "other"))
+    assert "the card tells of the model's own windows" in capsys.readouterr().err
 
 
 def test_clips_are_asked_about_out_of_fold(corpus: Path, tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from typing import Any
 
 from auricle.artifact.card_robustness import robustness_sections
+from auricle.artifact.card_unknown import unknown_sections
 from auricle.pooling import POOLINGS, pooling_of
 from auricle.text import counted
 from auricle.thresholds import threshold_text
@@ -44,6 +45,8 @@ def model_card(artifact: Any) -> str:
         lines += [*_calibration(about), ""]
     if isinstance(about := artifact.metrics.get("robustness"), dict):
         lines += [*robustness_sections(about), ""]
+    if isinstance(about := artifact.metrics.get("unknown_sounds"), dict):
+        lines += [*unknown_sections(about), ""]
     plain = {name: value for name, value in artifact.training.items() if not isinstance(value, (dict, list))}
     if plain:
         lines += ["## Training", "", "| | |", "|---|---|"]

@@ -31,7 +31,7 @@ import pyarrow.parquet as pq
 from auricle.artifact import Artifact, load_artifact
 from auricle.evaluation.heard import KEYS, training_keys
 from auricle.interop.onnx import export_artifact
-from auricle.metrics.ranking import per_class, summarise
+from auricle.metrics.ranking import bootstrap_intervals, per_class, summarise
 from auricle.recipes.compact_esc50 import FREE_LICENCES, compact_esc50_robust_free
 from auricle.recipes.robustness import read_measured
 from auricle.shards import Pack
@@ -45,9 +45,10 @@ Says which of 50 environmental sounds are in a recording: the classes of ESC-50 
   licensed freely. ATTRIBUTION.csv names each one's author, title, address and licence. Beside them it heard
   {made} computed sounds of no class (noise, hum, tones, music, speech by a synthesiser), so that it learns
   when to say nothing. A fifth of the patches were heard in computed rooms, as many in noise, as many over
-  narrow channels. A model of an earlier recipe, trained on the same clips, taught it beside the labels.
+  narrow channels. Two earlier models, trained on the same clips, taught it beside the labels.
+- It hears up to 8 kHz: a recording that has nothing above loses nothing.
 - Figures are out of fold: five models by the same recipe, each trained on four of ESC-50's folds (clips of
-  every licence, its teacher too) and the same computed sounds, and asked about the fifth, which no run
+  every licence, its teachers too) and the same computed sounds, and asked about the fifth, which no run
   looked at.
   (Settings were tried on folds 4, 1 and 3: docs/results.md.) No source recording is on both sides, but for
   four (nine clips) that ESC-50's own folds share. The model in this folder was trained on clips of all folds
@@ -116,7 +117,7 @@ def out_of_fold(folds: Path) -> dict[str, Any]:
         raise ValueError(
             f"{folds}: expected the reports of five folds, got {len(reports)}; finish them first"
         )
-    targets, scores, labels, _ = read_scores(folds)
+    targets, scores, labels, groups = read_scores(folds)
     classes = per_class(targets, scores)
     right = targets[np.arange(len(scores)), scores.argmax(1)]
     by_class = {
@@ -128,12 +129,17 @@ def out_of_fold(folds: Path) -> dict[str, Any]:
         for name in ("accuracy", "map", "auc", "d_prime")
     }
     pooled = summarise(targets, scores)
+    draws = bootstrap_intervals(targets, scores, groups)
     return {
         **{f"{name}, mean of five folds": value for name, value in means.items()},
         "accuracy, lowest and highest fold": " to ".join(
             f"{f([r['accuracy'] for r in reports]):.4f}" for f in (min, max)
         ),
         "map, all clips pooled out of fold": float(pooled["map"]),
+        **{
+            f"{name}, all clips pooled, 95% of draws of recordings": f"{low:.3f} to {high:.3f}"
+            for name, (low, high) in draws.items()
+        },
         "per_class": by_class,
     }
 
