@@ -106,46 +106,44 @@ def rain(seconds: float, generator: np.random.Generator) -> np.ndarray:
 
 
 def dog(seconds: float, generator: np.random.Generator) -> np.ndarray:
-    """Barks: a rough, falling pitch through three formants, with a burst of breath at the start."""
+    """A small dog's barks: a hoarse voice that leaps up and falls, driven hard, through three formants."""
     out = np.zeros(_samples(seconds))
     for start in (0.1, 0.48, 1.15, 1.5):
-        length = generator.uniform(0.15, 0.19)
+        length = 0.16 * generator.uniform(0.9, 1.1)
         time = np.arange(_samples(length)) / RATE
         position = time / length
-        pitch = (350 + 350 * np.sin(np.pi * position**0.6)) * generator.uniform(0.95, 1.05)
-        pitch = pitch * (
-            1 + 0.05 * _band(generator.standard_normal(len(time)), 20, 200) * 4
-        )  # a hoarse throat
+        pitch = (605 + 520 * np.sin(np.pi * position**0.65)) * generator.uniform(0.95, 1.05)
+        pitch = pitch * (1 + 0.25 * _band(generator.standard_normal(len(time)), 20, 200))  # a hoarse throat
         phase = 2 * np.pi * np.cumsum(pitch) / RATE
-        source = sum(np.sin(k * phase + generator.uniform(0, 6)) / k**0.7 for k in range(1, 14))
-        source = source + 1.2 * generator.standard_normal(len(time)) * np.exp(-position * 3)
-        bark = _resonances(source, [(780, 260), (1500, 350), (2700, 600)])
-        shape = np.minimum(position / 0.08, 1) * np.maximum(1 - position, 0) ** 0.8
-        _add(out, np.tanh(2.0 * bark / np.max(np.abs(bark))) * shape, start)
-    return _room(out, 0.35, 0.2, generator)
+        source = sum(np.sin(k * phase + generator.uniform(0, 6)) / k**0.78 for k in range(1, 24))
+        source = source + 1.8 * generator.standard_normal(len(time)) * np.exp(-position)
+        bark = _resonances(source, [(936, 312), (1800, 420), (3240, 720)]) + 0.3 * source
+        shape = np.minimum(position / 0.19, 1) * np.maximum(1 - position, 0) ** 1.1
+        _add(out, np.tanh(4 * bark / np.max(np.abs(bark))) * shape, start)
+    return _room(out, 0.35, 0.45, generator)
 
 
 def engine(seconds: float, generator: np.random.Generator) -> np.ndarray:
     """A four-cylinder engine that idles, is revved once and idles again: uneven pulses through a pipe."""
     count = _samples(seconds)
     time = np.arange(count) / RATE
-    revs = 14 + 18 * np.exp(
-        -(((time - 0.55 * seconds) / (0.16 * seconds)) ** 2)
-    )  # turns of the crank a second
+    middle, wide = 0.55 * seconds, 0.19 * seconds
+    revs = 12.1 + 18.7 * np.exp(-(((time - middle) / wide) ** 2))  # turns of the crank a second
     firing = np.cumsum(2 * revs) / RATE  # two cylinders fire in each turn
     starts = np.searchsorted(firing, np.arange(1, int(firing[-1])))
-    strengths = np.array([1.0, 0.82, 0.94, 0.76])
+    strengths = (1.0, 0.77, 0.92, 0.7)
+    length = _samples(0.028)
     pulses = np.zeros(count)
     for number, start in enumerate(starts):
-        at = start + int(generator.normal(0, 20))
-        length = _samples(0.012)
-        burst = np.exp(-np.arange(length) / (0.0025 * RATE)) * (1 + 0.9 * generator.standard_normal(length))
+        at = start + int(generator.normal(0, 4.5))
+        burst = np.exp(-np.arange(length) / (0.0055 * RATE)) * (1 + generator.standard_normal(length))
         stop = min(at + length, count)
         pulses[at:stop] += strengths[number % 4] * generator.uniform(0.85, 1.15) * burst[: stop - at]
-    body = _resonances(pulses, [(75, 40), (150, 60), (310, 120), (640, 250), (1300, 500), (2600, 1200)])
+    body = _resonances(pulses, [(81, 41), (170, 65), (340, 130), (810, 325), (1620, 730), (3240, 1220)])
     rattle = _band(generator.standard_normal(count), 800, 6000) * (0.3 + np.abs(_band(pulses, 10, 120)) * 4)
-    mixed = body / np.std(body) + 0.18 * rattle / np.std(rattle)
-    return _fade(_room(np.tanh(0.5 * mixed), 0.2, 0.2, generator), 0.3, 0.3)
+    hum = _band(generator.standard_normal(count), 60, 600)
+    mixed = body / np.std(body) + 0.66 * rattle / np.std(rattle) + 0.2 * hum / np.std(hum)
+    return _fade(_room(np.tanh(0.56 * mixed), 0.2, 0.2, generator), 0.3, 0.3)
 
 
 def make_scene() -> np.ndarray:

@@ -66,6 +66,22 @@ INSTRUMENTS = {
     },
 }
 
+# Each in both: a bar, a string and a tongue of metal. What is struck is what knocks are taken for.
+STRUCK = {
+    "choose": {
+        "marimba": Instrument(ratios=(1, 3.93, 9.4), strengths=(1, 0.35, 0.1), decay=0.6, attack=0.002),
+        "harp": _harmonic(tuple(1 / n**1.2 for n in range(1, 11)), decay=3.0, attack=0.002),
+        "muted string": _harmonic((1, 0.8, 0.6, 0.5, 0.3, 0.3, 0.2), decay=0.35, attack=0.001, breath=0.1),
+        "music box": Instrument(ratios=(1, 6.27, 17.5), strengths=(1, 0.4, 0.1), decay=1.5, attack=0.001),
+    },
+    "judge": {
+        "xylophone": Instrument(ratios=(1, 3, 6.1), strengths=(1, 0.5, 0.2), decay=0.4, attack=0.001),
+        "guitar": _harmonic(tuple(abs(np.sin(n * 0.6)) / n for n in range(1, 15)), decay=2.2, attack=0.0015),
+        "pizzicato": _harmonic((1, 0.5, 0.4, 0.2, 0.15), decay=0.3, attack=0.003, breath=0.05),
+        "vibraphone": Instrument(ratios=(1, 4, 10), strengths=(1, 0.3, 0.1), decay=4.0, attack=0.002),
+    },
+}
+
 
 @dataclass(frozen=True, kw_only=True)
 class Style:
@@ -202,4 +218,22 @@ def make_chords(half: str, seconds: float, rng: np.random.Generator, rate: int) 
         for step in steps[rng.integers(len(steps))]:
             score.play(voice, at, 440 * 2 ** ((root + step - 69) / 12), length, 0.3)
         at += length
+    return score.sound
+
+
+def make_struck(half: str, seconds: float, rng: np.random.Generator, rate: int) -> np.ndarray:
+    """Notes and chords struck again and again, 1 to 6 a second, in groups with rests between them."""
+    voices = list(STRUCK[half].values())
+    voice, score, at = voices[rng.integers(len(voices))], _Score(seconds, rng, rate), 0.0
+    while at < seconds:
+        apart, root = 1 / rng.uniform(1.0, 6.0), int(rng.integers(40, 80))
+        steps = ((0,), (0,), (0, 7), (0, 4, 7), (0, 3, 7))[rng.integers(5)]
+        walks = bool(rng.integers(2))  # or strikes the same again
+        for _ in range(int(rng.integers(2, 9))):
+            for step in steps:
+                frequency = 440 * 2 ** ((root + step - 69) / 12)
+                score.play(voice, at, frequency, min(2.0, 4 * apart), 0.4 * rng.uniform(0.6, 1.0))
+            at += apart * rng.uniform(0.95, 1.05)
+            root += int(rng.integers(-4, 5)) * walks
+        at += rng.uniform(0.3, 2.0)
     return score.sound

@@ -45,10 +45,10 @@ Says which of 50 environmental sounds are in a recording: the classes of ESC-50 
   licensed freely. ATTRIBUTION.csv names each one's author, title, address and licence. Beside them it heard
   {made} computed sounds of no class (noise, hum, tones, music, speech by a synthesiser), so that it learns
   when to say nothing. A fifth of the patches were heard in computed rooms, as many in noise, as many over
-  narrow channels. Two earlier models, trained on the same clips, taught it beside the labels.
+  narrow channels. A model of an earlier recipe, trained on the same clips, taught it beside the labels.
 - It hears up to 8 kHz: a recording that has nothing above loses nothing.
 - Figures are out of fold: five models by the same recipe, each trained on four of ESC-50's folds (clips of
-  every licence, its teachers too) and the same computed sounds, and asked about the fifth, which no run
+  every licence, its teacher too) and the same computed sounds, and asked about the fifth, which no run
   looked at.
   (Settings were tried on folds 4, 1 and 3: docs/results.md.) No source recording is on both sides, but for
   four (nine clips) that ESC-50's own folds share. The model in this folder was trained on clips of all folds
