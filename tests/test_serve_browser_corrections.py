@@ -98,13 +98,13 @@ def test_a_double_click_or_a_key_that_is_held_says_it_once(page: Any) -> None:
         page.keyboard.down("Enter")
         page.wait_for_timeout(150)
     page.keyboard.up("Enter")
-    page.locator("tr[data-label=sneezing]").get_by_test_id("event-play").click()
+    page.locator("tr[data-label=dog]").get_by_test_id("event-play").click()
     for _ in range(4):
         page.keyboard.down("r")
         page.wait_for_timeout(150)
     page.keyboard.up("r")
-    expect(row(page, "sneezing")).to_have_attribute("data-verdict", "right")
-    assert said(page) == [("siren", "right"), ("clock_tick", "wrong"), ("sneezing", "right")]
+    expect(row(page, "dog")).to_have_attribute("data-verdict", "right")
+    assert said(page) == [("siren", "right"), ("clock_tick", "wrong"), ("dog", "right")]
     row(page, "siren").get_by_test_id("event-right").click()  # later, it is a change of mind
     expect(row(page, "siren")).to_have_attribute("data-verdict", "")
 
@@ -150,7 +150,10 @@ def test_what_another_window_says_is_shown_and_what_it_took_back_is_not_undone_f
 
 
 def test_at_every_threshold_the_table_is_what_is_exported(page: Any, tmp_path: Path) -> None:
-    row(page, "sneezing").get_by_test_id("event-wrong").click()
+    page.get_by_test_id("threshold").fill("0.70")
+    with page.expect_response("**/events?*threshold=0.70"):
+        pass
+    row(page, "dog").get_by_test_id("event-wrong").click()
     row(page, "siren").get_by_test_id("event-right").click()
     add_label(page, "door_wood_creaks", 0.46, 0.6)
     for threshold in ("0.05", "0.20", "0.50", "0.95"):
@@ -169,11 +172,11 @@ def test_at_every_threshold_the_table_is_what_is_exported(page: Any, tmp_path: P
         assert [one[1:] for one in table] == [pytest.approx(one[1:], abs=0.051) for one in exported], (
             threshold
         )
-    # The sneeze is longer at the lowest threshold: what was not said to be wrong is listed beside it.
+    # The barks are longer at the lowest threshold: what was not said to be wrong is listed beside it.
     page.get_by_test_id("threshold").fill("0.05")
-    expect(page.locator("tr[data-label=sneezing]")).to_have_count(2)
-    page.locator("tr[data-label=sneezing][data-verdict=wrong]").get_by_test_id("event-wrong").click()
-    expect(page.locator("tr[data-label=sneezing]")).to_have_count(1)
+    expect(page.locator("tr[data-label=dog]")).to_have_count(2)
+    page.locator("tr[data-label=dog][data-verdict=wrong]").get_by_test_id("event-wrong").click()
+    expect(page.locator("tr[data-label=dog]")).to_have_count(1)
 
 
 def test_an_added_label_that_the_model_does_not_have_has_a_row(page: Any) -> None:
@@ -263,7 +266,7 @@ def test_of_very_many_sounds_those_in_view_are_asked_for(page: Any) -> None:
     zoomed(page, 21.6, 22.1)
     page.get_by_test_id("in-view").check()
     expect(page.get_by_test_id("sounds-count")).to_have_text(re.compile("^[2-5]$"))
-    assert {"engine", "snoring"} <= {label for label, _ in rows(page)}
+    assert {"engine", "washing_machine"} <= {label for label, _ in rows(page)}
     page.get_by_test_id("in-view").uncheck()
     page.get_by_test_id("plot").focus()
     page.keyboard.press("Home")

@@ -215,6 +215,15 @@ def test_the_loudest_kind_sets_the_threshold() -> None:
     assert (
         row["threshold"] < 0.5 < quiet_thresholds({CORPUS: hum}, None, ("dog",), **asked)["dog"]["threshold"]
     )
+    # A kind with a number of its own; and ends beyond which no threshold goes.
+    row = quiet_thresholds({"hum": hum, "tone": tone}, None, ("dog",), allow={"hum": 3}, **asked)["dog"]
+    assert (row["of"], row["threshold"]) == ("tone", pytest.approx(0.44, abs=1e-3))
+    for ends, expected, of in (
+        ({"greatest": 0.7}, 0.7, "none: the greatest"),
+        ({"least": 0.8}, 0.8, "none: the l"),
+    ):
+        row = quiet_thresholds({"hum": hum, "tone": tone}, None, ("dog",), **asked, **ends)["dog"]
+        assert row["threshold"] == expected and row["of"].startswith(of)
 
 
 @pytest.fixture
@@ -280,6 +289,8 @@ def test_a_loud_mouthed_model_is_told_and_quieted(
     assert written.thresholds == made.thresholds and min(made.thresholds) > 0.01
     with pytest.raises(ValueError, match="no kind 'rain'; there are: chords, hum"):
         make_quiet(tmp_path / "loud", corpus, unknown, tmp_path / "other", without=["rain"], **options)
+    with pytest.raises(ValueError, match="no kind 'rain'"):
+        make_quiet(tmp_path / "loud", corpus, unknown, tmp_path / "other", allow={"rain": 3.0}, **options)
     # On the very half that they were chosen on, nothing may pass: it is shorter than an hour.
     out = judged(tmp_path / "quiet", "--split", "choose", "--data", str(corpus))
     own = next(row for row in out.splitlines() if row.startswith("| the model's own |"))

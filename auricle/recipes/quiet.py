@@ -12,10 +12,11 @@ label, for which --confusions sets another number: something was to be heard the
 Clips of the corpus are scored out of fold, as the model would score new ones: each by the model that was not
 trained on its fold. Unknown sounds the model hears itself, of their split "choose" alone: "judge" is for
 benchmarks/unknown_sounds.py. A model that was trained on sounds of the same script, by another seed, scores
-them lower than strange ones. No label gets less than --least, since a label that nothing unknown sounds like
-would be shown at any score. Where a part is too short for a single window an hour, none of its windows may
-pass, and the threshold is half-way between the loudest of them and 1. Without --folds, the clips are those
-that the model was not trained on.
+them lower than strange ones. --allow gives a kind another number: struck wood sounds like a knock, and to
+keep all of it out would silence the label. No label gets less than --least, since a label that nothing
+unknown sounds like would be shown at any score, nor more than --greatest. Where a part is too short for a
+single window an hour, none of its windows may pass, and the threshold is half-way between the loudest of
+them and 1. Without --folds, the clips are those that the model was not trained on.
 
 Shape letters: W windows, C clips, K labels.
 """
@@ -39,7 +40,7 @@ from auricle.shards import Pack
 
 CHOOSE = "choose"  # the split of unknown sounds that thresholds may be chosen on
 CORPUS = "the corpus, other labels"
-LEAST = "none: the least"
+LEAST, GREATEST = "none: the least", "none: the greatest"
 
 
 def logits_of(model: Any, pack: Pack, clips: np.ndarray, **options: Any) -> tuple[np.ndarray, np.ndarray]:
@@ -138,7 +139,9 @@ def quiet_thresholds(
     *,
     false_alarms: float,
     confusions: float | None = None,
+    allow: Mapping[str, float] | None = None,
     least: float = 0.0,
+    greatest: float = 2.0,
     hop: float,
 ) -> dict[str, dict[str, Any]]:
     """Label -> its row, as `fit_thresholds` gives it, of the part that asks for the highest threshold ("of").
@@ -149,7 +152,9 @@ def quiet_thresholds(
         names: (K,) the labels.
         false_alarms: windows an hour that may pass, of each label in each part.
         confusions: the same of the part `CORPUS`, where that is another number.
+        allow: the same of other parts.
         least: no threshold is below this one.
+        greatest: and none above this one; 2 is the threshold of a label that is never shown.
         hop: seconds from window to window.
 
     >>> none = np.zeros((4, 1), bool)
@@ -162,6 +167,7 @@ def quiet_thresholds(
     rows: dict[str, dict[str, Any]] = {}
     for part, examples in parts.items():
         most = confusions if part == CORPUS and confusions is not None else false_alarms
+        most = (allow or {}).get(part, most)
         goal = Goal(kind="false_alarms", value=most)
         hours = examples.counts * hop / 3600
         found = fit_thresholds(examples, calibration, goal, hours, names, draws=0, quiet=True)
@@ -169,8 +175,14 @@ def quiet_thresholds(
             row = found[name] | {"of": part}
             if name not in rows or row["threshold"] > rows[name]["threshold"]:
                 rows[name] = row
-    raised = {"threshold": least, "measured": None, "of": LEAST}
-    return {name: row if row["threshold"] >= least else row | raised for name, row in rows.items()}
+    for name, row in rows.items():
+        for passed, end, of in (
+            (row["threshold"] < least, least, LEAST),
+            (row["threshold"] > greatest, greatest, GREATEST),
+        ):
+            if passed:
+                rows[name] = row | {"threshold": end, "measured": None, "of": of}
+    return rows
 
 
 def make_quiet(
@@ -181,7 +193,9 @@ def make_quiet(
     *,
     false_alarms: float,
     confusions: float | None = None,
+    allow: Mapping[str, float] | None = None,
     least: float = 0.0,
+    greatest: float = 2.0,
     folds: Path | None = None,
     without: Sequence[str] = (),
     **options: Any,
@@ -195,7 +209,9 @@ def make_quiet(
         out: the new folder.
         false_alarms: windows an hour that may pass, of each label in each kind of sound.
         confusions: the same of the corpus's clips; None is as many.
+        allow: the same of some kinds of sound.
         least: no threshold is below this one.
+        greatest: and none above this one.
         folds: what benchmarks/esc50_folds.py wrote; None asks the model itself about clips new to it.
         without: kinds of unknown sound that have no say.
         **options: of the runner, as "threads".
@@ -210,7 +226,8 @@ def make_quiet(
     artifact, corpus, sounds = load_artifact(model), Pack(data), Pack(unknown)
     known, clips = corpus_examples(artifact, corpus, folds, **options)
     kinds = unknown_examples(artifact, sounds, CHOOSE, **options)
-    if not kinds or (strange := sorted(set(without) - set(kinds))):
+    allow = dict(allow or {})
+    if not kinds or (strange := sorted({*without, *allow} - set(kinds))):
         there = f"no kind {strange[0]!r}; there are: {', '.join(kinds)}" if kinds else f"no split {CHOOSE!r}"
         raise ValueError(f"{unknown}: {there}")
     parts = {CORPUS: known, **{kind: kinds[kind] for kind in kinds if kind not in without}}
@@ -218,7 +235,9 @@ def make_quiet(
     asked: dict[str, Any] = {
         "false_alarms": false_alarms,
         "confusions": confusions,
+        "allow": allow,
         "least": least,
+        "greatest": greatest,
         "hop": hop,
     }
     rows = quiet_thresholds(parts, artifact.calibration, artifact.labels, **asked)
@@ -231,10 +250,12 @@ def make_quiet(
         "recordings": len(np.unique(known.groups)),
         "hours": len(known.logits) * hop / 3600,
         "out_of_fold": 0 if folds is None else len(list(folds.glob("fold*/run/last"))),
-        "goal": {"false_alarms": max(false_alarms, confusions or 0)},  # what holds for any sound
+        "goal": {"false_alarms": max(false_alarms, confusions or 0, *allow.values())},  # holds for any sound
         "of_unknown": false_alarms,
         "of_corpus": false_alarms if confusions is None else confusions,
+        "of_kinds": allow,
         "least": least,
+        "greatest": greatest,
         "goal_hop": hop,
         "windows_of_a_clip": int(max(part.counts.max() for part in parts.values())),
         "thresholds": rows,
@@ -252,6 +273,11 @@ def make_quiet(
     )
 
 
+def _kind_and_rate(text: str) -> tuple[str, float]:
+    kind, _, rate = text.partition("=")
+    return kind, float(rate)
+
+
 def main() -> None:
     """Command line of this file."""
     parser = argparse.ArgumentParser(
@@ -263,10 +289,14 @@ def main() -> None:
     parser.add_argument("--folds", type=Path)
     parser.add_argument("--false-alarms", type=float, required=True, help="windows an hour, label and kind")
     parser.add_argument("--confusions", type=float, help="the same in the corpus's clips, at first as many")
+    parser.add_argument("--allow", type=_kind_and_rate, action="append", default=[], metavar="KIND=N",
+                        help="the same in this kind of sound")  # fmt: skip
     parser.add_argument("--least", type=float, default=0.0, help="no threshold is below this one")
+    parser.add_argument("--greatest", type=float, default=2.0, help="no threshold is above this one")
     parser.add_argument("--without", action="append", default=[], metavar="KIND", help="that has no say")
     parser.add_argument("--threads", type=int)
-    made = make_quiet(**vars(parser.parse_args()))
+    given = vars(parser.parse_args())
+    made = make_quiet(**given | {"allow": dict(given["allow"])})
     for name, row in made.metrics["calibration"]["thresholds"].items():
         print(f"{row['threshold']:6.3f}  {name}  (of {row['of']})")
     print(made.path)
