@@ -22,7 +22,7 @@ from scipy.signal import lfilter
 
 DAYS = ("monday", "tuesday", "wednesday")
 TIMES = {"0700.mp3": "libmp3lame", "1200.flac": "flac", "2300.wav": "pcm_s16le"}
-QUIET = ("thursday", "0700.wav", 0.002)  # a recorder whose gain was turned down: amplitudes times this
+QUIET = ("thursday", "0700.wav", 0.005)  # a recorder whose gain was turned down: amplitudes times this
 LABELS = ("siren", "dog", "rain", "engine", "clock_tick")
 SECONDS = 36
 SEED = 11

@@ -58,6 +58,19 @@ def model_card(artifact: Any) -> str:
     return "\n".join(lines)
 
 
+def _thresholds_of_unknown(about: dict[str, Any]) -> str:
+    """How `auricle.recipes.quiet` chose."""
+    ends = f"from {about.get('least', 0.0):g} on"
+    if (greatest := about.get("greatest", 2.0)) <= 1:
+        ends += f" and never above {greatest:g}"
+    kinds = "".join(f" ({kind}: {rate:g})" for kind, rate in about.get("of_kinds", {}).items())
+    return (
+        f"Each label has the lowest threshold, {ends}, that at most {about['of_unknown']:g} windows an hour "
+        f"reach, of each kind of unknown sound{kinds}, and at most {about['of_corpus']:g} of clips without "
+        "the label. Which of these asked for the highest decided; the number is how many do reach it:"
+    )
+
+
 def _calibration(about: dict[str, Any]) -> list[str]:
     """What scores were fitted to, how good they are, and the thresholds."""
     scores_changed = "before" in about or "by" not in about
@@ -82,12 +95,7 @@ def _calibration(about: dict[str, Any]) -> list[str]:
         an_hour = " an hour" if kind == "false_alarms" else ""
         what = f"Thresholds for {kind.replace('_', ' ')} {value:g}{an_hour}:"
         if "of_unknown" in about:
-            what = (
-                f"Each label has the lowest threshold, from {about.get('least', 0.0):g} on, that at most "
-                f"{about['of_unknown']:g} windows an hour reach, of each kind of unknown sound, and "
-                f"at most {about['of_corpus']:g} of clips without the label. Which of these asked for the "
-                "highest decided; the number is how many do reach it:"
-            )
+            what = _thresholds_of_unknown(about)
         lines += ["", what, ""]
         rows = [
             (

@@ -9,10 +9,13 @@
     python benchmarks/robustness.py --data out/esc50-unknown --folds runs/robust --json robustness.json
     python -m auricle.recipes.bundled --run runs/robust/shipped/last --data out/esc50-unknown \
         --folds runs/robust --robustness robustness.json --out out/auricle-esc50
-    python examples/make_unknown.py out/unknown-sounds --share 4
+    python examples/make_unknown.py out/unknown-sounds --share 8
     auricle pack out/unknown-sounds/meta.csv out/unknown --rate 32000
     python -m auricle.recipes.quiet --model out/auricle-esc50 --data out/esc50-unknown --folds runs/robust \
-        --unknown out/unknown --false-alarms 2 --confusions 5 --least 0.5 --out auricle/bundled/auricle-esc50
+        --unknown out/unknown --false-alarms 2 --allow struck=20 --confusions 5 --least 0.5 --greatest 0.9 \
+        --out out/quiet
+    python benchmarks/unknown_sounds.py --model out/quiet --sounds out/unknown --data out/esc50-unknown \
+        --folds runs/robust --card auricle/bundled/auricle-esc50
 
 Every figure is out of fold: of five models by the same recipe, each asked about clips of recordings that it
 never saw. The model itself has heard the clips that it may, so nothing can be said of it on them.
@@ -139,6 +142,7 @@ def out_of_fold(folds: Path) -> dict[str, Any]:
         **{
             f"{name}, all clips pooled, 95% of draws of recordings": f"{low:.3f} to {high:.3f}"
             for name, (low, high) in draws.items()
+            if name in means
         },
         "per_class": by_class,
     }
