@@ -217,10 +217,11 @@ def append(results: Path, figures: dict[str, dict[str, Any]], folds: Path) -> No
     hours = sum(json.loads(lines[-1])["seconds"] for lines in logs) / 3600
     seed = seed_of(folds / FOLDS[0] / "run")
     made = [commit_name(), f"{hours:.3f}", device_name(), seed, command_line()]
+    name_of = json.loads((folds / FOLDS[0] / "run" / "config.json").read_text())["name"]
     rows = []
     for name, mine in figures.items():
         where = name.replace("within", "within the fold").replace("across", "across folds")
-        recipe = "compact-esc50" + (f", calibrated ({where})" if not name.startswith("none") else "")
+        recipe = name_of + (f", calibrated ({where})" if not name.startswith("none") else "")
         for metric in FIGURES:
             row = [recipe, "ESC-50", "all out of fold", metric, f"{mine[metric]:.4f}", ""]
             rows.append([*row, *made])

@@ -1,6 +1,6 @@
 """Measures how quiet a model stays on sounds that it does not know, and what the same thresholds keep.
 
-    python examples/make_unknown.py out/unknown-sounds
+    python examples/make_unknown.py out/unknown-sounds --share 8
     auricle pack out/unknown-sounds/meta.csv out/unknown --rate 32000
     auricle pack ../shared/data/esc50/meta.csv out/esc50
     python benchmarks/unknown_sounds.py --model default --sounds out/unknown --data out/esc50
@@ -205,15 +205,15 @@ def main() -> None:
     )
     parser.add_argument("--model", help="name or path; default: the one that is bundled, or --folds")
     parser.add_argument("--sounds", type=Path, required=True, help="pack of examples/make_unknown.py's table")
-    parser.add_argument("--split", default="judge")
+    parser.add_argument("--split", default="judge", help="of the sounds; default: judge")
     parser.add_argument("--data", type=Path, help="pack of the corpus, for what thresholds keep of it")
-    parser.add_argument("--folds", type=Path)
-    parser.add_argument("--thresholds", default=",".join(map(str, LEVELS)))
+    parser.add_argument("--folds", type=Path, help="what benchmarks/esc50_folds.py wrote: see above")
+    parser.add_argument("--thresholds", default=",".join(map(str, LEVELS)), help="of the second table")
     parser.add_argument(
         "--window", type=float, metavar="S", help="in place of the model's own; without --data"
     )
     parser.add_argument("--hop", type=float, metavar="S", help="from window to window; without --data")
-    parser.add_argument("--most", type=float, metavar="N")
+    parser.add_argument("--most", type=float, metavar="N", help="false alarms an hour of a kind: see above")
     parser.add_argument("--threads", type=int)
     parser.add_argument("--json", type=Path, help="write the figures here, too")
     parser.add_argument(
@@ -230,6 +230,8 @@ def main() -> None:
             parser.error("--window and --hop are for unknown sounds alone; leave out --data")
         if given.card:
             parser.error("the card tells of the model's own windows; leave out --window and --hop")
+    if given.card and (len(models) > 1 or given.split != "judge"):
+        parser.error("the card tells of one model, on sounds that judge; give --model, leave out --split")
         models = [in_windows(model, given.window, given.hop) for model in models]
     first = models[0]
     labels, own = first.labels, events_of(first)

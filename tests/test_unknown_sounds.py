@@ -12,7 +12,7 @@ import tiny_model
 from running import ROOT, load_script
 from scipy.signal import welch
 
-from auricle.artifact import load_artifact
+from auricle.artifact import load_artifact, save_changed
 from auricle.calibration.stages import Examples
 from auricle.engine import pack
 from auricle.evaluation.heard import KEYS, training_keys
@@ -219,8 +219,8 @@ def test_the_loudest_kind_sets_the_threshold() -> None:
     row = quiet_thresholds({"hum": hum, "tone": tone}, None, ("dog",), allow={"hum": 3}, **asked)["dog"]
     assert (row["of"], row["threshold"]) == ("tone", pytest.approx(0.44, abs=1e-3))
     for ends, expected, of in (
-        ({"greatest": 0.7}, 0.7, "none: the greatest"),
-        ({"least": 0.8}, 0.8, "none: the l"),
+        ({"greatest": 0.7}, 0.7, "held at the greatest"),
+        ({"least": 0.8}, 0.8, "held at the l"),
     ):
         row = quiet_thresholds({"hum": hum, "tone": tone}, None, ("dog",), **asked, **ends)["dog"]
         assert row["threshold"] == expected and row["of"].startswith(of)
@@ -309,6 +309,20 @@ def test_a_loud_mouthed_model_is_told_and_quieted(
     with pytest.raises(SystemExit):
         judged(tmp_path / "loud", "--window", "0.5", "--card", str(tmp_path / "other"))
     assert "the card tells of the model's own windows" in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        judged(tmp_path / "loud", "--split", "choose", "--card", str(tmp_path / "other"))
+    assert "on sounds that judge" in capsys.readouterr().err
+    again = save_changed(carded, tmp_path / "again", thresholds=[0.5] * 3)
+    assert "unknown_sounds" not in again.metrics, "of thresholds that it has no longer"
+    named = save_changed(carded, tmp_path / "named", name="other")
+    assert "unknown_sounds" in named.metrics
+    for wrong, words in (
+        ({"least": 0.9, "greatest": 0.5}, "least is 0.9 and greatest 0.5"),
+        ({"allow": {"hum": -1.0}}, "expected more than 0 each"),
+        ({"allow": {"hum": 3.0}, "without": ["hum"]}, "'hum' is to have a number and no say"),
+    ):
+        with pytest.raises(ValueError, match=words):
+            make_quiet(tmp_path / "loud", corpus, unknown, tmp_path / "other", **options | wrong)
 
 
 def test_clips_are_asked_about_out_of_fold(corpus: Path, tmp_path: Path) -> None:

@@ -67,7 +67,8 @@ def _thresholds_of_unknown(about: dict[str, Any]) -> str:
     return (
         f"Each label has the lowest threshold, {ends}, that at most {about['of_unknown']:g} windows an hour "
         f"reach, of each kind of unknown sound{kinds}, and at most {about['of_corpus']:g} of clips without "
-        "the label. Which of these asked for the highest decided; the number is how many do reach it:"
+        "the label. Which of these asked for the highest decided; the number is how many do reach it. Held "
+        "is what one of the two ends stopped:"
     )
 
 

@@ -26,6 +26,8 @@ from auricle.artifact.validation import (
     validate_members,
 )
 
+ALARMS = {"thresholds", "calibration", "events", "hop", "window", "pooling"}  # that decide false alarms
+
 
 def save_artifact(
     path: str | Path,
@@ -129,6 +131,9 @@ def save_changed(source: Artifact, path: str | Path, **changes: Any) -> Artifact
         raise ValueError(f"{path}: is the model itself; name another folder, so that both are there")
     written = ("format", "checksum", "backend", "attachments", "members")  # by `save_artifact`
     fields = {name: value for name, value in source.description().items() if name not in written}
+    if ALARMS & set(changes):  # what was measured of unknown sounds no longer holds
+        metrics = changes.get("metrics", fields["metrics"])
+        changes["metrics"] = {name: value for name, value in metrics.items() if name != "unknown_sounds"}
     state: dict[str, Any] = {"onnx": source.state_path} if source.backend == "onnx" else {}
     if source.backend == "torch":
         state = {"weights": source.read_weights()}

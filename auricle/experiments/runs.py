@@ -14,7 +14,7 @@ from auricle.models import build
 from auricle.models.size import count_multiplies, count_weights
 from auricle.shards import Pack
 from auricle.training import TrainConfig
-from auricle.training.checkpoints import content_of
+from auricle.training.checkpoints import TEACHERS, content_of
 from auricle.training.config import MACHINE_FIELDS
 
 
@@ -47,7 +47,8 @@ def without_machine(config: Mapping[str, Any]) -> dict[str, Any]:
     >>> without_machine({"seed": 0, "data": "packs/here", "mix_range": (0, 1)})
     {'seed': 0, 'mix_range': [0, 1]}
     """
-    return json.loads(json.dumps({key: value for key, value in config.items() if key not in MACHINE_FIELDS}))
+    left_out = (*MACHINE_FIELDS, TEACHERS)  # a teacher is named by its path
+    return json.loads(json.dumps({key: value for key, value in config.items() if key not in left_out}))
 
 
 def from_log(folder: Path) -> dict[str, Any]:

@@ -1,9 +1,9 @@
-"""Thresholds with which a model stays quiet on what it does not know, and still says what it does.
+r"""Thresholds with which a model stays quiet on what it does not know, and still says what it does.
 
     python examples/make_unknown.py out/unknown-sounds --share 8
     auricle pack out/unknown-sounds/meta.csv out/unknown --rate 32000
     python -m auricle.recipes.quiet --model runs/model --data out/esc50 --folds runs/folds \
-        --unknown out/unknown --false-alarms 5 --least 0.5 --out out/quiet
+        --unknown out/unknown --false-alarms 2 --confusions 5 --least 0.5 --out out/quiet
 
 A label's threshold is the lowest at which no more than so many windows an hour pass: of each kind of unknown
 sound by itself, so that much of one kind cannot hide what another does, and of the corpus's clips without the
@@ -15,8 +15,8 @@ benchmarks/unknown_sounds.py. A model that was trained on sounds of the same scr
 them lower than strange ones. --allow gives a kind another number: struck wood sounds like a knock, and to
 keep all of it out would silence the label. No label gets less than --least, since a label that nothing
 unknown sounds like would be shown at any score, nor more than --greatest. Where a part is too short for a
-single window an hour, none of its windows may pass, and the threshold is half-way between the loudest of
-them and 1. Without --folds, the clips are those that the model was not trained on.
+single window an hour, or its loudest windows are alike, none of them may pass, and the threshold is half-way
+between the loudest and 1. Without --folds, the clips are those that the model was not trained on.
 
 Shape letters: W windows, C clips, K labels.
 """
@@ -40,7 +40,7 @@ from auricle.shards import Pack
 
 CHOOSE = "choose"  # the split of unknown sounds that thresholds may be chosen on
 CORPUS = "the corpus, other labels"
-LEAST, GREATEST = "none: the least", "none: the greatest"
+LEAST, GREATEST = "held at the least", "held at the greatest"
 
 
 def logits_of(model: Any, pack: Pack, clips: np.ndarray, **options: Any) -> tuple[np.ndarray, np.ndarray]:
@@ -181,7 +181,7 @@ def quiet_thresholds(
             (row["threshold"] > greatest, greatest, GREATEST),
         ):
             if passed:
-                rows[name] = row | {"threshold": end, "measured": None, "of": of}
+                rows[name] = {"threshold": end, "measured": None, "of": of}
     return rows
 
 
@@ -217,16 +217,24 @@ def make_quiet(
         **options: of the runner, as "threads".
 
     Raises:
-        ValueError: as `corpus_examples`, or there is no such split or kind.
+        ValueError: as `corpus_examples`, there is no such split or kind, or numbers make no sense.
 
     >>> paths = [Path("out") / name for name in ("esc50", "unknown", "quiet")]
     >>> make_quiet("default", *paths, false_alarms=2).thresholds[0]  # doctest: +SKIP
     0.41
     """
+    allow = dict(allow or {})
+    if not all(rate > 0 for rate in (false_alarms, confusions or false_alarms, *allow.values())):
+        raise ValueError(f"false alarms are {false_alarms}, {confusions}, {allow}; expected more than 0 each")
+    if least > greatest:
+        raise ValueError(
+            f"least is {least:g} and greatest {greatest:g}; expected the greatest above the least"
+        )
+    if both := sorted(set(allow) & set(without)):
+        raise ValueError(f"{both[0]!r} is to have a number and no say; leave out one of the two")
     artifact, corpus, sounds = load_artifact(model), Pack(data), Pack(unknown)
     known, clips = corpus_examples(artifact, corpus, folds, **options)
     kinds = unknown_examples(artifact, sounds, CHOOSE, **options)
-    allow = dict(allow or {})
     if not kinds or (strange := sorted({*without, *allow} - set(kinds))):
         there = f"no kind {strange[0]!r}; there are: {', '.join(kinds)}" if kinds else f"no split {CHOOSE!r}"
         raise ValueError(f"{unknown}: {there}")
@@ -283,10 +291,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--model", default="default")
-    for name in ("data", "unknown", "out"):
-        parser.add_argument(f"--{name}", type=Path, required=True)
-    parser.add_argument("--folds", type=Path)
+    parser.add_argument("--model", default="default", help="name or path; default: the one that is bundled")
+    for name, what in (
+        ("data", "pack of the corpus"),
+        ("unknown", "pack of unknown sounds"),
+        ("out", "the new folder"),
+    ):
+        parser.add_argument(f"--{name}", type=Path, required=True, help=what)
+    parser.add_argument("--folds", type=Path, help="what benchmarks/esc50_folds.py wrote")
     parser.add_argument("--false-alarms", type=float, required=True, help="windows an hour, label and kind")
     parser.add_argument("--confusions", type=float, help="the same in the corpus's clips, at first as many")
     parser.add_argument("--allow", type=_kind_and_rate, action="append", default=[], metavar="KIND=N",
