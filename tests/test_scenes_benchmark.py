@@ -22,6 +22,7 @@ from auricle.engine import pack
 from auricle.evaluation import evaluate, event_choice
 from auricle.evaluation.event_choice import choose_events
 from auricle.evaluation.events import Tolerances, evaluate_events
+from auricle.experiments.lines import RESULTS
 from auricle.metrics.events import Counts, event_table, f1_figures, segment_counts
 from auricle.shards import Pack
 
@@ -168,7 +169,8 @@ def test_figures_of_all_scenes_and_rows_of_the_table(figures: Any, out: Path) ->
     low, high = row["intervals"]["all out of fold"]["segments_error_rate"]
     assert low <= row["all out of fold"]["segments_error_rate"] <= high
     with (out / "results.csv").open(newline="") as stream:
-        rows = list(csv.reader(stream))
+        head, *rows = csv.reader(stream)
+    assert tuple(head) == RESULTS
     assert {len(row) for row in rows} == {11} and {row[7] for row in rows} == {"0.500", "1.000"}
     assert {row[9] for row in rows} == {"2"}
     own = [
