@@ -127,7 +127,7 @@ def test_packets_of_a_track_that_appears_in_mid_stream_end_nothing(tmp_path, lon
         data[at + 2] ^= 1
     path.write_bytes(data)
     got, told = heard(path)
-    # PyAV asks memory that it has not set whether it wants such a packet: seldom it passes over all, silently.
+    # PyAV asks memory that it has not set whether it wants such a packet: seldom it passes over all of them.
     assert len(got) / RATE == pytest.approx(3.0, abs=0.2)
     assert all("damaged packet" in line or "unreadable" in line for line in told), told
     np.testing.assert_allclose(got[: 2 * RATE], whole[: 2 * RATE], atol=1e-6)
