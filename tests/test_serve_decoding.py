@@ -93,7 +93,7 @@ def test_errors_and_warnings_are_those_of_the_command_line_under_the_clients_nam
     for content, start in (
         (b"", 0.0),
         (b"hello, world", 0.0),
-        (os.urandom(5000), 0.0),
+        (np.random.default_rng(1).bytes(5000), 0.0),
         (whole.read_bytes(), 9.0),
     ):
         bad = tmp_path / "bad"
@@ -110,7 +110,12 @@ def test_errors_and_warnings_are_those_of_the_command_line_under_the_clients_nam
 def test_what_is_advised_can_be_done_by_who_sent_the_file(tmp_path: Path) -> None:
     odd = bytearray(write_pcm(tmp_path / "odd.wav", tone(16_000, 0.1), 16_000).read_bytes())
     odd[24:28] = (1).to_bytes(4, "little")  # samples a second
-    contents = {"random": os.urandom(5000), "text": b"hello, world", "empty": b"", "header": bytes(odd)}
+    contents = {
+        "random": np.random.default_rng(1).bytes(5000),
+        "text": b"hello, world",
+        "empty": b"",
+        "header": bytes(odd),
+    }
     for name, content in contents.items():
         (tmp_path / name).write_bytes(content)
         with pytest.raises(AudioError) as caught:
@@ -454,7 +459,7 @@ def test_a_damaged_file_that_leads_before_its_own_beginning_is_called_unreadable
 
 def test_a_copy_that_fails_leaves_no_file(tmp_path: Path) -> None:
     bad, long = tmp_path / "bad.wma", write_pcm(tmp_path / "long.aiff", tone(16_000, 30.0), 16_000)
-    bad.write_bytes(os.urandom(10_000))
+    bad.write_bytes(np.random.default_rng(0).bytes(10_000))
     copy = tmp_path / "copy.mp3"
     with pytest.raises(AudioError, match=r"^bad\.wma: is no audio"):
         list(make_playable(bad, copy, name="bad.wma"))
