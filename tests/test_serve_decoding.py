@@ -1,6 +1,5 @@
 """Strangers' files are decoded as the command line does it, and harm nothing but their own process."""
 
-import os
 import socket
 import subprocess
 import sys
