@@ -176,12 +176,10 @@ def quiet_thresholds(
             if name not in rows or row["threshold"] > rows[name]["threshold"]:
                 rows[name] = row
     for name, row in rows.items():
-        for passed, end, of in (
-            (row["threshold"] < least, least, LEAST),
-            (row["threshold"] > greatest, greatest, GREATEST),
-        ):
-            if passed:
-                rows[name] = {"threshold": end, "measured": None, "of": of}
+        held = min(max(row["threshold"], least), greatest)
+        if held != row["threshold"]:
+            of = LEAST if held > row["threshold"] else GREATEST
+            rows[name] = {"threshold": held, "measured": None, "of": of}
     return rows
 
 
