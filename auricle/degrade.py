@@ -4,6 +4,8 @@ A training that hears clean clips alone makes a network that fails in rooms, in 
 Most conditions by which `auricle.recipes.robustness` judges a model are of the kinds that are drawn here:
 of a model that was trained so, it tells what was learned, not how strange a room or noise may be.
 
+`equalize` is what microphones and places do to every sound: a colour of its own.
+
 Source of rooms: Polack's model as Jot, Cerveau and Warusfel have it, AES Convention 103 (1997), section 1.
 
 Shape letters: B clips, N samples, M of a padded clip, F bins.
@@ -25,6 +27,7 @@ LOWEST = 20.0  # Hz: noise is flat below
 HIGH_END = (1500.0, 7500.0)  # Hz: nothing above; even in its logarithm
 LOW_END = (20.0, 500.0)  # Hz: nothing below
 EDGE = 0.1  # octaves from all to nothing
+KNOTS = (62.5, 125.0, 250.0, 500.0, 1000.0, 2000.0, 4000.0, 8000.0, 16000.0)  # Hz, between which colour is straight
 
 
 def degrade(waveform_BN: Tensor, generator: Generator, *, rate: int, share: float) -> Tensor:
@@ -62,6 +65,39 @@ def degrade(waveform_BN: Tensor, generator: Generator, *, rate: int, share: floa
         out_BN[there] = _through_channels(out_BN[there], low[there], high[there], rate)
     assert out_BN.shape == (batch, samples)
     return out_BN
+
+
+def equalize(waveform_BN: Tensor, generator: Generator, *, rate: int, decibels: float) -> Tensor:
+    """(B, N) float32: each clip coloured by a curve of its own, at the RMS that it had.
+
+    A curve has a level at each octave (`KNOTS`) and is straight over frequency's logarithm between them.
+    Levels are normal, of a deviation that is even between nothing and `decibels`, by clip: one clip in
+    three is all but left as it is. No delay; what a curve rings beyond a clip's ends is cut off.
+
+    Args:
+        waveform_BN: full scale at 1.
+        generator: where all numbers come from.
+        rate: Hz.
+        decibels: the greatest deviation; 0 changes nothing.
+
+    >>> equalize(torch.ones(2, 1600), Generator().manual_seed(0), rate=16000, decibels=0.0).unique().tolist()
+    [1.0]
+    """
+    if not decibels:
+        return waveform_BN
+    batch, samples = waveform_BN.shape
+    spread_B1 = uniform(batch, 0.0, decibels, generator)
+    level_BK = spread_B1 * torch.randn(
+        batch, len(KNOTS), generator=generator, device=waveform_BN.device
+    )
+    size = next_fast_len(samples + rate // 10, real=True)
+    frequency_F = torch.arange(size // 2 + 1, device=waveform_BN.device) * (rate / size)
+    place_F = (frequency_F.clamp(min=1e-3) / KNOTS[0]).log2().clamp(0, len(KNOTS) - 1 - 1e-4)
+    index_F = place_F.long()
+    curve_BF = torch.lerp(level_BK[:, index_F], level_BK[:, index_F + 1], place_F - index_F)
+    spectrum = torch.fft.rfft(waveform_BN, size) * 10 ** (curve_BF / 20)
+    coloured_BN = torch.fft.irfft(spectrum, size)[:, :samples]
+    return coloured_BN * (_rms(waveform_BN) / _rms(coloured_BN).clamp(min=1e-9))
 
 
 def _log_uniform(batch: int, ends: tuple[float, float], generator: Generator) -> Tensor:

@@ -14,8 +14,9 @@ The model that comes with the package, with sounds of no class beside the clips,
         --shipped --jobs 2 --out runs/long
 
 `--taught-by runs/long` has each fold's model of an earlier run, which has not heard that fold either, teach
-the new one (given again, they teach in turn); the shipped one is taught by the shipped one. `--window 5`
-judges the same models in windows of 5 s.
+the new one (given again, they teach in turn); the shipped one is taught by the shipped one. `--begun-by
+runs/robust` has the new ones begin with the weights of those. `--window 5` judges the same models in windows
+of 5 s.
 """
 
 import argparse
@@ -71,6 +72,8 @@ def jobs_of(options: argparse.Namespace) -> list[Job]:
             given["train_splits"] = ",".join(rest + ([options.beside] if options.beside else []))
         if options.taught_by:
             given["teachers"] = ",".join(str(runs / within / "last") for runs in options.taught_by)
+        if options.begun_by:
+            given["init_from"] = str(options.begun_by / within / "last")
         threads = 1 if options.jobs > 1 else None
         found.append(
             Job(fold, recipe, options.data, options.out / within, given | settings, threads, options.window)
@@ -129,6 +132,8 @@ def rows_of(options: argparse.Namespace, figures: dict[str, dict[str, float]]) -
     recipe = ", ".join([options.recipe, *options.set])
     if options.taught_by:
         recipe += f", taught by {len(options.taught_by)}"
+    if options.begun_by:
+        recipe += f", begun by {options.begun_by.name}"
     if options.window:
         recipe += f", windows of {options.window:g} s"
     seed = dict(item.split("=", 1) for item in options.set).get("seed", "0")
@@ -155,6 +160,7 @@ def main() -> None:
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE")
     parser.add_argument("--beside", metavar="SPLIT", help="trained on by all, beside the folds")
     parser.add_argument("--taught-by", type=Path, action="append", default=[], metavar="RUNS")
+    parser.add_argument("--begun-by", type=Path, metavar="RUNS", help="whose weights each begins with")
     parser.add_argument("--shipped", action="store_true", help="also train RECIPE-free on all folds")
     parser.add_argument(
         "--window", type=float, metavar="S", help="test in windows of so long; trains nothing that is there"

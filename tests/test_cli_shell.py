@@ -71,8 +71,8 @@ def test_every_option_of_fixed_values_is_completed(shell: str, offered: Any) -> 
         (
             "train",
             "--recipe",
-        ): "chen compact-esc50 compact-esc50-free compact-esc50-long compact-esc50-long-free "
-        "compact-esc50-robust compact-esc50-robust-free "
+        ): "chen compact-esc50 compact-esc50-equalized compact-esc50-equalized-free compact-esc50-free "
+        "compact-esc50-long compact-esc50-long-free compact-esc50-robust compact-esc50-robust-free "
         "hershey tompkins",
         ("train", "--family"): "coarse all",
         ("export", "--quantize"): "int8",

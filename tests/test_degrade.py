@@ -8,7 +8,7 @@ import torch
 from scipy.signal import fftconvolve
 
 from auricle import degrade as module
-from auricle.degrade import degrade
+from auricle.degrade import KNOTS, degrade, equalize
 
 RATE = 16000
 
@@ -117,3 +117,42 @@ def test_noise_comes_after_the_room_and_the_channel_after_both(monkeypatch: pyte
 def test_a_share_that_is_none_is_refused() -> None:
     with pytest.raises(ValueError, match=r"share is 1\.5; expected 0 to 1"):
         degrade(noise(1), drawn(), rate=RATE, share=1.5)
+
+
+def test_equalizing_raises_octaves_by_normal_levels_and_keeps_the_rms() -> None:
+    """The curve is read from what came out, at the knots; deviations are even up to the greatest."""
+    wave_BN = torch.zeros(600, 8000)
+    wave_BN[:, 4000] = 0.5  # all frequencies alike
+    heard_BN = equalize(wave_BN, drawn(), rate=RATE, decibels=8.0)
+    assert torch.allclose(rms(heard_BN), rms(wave_BN), rtol=1e-4)
+    spectrum_BF = np.abs(np.fft.rfft(heard_BN.double().numpy()))
+    frequency_F = np.fft.rfftfreq(8000, 1 / RATE)
+    knots = [int(np.argmin(np.abs(frequency_F - knot))) for knot in KNOTS if 125 < knot < RATE / 2]
+    level_BK = 20 * np.log10(spectrum_BF[:, knots])
+    # Of normal levels whose deviation is even in (0, 8): the mean square about a clip's own mean is 8^2 / 3.
+    assert level_BK.var(1, ddof=1).mean() == pytest.approx(64 / 3, rel=0.1)
+    rng = np.random.default_rng(0)
+    expected_BK = rng.uniform(0, 8, (20000, 1)) * rng.standard_normal((20000, len(knots)))
+    for quantile in (0.1, 0.5, 0.9):
+        there, found = (np.quantile(one.std(1, ddof=1), quantile) for one in (expected_BK, level_BK))
+        assert found == pytest.approx(there, rel=0.15, abs=0.1), quantile
+    # Straight over the logarithm of frequency: half-way between two octaves lies their mean.
+    between = int(np.argmin(np.abs(frequency_F - 1000 * 2**0.5)))
+    one, two = (int(np.argmin(np.abs(frequency_F - knot))) for knot in (1000.0, 2000.0))
+    level_BF = 20 * np.log10(spectrum_BF)
+    assert np.abs(level_BF[:, between] - (level_BF[:, one] + level_BF[:, two]) / 2).max() < 0.3
+
+
+def test_equalizing_follows_its_generator_and_leaves_what_comes_in() -> None:
+    wave_BN = noise(8)
+    before = wave_BN.clone()
+    one, two = (equalize(wave_BN, drawn(3), rate=RATE, decibels=6.0) for _ in range(2))
+    assert torch.equal(one, two) and torch.equal(wave_BN, before)
+    assert not torch.equal(one, equalize(wave_BN, drawn(4), rate=RATE, decibels=6.0))
+    assert equalize(wave_BN, drawn(), rate=RATE, decibels=0.0) is wave_BN
+
+
+@pytest.mark.parametrize(("rate", "samples"), [(8000, 8000), (44100, 9000), (16000, 1)])
+def test_equalizing_takes_silence_other_rates_and_the_shortest_clip(rate: int, samples: int) -> None:
+    assert equalize(torch.zeros(4, samples), drawn(), rate=rate, decibels=8.0).abs().max() == 0
+    assert torch.isfinite(equalize(noise(4, samples=samples), drawn(), rate=rate, decibels=8.0)).all()

@@ -18,7 +18,7 @@ def script() -> ModuleType:
 
 def options(**changed: Any) -> Namespace:
     given = {"recipe": "compact-esc50-long", "data": Path("pack"), "out": Path("new"), "set": ["epochs=3"]}
-    given |= {"beside": "made", "taught_by": [], "shipped": False, "jobs": 1, "window": None}
+    given |= {"beside": "made", "taught_by": [], "begun_by": None, "shipped": False, "jobs": 1, "window": None}
     return Namespace(**given | {"folds": "fold1,fold2,fold3,fold4,fold5"} | changed)
 
 
@@ -40,6 +40,16 @@ def test_teachers_are_the_models_of_the_same_fold(script: ModuleType) -> None:
     assert "train_splits" not in shipped.settings
     for job in folds:
         assert job.settings["teachers"] == f"a/{job.fold}/run/last,b/{job.fold}/run/last"
+
+
+def test_weights_to_begin_with_are_those_of_the_same_fold(script: ModuleType) -> None:
+    shipped, *folds = script.jobs_of(options(begun_by=Path("a"), shipped=True))
+    assert shipped.settings["init_from"] == "a/shipped/last"
+    assert [job.settings["init_from"] for job in folds] == [f"a/{job.fold}/run/last" for job in folds]
+    assert all("init_from" not in job.settings for job in script.jobs_of(options(shipped=True)))
+    figures = {fold: dict.fromkeys((*script.METRICS, "hours"), 0.5) for fold in script.FOLDS}
+    row = script.rows_of(options(begun_by=Path("runs/a"), set=[]), figures)[0]
+    assert row[0] == "compact-esc50-long, begun by a"
 
 
 def test_rows_name_what_was_set_and_have_a_mean_of_five_alone(script: ModuleType) -> None:

@@ -14,7 +14,7 @@ import soundfile
 import tiny_model
 import torch
 from running import ROOT, load_script
-from scipy.signal import butter, sosfilt
+from scipy.signal import butter, freqz, sosfilt
 from sklearn.metrics import average_precision_score
 
 from auricle.artifact import load_artifact, save_artifact
@@ -207,6 +207,42 @@ def test_mp3_loses_what_its_bits_do_not_hold() -> None:
     )
     with pytest.raises(ValueError, match="rate is 12345"):
         conditions.through_mp3(clean, 12345)
+
+
+# --- microphones
+
+
+@pytest.mark.parametrize(("centre", "peak", "sharpness"), [(1000.0, 12.0, 2.0), (300.0, -9.0, 3.0)])
+def test_a_peak_has_its_place_height_and_width(centre: float, peak: float, sharpness: float) -> None:
+    rate = 192_000  # high, so that the width is that of the analogue filter
+    section = conditions.peaking(centre, peak, sharpness, rate)
+    hertz = np.geomspace(20, 20_000, 20_001)
+    level = 20 * np.log10(np.abs(freqz(section[:3], section[3:], hertz, fs=rate)[1]))
+    furthest = int(np.abs(level).argmax())
+    assert hertz[furthest] == pytest.approx(centre, rel=1e-3) and level[furthest] == pytest.approx(peak, abs=1e-3)
+    assert abs(level[0]) < 0.1 and abs(level[-1]) < 0.1
+    within = hertz[level / peak >= 0.5]  # half of the decibels: a band as wide as centre / Q
+    assert within[-1] - within[0] == pytest.approx(centre / sharpness, rel=0.01)
+
+
+def test_a_microphone_keeps_the_power_and_is_another_for_another_clip() -> None:
+    heard = [conditions.through_microphone(sound(), RATE, decibels=12.0, seed=seed) for seed in range(30)]
+    for one in heard:
+        assert decibels((one**2).mean() / (sound() ** 2).mean()) == pytest.approx(0, abs=1e-3)
+    curve_BF = np.array([np.abs(np.fft.rfft(one)) for one in heard]) / np.abs(np.fft.rfft(sound()))
+    inside = slice(400, 12_000)  # 200 to 6,000 Hz
+    furthest_B = np.abs(20 * np.log10(curve_BF[:, inside])).max(1)
+    assert 4 < np.median(furthest_B) < 25 and furthest_B.std() > 1
+
+
+@pytest.mark.parametrize("slope", [-3, 3])
+def test_a_tilt_is_its_decibels_an_octave_and_keeps_the_power(slope: int) -> None:
+    heard = conditions.changes(RATE)[f"tilted {slope:+d} dB an octave"](sound(), RATE, 0)
+    assert decibels((heard**2).mean() / (sound() ** 2).mean()) == pytest.approx(0, abs=1e-3)
+    level_F = 20 * np.log10(np.abs(np.fft.rfft(heard)) / np.abs(np.fft.rfft(sound())))
+    hertz = np.fft.rfftfreq(len(heard), 1 / RATE)
+    octaves = [level_F[int(np.argmin(np.abs(hertz - one)))] for one in (100, 200, 400, 800, 1600, 3200, 6400)]
+    assert np.diff(octaves) == pytest.approx([slope] * 6, abs=0.05)
 
 
 # --- bands and excerpts

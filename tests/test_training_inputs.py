@@ -188,6 +188,7 @@ def test_clips_without_embeddings_are_not_trained_on(corpus: Path) -> None:
         ({"gain_decibels": 3.0}, "gain_decibels is 3.0, which changes waveforms"),
         ({"speed_spread": 0.1}, "speed_spread is 0.1, which changes waveforms"),
         ({"degrade": 0.3}, "degrade is 0.3, which changes waveforms"),
+        ({"equalize_decibels": 6.0}, "equalize_decibels is 6.0, which changes waveforms"),
         ({"mask_bands": 2}, "mask_bands is 2, which changes waveforms"),
         ({"embeddings": "none"}, "no embedding set 'none'"),
         ({"embeddings": ""}, "takes embeddings: set embeddings to a set of .*; there are: .*own"),

@@ -124,10 +124,13 @@ def test_a_target_is_the_labels_and_the_teachers_word_by_share(
     assert ((labels > 0.05) & (labels < 0.95)).any()  # mixed
 
 
-def test_a_teacher_hears_clean_what_its_student_hears_degraded(corpus: Path, teachers: list[str]) -> None:
+@pytest.mark.parametrize("how", [{"degrade": 0.9}, {"equalize_decibels": 12.0}])
+def test_a_teacher_hears_clean_what_its_student_hears_changed(
+    corpus: Path, teachers: list[str], how: dict[str, float]
+) -> None:
     config = config_for(corpus, teachers=(teachers[0],), teacher_share=1.0, mask_frames=0, mask_bands=0)
     (clean, told), _ = prepared(config, step=3)
-    (heard, told_of_it), (alone, _) = prepared(dataclasses.replace(config, degrade=0.9), step=3)
+    (heard, told_of_it), (alone, _) = prepared(dataclasses.replace(config, **how), step=3)
     assert torch.equal(told, told_of_it) and torch.equal(heard, alone)
     assert ((heard - clean).abs().amax((1, 2, 3)) > 0.1).float().mean() > 0.5
 

@@ -17,6 +17,8 @@ from typer.models import ParameterInfo
 RECIPES = (
     "chen",
     "compact-esc50",
+    "compact-esc50-equalized",
+    "compact-esc50-equalized-free",
     "compact-esc50-free",
     "compact-esc50-long",
     "compact-esc50-long-free",

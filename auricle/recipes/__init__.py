@@ -7,6 +7,8 @@ from pathlib import Path
 from auricle.recipes.chen import chen
 from auricle.recipes.compact_esc50 import (
     compact_esc50,
+    compact_esc50_equalized,
+    compact_esc50_equalized_free,
     compact_esc50_free,
     compact_esc50_long,
     compact_esc50_long_free,
@@ -20,6 +22,8 @@ from auricle.training import configure as change
 
 RECIPES: dict[str, Callable[[Path], TrainConfig]] = {
     "compact-esc50": compact_esc50,
+    "compact-esc50-equalized": compact_esc50_equalized,
+    "compact-esc50-equalized-free": compact_esc50_equalized_free,
     "compact-esc50-free": compact_esc50_free,
     "compact-esc50-long": compact_esc50_long,
     "compact-esc50-long-free": compact_esc50_long_free,

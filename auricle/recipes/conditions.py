@@ -1,4 +1,4 @@
-"""Changes of sound that a model may meet: level, noise, a room, MP3, a narrow band, a short excerpt.
+"""Changes of sound that a model may meet: level, noise, a room, a microphone, MP3, a narrow band, an excerpt.
 
 Each is a plain function from one sound to another of the same length (but for excerpts), full scale at 1,
 with nothing in it but its arguments: what is drawn follows from a seed.
@@ -22,6 +22,7 @@ from auricle.noise import add_noise, coloured_noise
 BIT_RATE = 32_000  # of MP3, bits a second
 SOUND = 343.0  # metres a second
 LOWEST = 100.0  # Hz: images are pulses of one sign, which would add up to a boom below
+PEAKS = 4  # of a microphone's curve
 DECAY = 60.0  # dB, of which RT60 is the time
 MP3_RATES = (8000, 11025, 12000, 16000, 22050, 24000, 32000, 44100, 48000)  # Hz: no other has a frame
 Response = Callable[..., np.ndarray]  # RT60, Hz, seed=... -> (M,)
@@ -218,6 +219,54 @@ def band_limited(sound_N: np.ndarray, rate: int, *, limit: float) -> np.ndarray:
     return np.pad(back_N, (0, len(sound_N) - len(back_N)))
 
 
+def tilted(sound_N: np.ndarray, rate: int, *, decibels: float) -> np.ndarray:
+    """(N,) float32: `decibels` more for each octave up, at the RMS that it had; level below 50 Hz.
+
+    >>> low, high = (np.sin(2 * np.pi * hertz * np.arange(16000) / 16000) for hertz in (500, 2000))
+    >>> spectrum = np.abs(np.fft.rfft(tilted(low + high, 16000, decibels=3.0)))
+    >>> round(float(20 * np.log10(spectrum[2000] / spectrum[500])), 2)
+    6.0
+    """
+    frequency_F = np.fft.rfftfreq(len(sound_N), 1 / rate)
+    gain_F = 10 ** (decibels / 20 * np.log2(np.maximum(frequency_F, 50.0) / 1000))
+    return _levelled(np.fft.irfft(np.fft.rfft(sound_N) * gain_F, len(sound_N)), sound_N)
+
+
+def through_microphone(sound_N: np.ndarray, rate: int, *, decibels: float, seed: int) -> np.ndarray:
+    """(N,) float32: four peaks or dips of up to so many dB, at the RMS that it had.
+
+    They lie anywhere between 80 Hz and 0.45 times the rate, evenly in the logarithm, with a Q from 0.5 to 3.
+
+    Source: the peaking filter of Bristow-Johnson, "Cookbook formulae for audio EQ biquad filter coefficients".
+
+    >>> through_microphone(np.ones(8, np.float32), 16000, decibels=0.0, seed=1).tolist()
+    [1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0]
+    """
+    rng = np.random.default_rng(seed)
+    centres = np.exp(rng.uniform(math.log(80), math.log(0.45 * rate), PEAKS))
+    peaks, sharpness = rng.uniform(-decibels, decibels, PEAKS), np.exp(rng.uniform(math.log(0.5), math.log(3), PEAKS))
+    sections = [peaking(*one, rate) for one in zip(centres, peaks, sharpness, strict=True)]
+    return _levelled(sosfilt(np.array(sections), np.asarray(sound_N, np.float64)), sound_N)
+
+
+def peaking(centre: float, decibels: float, sharpness: float, rate: int) -> list[float]:
+    """A filter that raises what is near `centre` Hz by so many dB: b0, b1, b2, 1, a1, a2; `sharpness` is Q.
+
+    >>> peaking(1000.0, 0.0, 1.0, 16000)[:3] == peaking(1000.0, 0.0, 1.0, 16000)[3:]
+    True
+    """
+    angle, root = 2 * math.pi * centre / rate, 10 ** (decibels / 40)
+    width, turn = math.sin(angle) / (2 * sharpness), -2 * math.cos(angle)
+    wide, narrow = width * root, width / root
+    return [one / (1 + narrow) for one in (1 + wide, turn, 1 - wide, 1 + narrow, turn, 1 - narrow)]
+
+
+def _levelled(changed_N: np.ndarray, sound_N: np.ndarray) -> np.ndarray:
+    """The same at the RMS of another."""
+    there, wanted = (math.sqrt(float(np.mean(np.square(one, dtype=np.float64)))) for one in (changed_N, sound_N))
+    return (changed_N * (wanted / max(there, 1e-12))).astype(np.float32)
+
+
 def loudest(sound_N: np.ndarray, samples: int) -> np.ndarray:
     """(samples,) or, of a shorter sound, all of it: the stretch with the most energy, the first of several.
 
@@ -245,6 +294,8 @@ def changes(rate: int) -> dict[str, Change]:
         found |= {f"{colour} noise, SNR {snr} dB": _noise(colour, snr) for snr in (20, 10, 0)}
     found |= {f"room, RT60 {rt60} s": _room(rt60) for rt60 in (0.3, 0.8, 1.5)}
     found |= {f"box-shaped room, RT60 {rt60} s": _room(rt60, image_response) for rt60 in (0.3, 0.6)}
+    found |= {f"tilted {decibels:+d} dB an octave": _tilt(decibels) for decibels in (-3, 3)}
+    found["microphone, peaks and dips of up to 12 dB"] = _microphone(12)
     found["MP3 at 32 kbit/s"] = lambda sound_N, rate, seed: through_mp3(sound_N, rate)
     found |= {f"nothing above {k} kHz": _band(1000 * k) for k in (8, 4) if 2000 * k < rate}
     return found
@@ -260,6 +311,14 @@ def _noise(colour: str, snr: float) -> Change:
 
 def _room(rt60: float, response: Response = room_response) -> Change:
     return lambda sound_N, rate, seed: reverberant(sound_N, rate, rt60=rt60, seed=seed, response=response)
+
+
+def _tilt(decibels: float) -> Change:
+    return lambda sound_N, rate, seed: tilted(sound_N, rate, decibels=decibels)
+
+
+def _microphone(decibels: float) -> Change:
+    return lambda sound_N, rate, seed: through_microphone(sound_N, rate, decibels=decibels, seed=seed)
 
 
 def _band(limit: float) -> Change:

@@ -33,6 +33,7 @@ RANGES |= dict.fromkeys(("log_every", "validate_every", "checkpoint_every", "pat
 RANGES |= dict.fromkeys(("validation_fraction", "average"), (0, 1))
 RANGES |= dict.fromkeys(("weight_decay", "warmup_steps", "gain_decibels", "speed_spread"), (0, INFINITY))
 RANGES |= dict.fromkeys(("mask_frames", "mask_bands", "drop_at", "seed", "validation_clips"), (0, INFINITY))
+RANGES |= {"equalize_decibels": (0, INFINITY)}
 RANGES |= dict.fromkeys(("class_weights", "lowest_rate", "gentler"), (0, INFINITY))
 RANGES |= {"cut": (0, 1), "degrade": (0, 1)}
 POSITIVE = (
@@ -59,6 +60,7 @@ WAVEFORM_CHANGES = (
     "gain_decibels",
     "speed_spread",
     "degrade",
+    "equalize_decibels",
     "mask_frames",
     "mask_bands",
     "pitch_semitones",
@@ -149,6 +151,7 @@ class TrainConfig:
     noise_pack: str = ""  # where noise="recording" comes from; "": the clips that are trained on
     noise_splits: tuple[str, ...] = ()  # of that pack; (): those that are named train
     degrade: float = 0.0  # of the patches in a room, as many in noise, as many over a narrow channel
+    equalize_decibels: float = 0.0  # how far each patch's octaves are raised and lowered: another microphone
     mask_frames: int = 0
     mask_bands: int = 0
 

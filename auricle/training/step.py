@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from auricle import distributed
 from auricle.augment import mix, random_masks, random_speed
 from auricle.changes import apply_changes, draw_changes, generator_of_step
-from auricle.degrade import degrade
+from auricle.degrade import degrade, equalize
 from auricle.features import FeatureConfig, in_decibels
 from auricle.sampling import hash_uint64, share
 from auricle.training.batches import Batch
@@ -167,9 +167,13 @@ def prepare(
     clean_BN = waveform_BN
     if config.degrade:
         waveform_BN = degrade(clean_BN, generator, rate=config.features.rate, share=config.degrade)
+    if config.equalize_decibels:
+        waveform_BN = equalize(
+            waveform_BN, generator, rate=config.features.rate, decibels=config.equalize_decibels
+        )
     logmel = live.frontend(waveform_BN)
     if task.teachers is not None:  # who need not bear what the student is to learn to
-        heard = live.frontend(clean_BN) if config.degrade else logmel
+        heard = logmel if waveform_BN is clean_BN else live.frontend(clean_BN)
         told_BK = task.teachers.listen(clean_BN, heard, config.seed, step)
         targets_BK = torch.lerp(targets_BK, told_BK, config.teacher_share)
     if config.mask_frames or config.mask_bands:
