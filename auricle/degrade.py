@@ -27,7 +27,17 @@ LOWEST = 20.0  # Hz: noise is flat below
 HIGH_END = (1500.0, 7500.0)  # Hz: nothing above; even in its logarithm
 LOW_END = (20.0, 500.0)  # Hz: nothing below
 EDGE = 0.1  # octaves from all to nothing
-KNOTS = (62.5, 125.0, 250.0, 500.0, 1000.0, 2000.0, 4000.0, 8000.0, 16000.0)  # Hz, between which colour is straight
+KNOTS = (
+    62.5,
+    125.0,
+    250.0,
+    500.0,
+    1000.0,
+    2000.0,
+    4000.0,
+    8000.0,
+    16000.0,
+)  # Hz, between which colour is straight
 
 
 def degrade(waveform_BN: Tensor, generator: Generator, *, rate: int, share: float) -> Tensor:
@@ -87,9 +97,7 @@ def equalize(waveform_BN: Tensor, generator: Generator, *, rate: int, decibels: 
         return waveform_BN
     batch, samples = waveform_BN.shape
     spread_B1 = uniform(batch, 0.0, decibels, generator)
-    level_BK = spread_B1 * torch.randn(
-        batch, len(KNOTS), generator=generator, device=waveform_BN.device
-    )
+    level_BK = spread_B1 * torch.randn(batch, len(KNOTS), generator=generator, device=waveform_BN.device)
     size = next_fast_len(samples + rate // 10, real=True)
     frequency_F = torch.arange(size // 2 + 1, device=waveform_BN.device) * (rate / size)
     place_F = (frequency_F.clamp(min=1e-3) / KNOTS[0]).log2().clamp(0, len(KNOTS) - 1 - 1e-4)

@@ -44,7 +44,9 @@ def rows_of_made(folder: Path, share: float, without: Sequence[str] = ()) -> lis
     from make_unknown import KINDS, write
 
     if unknown := set(without) - set(KINDS):
-        sys.exit(f"error: --without {', '.join(sorted(unknown))}: no such kind; there are: {', '.join(KINDS)}")
+        sys.exit(
+            f"error: --without {', '.join(sorted(unknown))}: no such kind; there are: {', '.join(KINDS)}"
+        )
     write(folder, seed=SEED, share=share, kinds=[kind for kind in KINDS if kind not in without])
     with (folder / "meta.csv").open(newline="") as stream:
         found = [row for row in csv.DictReader(stream) if row["split"] == "choose"]

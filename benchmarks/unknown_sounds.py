@@ -230,9 +230,9 @@ def main() -> None:
             parser.error("--window and --hop are for unknown sounds alone; leave out --data")
         if given.card:
             parser.error("the card tells of the model's own windows; leave out --window and --hop")
+        models = [in_windows(model, given.window, given.hop) for model in models]
     if given.card and (len(models) > 1 or given.split != "judge"):
         parser.error("the card tells of one model, on sounds that judge; give --model, leave out --split")
-        models = [in_windows(model, given.window, given.hop) for model in models]
     first = models[0]
     labels, own = first.labels, events_of(first)
     lines = [heard(model, sounds, clips, given.threads) for model in models]

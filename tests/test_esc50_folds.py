@@ -18,7 +18,14 @@ def script() -> ModuleType:
 
 def options(**changed: Any) -> Namespace:
     given = {"recipe": "compact-esc50-long", "data": Path("pack"), "out": Path("new"), "set": ["epochs=3"]}
-    given |= {"beside": "made", "taught_by": [], "begun_by": None, "shipped": False, "jobs": 1, "window": None}
+    given |= {
+        "beside": "made",
+        "taught_by": [],
+        "begun_by": None,
+        "shipped": False,
+        "jobs": 1,
+        "window": None,
+    }
     return Namespace(**given | {"folds": "fold1,fold2,fold3,fold4,fold5"} | changed)
 
 

@@ -219,7 +219,9 @@ def test_a_peak_has_its_place_height_and_width(centre: float, peak: float, sharp
     hertz = np.geomspace(20, 20_000, 20_001)
     level = 20 * np.log10(np.abs(freqz(section[:3], section[3:], hertz, fs=rate)[1]))
     furthest = int(np.abs(level).argmax())
-    assert hertz[furthest] == pytest.approx(centre, rel=1e-3) and level[furthest] == pytest.approx(peak, abs=1e-3)
+    assert hertz[furthest] == pytest.approx(centre, rel=1e-3) and level[furthest] == pytest.approx(
+        peak, abs=1e-3
+    )
     assert abs(level[0]) < 0.1 and abs(level[-1]) < 0.1
     within = hertz[level / peak >= 0.5]  # half of the decibels: a band as wide as centre / Q
     assert within[-1] - within[0] == pytest.approx(centre / sharpness, rel=0.01)

@@ -306,6 +306,18 @@ def test_a_loud_mouthed_model_is_told_and_quieted(
     card = (tmp_path / "carded" / "README.md").read_text()
     assert "| noise | 0.00 | 5400.0 | " in card
     assert "show 1.000 of the labels that are there, and 0.333 of what they show is right" in card
+    listened, windows = script.heard, []
+
+    def noted(model: Any, *rest: Any) -> Any:
+        windows.append((model.window / model.rate, model.hop / model.rate))
+        return listened(model, *rest)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(script, "heard", noted)
+        for given in ([], ["--window", "0.5", "--hop", "0.25"]):
+            with pytest.raises(SystemExit):
+                judged(tmp_path / "loud", *given)
+    assert windows[1] == (0.5, 0.25) != windows[0]
     with pytest.raises(SystemExit):
         judged(tmp_path / "loud", "--window", "0.5", "--card", str(tmp_path / "other"))
     assert "the card tells of the model's own windows" in capsys.readouterr().err

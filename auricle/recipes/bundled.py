@@ -46,10 +46,10 @@ Says which of 50 environmental sounds are in a recording: the classes of ESC-50 
 
 - Trained on {clips} of its 2000 clips: those whose own licence is CC0 or CC-BY, so that the weights may be
   licensed freely. ATTRIBUTION.csv names each one's author, title, address and licence. Beside them it heard
-  {made} computed sounds of no class (noise, hum, tones, music, struck notes, speech by a synthesiser), so that it learns
-  when to say nothing. Each patch was heard by another microphone (octaves raised and lowered), a fifth in
-  computed rooms, as many in noise, as many over narrow channels. Three models of earlier recipes, trained on
-  the same clips, taught it beside the labels; it began with the weights of the last of them.
+  {made} computed sounds of no class (noise, hum, tones, music, struck notes, speech by a synthesiser), so
+  that it learns when to say nothing. Each patch was heard by another microphone (octaves raised and lowered),
+  a fifth in computed rooms, as many in noise, as many over narrow channels. Three models of earlier recipes,
+  trained on the same clips, taught it beside the labels; it began with the weights of the last of them.
 - It hears up to 8 kHz: a recording that has nothing above loses nothing.
 - Figures are out of fold: five models by the same recipe, each trained on four of ESC-50's folds (clips of
   every licence, its teachers too) and the same computed sounds, and asked about the fifth, which no run

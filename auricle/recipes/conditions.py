@@ -237,14 +237,18 @@ def through_microphone(sound_N: np.ndarray, rate: int, *, decibels: float, seed:
 
     They lie anywhere between 80 Hz and 0.45 times the rate, evenly in the logarithm, with a Q from 0.5 to 3.
 
-    Source: the peaking filter of Bristow-Johnson, "Cookbook formulae for audio EQ biquad filter coefficients".
+    Source: the peaking filter of Bristow-Johnson, "Cookbook formulae for audio EQ biquad filter
+    coefficients".
 
     >>> through_microphone(np.ones(8, np.float32), 16000, decibels=0.0, seed=1).tolist()
     [1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0]
     """
     rng = np.random.default_rng(seed)
     centres = np.exp(rng.uniform(math.log(80), math.log(0.45 * rate), PEAKS))
-    peaks, sharpness = rng.uniform(-decibels, decibels, PEAKS), np.exp(rng.uniform(math.log(0.5), math.log(3), PEAKS))
+    peaks, sharpness = (
+        rng.uniform(-decibels, decibels, PEAKS),
+        np.exp(rng.uniform(math.log(0.5), math.log(3), PEAKS)),
+    )
     sections = [peaking(*one, rate) for one in zip(centres, peaks, sharpness, strict=True)]
     return _levelled(sosfilt(np.array(sections), np.asarray(sound_N, np.float64)), sound_N)
 
@@ -263,7 +267,9 @@ def peaking(centre: float, decibels: float, sharpness: float, rate: int) -> list
 
 def _levelled(changed_N: np.ndarray, sound_N: np.ndarray) -> np.ndarray:
     """The same at the RMS of another."""
-    there, wanted = (math.sqrt(float(np.mean(np.square(one, dtype=np.float64)))) for one in (changed_N, sound_N))
+    there, wanted = (
+        math.sqrt(float(np.mean(np.square(one, dtype=np.float64)))) for one in (changed_N, sound_N)
+    )
     return (changed_N * (wanted / max(there, 1e-12))).astype(np.float32)
 
 
