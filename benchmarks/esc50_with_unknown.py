@@ -7,7 +7,8 @@ recording. They have no label, the split "made" and the licence CC0.
     python benchmarks/esc50_with_unknown.py ../shared/data/esc50/meta.csv out/with-unknown
     auricle pack out/with-unknown/meta.csv out/esc50-unknown
 
-`--without struck` gives the sounds that the recipes before compact-esc50-equalized were trained with.
+`--without drawn` gives the sounds that compact-esc50-equalized was trained with at first, with `--without
+struck` beside it those of the recipes before.
 """
 
 import argparse
@@ -41,13 +42,11 @@ def rows_of_esc50(meta: Path) -> list[dict[str, str]]:
 def rows_of_made(folder: Path, share: float, without: Sequence[str] = ()) -> list[dict[str, str]]:
     """The made sounds of the half that may be learned from."""
     sys.path.insert(0, str(ROOT / "examples"))
-    from make_unknown import KINDS, write
+    from make_unknown import ALL, write
 
-    if unknown := set(without) - set(KINDS):
-        sys.exit(
-            f"error: --without {', '.join(sorted(unknown))}: no such kind; there are: {', '.join(KINDS)}"
-        )
-    write(folder, seed=SEED, share=share, kinds=[kind for kind in KINDS if kind not in without])
+    if unknown := set(without) - set(ALL):
+        sys.exit(f"error: --without {', '.join(sorted(unknown))}: no such kind; there are: {', '.join(ALL)}")
+    write(folder, seed=SEED, share=share, kinds=[kind for kind in ALL if kind not in without])
     with (folder / "meta.csv").open(newline="") as stream:
         found = [row for row in csv.DictReader(stream) if row["split"] == "choose"]
     return [

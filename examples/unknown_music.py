@@ -211,7 +211,45 @@ def _accompany(
 def make_chords(half: str, seconds: float, rng: np.random.Generator, rate: int) -> np.ndarray:
     """Chords of three to five tones, one after the other, each held for 2 to 5 s by one instrument."""
     voices = list(INSTRUMENTS[half].values())
-    voice, score, at = voices[rng.integers(len(voices))], _Score(seconds, rng, rate), 0.0
+    return _held(voices[rng.integers(len(voices))], seconds, rng, rate)
+
+
+def make_struck(half: str, seconds: float, rng: np.random.Generator, rate: int) -> np.ndarray:
+    """Notes and chords struck again and again, 1 to 6 a second, in groups with rests between them."""
+    voices = list(STRUCK[half].values())
+    return _struck(voices[rng.integers(len(voices))], seconds, rng, rate)
+
+
+def make_drawn(seconds: float, rng: np.random.Generator, rate: int) -> np.ndarray:
+    """The same by an instrument that is drawn, too; in two of three struck, else held."""
+    struck = rng.random() < 2 / 3
+    return (_struck if struck else _held)(draw_instrument(rng), seconds, rng, rate)
+
+
+def draw_instrument(rng: np.random.Generator) -> Instrument:
+    """Any string, bar or pipe: what a tagger learns from many of them holds for one that is none of them."""
+    count, slope, turn = int(rng.integers(2, 15)), rng.uniform(0.5, 1.6), rng.uniform(0.3, 3.0)
+    harmonics = np.arange(1, count + 1, dtype=float)
+    strengths = np.abs(np.sin(harmonics * turn)) / harmonics**slope + 0.02 / harmonics
+    kind = ("harmonic", "stiff", "bar")[rng.integers(3)]
+    ratios = harmonics
+    if kind == "stiff":
+        ratios = harmonics * np.sqrt(1 + np.exp(rng.uniform(np.log(1e-5), np.log(2e-3))) * harmonics**2)
+    elif kind == "bar":
+        ratios = np.concatenate([[1.0], np.sort(rng.uniform(1.5, 18.0, min(count, 5) - 1))])
+        strengths = np.concatenate([[1.0], rng.uniform(0.05, 0.6, len(ratios) - 1)])
+    return Instrument(
+        ratios=tuple(map(float, ratios)),
+        strengths=tuple(map(float, strengths / strengths.max())),
+        decay=float(np.exp(rng.uniform(np.log(0.15), np.log(5.0)))),
+        attack=float(np.exp(rng.uniform(np.log(5e-4), np.log(0.02)))),
+        vibrato=float(rng.uniform(0, 0.006) * (rng.random() < 0.3)),
+        breath=float(rng.uniform(0, 0.15) * (rng.random() < 0.5)),
+    )
+
+
+def _held(voice: Instrument, seconds: float, rng: np.random.Generator, rate: int) -> np.ndarray:
+    score, at = _Score(seconds, rng, rate), 0.0
     while at < seconds:
         length, root = rng.uniform(2.0, 5.0), int(rng.integers(45, 65))
         steps = ((0, 4, 7), (0, 3, 7), (0, 4, 7, 10), (0, 3, 7, 10, 14), (0, 5, 7), (0, 3, 6))
@@ -221,10 +259,8 @@ def make_chords(half: str, seconds: float, rng: np.random.Generator, rate: int) 
     return score.sound
 
 
-def make_struck(half: str, seconds: float, rng: np.random.Generator, rate: int) -> np.ndarray:
-    """Notes and chords struck again and again, 1 to 6 a second, in groups with rests between them."""
-    voices = list(STRUCK[half].values())
-    voice, score, at = voices[rng.integers(len(voices))], _Score(seconds, rng, rate), 0.0
+def _struck(voice: Instrument, seconds: float, rng: np.random.Generator, rate: int) -> np.ndarray:
+    score, at = _Score(seconds, rng, rate), 0.0
     while at < seconds:
         apart, root = 1 / rng.uniform(1.0, 6.0), int(rng.integers(40, 80))
         steps = ((0,), (0,), (0, 7), (0, 4, 7), (0, 3, 7))[rng.integers(5)]

@@ -118,6 +118,24 @@ def test_music_has_the_notes_and_the_halves_share_no_instrument(sounds: ModuleTy
         assert min(seconds) > -60, name  # it plays from the first second to the last
 
 
+def test_a_drawn_instrument_is_another_each_time_and_is_made_only_where_it_is_asked_for(
+    sounds: ModuleType, tmp_path: Path
+) -> None:
+    music = sys.modules["unknown_music"]
+    voices = [music.draw_instrument(np.random.default_rng(seed)) for seed in range(60)]
+    assert len({voice.ratios[-1] for voice in voices if voice.ratios[-1] % 1}) > 25  # stiff ones and bars
+    assert {voice.ratios[-1] % 1 == 0 for voice in voices} == {True, False}
+    assert min(voice.decay for voice in voices) < 0.3 and max(voice.decay for voice in voices) > 3
+    for number in range(6):
+        sound, words = sounds.make_sound("drawn", "choose", number, **SHORT)
+        assert words.startswith("a drawn instrument") and level(sound) > -36
+        again, _ = sounds.make_sound("drawn", "choose", number, **SHORT)
+        assert np.array_equal(sound, again)
+    sounds.write(tmp_path, share=0.01, **SHORT)
+    with (tmp_path / "meta.csv").open(newline="") as stream:
+        assert "drawn" not in {row["kind"] for row in csv.DictReader(stream)}
+
+
 def test_the_twin_of_speech_pauses_and_is_low_as_voices_are(sounds: ModuleType) -> None:
     speech = sys.modules["unknown_speech"]
     sound = speech.murmur(20.0, np.random.default_rng(1), RATE)

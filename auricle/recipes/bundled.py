@@ -1,6 +1,7 @@
 """Makes the model that comes with the package: a run as an ONNX folder with figures, card and attributions.
 
-    python benchmarks/esc50_with_unknown.py ../shared/data/esc50/meta.csv out/with-made
+    python benchmarks/esc50_with_unknown.py ../shared/data/esc50/meta.csv out/with-made \
+        --without drawn
     auricle pack out/with-made/meta.csv out/esc50-made
     python benchmarks/esc50_folds.py --data out/esc50-made --beside made --recipe compact-esc50-equalized \
         --begun-by runs/third --taught-by runs/long --taught-by runs/robust --taught-by runs/third \
