@@ -1,4 +1,4 @@
-"""What happens to sound between its source and a file: a room, noise, a narrow channel.
+"""What happens to sound between its source and a file: a room, noise, a narrow channel, a microphone.
 
 A training that hears clean clips alone makes a network that fails in rooms, in noise and on the telephone.
 Most conditions by which `auricle.recipes.robustness` judges a model are of the kinds that are drawn here:
@@ -81,8 +81,8 @@ def equalize(waveform_BN: Tensor, generator: Generator, *, rate: int, decibels: 
     """(B, N) float32: each clip coloured by a curve of its own, at the RMS that it had.
 
     A curve has a level at each octave (`KNOTS`) and is straight over frequency's logarithm between them.
-    Levels are normal, of a deviation that is even between nothing and `decibels`, by clip: one clip in
-    three is all but left as it is. No delay; what a curve rings beyond a clip's ends is cut off.
+    Levels are normal, of a deviation that is even between nothing and `decibels`, by clip. No delay; what a
+    curve rings beyond a clip's ends is cut off. Peaks may come to lie beyond full scale; nothing is clipped.
 
     Args:
         waveform_BN: full scale at 1.

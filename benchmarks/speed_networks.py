@@ -93,7 +93,7 @@ def _network(row: Mapping[str, str]) -> tuple[int, Network] | None:
         return 0, Network(FILE, "yamnet", of="47 classes, by a label map")
     if data not in CORPORA:
         return None
-    bare = re.fullmatch(r"([\w-]+)(?:, seed=\d+)?(?:, taught by (\d+))?(?:, begun by [\w-]+)?", recipe)
+    bare = re.fullmatch(r"([\w-]+)(?:, seed=\d+)?(?:, taught by (\d+))?(?:, begun by [\w.-]+)?", recipe)
     if bare and bare[1] in RECIPES:
         config = configure(bare[1], data=Path("pack"))
         settings = (config.window, config.features)

@@ -125,6 +125,8 @@ def test_equalizing_raises_octaves_by_normal_levels_and_keeps_the_rms() -> None:
     wave_BN[:, 4000] = 0.5  # all frequencies alike
     heard_BN = equalize(wave_BN, drawn(), rate=RATE, decibels=8.0)
     assert torch.allclose(rms(heard_BN), rms(wave_BN), rtol=1e-4)
+    turned_BN = torch.cat([heard_BN[:, 4000:], torch.zeros(600, 1)], 1)  # as much after the click as before
+    assert torch.allclose(turned_BN[:, :4000], heard_BN[:, 1:4001].flip(1), atol=1e-5)
     spectrum_BF = np.abs(np.fft.rfft(heard_BN.double().numpy()))
     frequency_F = np.fft.rfftfreq(8000, 1 / RATE)
     knots = [int(np.argmin(np.abs(frequency_F - knot))) for knot in KNOTS if 125 < knot < RATE / 2]

@@ -41,6 +41,7 @@ def test_on_phones_nothing_lies_off_the_screen(browser: Any, address: str, heard
         shown(page, heard)
         say(page, heard, LONG, 3, 4)
         say(page, heard, "door_wood_creaks", 18, 19)
+        say(page, heard, "thunderstorm", 20, 21)  # the longest name without a place to break at
         page.reload()
         ready(page)
         for width in (390, 360, 320):
@@ -52,7 +53,8 @@ def test_on_phones_nothing_lies_off_the_screen(browser: Any, address: str, heard
                 scroller = "document.querySelector('.sounds .scroller')"
                 assert page.evaluate(f"{scroller}.scrollWidth <= {scroller}.clientWidth"), width
                 page.get_by_test_id("threshold-own").tap()
-            assert page.locator("#events tr").evaluate_all(BROKEN) == [], width
+            broken = ["thunderstorm"] if width == 320 else []  # there it has no room in one line
+            assert page.locator("#events tr").evaluate_all(BROKEN) == broken, width
             page.get_by_test_id("export").tap()
             within(page, "#export-list", width)
             assert not page.evaluate(WIDER), width

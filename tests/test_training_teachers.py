@@ -162,7 +162,9 @@ def test_a_student_of_wrong_labels_learns_from_its_teachers(
 def test_a_killed_and_resumed_student_ends_with_the_same_weights(
     corpus: Path, teachers: list[str], tmp_path: Path
 ) -> None:
-    config = config_for(corpus, teachers=tuple(teachers), steps=12, validate_every=6, degrade=0.5)
+    config = config_for(
+        corpus, teachers=tuple(teachers), steps=12, validate_every=6, degrade=0.5, equalize_decibels=6.0
+    )
     train(config, tmp_path / "whole", quiet=True)
 
     def stop(step: int, *_: Any) -> None:

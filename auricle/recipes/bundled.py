@@ -12,7 +12,8 @@
     python examples/make_unknown.py out/unknown-sounds --share 8
     auricle pack out/unknown-sounds/meta.csv out/unknown --rate 32000
     python -m auricle.recipes.quiet --model out/auricle-esc50 --data out/esc50-made --folds runs/fourth \
-        --unknown out/unknown --false-alarms 2 --confusions 5 --least 0.5 --greatest 0.9 --out out/quiet
+        --unknown out/unknown --false-alarms 2 --allow struck=20 --confusions 5 --least 0.5 --greatest 0.9 \
+        --out out/quiet
     python benchmarks/unknown_sounds.py --model out/quiet --sounds out/unknown --data out/esc50-made \
         --folds runs/fourth --card auricle/bundled/auricle-esc50
 
@@ -55,7 +56,7 @@ Says which of 50 environmental sounds are in a recording: the classes of ESC-50 
 - Figures are out of fold: five models by the same recipe, each trained on four of ESC-50's folds (clips of
   every licence, its teachers too) and the same computed sounds, and asked about the fifth, which no run
   looked at.
-  (Settings were tried on folds 4, 1 and 3: docs/results.md.) No source recording is on both sides, but for
+  (Settings were tried on folds 4, 1, 3 and 5: docs/results.md.) No source recording is on both sides, but for
   four (nine clips) that ESC-50's own folds share. The model in this folder was trained on clips of all folds
   and cannot be judged on them.
 - A score is not a probability: scores are the network's own. Sounds outside the 50 classes get scores too,

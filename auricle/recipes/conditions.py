@@ -222,6 +222,8 @@ def band_limited(sound_N: np.ndarray, rate: int, *, limit: float) -> np.ndarray:
 def tilted(sound_N: np.ndarray, rate: int, *, decibels: float) -> np.ndarray:
     """(N,) float32: `decibels` more for each octave up, at the RMS that it had; level below 50 Hz.
 
+    The sound goes round: what a curve rings beyond one end comes in at the other.
+
     >>> low, high = (np.sin(2 * np.pi * hertz * np.arange(16000) / 16000) for hertz in (500, 2000))
     >>> spectrum = np.abs(np.fft.rfft(tilted(low + high, 16000, decibels=3.0)))
     >>> round(float(20 * np.log10(spectrum[2000] / spectrum[500])), 2)

@@ -25,7 +25,7 @@ from auricle.shards import Pack
 from auricle.shards.parents import label_parents
 from auricle.training.beside import Beside
 from auricle.training.config import TrainConfig
-from auricle.training.start import BEFORE, counted
+from auricle.training.start import BEFORE, counted, each_once
 from auricle.training.state import State
 
 
@@ -244,7 +244,7 @@ def save_model(
         training[KEYS] = live.keys
     before = state.start.get(BEFORE) if state.start else None
     if before is not None or state.taught:
-        training["within"] = [*(before or []), *state.taught]
+        training["within"] = each_once([*(before or []), *state.taught])
     if state.teachers:
         training["teachers"] = state.teachers
     if mixed := pack.manifest.get("mixed_from"):

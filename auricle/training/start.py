@@ -1,5 +1,6 @@
 """Where a network's weights begin: at random, or at another model's, as far as they fit."""
 
+from collections.abc import Iterable
 from typing import Any
 
 import torch
@@ -65,6 +66,22 @@ def heard_before(artifact: Any) -> list[dict[str, Any]]:
     kept = ("data", "config", "mixed_from", "heard", "within")
     models = [artifact, *(model for _, model in artifact.within.values())]
     return [{name: model.training[name] for name in kept if name in model.training} for model in models]
+
+
+def each_once(trainings: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Every training once, those within one beside it: models that taught each other have many in common.
+
+    >>> first = {"data": "a"}
+    >>> each_once([{"data": "b", "within": [first]}, {"data": "c", "within": [first, {"data": "b"}]}])
+    [{'data': 'b'}, {'data': 'a'}, {'data': 'c'}]
+    """
+    found: list[dict[str, Any]] = []
+    for about in trainings:
+        alone = {name: value for name, value in about.items() if name != "within"}
+        for one in (alone, *each_once(about.get("within", ()))):
+            if one not in found:
+                found.append(one)
+    return found
 
 
 def renamed(name: str, prefixes: dict[str, str]) -> str:
