@@ -27,17 +27,7 @@ LOWEST = 20.0  # Hz: noise is flat below
 HIGH_END = (1500.0, 7500.0)  # Hz: nothing above; even in its logarithm
 LOW_END = (20.0, 500.0)  # Hz: nothing below
 EDGE = 0.1  # octaves from all to nothing
-KNOTS = (
-    62.5,
-    125.0,
-    250.0,
-    500.0,
-    1000.0,
-    2000.0,
-    4000.0,
-    8000.0,
-    16000.0,
-)  # Hz, between which colour is straight
+KNOTS = tuple(62.5 * 2**octave for octave in range(9))  # Hz, between which colour is straight
 
 
 def degrade(waveform_BN: Tensor, generator: Generator, *, rate: int, share: float) -> Tensor:
@@ -95,17 +85,14 @@ def equalize(waveform_BN: Tensor, generator: Generator, *, rate: int, decibels: 
     """
     if not decibels:
         return waveform_BN
-    batch, samples = waveform_BN.shape
+    batch = len(waveform_BN)
     spread_B1 = uniform(batch, 0.0, decibels, generator)
     level_BK = spread_B1 * torch.randn(batch, len(KNOTS), generator=generator, device=waveform_BN.device)
-    size = next_fast_len(samples + rate // 10, real=True)
-    frequency_F = torch.arange(size // 2 + 1, device=waveform_BN.device) * (rate / size)
+    frequency_F = _frequencies(waveform_BN, rate)
     place_F = (frequency_F.clamp(min=1e-3) / KNOTS[0]).log2().clamp(0, len(KNOTS) - 1 - 1e-4)
     index_F = place_F.long()
     curve_BF = torch.lerp(level_BK[:, index_F], level_BK[:, index_F + 1], place_F - index_F)
-    spectrum = torch.fft.rfft(waveform_BN, size) * 10 ** (curve_BF / 20)
-    coloured_BN = torch.fft.irfft(spectrum, size)[:, :samples]
-    return coloured_BN * (_rms(waveform_BN) / _rms(coloured_BN).clamp(min=1e-9))
+    return _levelled(_filtered(waveform_BN, 10 ** (curve_BF / 20), rate), waveform_BN)
 
 
 def _log_uniform(batch: int, ends: tuple[float, float], generator: Generator) -> Tensor:
@@ -114,6 +101,11 @@ def _log_uniform(batch: int, ends: tuple[float, float], generator: Generator) ->
 
 def _rms(waveform_BN: Tensor) -> Tensor:
     return waveform_BN.square().mean(1, keepdim=True).sqrt()
+
+
+def _levelled(changed_BN: Tensor, waveform_BN: Tensor) -> Tensor:
+    """The same at the RMS of another."""
+    return changed_BN * (_rms(waveform_BN) / _rms(changed_BN).clamp(min=1e-9))
 
 
 def _in_rooms(
@@ -130,7 +122,7 @@ def _in_rooms(
     spectrum = torch.fft.rfft(waveform_BN, size) * torch.fft.rfft(response_BN, size)
     wet_BN = waveform_BN.clone()
     wet_BN[:, 1:] += torch.fft.irfft(spectrum, size)[:, : samples - 1]
-    return wet_BN * (_rms(waveform_BN) / _rms(wet_BN).clamp(min=1e-9))
+    return _levelled(wet_BN, waveform_BN)
 
 
 def _noise(waveform_BN: Tensor, snr_B1: Tensor, slope_B1: Tensor, generator: Generator, rate: int) -> Tensor:
@@ -150,10 +142,24 @@ def _through_channels(waveform_BN: Tensor, low_B1: Tensor, high_B1: Tensor, rate
     Slopes are steep and of zero phase: a click rings before and after itself, for some milliseconds at the
     high end, and softly for tenths of a second at the lowest low ends.
     """
-    samples = waveform_BN.shape[1]
-    size = next_fast_len(samples + rate // 10, real=True)  # room for most of what rings beyond the ends
-    frequency_F = torch.arange(size // 2 + 1, device=waveform_BN.device) * (rate / size)
-    octaves_F = frequency_F.clamp(min=1e-3).log2()
+    octaves_F = _frequencies(waveform_BN, rate).clamp(min=1e-3).log2()
     below_BF = ((high_B1.log2() - octaves_F) / EDGE + 0.5).clamp(0, 1)
     above_BF = ((octaves_F - low_B1.log2()) / EDGE + 0.5).clamp(0, 1)
-    return torch.fft.irfft(torch.fft.rfft(waveform_BN, size) * (below_BF * above_BF), size)[:, :samples]
+    return _filtered(waveform_BN, below_BF * above_BF, rate)
+
+
+def _padded(waveform_BN: Tensor, rate: int) -> int:
+    """Samples of a transform with room for most of what rings beyond the ends."""
+    return next_fast_len(waveform_BN.shape[1] + rate // 10, real=True)
+
+
+def _frequencies(waveform_BN: Tensor, rate: int) -> Tensor:
+    """(F,) Hz, of the gains that `_filtered` takes."""
+    size = _padded(waveform_BN, rate)
+    return torch.arange(size // 2 + 1, device=waveform_BN.device) * (rate / size)
+
+
+def _filtered(waveform_BN: Tensor, gain_BF: Tensor, rate: int) -> Tensor:
+    """(B, N): each frequency times its gain, without delay."""
+    size = _padded(waveform_BN, rate)
+    return torch.fft.irfft(torch.fft.rfft(waveform_BN, size) * gain_BF, size)[:, : waveform_BN.shape[1]]

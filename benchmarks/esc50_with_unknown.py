@@ -46,9 +46,10 @@ def rows_of_made(folder: Path, share: float, without: Sequence[str] = ()) -> lis
 
     if unknown := set(without) - set(ALL):
         sys.exit(f"error: --without {', '.join(sorted(unknown))}: no such kind; there are: {', '.join(ALL)}")
-    write(folder, seed=SEED, share=share, kinds=[kind for kind in ALL if kind not in without])
+    kinds = [kind for kind in ALL if kind not in without]
+    write(folder, seed=SEED, share=share, kinds=kinds, halves=("choose",))
     with (folder / "meta.csv").open(newline="") as stream:
-        found = [row for row in csv.DictReader(stream) if row["split"] == "choose"]
+        found = list(csv.DictReader(stream))
     return [
         {
             "id": f"made-{number:03d}",

@@ -204,10 +204,11 @@ def write(
     seconds: float = SECONDS,
     share: float = 1.0,
     kinds: Sequence[str] = tuple(KINDS),
+    halves: Sequence[str] = HALVES,
 ) -> int:
-    """Write both halves of some kinds, and their table; how many recordings there are."""
+    """Write halves of some kinds, and their table; how many recordings there are."""
     rows = []
-    for half in HALVES:
+    for half in halves:
         for kind in kinds:
             count = ALL[kind][1]
             if kind in NEED_ESPEAK and not has_espeak():

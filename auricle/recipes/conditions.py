@@ -247,10 +247,8 @@ def through_microphone(sound_N: np.ndarray, rate: int, *, decibels: float, seed:
     """
     rng = np.random.default_rng(seed)
     centres = np.exp(rng.uniform(math.log(80), math.log(0.45 * rate), PEAKS))
-    peaks, sharpness = (
-        rng.uniform(-decibels, decibels, PEAKS),
-        np.exp(rng.uniform(math.log(0.5), math.log(3), PEAKS)),
-    )
+    peaks = rng.uniform(-decibels, decibels, PEAKS)
+    sharpness = np.exp(rng.uniform(math.log(0.5), math.log(3), PEAKS))
     sections = [peaking(*one, rate) for one in zip(centres, peaks, sharpness, strict=True)]
     return _levelled(sosfilt(np.array(sections), np.asarray(sound_N, np.float64)), sound_N)
 

@@ -33,8 +33,7 @@ RANGES |= dict.fromkeys(("log_every", "validate_every", "checkpoint_every", "pat
 RANGES |= dict.fromkeys(("validation_fraction", "average"), (0, 1))
 RANGES |= dict.fromkeys(("weight_decay", "warmup_steps", "gain_decibels", "speed_spread"), (0, INFINITY))
 RANGES |= dict.fromkeys(("mask_frames", "mask_bands", "drop_at", "seed", "validation_clips"), (0, INFINITY))
-RANGES |= {"equalize_decibels": (0, INFINITY)}
-RANGES |= dict.fromkeys(("class_weights", "lowest_rate", "gentler"), (0, INFINITY))
+RANGES |= dict.fromkeys(("equalize_decibels", "class_weights", "lowest_rate", "gentler"), (0, INFINITY))
 RANGES |= {"cut": (0, 1), "degrade": (0, 1)}
 POSITIVE = (
     "epochs",

@@ -167,10 +167,9 @@ def prepare(
     clean_BN = waveform_BN
     if config.degrade:
         waveform_BN = degrade(clean_BN, generator, rate=config.features.rate, share=config.degrade)
-    if config.equalize_decibels:
-        waveform_BN = equalize(
-            waveform_BN, generator, rate=config.features.rate, decibels=config.equalize_decibels
-        )
+    waveform_BN = equalize(
+        waveform_BN, generator, rate=config.features.rate, decibels=config.equalize_decibels
+    )
     logmel = live.frontend(waveform_BN)
     if task.teachers is not None:  # who need not bear what the student is to learn to
         heard = logmel if waveform_BN is clean_BN else live.frontend(clean_BN)
