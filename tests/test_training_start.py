@@ -1,6 +1,7 @@
 """Where training starts: at another model's weights; and at the published configuration."""
 
 import dataclasses
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,7 @@ from test_cli import run as run_cli
 from tones import config_for, log_of, make_corpus, same_weights
 
 from auricle.artifact import load_artifact
+from auricle.experiments.trainings import finished_twin
 from auricle.features import FeatureConfig
 from auricle.models import MODELS
 from auricle.recipes import configure as by_recipe
@@ -100,6 +102,22 @@ def test_resuming_does_not_start_again(corpus: Path, source: Path, tmp_path: Pat
     train(config, tmp_path / "run", resume=True, quiet=True)
     assert same_weights(tmp_path / "whole", tmp_path / "run")
     assert load_artifact(tmp_path / "run" / "last").training["init_from"]["model"] == "model"
+
+
+@pytest.mark.parametrize("named", ["init_from", "teachers"])
+def test_a_finished_training_by_a_model_that_is_another_now_is_no_twin(
+    corpus: Path, tmp_path: Path, named: str
+) -> None:
+    rest = {"validation_splits": (), "validation_fraction": 0.0}
+    other = train(config_for(corpus, steps=2, **rest), tmp_path / "other", quiet=True)
+    given = {"init_from": str(other)} if named == "init_from" else {"teachers": (str(other),)}
+    config = config_for(corpus, steps=2, seed=5, **rest, **given)
+    run = tmp_path / "out" / "runs" / "a"
+    train(config, run, quiet=True)
+    assert finished_twin(config, tmp_path / "out") == run
+    shutil.rmtree(tmp_path / "other")
+    train(config_for(corpus, steps=2, seed=7, **rest), tmp_path / "other", quiet=True)
+    assert finished_twin(config, tmp_path / "out") is None
 
 
 def test_lower_layers_go_into_a_larger_model_by_prefix(

@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from auricle.artifact import load_artifact
 from auricle.experiments.options import Run
 from auricle.experiments.runs import from_log, rate_changes, sizes, without_machine
 from auricle.shards import Pack
@@ -79,14 +80,25 @@ def take_over(config: TrainConfig, folder: Path, out: Path) -> None:
 
 
 def finished_twin(config: TrainConfig, out: Path) -> Path | None:
-    """A finished training of the same configuration and data in another run of the folder."""
+    """A finished training of the same configuration, data and other models in another run of the folder."""
     asked = identity(config)
     for pattern in ("runs/*/", f"runs/*/{MEMBERS}/*/"):
         for path in sorted(out.glob(pattern + CONFIG)):
-            done = (path.parent / "last").is_dir() and not path.parent.name.endswith(".partial")
-            if done and without_machine(json.loads(path.read_text(encoding="utf-8"))) == asked:
+            last = path.parent / "last"
+            if not last.is_dir() or path.parent.name.endswith(".partial"):
+                continue
+            alike = without_machine(json.loads(path.read_text(encoding="utf-8"))) == asked
+            if alike and by_the_same_models(config, last):
                 return path.parent
     return None
+
+
+def by_the_same_models(config: TrainConfig, trained: Path) -> bool:
+    """Whether those that a model began with and learned from are still what lies where they are named."""
+    now = (*config.teachers, *((config.init_from,) if config.init_from else ()))
+    training = load_artifact(trained).training
+    then = [*training.get("teachers", ()), *((training["init_from"],) if "init_from" in training else ())]
+    return [load_artifact(name).fingerprint for name in now] == [model["fingerprint"] for model in then]
 
 
 def identity(config: TrainConfig) -> dict[str, Any]:

@@ -15,6 +15,7 @@ import numpy as np
 from auricle import __version__
 from auricle.artifact import CHECK_KEY, METADATA_KEY, Artifact, encode_check, load_artifact, save_artifact
 from auricle.artifact.checksum import checksum, graph_digest
+from auricle.artifact.trainings import each_once, heard_before
 from auricle.interop.exported import about, as_json, write_whole
 from auricle.pooling import POOLINGS, pooling_of
 from auricle.thresholds import thresholds_of
@@ -153,15 +154,9 @@ def _described(artifact: Artifact) -> dict[str, Any]:
         described["inputs"] = [{"kind": "waveform", "rate": artifact.rate}]
         # What they heard in training, the whole has heard: `auricle evaluate` warns of it.
         described["training"] = artifact.training | {
-            "within": [*artifact.training.get("within", ()), *_trainings(artifact)]
-        }
+            "within": each_once(heard_before(artifact))[1:]
+        }  # less its own
     return described
-
-
-def _trainings(artifact: Artifact) -> list[dict[str, Any]]:
-    """What is known of the training of each model in a model, and of those in these."""
-    inside = [model for _, model in artifact.within.values()]
-    return [model.training for model in inside] + [about for model in inside for about in _trainings(model)]
 
 
 def _describe(

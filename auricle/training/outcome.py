@@ -12,6 +12,7 @@ import torch
 from torch import nn
 
 from auricle.artifact import Artifact, embedding_input, load_artifact, save_artifact
+from auricle.artifact.trainings import each_once
 from auricle.embedding import gives
 from auricle.evaluation.heard import KEYS, training_keys
 from auricle.fingerprint import chosen, fingerprint
@@ -25,7 +26,7 @@ from auricle.shards import Pack
 from auricle.shards.parents import label_parents
 from auricle.training.beside import Beside
 from auricle.training.config import TrainConfig
-from auricle.training.start import BEFORE, counted, each_once
+from auricle.training.start import BEFORE, counted
 from auricle.training.state import State
 
 

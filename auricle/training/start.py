@@ -1,12 +1,12 @@
 """Where a network's weights begin: at random, or at another model's, as far as they fit."""
 
-from collections.abc import Iterable
 from typing import Any
 
 import torch
 from torch import nn
 
 from auricle.artifact import load_artifact
+from auricle.artifact.trainings import heard_before
 from auricle.training.config import TrainConfig
 
 BEFORE = "before"  # of what `take_weights` gives: `heard_before`, which is kept and not shown
@@ -55,33 +55,6 @@ def take_weights(net: nn.Module, config: TrainConfig) -> dict[str, Any]:
     net.load_state_dict(taken, strict=False)
     source = {"model": artifact.name, "fingerprint": artifact.fingerprint, BEFORE: heard_before(artifact)}
     return source | {"taken": sorted(taken), "left": left, "fresh": sorted(set(mine) - set(taken))}
-
-
-def heard_before(artifact: Any) -> list[dict[str, Any]]:
-    """What the weights of a model, and of those within it, were trained on: for models that start from them.
-
-    >>> heard_before(load_artifact("runs/base/last"))[0]["data"]  # doctest: +SKIP
-    'a8af8e6967ea45244a3b1e5460bf5cca'
-    """
-    kept = ("data", "config", "mixed_from", "heard", "within")
-    models = [artifact, *(model for _, model in artifact.within.values())]
-    return [{name: model.training[name] for name in kept if name in model.training} for model in models]
-
-
-def each_once(trainings: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Every training once, those within one beside it: models that taught each other have many in common.
-
-    >>> first = {"data": "a"}
-    >>> each_once([{"data": "b", "within": [first]}, {"data": "c", "within": [first, {"data": "b"}]}])
-    [{'data': 'b'}, {'data': 'a'}, {'data': 'c'}]
-    """
-    found: list[dict[str, Any]] = []
-    for about in trainings:
-        alone = {name: value for name, value in about.items() if name != "within"}
-        for one in (alone, *each_once(about.get("within", ()))):
-            if one not in found:
-                found.append(one)
-    return found
 
 
 def renamed(name: str, prefixes: dict[str, str]) -> str:

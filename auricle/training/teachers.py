@@ -18,10 +18,10 @@ import torch
 from torch import Tensor, nn
 
 from auricle.artifact import Artifact, load_artifact
+from auricle.artifact.trainings import heard_before
 from auricle.runners.torch import build
 from auricle.sampling import hash_uint64
 from auricle.training.config import TrainConfig
-from auricle.training.start import heard_before
 
 
 @dataclass(frozen=True, kw_only=True)
