@@ -206,3 +206,14 @@ def test_init_from_is_an_option_of_the_command(
         "--set", "model=fully_connected", "--set", "model_arguments.units=4", "--init-from", "default",
     )  # fmt: skip
     assert status == 1 and "it has a graph (onnx) and no weights to start from" in err
+
+
+def test_a_recipe_for_trained_weights_says_that_it_has_none(
+    corpus: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    options = ["--data", str(corpus), "--set", "train_splits=nosuch"]  # refused, after the warning
+    for recipe, said in (("compact-esc50-equalized", True), ("compact-esc50-robust", False)):
+        status, _, err = run_cli(
+            capsys, "train", *options, "--out", str(tmp_path / "run"), "--recipe", recipe
+        )
+        assert (status, "--init-from RUN/last names some" in err) == (1, said)

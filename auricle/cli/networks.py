@@ -12,7 +12,7 @@ import typer
 
 from auricle.cli.corpora import ReportFormat
 from auricle.cli.options import Quiet, Threads
-from auricle.cli.output import assignments, print_error, print_table
+from auricle.cli.output import assignments, print_error, print_table, print_warning
 from auricle.remote import address_of
 
 MODEL_HELP = "A bundled or published model's name, an artifact's folder, an .onnx file."
@@ -122,7 +122,7 @@ def train(
     if not recipe and config is None:
         raise typer.BadParameter("name a recipe, or a file with --config", param_hint="--recipe")
     from auricle import distributed
-    from auricle.recipes import configure, read_settings
+    from auricle.recipes import GOES_ON, configure, read_settings
     from auricle.training import train as train_model
     from auricle.training import train_family
 
@@ -132,6 +132,11 @@ def train(
     chosen = configure(recipe, data=data, settings=settings, device=device, threads=threads)
     if init_from:
         chosen = dataclasses.replace(chosen, init_from=init_from)
+    if recipe in GOES_ON and not chosen.init_from and distributed.rank() == 0:
+        print_warning(
+            f"{recipe} is made for weights that are trained already, and begins at random; "
+            "--init-from RUN/last names some"
+        )
     if family:
         trained = train_family(chosen, out, top=family, other=other, resume=resume)
     else:

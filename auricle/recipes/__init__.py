@@ -33,6 +33,7 @@ RECIPES: dict[str, Callable[[Path], TrainConfig]] = {
     "chen": chen,
     "tompkins": tompkins,
 }
+GOES_ON = ("compact-esc50-equalized", "compact-esc50-equalized-free")  # made for weights that are trained
 
 
 def configure(
