@@ -17,8 +17,8 @@ With sounds of no class beside the clips, the first of the models that led to th
 
 `--taught-by runs/long` has each fold's model of an earlier run, which has not heard that fold either, teach
 the new one (given again, they teach in turn); the shipped one is taught by the shipped one. `--begun-by
-runs/robust` has the new ones begin with the weights of those. `--window 5` judges the same models in windows
-of 5 s.
+runs/robust` has the new ones begin with the weights of those. `--average runs/a --average runs/b` trains
+nothing: each new model is the mean of those two. `--window 5` judges the same models in windows of 5 s.
 """
 
 import argparse
@@ -35,6 +35,7 @@ from typing import Any
 
 import numpy as np
 
+from auricle.averaging import average_models
 from auricle.evaluation import evaluate
 from auricle.experiments.lines import write_lines
 from auricle.metrics.ranking import bootstrap_intervals
@@ -58,6 +59,7 @@ class Job:
     settings: dict[str, str]
     threads: int | None = None
     window: float | None = None  # seconds, at the test; None: the model's own
+    average: tuple[Path, ...] = ()  # models whose mean it is, and no training
 
 
 def jobs_of(options: argparse.Namespace) -> list[Job]:
@@ -77,18 +79,22 @@ def jobs_of(options: argparse.Namespace) -> list[Job]:
         if options.begun_by:
             given["init_from"] = str(options.begun_by / within / "last")
         threads = 1 if options.jobs > 1 else None
-        found.append(
-            Job(fold, recipe, options.data, options.out / within, given | settings, threads, options.window)
-        )
+        means = tuple(runs / within / "last" for runs in options.average)
+        run, given = options.out / within, given | settings
+        found.append(Job(fold, recipe, options.data, run, given, threads, options.window, means))
     return found
 
 
 def do(job: Job) -> dict[str, float]:
     """Train, and judge by the fold: figures, scores beside the run."""
-    config = configure(job.recipe, data=job.data, settings=job.settings, threads=job.threads)
     alone = job.threads is None
-    model = train(config, job.run, resume=True, quiet=not alone)
-    figures = {"hours": hours_of(job.run)}
+    config = configure(job.recipe, data=job.data, settings=job.settings, threads=job.threads)
+    if job.average:
+        model = average_models(job.average, job.run / "last", name=config.name).path
+        figures = {"hours": sum(hours_of(path.parent) for path in job.average)}
+    else:
+        model = train(config, job.run, resume=True, quiet=not alone)
+        figures = {"hours": hours_of(job.run)}
     if job.fold != SHIPPED:
         out = job.run.parent if job.window is None else job.run.parent / f"windows-{job.window:g}s"
         given: dict[str, Any] = {"splits": [job.fold], "window": job.window, "out": out, "quiet": not alone}
@@ -136,6 +142,8 @@ def rows_of(options: argparse.Namespace, figures: dict[str, dict[str, float]]) -
         recipe += f", taught by {len(options.taught_by)}"
     if options.begun_by:
         recipe += f", begun by {options.begun_by.name}"
+    if options.average:
+        recipe += f", mean of {' and '.join(runs.name for runs in options.average)}"
     if options.window:
         recipe += f", windows of {options.window:g} s"
     seed = dict(item.split("=", 1) for item in options.set).get("seed", "0")
@@ -163,6 +171,9 @@ def main() -> None:
     parser.add_argument("--beside", metavar="SPLIT", help="trained on by all, beside the folds")
     parser.add_argument("--taught-by", type=Path, action="append", default=[], metavar="RUNS")
     parser.add_argument("--begun-by", type=Path, metavar="RUNS", help="whose weights each begins with")
+    parser.add_argument(
+        "--average", type=Path, action="append", default=[], metavar="RUNS", help="their mean"
+    )
     parser.add_argument("--shipped", action="store_true", help="also train RECIPE-free on all folds")
     parser.add_argument(
         "--window", type=float, metavar="S", help="test in windows of so long; trains nothing that is there"

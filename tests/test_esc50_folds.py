@@ -22,6 +22,7 @@ def options(**changed: Any) -> Namespace:
         "beside": "made",
         "taught_by": [],
         "begun_by": None,
+        "average": [],
         "shipped": False,
         "jobs": 1,
         "window": None,
@@ -57,6 +58,16 @@ def test_weights_to_begin_with_are_those_of_the_same_fold(script: ModuleType) ->
     figures = {fold: dict.fromkeys((*script.METRICS, "hours"), 0.5) for fold in script.FOLDS}
     row = script.rows_of(options(begun_by=Path("runs/a"), set=[]), figures)[0]
     assert row[0] == "compact-esc50-long, begun by a"
+
+
+def test_a_mean_is_of_the_models_of_the_same_fold(script: ModuleType) -> None:
+    shipped, *folds = script.jobs_of(options(average=[Path("runs/a"), Path("runs/b")], shipped=True))
+    assert shipped.average == (Path("runs/a/shipped/last"), Path("runs/b/shipped/last"))
+    for job in folds:
+        assert job.average == tuple(Path("runs", name, job.fold, "run/last") for name in "ab")
+    figures = {fold: dict.fromkeys((*script.METRICS, "hours"), 0.5) for fold in script.FOLDS}
+    row = script.rows_of(options(average=[Path("runs/a"), Path("runs/b")], set=[]), figures)[0]
+    assert row[0] == "compact-esc50-long, mean of a and b"
 
 
 def test_rows_name_what_was_set_and_have_a_mean_of_five_alone(script: ModuleType) -> None:

@@ -3,6 +3,8 @@
 from collections.abc import Iterable
 from typing import Any
 
+BEHIND = ("data", "config", "mixed_from", "heard")  # what is kept of a training that is not a model's last
+
 
 def heard_before(artifact: Any) -> list[dict[str, Any]]:
     """What the weights of a model, and of those within it, were trained on: for models that start from them.
@@ -10,7 +12,7 @@ def heard_before(artifact: Any) -> list[dict[str, Any]]:
     >>> heard_before(load_artifact("runs/base/last"))[0]["data"]  # doctest: +SKIP
     'a8af8e6967ea45244a3b1e5460bf5cca'
     """
-    kept = ("data", "config", "mixed_from", "heard", "within")
+    kept = (*BEHIND, "within")
     own = {name: artifact.training[name] for name in kept if name in artifact.training}
     return [own, *(about for _, model in artifact.within.values() for about in heard_before(model))]
 

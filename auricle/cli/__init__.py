@@ -37,7 +37,7 @@ from auricle.cli.experiments import compare, sweep
 from auricle.cli.importing import efficientat, onnx, panns, tflite, vggish, yamnet
 from auricle.cli.inputs import inputs
 from auricle.cli.labels import labels, subset
-from auricle.cli.networks import check, export, filters, models, train
+from auricle.cli.networks import average, check, export, filters, models, train
 from auricle.cli.options import quieted
 from auricle.cli.output import describe, print_error, show_warning
 from auricle.cli.planning import plan
@@ -161,6 +161,7 @@ for _verb, _example in (
         "auricle sweep --data out/pack --out out/sweep --preset hershey-fully-connected --set steps=2000",
     ),
     (plan, "auricle plan --hours 5.24e6 --clips 70e6 --labels 30871 --model resnet50 --costs hershey-2017"),
+    (average, "auricle average runs/first/last runs/second/last --out runs/mean"),
     (check, "auricle check out/run/best"),
     (doctor, "auricle doctor default recordings/"),
     (export, "auricle export out/run/best model.onnx"),

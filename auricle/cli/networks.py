@@ -146,6 +146,32 @@ def train(
     distributed.leave()
 
 
+def average(
+    model: Annotated[
+        list[str],
+        typer.Argument(help="Folders of models that training wrote, two or more of one network."),
+    ],
+    out: Annotated[Path, typer.Option(metavar="NEW", help="Folder of the new model; the others stay.")],
+    shares: Annotated[
+        str, typer.Option(metavar="N,N", help="How much each one counts, say 1,3; else all alike.")
+    ] = "",
+    name: Annotated[str, typer.Option(metavar="NAME", help="Of the new model; else that of the first.")] = "",
+) -> None:
+    """Make one model whose weights are the mean of several's.
+
+    It costs no more than one of them. Where one began with another's weights, or all with the same, it is
+    often better than each; of models that began at random it is nothing. Thresholds, calibration and figures
+    are not taken over; docs/training.md has more.
+    """
+    from auricle.averaging import average_models
+
+    try:
+        parts = [float(part) for part in shares.split(",")] if shares else None
+    except ValueError:
+        raise typer.BadParameter(f"{shares!r}; expected numbers, say 1,3", param_hint="--shares") from None
+    print(average_models(model, out, shares=parts, name=name).path)
+
+
 def check(model: Annotated[str, typer.Argument(help=MODEL_HELP)]) -> None:
     """Say whether a model is as it was saved, and does as it did.
 
