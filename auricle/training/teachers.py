@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from auricle.artifact import Artifact, load_artifact
 from auricle.artifact.trainings import heard_before
+from auricle.runners.lengths import with_window
 from auricle.runners.torch import build
 from auricle.sampling import hash_uint64
 from auricle.training.config import TrainConfig
@@ -78,8 +79,8 @@ def open_teachers(config: TrainConfig, live: Any, dtype: torch.dtype) -> Teacher
         dtype: that the teachers compute in.
 
     Raises:
-        ValueError: no such model, one that is not a network on sound alone, or one of another rate, window
-            or other labels than the student's; the message says which, and what was expected.
+        ValueError: no such model, one that is not a network on sound alone or takes no window as long as the
+            student's, or one of another rate or other labels; the message says which, and what was expected.
 
     >>> open_teachers(config, live, torch.float32)  # doctest: +SKIP
     Teachers(artifacts=(...), ...)
@@ -115,12 +116,14 @@ def check_teacher(name: str, artifact: Any, student: Any) -> None:
         )
     if artifact.embedding_entry:
         raise ValueError(f"teacher {name}: takes embeddings; expected a network that takes sound alone")
-    for what, unit in (("rate", " Hz"), ("window", " samples")):
-        mine, theirs = getattr(student, what), getattr(artifact, what)
-        if mine != theirs:
-            raise ValueError(
-                f"teacher {name}: its {what} is {theirs}{unit}; expected {mine}{unit}, the student's"
-            )
+    if artifact.rate != student.rate:
+        raise ValueError(
+            f"teacher {name}: its rate is {artifact.rate} Hz; expected {student.rate} Hz, the student's"
+        )
+    try:  # it hears the student's windows
+        with_window(artifact, student.window / student.rate)
+    except ValueError as error:
+        raise ValueError(f"teacher {name}: the student's {error}") from error
     if list(artifact.labels) != list(student.labels):
         raise ValueError(
             f"teacher {name}: has {len(artifact.labels)} labels, the student {len(student.labels)}; expected "
