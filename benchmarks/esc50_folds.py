@@ -46,6 +46,7 @@ from auricle.training import train
 FOLDS = tuple(f"fold{number}" for number in range(1, 6))
 METRICS = ("accuracy", "map", "auc", "d_prime")
 SHIPPED = "shipped"
+MEAN = "mean.json"  # beside a mean of models: how long their trainings took, and from which seeds
 
 
 @dataclass(frozen=True)
@@ -91,10 +92,12 @@ def do(job: Job) -> dict[str, float]:
     config = configure(job.recipe, data=job.data, settings=job.settings, threads=job.threads)
     if job.average:
         model = average_models(job.average, job.run / "last", name=config.name).path
-        figures = {"hours": sum(hours_of(path.parent) for path in job.average)}
+        runs = [path.parent for path in job.average]
+        about = {"hours": sum(map(hours_of, runs)), "seed": ", ".join(map(seed_of, runs))}
+        (job.run / MEAN).write_text(json.dumps(about))
     else:
         model = train(config, job.run, resume=True, quiet=not alone)
-        figures = {"hours": hours_of(job.run)}
+    figures = {"hours": hours_of(job.run)}
     if job.fold != SHIPPED:
         out = job.run.parent if job.window is None else job.run.parent / f"windows-{job.window:g}s"
         given: dict[str, Any] = {"splits": [job.fold], "window": job.window, "out": out, "quiet": not alone}
@@ -106,12 +109,16 @@ def do(job: Job) -> dict[str, float]:
 
 
 def hours_of(run: Path) -> float:
-    """How long a run has trained."""
+    """How long a run has trained; of a mean, how long all of its runs have."""
+    if (run / MEAN).is_file():
+        return float(json.loads((run / MEAN).read_text())["hours"])
     return float(json.loads((run / "log.jsonl").read_text().splitlines()[-1])["seconds"]) / 3600
 
 
 def seed_of(run: Path) -> str:
-    """What a run was trained with."""
+    """What a run was trained with; of a mean "3, 4", what its runs were."""
+    if (run / MEAN).is_file():
+        return str(json.loads((run / MEAN).read_text())["seed"])
     return str(json.loads((run / "config.json").read_text())["seed"])
 
 
@@ -147,6 +154,8 @@ def rows_of(options: argparse.Namespace, figures: dict[str, dict[str, float]]) -
     if options.window:
         recipe += f", windows of {options.window:g} s"
     seed = dict(item.split("=", 1) for item in options.set).get("seed", "0")
+    if options.average:
+        seed = seed_of(options.out / FOLDS[0] / "run")
     commit, made = commit_name(), [device_name(), seed, command_line()]
     data = f"ESC-50, {options.beside} sounds beside" if options.beside else "ESC-50"
     told = dict(figures)

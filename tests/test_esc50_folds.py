@@ -60,14 +60,19 @@ def test_weights_to_begin_with_are_those_of_the_same_fold(script: ModuleType) ->
     assert row[0] == "compact-esc50-long, begun by a"
 
 
-def test_a_mean_is_of_the_models_of_the_same_fold(script: ModuleType) -> None:
+def test_a_mean_is_of_the_models_of_the_same_fold(script: ModuleType, tmp_path: Path) -> None:
     shipped, *folds = script.jobs_of(options(average=[Path("runs/a"), Path("runs/b")], shipped=True))
     assert shipped.average == (Path("runs/a/shipped/last"), Path("runs/b/shipped/last"))
     for job in folds:
         assert job.average == tuple(Path("runs", name, job.fold, "run/last") for name in "ab")
     figures = {fold: dict.fromkeys((*script.METRICS, "hours"), 0.5) for fold in script.FOLDS}
-    row = script.rows_of(options(average=[Path("runs/a"), Path("runs/b")], set=[]), figures)[0]
-    assert row[0] == "compact-esc50-long, mean of a and b"
+    run = tmp_path / "fold1" / "run"
+    run.mkdir(parents=True)
+    (run / script.MEAN).write_text('{"hours": 0.5, "seed": "3, 4"}')
+    given = options(average=[Path("runs/a"), Path("runs/b")], set=[], out=tmp_path)
+    row = script.rows_of(given, figures)[0]
+    assert row[0] == "compact-esc50-long, mean of a and b" and row[9] == "3, 4"
+    assert (script.hours_of(run), script.seed_of(run)) == (0.5, "3, 4")
 
 
 def test_rows_name_what_was_set_and_have_a_mean_of_five_alone(script: ModuleType) -> None:
