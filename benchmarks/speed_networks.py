@@ -46,6 +46,7 @@ SHAPES: list[tuple[str, dict[str, Any]]] = [  # names of results.csv's rows -> w
     ),
 ]
 CORPORA = ("ESC-50", "ESC-50, made sounds beside")
+Rank = tuple[int, int, str]  # mean of models, steps or teachers, recipe: of one network the greatest counts
 FILE = "YAMNet int8"  # of results.csv, and what is timed
 
 
@@ -69,35 +70,39 @@ class Network:
 def trained(results: Path) -> list[Network]:
     """The networks that results.csv has an accuracy on ESC-50 of.
 
-    The longest training of each counts, and of a recipe the one with most teachers.
+    The longest training of each counts, and of a recipe a mean of models, or the one with most teachers.
     """
     with results.open(newline="") as stream:
         rows = [row for row in csv.DictReader(stream) if row["metric"] == "accuracy"]
-    found: dict[str, tuple[int, Network, list[tuple[str, float]]]] = {}
+    found: dict[str, tuple[Rank, Network, list[tuple[str, float]]]] = {}
     for row in rows:
         if (named := _network(row)) is None:
             continue
-        steps, network = named
+        rank, network = named
         have = found.get(network.name)
-        if have is None or steps > have[0]:
-            found[network.name] = have = (steps, network, [])
-        if steps == have[0]:
+        if have is None or rank > have[0]:
+            found[network.name] = have = (rank, network, [])
+        if rank == have[0]:
             have[2].append((row["fold"], float(row["ours"])))
     return [_with_accuracy(network, figures) for _, network, figures in found.values()]
 
 
-def _network(row: Mapping[str, str]) -> tuple[int, Network] | None:
-    """(steps of training, or number of teachers, network) of a row; None where it is of something else."""
+def _network(row: Mapping[str, str]) -> tuple[Rank, Network] | None:
+    """(rank, network) of a row; None where it is of something else."""
     recipe, data = row["recipe"], row["data"]
     if recipe == FILE and data.startswith("ESC-50"):
-        return 0, Network(FILE, "yamnet", of="47 classes, by a label map")
+        return (0, 0, ""), Network(FILE, "yamnet", of="47 classes, by a label map")
     if data not in CORPORA:
         return None
-    bare = re.fullmatch(r"([\w-]+)(?:, seed=\d+)?(?:, taught by (\d+))?(?:, begun by [\w.-]+)?", recipe)
+    bare = re.fullmatch(
+        r"([\w-]+)(?:, seed=\d+)?(?:, taught by (\d+))?(?:, begun by [\w.-]+)?(?:, mean of ([\w. -]+))?",
+        recipe,
+    )
     if bare and bare[1] in RECIPES:
         config = configure(bare[1], data=Path("pack"))
         settings = (config.window, config.features)
-        return int(bare[2] or 0), Network(bare[1], config.model, dict(config.model_arguments), settings)
+        rank = (int(bare[3] is not None), int(bare[2] or 0), recipe)
+        return rank, Network(bare[1], config.model, dict(config.model_arguments), settings)
     for shape, more in SHAPES:
         if match := re.fullmatch(shape, recipe):
             arguments: dict[str, Any] = {**more, **match.groupdict()}
@@ -112,7 +117,7 @@ def _network(row: Mapping[str, str]) -> tuple[int, Network] | None:
                 label = label.replace(",", " on YAMNet,", 1)
             # Trained on 2 s at a time.
             settings = (32000, FeatureConfig()) if model == "raw_waveform" else None
-            return steps, Network(label, model, arguments, settings)
+            return (0, steps, ""), Network(label, model, arguments, settings)
     return None
 
 
