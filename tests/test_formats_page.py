@@ -42,7 +42,7 @@ def test_the_examples_run(
     for block in blocks:
         exec(compile(block, "docs/formats.md", "exec"), {})  # noqa: S102
     printed = capsys.readouterr().out
-    assert "[10. 12.]" in printed and "siren 0.86" in printed
+    assert "[10. 12.]" in printed and "siren 0.9" in printed
     [query] = re.findall(r"```sql\n(.*?)```", PAGE, re.DOTALL)
     with duckdb.connect() as base:
         found = base.execute(query).fetchall()
