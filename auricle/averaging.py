@@ -27,13 +27,13 @@ def average_models(
 
     Args:
         models: two folders or more, as training wrote them.
-        path: the new folder.
+        path: the new folder; a model that is there is replaced.
         shares: how much each one counts, made to sum to 1; None: all alike.
         name: of the new model; "" that of the first.
 
     Raises:
-        ValueError: no such model, one that has no weights of its own, one that is not like the first (the
-            message names the field), or shares that do not fit.
+        ValueError: no such model, one that is damaged or has no weights of its own, one that is not like the
+            first (the message names the field), shares that do not fit, or a path in one of the models.
 
     >>> average_models(["runs/a/last", "runs/b/last"], "runs/mean")  # doctest: +SKIP
 
@@ -44,16 +44,16 @@ def average_models(
     first = artifacts[0]
     for artifact in artifacts:
         _check_alike(first, artifact)
-        if artifact.path.resolve() == Path(path).resolve():
+        if Path(path).resolve().is_relative_to(artifact.path.resolve()):
             raise ValueError(
-                f"{path}: is one of the models itself; name another folder, so that all are there"
+                f"{path}: is, or is in, one of the models; name another folder, so that all stay"
             )
     described: dict[str, Any] = {field: getattr(first, field) for field in KEPT}
     described |= {
         "name": name or first.name,
         "licence": "; ".join(dict.fromkeys(artifact.licence for artifact in artifacts if artifact.licence)),
         "training": _training(artifacts, part),
-        "weights": mean_weights([artifact.read_weights() for artifact in artifacts], part),
+        "weights": mean_weights([_sound_weights(artifact) for artifact in artifacts], part),
         "embedder": None if first.embedder is None else first.embedder.path,
     }
     waveforms, logits, tolerance = first.read_check()
@@ -88,9 +88,42 @@ def _shares(count: int, shares: Sequence[float] | None) -> list[float]:
         return [1 / count] * count
     if len(shares) != count:
         raise ValueError(f"{len(shares)} shares for {count} models; give one for each")
-    if not all(np.isfinite(share) and share > 0 for share in shares):
-        raise ValueError(f"shares {', '.join(f'{share:g}' for share in shares)}; expected numbers above 0")
-    return [share / sum(shares) for share in shares]
+    if not all(np.isfinite(share) and share > 1e-6 * max(shares) for share in shares):
+        said = ", ".join(f"{share:g}" for share in shares)
+        raise ValueError(f"shares {said}; expected numbers above 0, none a millionth of another")
+    parts = [share / max(shares) for share in shares]  # whose sum is finite, too
+    return [each / sum(parts) for each in parts]
+
+
+def unrelated(models: Sequence[str | Path]) -> list[str]:
+    """Those of which nothing tells that they lie near the first: by what each began with, or is a mean of.
+
+    >>> unrelated(["runs/a/last", "runs/begun-with-a/last", "runs/at-random/last"])  # doctest: +SKIP
+    ['runs/at-random/last']
+    """
+    kin: list[set[str]] = []
+    for artifact in map(load_artifact, models):
+        about = artifact.training
+        near = {artifact.fingerprint, *(part["fingerprint"] for part in about.get("averaged", ()))}
+        kin.append(near | ({about["init_from"]["fingerprint"]} if "init_from" in about else set()))
+    known, far = kin[0], dict(enumerate(kin[1:], start=1))
+    while found := [number for number, near in far.items() if near & known]:
+        for number in found:
+            known |= far.pop(number)
+    return [str(models[number]) for number in far]
+
+
+def _sound_weights(artifact: Artifact) -> dict[str, np.ndarray]:
+    """A model's weights, as they were saved; ValueError where they are not, or are no numbers."""
+    if changed := artifact.changed_parts():
+        raise ValueError(
+            f"{artifact.path}: {', '.join(changed)}: not as saved, so damaged or edited; copy the model again"
+        )
+    weights = artifact.read_weights()
+    for key, array in weights.items():
+        if not np.isfinite(array).all():
+            raise ValueError(f"{artifact.path}: weight {key} is not finite: its training diverged")
+    return weights
 
 
 def _check_alike(first: Artifact, other: Artifact) -> None:

@@ -61,6 +61,7 @@ class Job:
     threads: int | None = None
     window: float | None = None  # seconds, at the test; None: the model's own
     average: tuple[Path, ...] = ()  # models whose mean it is, and no training
+    shares: tuple[float, ...] | None = None  # of the mean
 
 
 def jobs_of(options: argparse.Namespace) -> list[Job]:
@@ -82,7 +83,9 @@ def jobs_of(options: argparse.Namespace) -> list[Job]:
         threads = 1 if options.jobs > 1 else None
         means = tuple(runs / within / "last" for runs in options.average)
         run, given = options.out / within, given | settings
-        found.append(Job(fold, recipe, options.data, run, given, threads, options.window, means))
+        found.append(
+            Job(fold, recipe, options.data, run, given, threads, options.window, means, options.shares)
+        )
     return found
 
 
@@ -90,12 +93,13 @@ def do(job: Job) -> dict[str, float]:
     """Train, and judge by the fold: figures, scores beside the run."""
     alone = job.threads is None
     config = configure(job.recipe, data=job.data, settings=job.settings, threads=job.threads)
-    if job.average:
-        model = average_models(job.average, job.run / "last", name=config.name).path
+    model = job.run / "last"
+    if job.average and not (job.window and model.is_dir()):  # the same in other windows
+        average_models(job.average, model, shares=job.shares, name=config.name)
         runs = [path.parent for path in job.average]
         about = {"hours": sum(map(hours_of, runs)), "seed": ", ".join(map(seed_of, runs))}
         (job.run / MEAN).write_text(json.dumps(about))
-    else:
+    elif not job.average:
         model = train(config, job.run, resume=True, quiet=not alone)
     figures = {"hours": hours_of(job.run)}
     if job.fold != SHIPPED:
@@ -151,6 +155,7 @@ def rows_of(options: argparse.Namespace, figures: dict[str, dict[str, float]]) -
         recipe += f", begun by {options.begun_by.name}"
     if options.average:
         recipe += f", mean of {' and '.join(runs.name for runs in options.average)}"
+        recipe += f" by {':'.join(f'{share:g}' for share in options.shares)}" if options.shares else ""
     if options.window:
         recipe += f", windows of {options.window:g} s"
     seed = dict(item.split("=", 1) for item in options.set).get("seed", "0")
@@ -167,6 +172,11 @@ def rows_of(options: argparse.Namespace, figures: dict[str, dict[str, float]]) -
         for fold, one in told.items()
         for metric in METRICS
     ]
+
+
+def shares_of(text: str) -> tuple[float, ...]:
+    """As --shares has them."""
+    return tuple(float(part) for part in text.split(","))
 
 
 def main() -> None:
@@ -191,6 +201,10 @@ def main() -> None:
     parser.add_argument("--folds", default=",".join(FOLDS), help="only these; the table needs all five")
     parser.add_argument("--results", type=Path, help="put the rows into this CSV")
     options = parser.parse_args()
+    if options.average and (options.set or options.taught_by or options.begun_by):
+        parser.error("--average trains nothing: leave out --set, --taught-by and --begun-by")
+    if len(options.average) == 1 or len(options.shares or options.average) != len(options.average):
+        parser.error("--average is given twice or more, and --shares has a number for each")
     jobs = jobs_of(options)
     if options.jobs > 1:
         with ProcessPoolExecutor(options.jobs, mp_context=get_context("spawn")) as pool:

@@ -46,7 +46,7 @@ SHAPES: list[tuple[str, dict[str, Any]]] = [  # names of results.csv's rows -> w
     ),
 ]
 CORPORA = ("ESC-50", "ESC-50, made sounds beside")
-Rank = tuple[int, int, str]  # mean of models, steps or teachers, recipe: of one network the greatest counts
+Rank = tuple[int, int]  # a mean of models, steps or teachers: of one network the greatest counts
 FILE = "YAMNet int8"  # of results.csv, and what is timed
 
 
@@ -74,24 +74,24 @@ def trained(results: Path) -> list[Network]:
     """
     with results.open(newline="") as stream:
         rows = [row for row in csv.DictReader(stream) if row["metric"] == "accuracy"]
-    found: dict[str, tuple[Rank, Network, list[tuple[str, float]]]] = {}
+    found: dict[str, tuple[Rank, str, Network, list[tuple[str, float]]]] = {}
     for row in rows:
         if (named := _network(row)) is None:
             continue
-        rank, network = named
+        rank, recipe, network = named
         have = found.get(network.name)
         if have is None or rank > have[0]:
-            found[network.name] = have = (rank, network, [])
-        if rank == have[0]:
-            have[2].append((row["fold"], float(row["ours"])))
-    return [_with_accuracy(network, figures) for _, network, figures in found.values()]
+            found[network.name] = have = (rank, recipe, network, [])
+        if (rank, recipe) == have[:2]:  # of two recipes that rank alike the first row's
+            have[3].append((row["fold"], float(row["ours"])))
+    return [_with_accuracy(network, figures) for *_, network, figures in found.values()]
 
 
-def _network(row: Mapping[str, str]) -> tuple[Rank, Network] | None:
-    """(rank, network) of a row; None where it is of something else."""
+def _network(row: Mapping[str, str]) -> tuple[Rank, str, Network] | None:
+    """(rank, recipe with its settings, network) of a row; None where it is of something else."""
     recipe, data = row["recipe"], row["data"]
     if recipe == FILE and data.startswith("ESC-50"):
-        return (0, 0, ""), Network(FILE, "yamnet", of="47 classes, by a label map")
+        return (0, 0), "", Network(FILE, "yamnet", of="47 classes, by a label map")
     if data not in CORPORA:
         return None
     bare = re.fullmatch(
@@ -101,8 +101,8 @@ def _network(row: Mapping[str, str]) -> tuple[Rank, Network] | None:
     if bare and bare[1] in RECIPES:
         config = configure(bare[1], data=Path("pack"))
         settings = (config.window, config.features)
-        rank = (int(bare[3] is not None), int(bare[2] or 0), recipe)
-        return rank, Network(bare[1], config.model, dict(config.model_arguments), settings)
+        rank = (int(bare[3] is not None), int(bare[2] or 0))
+        return rank, recipe, Network(bare[1], config.model, dict(config.model_arguments), settings)
     for shape, more in SHAPES:
         if match := re.fullmatch(shape, recipe):
             arguments: dict[str, Any] = {**more, **match.groupdict()}
@@ -117,7 +117,7 @@ def _network(row: Mapping[str, str]) -> tuple[Rank, Network] | None:
                 label = label.replace(",", " on YAMNet,", 1)
             # Trained on 2 s at a time.
             settings = (32000, FeatureConfig()) if model == "raw_waveform" else None
-            return (0, steps, ""), Network(label, model, arguments, settings)
+            return (0, steps), "", Network(label, model, arguments, settings)
     return None
 
 

@@ -1,16 +1,20 @@
 """The mean of models: its weights, its check, what it has heard, and what is refused."""
 
 import dataclasses
+import json
+import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
+import tiny_fusion
 import torch
 from running import run
+from safetensors.numpy import save_file
 from tones import config_for, make_corpus
 
 from auricle.artifact import load_artifact, save_changed
-from auricle.averaging import average_models, mean_weights
+from auricle.averaging import average_models, mean_weights, unrelated
 from auricle.evaluation import evaluate
 from auricle.runners import check, load_runner
 from auricle.shards import Pack
@@ -93,16 +97,89 @@ def test_what_cannot_be_averaged_is_refused(two: tuple[Path, Path], corpus: Path
         ([first, later], [1], "1 shares for 2 models; give one for each"),
         ([first, later], [1, -1], "shares 1, -1; expected numbers above 0"),
         ([first, later], [1, float("nan")], "expected numbers above 0"),
+        ([first, later], [1e-320, 1], "expected numbers above 0, none a millionth of another"),
         ([first, renamed.path], None, "differs from .* in labels;"),
         ([first, longer.path], None, "differs from .* in hop;"),
         (["default", first], None, "has a graph"),
     ):
         with pytest.raises(ValueError, match=said):
             average_models(models, tmp_path / "mean", shares=shares)
-    with pytest.raises(ValueError, match="is one of the models itself"):
-        average_models(two, first)
+    for own in (first, later, later / "inside"):
+        with pytest.raises(ValueError, match="is, or is in, one of the models; name another folder"):
+            average_models(two, own)
     assert not (tmp_path / "mean").exists()
     assert load_artifact(first).name == "first"
+
+
+def test_another_network_is_refused(two: tuple[Path, Path], corpus: Path, tmp_path: Path) -> None:
+    alone: dict = {"validation_splits": (), "validation_fraction": 0.0, "steps": 2}
+    wider = {"stem": 8, "widths": [8, 24], "blocks": [1, 1]}
+    for field, changes in (
+        ("architecture", {"model_arguments": wider}),
+        ("inputs", {"features": dataclasses.replace(config_for(corpus).features, low=200.0)}),
+        ("window", {"window": 6000}),
+        ("pooling", {"pooling": "max"}),
+    ):
+        other = train(config_for(corpus, **alone, **changes), tmp_path / field, quiet=True)
+        with pytest.raises(ValueError, match=f"differs from .* in {field};"):
+            average_models([two[0], other], tmp_path / "mean")
+
+
+def test_damaged_weights_are_refused_by_the_model_s_name(two: tuple[Path, Path], tmp_path: Path) -> None:
+    damaged = shutil.copytree(two[1], tmp_path / "damaged")
+    content = bytearray((damaged / "weights.safetensors").read_bytes())
+    content[-5] ^= 0x10
+    (damaged / "weights.safetensors").write_bytes(content)
+    with pytest.raises(ValueError, match="damaged: weights.safetensors: not as saved, so damaged or edited"):
+        average_models([two[0], damaged], tmp_path / "mean")
+    weights = load_artifact(two[1]).read_weights()
+    weights["head.bias"][0] = np.nan
+    save_file(weights, damaged / "weights.safetensors")
+    about = json.loads((damaged / "model.json").read_text())
+    (damaged / "model.json").write_text(json.dumps(about | {"checksum": ""}))
+    with pytest.raises(ValueError, match=r"damaged: weight head.bias is not finite: its training diverged"):
+        average_models([two[0], damaged], tmp_path / "mean")
+
+
+def test_what_all_models_have_alike_stays(two: tuple[Path, Path], tmp_path: Path) -> None:
+    parents = [[], ["high"], []]
+    changed = [
+        save_changed(load_artifact(model), tmp_path / name, parents=parents, pooling="max", tail="align")
+        for name, model in zip("ab", two, strict=True)
+    ]
+    made = average_models([model.path for model in changed], tmp_path / "mean")
+    assert (made.parents, made.pooling, made.tail) == (parents, "max", "align")
+    assert made.tolerance == max(model.tolerance for model in changed)
+    assert made.training["audio"] == changed[0].training["audio"]
+
+
+def test_a_model_on_embeddings_keeps_its_embedder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    tiny_fusion.register(monkeypatch)
+    embedder = tiny_fusion.save_embedder(tmp_path / "embedder")
+    for seed in (0, 1):
+        tiny_fusion.save(tmp_path / str(seed), ["a", "b"], embedder=embedder, seed=seed)
+    made = average_models([tmp_path / "0", tmp_path / "1"], tmp_path / "mean")
+    assert made.embedder is not None and made.embedder.fingerprint == load_artifact(embedder).fingerprint
+    assert check(load_runner(made))["ok"]
+
+
+def test_shares_of_any_size_are_parts_of_one(two: tuple[Path, Path], tmp_path: Path) -> None:
+    made = average_models(two, tmp_path / "mean", shares=[1e308, 1e308])
+    assert [part["share"] for part in made.training["averaged"]] == [0.5, 0.5]
+
+
+def test_models_of_which_nothing_tells_that_they_are_near_are_named(
+    two: tuple[Path, Path], corpus: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    settings = {"validation_splits": (), "validation_fraction": 0.0, "steps": 2}
+    apart = train(config_for(corpus, seed=9, **settings), tmp_path / "apart", quiet=True)
+    begun = train(config_for(corpus, init_from=str(two[1]), **settings), tmp_path / "begun", quiet=True)
+    mean = average_models(two, tmp_path / "mean").path
+    assert unrelated([*two, begun, mean]) == [] and unrelated([begun, *two]) == []
+    assert unrelated([two[0], apart, two[1]]) == [str(apart)]
+    for models, said in (((two[0], apart), True), (two, False)):
+        status, _, err = run(capsys, "average", *models, "--out", tmp_path / "made")
+        assert status == 0 and ("nothing tells that it began with the weights of" in err) == said
 
 
 def test_counts_are_not_averaged() -> None:

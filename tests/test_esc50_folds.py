@@ -23,6 +23,7 @@ def options(**changed: Any) -> Namespace:
         "taught_by": [],
         "begun_by": None,
         "average": [],
+        "shares": None,
         "shipped": False,
         "jobs": 1,
         "window": None,
@@ -86,3 +87,50 @@ def test_rows_name_what_was_set_and_have_a_mean_of_five_alone(script: ModuleType
     assert rows[-1][2:5] == ["mean", "d_prime", "0.5000"] and rows[-1][7] == "2.500"
     few = {fold: figures[fold] for fold in ("fold1", "fold2")}
     assert {row[2] for row in script.rows_of(options(), few)} == {"fold1", "fold2"}
+
+
+def test_a_mean_is_made_judged_and_counted(
+    script: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Training and evaluation are other tests': here, what is averaged, in which share, and what is said."""
+    asked: list[Any] = []
+
+    def averaged(models: Any, path: Path, **rest: Any) -> None:
+        asked.append((models, rest["shares"]))
+        path.mkdir(parents=True)
+
+    def judged(model: Path, data: Path, **given: Any) -> dict[str, float]:
+        assert model == tmp_path / "new/fold2/run/last" and given["splits"] == ["fold2"]
+        return dict.fromkeys(script.METRICS, 0.5)
+
+    monkeypatch.setattr(script, "average_models", averaged)
+    monkeypatch.setattr(script, "evaluate", judged)
+    for name, seconds in (("a", 1800), ("b", 900)):
+        run = tmp_path / name / "fold2" / "run"
+        run.mkdir(parents=True)
+        (run / "log.jsonl").write_text(f'{{"seconds": {seconds}}}\n')
+        (run / "config.json").write_text(f'{{"seed": {seconds // 450}}}')
+    given = {"recipe": "compact-esc50", "average": [tmp_path / "a", tmp_path / "b"], "shares": (1.0, 3.0)}
+    given |= {"out": tmp_path / "new", "set": []}
+    for window in (None, 3.0):  # the second is of the same models
+        job = next(job for job in script.jobs_of(options(**given, window=window)) if job.fold == "fold2")
+        assert script.do(job)["hours"] == 0.75
+    assert asked == [((tmp_path / "a/fold2/run/last", tmp_path / "b/fold2/run/last"), (1.0, 3.0))]
+    assert script.seed_of(tmp_path / "new/fold2/run") == "4, 2"
+
+
+def test_of_a_recipe_the_plot_has_the_mean_of_models_or_the_one_with_most_teachers(tmp_path: Path) -> None:
+    trained = load_script("benchmarks/speed_networks.py").trained
+    rows = [",".join(RESULTS)]
+    for recipe, value in (
+        ("compact-esc50-robust, seed=9, taught by 1", 0.1),
+        ("compact-esc50-robust, seed=2, taught by 2, begun by a", 0.2),
+        ("compact-esc50-robust, seed=10, taught by 2, begun by b", 0.3),
+        ("compact-esc50-long", 0.4),
+        ("compact-esc50-long, mean of a and b", 0.5),
+        ("compact-esc50-long, mean of a and b, windows of 5 s", 0.6),
+    ):
+        rows += [f'"{recipe}",ESC-50,fold{k},accuracy,{value},,0a,1,a processor,0,make' for k in (1, 2)]
+    (tmp_path / "results.csv").write_text("\n".join(rows) + "\n")
+    found = {network.name: network.accuracy for network in trained(tmp_path / "results.csv")}
+    assert found == {"compact-esc50-robust": pytest.approx(0.2), "compact-esc50-long": pytest.approx(0.5)}

@@ -14,6 +14,7 @@ from auricle.artifact import load_artifact
 from auricle.experiments.trainings import finished_twin
 from auricle.features import FeatureConfig
 from auricle.models import MODELS
+from auricle.recipes import GOES_ON, RECIPES
 from auricle.recipes import configure as by_recipe
 from auricle.shards import Pack, add_labels
 from auricle.training import TrainConfig, train
@@ -116,6 +117,7 @@ def test_a_finished_training_by_a_model_that_is_another_now_is_no_twin(
     train(config, run, quiet=True)
     assert finished_twin(config, tmp_path / "out") == run
     shutil.rmtree(tmp_path / "other")
+    assert finished_twin(config, tmp_path / "out") is None, "gone, which is for the training to say"
     train(config_for(corpus, steps=2, seed=7, **rest), tmp_path / "other", quiet=True)
     assert finished_twin(config, tmp_path / "out") is None
 
@@ -212,7 +214,8 @@ def test_a_recipe_for_trained_weights_says_that_it_has_none(
     corpus: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     options = ["--data", str(corpus), "--set", "train_splits=nosuch"]  # refused, after the warning
-    for recipe, said in (("compact-esc50-equalized", True), ("compact-esc50-robust", False)):
+    assert set(GOES_ON) <= set(RECIPES)
+    for recipe, said in (*((name, True) for name in GOES_ON), ("compact-esc50-robust", False)):
         status, _, err = run_cli(
             capsys, "train", *options, "--out", str(tmp_path / "run"), "--recipe", recipe
         )

@@ -151,7 +151,9 @@ def average(
         list[str],
         typer.Argument(help="Folders of models that training wrote, two or more of one network."),
     ],
-    out: Annotated[Path, typer.Option(metavar="NEW", help="Folder of the new model; the others stay.")],
+    out: Annotated[
+        Path, typer.Option(metavar="NEW", help="Folder of the new model; one that is there is replaced.")
+    ],
     shares: Annotated[
         str, typer.Option(metavar="N,N", help="How much each one counts, say 1,3; else all alike.")
     ] = "",
@@ -163,13 +165,19 @@ def average(
     often better than each; of models that began at random it is nothing. Thresholds, calibration and figures
     are not taken over; docs/training.md has more.
     """
-    from auricle.averaging import average_models
+    from auricle.averaging import average_models, unrelated
 
     try:
         parts = [float(part) for part in shares.split(",")] if shares else None
     except ValueError:
         raise typer.BadParameter(f"{shares!r}; expected numbers, say 1,3", param_hint="--shares") from None
-    print(average_models(model, out, shares=parts, name=name).path)
+    made = average_models(model, out, shares=parts, name=name)
+    if far := unrelated(model):
+        print_warning(
+            f"{', '.join(far)}: nothing tells that it began with the weights of {model[0]}, or both with the "
+            "same; of others the mean hears nothing: judge it before you use it"
+        )
+    print(made.path)
 
 
 def check(model: Annotated[str, typer.Argument(help=MODEL_HELP)]) -> None:

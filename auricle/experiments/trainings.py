@@ -95,10 +95,14 @@ def finished_twin(config: TrainConfig, out: Path) -> Path | None:
 
 def by_the_same_models(config: TrainConfig, trained: Path) -> bool:
     """Whether those that a model began with and learned from are still what lies where they are named."""
-    now = (*config.teachers, *((config.init_from,) if config.init_from else ()))
+    names = (*config.teachers, *((config.init_from,) if config.init_from else ()))
     training = load_artifact(trained).training
     then = [*training.get("teachers", ()), *((training["init_from"],) if "init_from" in training else ())]
-    return [load_artifact(name).fingerprint for name in now] == [model["fingerprint"] for model in then]
+    try:
+        now = [load_artifact(name).fingerprint for name in names]
+    except ValueError:  # one has gone, and the training that is asked for will say so
+        return False
+    return now == [model["fingerprint"] for model in then]
 
 
 def identity(config: TrainConfig) -> dict[str, Any]:
