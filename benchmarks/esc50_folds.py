@@ -193,6 +193,7 @@ def main() -> None:
     parser.add_argument(
         "--average", type=Path, action="append", default=[], metavar="RUNS", help="their mean"
     )
+    parser.add_argument("--shares", type=shares_of, metavar="N,N", help="of --average; else all alike")
     parser.add_argument("--shipped", action="store_true", help="also train RECIPE-free on all folds")
     parser.add_argument(
         "--window", type=float, metavar="S", help="test in windows of so long; trains nothing that is there"

@@ -30,6 +30,7 @@ import numpy as np
 import pyarrow.parquet as pq
 
 from auricle.artifact import Artifact, load_artifact
+from auricle.artifact.trainings import each_once, heard_before
 from auricle.evaluation.heard import KEYS, training_keys
 from auricle.interop.onnx import export_artifact
 from auricle.metrics.ranking import bootstrap_intervals, per_class, summarise
@@ -48,7 +49,8 @@ Says which of 50 environmental sounds are in a recording: the classes of ESC-50 
   that it learns when to say nothing. Each patch was heard by another microphone (octaves raised and lowered),
   a fifth in computed rooms, as many in noise, as many over narrow channels. Models of generations before,
   trained on the same clips, taught it beside the labels; it began with the weights of the last of them. It
-  is the mean of the weights of two such trainings, the second begun with the weights of the first.
+  is the mean of the weights of two such trainings, the second begun with the weights of the first, which
+  heard fewer of the computed sounds.
 - It hears up to 8 kHz: a recording that has nothing above loses nothing.
 - Figures are out of fold: five models by the same recipe, each trained on four of ESC-50's folds (clips of
   every licence, its teachers too) and the same computed sounds, and asked about the fifth, which no run
@@ -83,6 +85,8 @@ def make_bundled(run: Path, data: Path, folds: Path, out: Path, robustness: Path
     beside = pack.splits[heard] == MADE
     clips = heard[~beside]
     licence = compact_esc50_equalized_free(data).licence
+    own, *others = each_once(heard_before(trained))
+    within = others if own.get("data") == pack.fingerprint else [own, *others]  # of a mean, the first part's
     return export_artifact(
         run,
         out,
@@ -95,6 +99,7 @@ def make_bundled(run: Path, data: Path, folds: Path, out: Path, robustness: Path
             "clips": len(clips),
             "source_recordings": len(np.unique(pack.groups[clips])),
             **trained.training,
+            "within": within,
             "data": pack.fingerprint,  # as today's decoder packs it, so that `evaluate` knows the clips again
             KEYS: training_keys(pack, heard),
             "config": {**trained.training["config"], "licence": licence},
