@@ -13,6 +13,7 @@ from auricle.runners import load_runner
 
 ALIKE = ("backend", "architecture", "inputs", "labels", "parents", "window", "hop", "tail", "pooling")
 KEPT = ("architecture", "inputs", "labels", "parents", "window", "hop", "tail", "pooling", "embedding_size")
+OF_PARTS = ("step", "teachers", "init_from", "averaged")  # what is kept of each part's own training
 
 
 def average_models(
@@ -101,16 +102,19 @@ def unrelated(models: Sequence[str | Path]) -> list[str]:
     >>> unrelated(["runs/a/last", "runs/begun-with-a/last", "runs/at-random/last"])  # doctest: +SKIP
     ['runs/at-random/last']
     """
-    kin: list[set[str]] = []
-    for artifact in map(load_artifact, models):
-        about = artifact.training
-        near = {artifact.fingerprint, *(part["fingerprint"] for part in about.get("averaged", ()))}
-        kin.append(near | ({about["init_from"]["fingerprint"]} if "init_from" in about else set()))
+    kin = [{artifact.fingerprint, *_near(artifact.training)} for artifact in map(load_artifact, models)]
     known, far = kin[0], dict(enumerate(kin[1:], start=1))
     while found := [number for number, near in far.items() if near & known]:
         for number in found:
             known |= far.pop(number)
     return [str(models[number]) for number in far]
+
+
+def _near(about: dict[str, Any]) -> set[str]:
+    """Fingerprints of what a training, or the parts of a mean, began with, and of these parts."""
+    begun = {about["init_from"]["fingerprint"]} if "init_from" in about else set()
+    parts = about.get("averaged", ())
+    return begun | {part["fingerprint"] for part in parts}.union(*map(_near, parts))
 
 
 def _sound_weights(artifact: Artifact) -> dict[str, np.ndarray]:
@@ -148,6 +152,7 @@ def _training(artifacts: Sequence[Artifact], shares: Sequence[float]) -> dict[st
     behind = each_once(about for artifact in artifacts for about in heard_before(artifact))
     parts = [
         {"model": artifact.name, "fingerprint": artifact.fingerprint, "share": round(share, 6)}
+        | {name: artifact.training[name] for name in OF_PARTS if name in artifact.training}
         for artifact, share in zip(artifacts, shares, strict=True)
     ]
     return own | {"within": behind[1:], "averaged": parts}

@@ -35,6 +35,7 @@ from typing import Any
 
 import numpy as np
 
+from auricle.artifact import load_artifact
 from auricle.averaging import average_models
 from auricle.evaluation import evaluate
 from auricle.experiments.lines import write_lines
@@ -93,13 +94,9 @@ def do(job: Job) -> dict[str, float]:
     """Train, and judge by the fold: figures, scores beside the run."""
     alone = job.threads is None
     config = configure(job.recipe, data=job.data, settings=job.settings, threads=job.threads)
-    model = job.run / "last"
-    if job.average and not (job.window and model.is_dir()):  # the same in other windows
-        average_models(job.average, model, shares=job.shares, name=config.name)
-        runs = [path.parent for path in job.average]
-        about = {"hours": sum(map(hours_of, runs)), "seed": ", ".join(map(seed_of, runs))}
-        (job.run / MEAN).write_text(json.dumps(about))
-    elif not job.average:
+    if job.average:
+        model = average(job, config.name)
+    else:
         model = train(config, job.run, resume=True, quiet=not alone)
     figures = {"hours": hours_of(job.run)}
     if job.fold != SHIPPED:
@@ -110,6 +107,22 @@ def do(job: Job) -> dict[str, float]:
     said = ", ".join(f"{name} {value:.4f}" for name, value in figures.items())
     print(f"{job.fold}: {said}", flush=True)
     return figures
+
+
+def average(job: Job, name: str) -> Path:
+    """The mean of models, made where it is not there yet, and what is known of their trainings beside it."""
+    if (job.run / "log.jsonl").exists():
+        raise ValueError(f"{job.run}: holds a training; name another folder with --out")
+    model, parts = job.run / "last", [load_artifact(path).fingerprint for path in job.average]
+    shares = job.shares or (1.0,) * len(parts)
+    asked = [(part, round(share / sum(shares), 6)) for part, share in zip(parts, shares, strict=True)]
+    there = load_artifact(model).training.get("averaged", ()) if model.is_dir() else ()
+    if asked != [(part["fingerprint"], part["share"]) for part in there]:
+        average_models(job.average, model, shares=job.shares, name=name)
+        runs = [path.parent for path in job.average]
+        about = {"hours": sum(map(hours_of, runs)), "seed": ", ".join(map(seed_of, runs))}
+        (job.run / MEAN).write_text(json.dumps(about))
+    return model
 
 
 def hours_of(run: Path) -> float:
@@ -160,7 +173,7 @@ def rows_of(options: argparse.Namespace, figures: dict[str, dict[str, float]]) -
         recipe += f", windows of {options.window:g} s"
     seed = dict(item.split("=", 1) for item in options.set).get("seed", "0")
     if options.average:
-        seed = seed_of(options.out / FOLDS[0] / "run")
+        seed = seed_of(options.out / next(iter(figures)) / "run")
     commit, made = commit_name(), [device_name(), seed, command_line()]
     data = f"ESC-50, {options.beside} sounds beside" if options.beside else "ESC-50"
     told = dict(figures)

@@ -67,8 +67,10 @@ def test_it_tells_whose_it_is_and_what_they_heard(
     assert (made.name, made.licence) == ("ours", "CC0-1.0; MIT")
     assert made.thresholds is None and made.metrics == {}
     assert [part["model"] for part in made.training["averaged"]] == ["first", "later"]
+    later = load_artifact(two[1])
     assert made.training["averaged"][1] == {
-        "model": "later", "fingerprint": load_artifact(two[1]).fingerprint, "share": 0.5
+        "model": "later", "fingerprint": later.fingerprint, "share": 0.5, "step": 30,
+        "init_from": later.training["init_from"],
     }  # fmt: skip
     assert [about["config"]["name"] for about in made.training["within"]] == ["later"]
     found = evaluate(made.path, corpus, splits=["train"], out=tmp_path / "eval", quiet=True)
@@ -176,6 +178,9 @@ def test_models_of_which_nothing_tells_that_they_are_near_are_named(
     begun = train(config_for(corpus, init_from=str(two[1]), **settings), tmp_path / "begun", quiet=True)
     mean = average_models(two, tmp_path / "mean").path
     assert unrelated([*two, begun, mean]) == [] and unrelated([begun, *two]) == []
+    later = average_models([two[1], begun], tmp_path / "later").path
+    deeper = average_models([later, begun], tmp_path / "deeper").path
+    assert unrelated([later, two[0]]) == [] and unrelated([deeper, two[0]]) == []
     assert unrelated([two[0], apart, two[1]]) == [str(apart)]
     for models, said in (((two[0], apart), True), (two, False)):
         status, _, err = run(capsys, "average", *models, "--out", tmp_path / "made")

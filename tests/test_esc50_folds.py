@@ -6,8 +6,10 @@ from types import ModuleType
 from typing import Any
 
 import pytest
+import tiny_fusion
 from running import load_script
 
+from auricle.artifact import load_artifact
 from auricle.experiments.lines import RESULTS
 
 
@@ -89,34 +91,42 @@ def test_rows_name_what_was_set_and_have_a_mean_of_five_alone(script: ModuleType
     assert {row[2] for row in script.rows_of(options(), few)} == {"fold1", "fold2"}
 
 
-def test_a_mean_is_made_judged_and_counted(
+def test_a_mean_is_made_once_judged_and_counted(
     script: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Training and evaluation are other tests': here, what is averaged, in which share, and what is said."""
-    asked: list[Any] = []
-
-    def averaged(models: Any, path: Path, **rest: Any) -> None:
-        asked.append((models, rest["shares"]))
-        path.mkdir(parents=True)
+    """Training and evaluation are other tests': here, what is averaged, in which shares, and what is said."""
+    tiny_fusion.register(monkeypatch)
+    for name, seconds in (("a", 1800), ("b", 900)):
+        run = tmp_path / name / "fold2" / "run"
+        run.mkdir(parents=True)
+        tiny_fusion.save(run / "last", ["a", "b"], seed=seconds)
+        (run / "log.jsonl").write_text(f'{{"seconds": {seconds}}}\n')
+        (run / "config.json").write_text(f'{{"seed": {seconds // 450}}}')
 
     def judged(model: Path, data: Path, **given: Any) -> dict[str, float]:
         assert model == tmp_path / "new/fold2/run/last" and given["splits"] == ["fold2"]
         return dict.fromkeys(script.METRICS, 0.5)
 
-    monkeypatch.setattr(script, "average_models", averaged)
     monkeypatch.setattr(script, "evaluate", judged)
-    for name, seconds in (("a", 1800), ("b", 900)):
-        run = tmp_path / name / "fold2" / "run"
-        run.mkdir(parents=True)
-        (run / "log.jsonl").write_text(f'{{"seconds": {seconds}}}\n')
-        (run / "config.json").write_text(f'{{"seed": {seconds // 450}}}')
-    given = {"recipe": "compact-esc50", "average": [tmp_path / "a", tmp_path / "b"], "shares": (1.0, 3.0)}
-    given |= {"out": tmp_path / "new", "set": []}
-    for window in (None, 3.0):  # the second is of the same models
-        job = next(job for job in script.jobs_of(options(**given, window=window)) if job.fold == "fold2")
+    given = {"recipe": "compact-esc50", "average": [tmp_path / "a", tmp_path / "b"], "out": tmp_path / "new"}
+    given |= {"set": [], "folds": "fold2"}
+
+    def done(shares: tuple[float, ...], window: float | None) -> float:
+        (job,) = script.jobs_of(options(**given, shares=shares, window=window))
         assert script.do(job)["hours"] == 0.75
-    assert asked == [((tmp_path / "a/fold2/run/last", tmp_path / "b/fold2/run/last"), (1.0, 3.0))]
+        return float((tmp_path / "new/fold2/run/last/model.json").stat().st_mtime_ns)
+
+    first = done((1.0, 3.0), None)
+    assert done((1.0, 3.0), 3.0) == first, "the same model, in other windows"
+    assert done((1.0, 1.0), 3.0) != first, "another mean is made"
+    parts = load_artifact(tmp_path / "new/fold2/run/last").training["averaged"]
+    assert [part["share"] for part in parts] == [0.5, 0.5]
     assert script.seed_of(tmp_path / "new/fold2/run") == "4, 2"
+    rows = script.rows_of(options(**given), {"fold2": dict.fromkeys((*script.METRICS, "hours"), 0.5)})
+    assert rows[0][2] == "fold2" and rows[0][9] == "4, 2"
+    given["out"] = tmp_path / "a"
+    with pytest.raises(ValueError, match="a/fold2/run: holds a training; name another folder with --out"):
+        done((1.0, 1.0), None)
 
 
 def test_of_a_recipe_the_plot_has_the_mean_of_models_or_the_one_with_most_teachers(tmp_path: Path) -> None:

@@ -85,8 +85,8 @@ def make_bundled(run: Path, data: Path, folds: Path, out: Path, robustness: Path
     beside = pack.splits[heard] == MADE
     clips = heard[~beside]
     licence = compact_esc50_equalized_free(data).licence
-    own, *others = each_once(heard_before(trained))
-    within = others if own.get("data") == pack.fingerprint else [own, *others]  # of a mean, the first part's
+    behind = each_once(heard_before(trained))  # of a mean more than one may be its own
+    own = next((about for about in behind if about.get("data") == pack.fingerprint), behind[0])
     return export_artifact(
         run,
         out,
@@ -99,10 +99,10 @@ def make_bundled(run: Path, data: Path, folds: Path, out: Path, robustness: Path
             "clips": len(clips),
             "source_recordings": len(np.unique(pack.groups[clips])),
             **trained.training,
-            "within": within,
+            "within": [about for about in behind if about is not own],
             "data": pack.fingerprint,  # as today's decoder packs it, so that `evaluate` knows the clips again
             KEYS: training_keys(pack, heard),
-            "config": {**trained.training["config"], "licence": licence},
+            "config": {**own["config"], "licence": licence},
         },
         attachments={"ATTRIBUTION.csv": attribution(pack, clips)},
     )
