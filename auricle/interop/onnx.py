@@ -153,9 +153,8 @@ def _described(artifact: Artifact) -> dict[str, Any]:
     if artifact.within:
         described["inputs"] = [{"kind": "waveform", "rate": artifact.rate}]
         # What they heard in training, the whole has heard: `auricle evaluate` warns of it.
-        described["training"] = artifact.training | {
-            "within": each_once(heard_before(artifact))[1:]
-        }  # less its own
+        _, *within = each_once(heard_before(artifact))  # the first is its own
+        described["training"] = artifact.training | {"within": within}
     return described
 
 
