@@ -11,8 +11,7 @@ from auricle.artifact import Artifact, load_artifact, save_artifact
 from auricle.artifact.trainings import BEHIND, each_once, heard_before
 from auricle.runners import load_runner
 
-ALIKE = ("backend", "architecture", "inputs", "labels", "parents", "window", "hop", "tail", "pooling")
-KEPT = ("architecture", "inputs", "labels", "parents", "window", "hop", "tail", "pooling", "embedding_size")
+ALIKE = ("architecture", "inputs", "labels", "parents", "window", "hop", "tail", "pooling", "embedding_size")
 OF_PARTS = ("step", "teachers", "init_from", "averaged")  # what is kept of each part's own training
 
 
@@ -40,7 +39,7 @@ def average_models(
 
     Source: Wortsman et al. (2022), "Model soups", and (2022), "Robust fine-tuning of zero-shot models".
     """
-    part = _shares(len(models), shares)
+    part = parts_of_one(len(models), shares)
     artifacts = [load_artifact(model) for model in models]
     first = artifacts[0]
     for artifact in artifacts:
@@ -49,7 +48,7 @@ def average_models(
             raise ValueError(
                 f"{path}: is, or is in, one of the models; name another folder, so that all stay"
             )
-    described: dict[str, Any] = {field: getattr(first, field) for field in KEPT}
+    described: dict[str, Any] = {field: getattr(first, field) for field in ALIKE}
     described |= {
         "name": name or first.name,
         "licence": "; ".join(dict.fromkeys(artifact.licence for artifact in artifacts if artifact.licence)),
@@ -82,7 +81,12 @@ def mean_weights(weights: Sequence[dict[str, np.ndarray]], shares: Sequence[floa
     return found
 
 
-def _shares(count: int, shares: Sequence[float] | None) -> list[float]:
+def parts_of_one(count: int, shares: Sequence[float] | None) -> list[float]:
+    """How much each of so many models counts, which sums to 1; ValueError where that cannot be.
+
+    >>> parts_of_one(2, None), parts_of_one(2, [1, 3])
+    ([0.5, 0.5], [0.25, 0.75])
+    """
     if count < 2:
         raise ValueError(f"models to average: {count}; give two or more")
     if shares is None:
@@ -119,10 +123,8 @@ def _near(about: dict[str, Any]) -> set[str]:
 
 def _sound_weights(artifact: Artifact) -> dict[str, np.ndarray]:
     """A model's weights, as they were saved; ValueError where they are not, or are no numbers."""
-    if changed := artifact.changed_parts():
-        raise ValueError(
-            f"{artifact.path}: {', '.join(changed)}: not as saved, so damaged or edited; copy the model again"
-        )
+    if damage := artifact.damage():
+        raise ValueError(f"{artifact.path}: {damage}")
     weights = artifact.read_weights()
     for key, array in weights.items():
         if not np.isfinite(array).all():

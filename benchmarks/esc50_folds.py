@@ -36,7 +36,7 @@ from typing import Any
 import numpy as np
 
 from auricle.artifact import load_artifact
-from auricle.averaging import average_models
+from auricle.averaging import average_models, parts_of_one
 from auricle.evaluation import evaluate
 from auricle.experiments.lines import write_lines
 from auricle.metrics.ranking import bootstrap_intervals
@@ -114,8 +114,8 @@ def average(job: Job, name: str) -> Path:
     if (job.run / "log.jsonl").exists():
         raise ValueError(f"{job.run}: holds a training; name another folder with --out")
     model, parts = job.run / "last", [load_artifact(path).fingerprint for path in job.average]
-    shares = job.shares or (1.0,) * len(parts)
-    asked = [(part, round(share / sum(shares), 6)) for part, share in zip(parts, shares, strict=True)]
+    shares = [round(share, 6) for share in parts_of_one(len(parts), job.shares)]
+    asked = [*zip(parts, shares, strict=True)]
     there = load_artifact(model).training.get("averaged", ()) if model.is_dir() else ()
     if asked != [(part["fingerprint"], part["share"]) for part in there]:
         average_models(job.average, model, shares=job.shares, name=name)

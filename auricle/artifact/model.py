@@ -210,6 +210,16 @@ class Artifact:
             changed += [f"{folder}/{name}" for name in parts]
         return changed
 
+    def damage(self) -> str:
+        """What is to be said of parts that are not as they were saved; "" where all are.
+
+        >>> from auricle.artifact import load_artifact
+        >>> load_artifact("default").damage()
+        ''
+        """
+        changed = ", ".join(self.changed_parts())
+        return changed and f"{changed}: not as saved, so damaged or edited; copy the model again"
+
     def _read_check_bytes(self) -> tuple[bytes, str]:
         """check.safetensors (empty where it is missing), and where it was looked for."""
         if self.path.suffix == ".onnx":

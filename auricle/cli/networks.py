@@ -193,10 +193,8 @@ def check(model: Annotated[str, typer.Argument(help=MODEL_HELP)]) -> None:
 
     artifact = load_artifact(model)
     # Before the model is loaded: what was damaged may not load, and not say why.
-    if changed := artifact.changed_parts():
-        print_error(
-            f"{model}: {', '.join(changed)}: not as saved, so damaged or edited; copy the model again"
-        )
+    if damage := artifact.damage():
+        print_error(f"{model}: {damage}")
         raise typer.Exit(1)
     # A check is a window or two, and every batch is filled up to its size: of all members, too.
     result = check_runner(load_runner(artifact, batch=4))
